@@ -1,0 +1,40 @@
+//! The gRPC API of PhotonCloud.
+//!
+//! `proto/` is the reference; `src/generated/` is made from it by `tests/generated.rs` and committed, so
+//! that a build needs no protoc. After a change to a proto file run
+//! `PHOTON_REGENERATE=1 cargo test -p photon-api`.
+
+/// Identities, tokens and authorization.
+pub mod iam {
+    #[allow(clippy::all, missing_docs, rustdoc::all)]
+    pub mod v1 {
+        include!("generated/iam.v1.rs");
+    }
+}
+
+/// Networks: VPCs, subnets, ports, security groups.
+pub mod prismnet {
+    #[allow(clippy::all, missing_docs, rustdoc::all)]
+    pub mod v1 {
+        include!("generated/prismnet.v1.rs");
+    }
+}
+
+/// Images and virtual machines.
+pub mod plasmavmc {
+    #[allow(clippy::all, missing_docs, rustdoc::all)]
+    pub mod v1 {
+        include!("generated/plasmavmc.v1.rs");
+    }
+}
+
+/// The event log.
+pub mod chainfire {
+    #[allow(clippy::all, missing_docs, rustdoc::all)]
+    pub mod v1 {
+        include!("generated/chainfire.v1.rs");
+    }
+}
+
+/// A `google.protobuf.FileDescriptorSet` of all of the above, with comments: what reflection serves.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/photoncloud.binpb");

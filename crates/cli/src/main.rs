@@ -1,0 +1,3 @@
+//! photon: the command line of PhotonCloud.
+
+fn main() {}

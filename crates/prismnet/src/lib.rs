@@ -1,0 +1,1 @@
+//! VPCs, subnets, ports, security groups, the data plane.

@@ -1,0 +1,1 @@
+//! The reconciler: signal and timer, backoff, status.

@@ -1,0 +1,1 @@
+//! Typed ids, tenant scope, resource names, the error, the Authorizer trait.

@@ -1,1 +1,21 @@
-//! Typed ids, tenant scope, resource names, the error, the Authorizer trait.
+//! What every component shares and none owns: typed ids, scopes and resource names, the error and its one
+//! mapping to gRPC status, and the traits by which a server knows its caller and asks for permission.
+
+mod access;
+mod error;
+mod id;
+mod interface_name;
+mod name;
+mod validate;
+
+pub use access::{Authorizer, Caller, Claims, Decision, PrincipalKind, TokenVerifier};
+pub use error::{Error, Result};
+pub use id::{
+    ApiKeyId, BindingId, ImageId, OrgId, PortId, PrincipalId, ProjectId, RoleId, RuleId,
+    SecurityGroupId, SubnetId, VmId, VpcId,
+};
+pub use interface_name::{bridge_name, tap_name, vrf_name, vxlan_name};
+pub use name::{Action, ResourceName, Scope};
+pub use validate::{
+    Page, PageRequest, validate_description, validate_labels, validate_resource_name,
+};

@@ -1,0 +1,159 @@
+//! Who calls, and whether they may.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use crate::{Action, Error, OrgId, PrincipalId, ProjectId, ResourceName, Scope};
+
+/// What a principal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalKind {
+    /// A person.
+    User,
+    /// A program of a tenant's.
+    ServiceAccount,
+    /// A host's agents.
+    Node,
+    /// One of the cloud's own servers.
+    Service,
+}
+
+/// What a verified token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// Whose token it is.
+    pub principal_id: PrincipalId,
+    /// The principal's name, for logs and events.
+    pub principal_name: String,
+    /// What the principal is.
+    pub kind: PrincipalKind,
+    /// The organization that the token is for; `None`: the system.
+    pub org_id: Option<OrgId>,
+    /// The project that the token is for; `None`: the whole organization.
+    pub project_id: Option<ProjectId>,
+    /// For a node: its host's name.
+    pub node: Option<String>,
+    /// The token's own id (`jti`).
+    pub token_id: String,
+    /// When the token ends.
+    pub expires_at: SystemTime,
+}
+
+impl Claims {
+    /// The scope that the token is for.
+    pub fn scope(&self) -> Scope {
+        match (&self.org_id, &self.project_id) {
+            (None, _) => Scope::System,
+            (Some(org), None) => Scope::Org(org.clone()),
+            (Some(org), Some(project)) => Scope::Project(org.clone(), project.clone()),
+        }
+    }
+}
+
+/// The authenticated caller of one request.
+#[derive(Clone)]
+pub struct Caller {
+    /// What its token says.
+    pub claims: Claims,
+    /// The token itself, to call other services on the caller's behalf. Secret.
+    pub token: String,
+    /// The address that the call came from, without the port; `unknown` for a local socket.
+    pub source: String,
+    /// Follows the call through the services (`x-request-id`).
+    pub request_id: String,
+}
+
+impl Caller {
+    /// Whether the tenancy wall lets the caller at things of `scope`: a tenant's token reaches what is in its
+    /// organization (and, if it is for a project, in that project or the organization itself), a token of
+    /// the system reaches everything. What lies beyond must look absent, whatever the policy says.
+    pub fn may_see(&self, scope: &Scope) -> bool {
+        match &self.claims.org_id {
+            None => true,
+            Some(org) => scope.org() == Some(org),
+        }
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("claims", &self.claims)
+            .field("token", &"(secret)")
+            .field("source", &self.source)
+            .field("request_id", &self.request_id)
+            .finish()
+    }
+}
+
+/// What the policy says of one action on one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it may be done.
+    pub allowed: bool,
+    /// Why not, for people; empty when allowed.
+    pub reason: String,
+}
+
+/// Decides whether a caller may do something. The tenancy wall stands before it and is not its matter alone:
+/// whoever asks has checked [`Caller::may_see`].
+#[async_trait]
+pub trait Authorizer: Send + Sync + 'static {
+    /// Errors: `Unauthenticated` when the token has been revoked meanwhile, `Unavailable` when no decision
+    /// can be had. An error is never a permission.
+    async fn authorize(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resource: &ResourceName,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Decision, Error>;
+}
+
+/// Tells from a token who calls.
+#[async_trait]
+pub trait TokenVerifier: Send + Sync + 'static {
+    /// Errors: `Unauthenticated` (forged, expired, for somebody else), `Unavailable` (no keys to verify with).
+    async fn verify(&self, token: &str) -> Result<Claims, Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(org: Option<&str>) -> Caller {
+        Caller {
+            claims: Claims {
+                principal_id: PrincipalId::generate(),
+                principal_name: "someone".into(),
+                kind: PrincipalKind::User,
+                org_id: org.map(|org| org.parse().unwrap()),
+                project_id: None,
+                node: None,
+                token_id: "t".into(),
+                expires_at: SystemTime::now(),
+            },
+            token: "eyJ-secret".into(),
+            source: "127.0.0.1".into(),
+            request_id: "r".into(),
+        }
+    }
+
+    #[test]
+    fn the_wall_stands_between_organizations() {
+        let acme = caller(Some("acme"));
+        assert!(acme.may_see(&"org/acme/project/web".parse().unwrap()));
+        assert!(!acme.may_see(&"org/globex".parse().unwrap()));
+        assert!(!acme.may_see(&Scope::System));
+        assert!(caller(None).may_see(&"org/globex".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        assert!(!format!("{:?}", caller(None)).contains("eyJ-secret"));
+    }
+}

@@ -1,0 +1,184 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES};
+use crate::{
+    Committed, Compare, Derive, Engine, Error, KeyValue, LeaseId, Op, Record, Revision, Scan,
+    Transaction, Watch, decode, memory, sqlite,
+};
+
+/// A store. Clones are the same store; it is closed when the last one is dropped.
+#[derive(Clone)]
+pub struct Db(Arc<dyn Engine>);
+
+/// A page of records in key order.
+#[derive(Debug, Clone)]
+pub struct Page<R> {
+    /// Keys and records.
+    pub items: Vec<(String, R)>,
+    /// The store's revision as of which they are so.
+    pub revision: Revision,
+    /// There are more: ask for those after the last item's key.
+    pub more: bool,
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Db")
+    }
+}
+
+impl Db {
+    /// A store over an engine of one's own.
+    pub fn new(engine: Arc<dyn Engine>) -> Self {
+        Db(engine)
+    }
+
+    /// A store that is gone when it is dropped.
+    pub fn memory() -> Self {
+        Db(Arc::new(memory::open()))
+    }
+
+    /// The store in this SQLite file, which is created (mode 0600) if there is none; its directory must
+    /// exist. [`Error::InUse`] if it is open already, here or in another process.
+    pub async fn sqlite(path: &Path) -> Result<Self, Error> {
+        Ok(Db(Arc::new(sqlite::open(path).await?)))
+    }
+
+    /// Starts an optimistic transaction; nothing is locked, and dropping it undoes nothing because nothing
+    /// has been done.
+    pub fn begin(&self) -> Transaction {
+        Transaction::new(self.clone())
+    }
+
+    /// The record at `key`.
+    pub async fn get<R: Record>(&self, key: &str) -> Result<Option<R>, Error> {
+        match self.get_raw(key).await?.0 {
+            Some(item) => Ok(Some(decode(key, &item.value)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// All records under `prefix`, in key order and as of one revision.
+    pub async fn scan<R: Record>(&self, prefix: &str) -> Result<Vec<(String, R)>, Error> {
+        Ok(self.page(prefix, None, usize::MAX).await?.items)
+    }
+
+    /// At most `limit` records under `prefix` with keys greater than `after`.
+    pub async fn page<R: Record>(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<R>, Error> {
+        let scan = self.scan_raw(prefix, after, limit).await?;
+        let mut items = Vec::with_capacity(scan.items.len());
+        for item in scan.items {
+            let record = decode(&item.key, &item.value)?;
+            items.push((item.key, record));
+        }
+        Ok(Page {
+            items,
+            revision: scan.revision,
+            more: scan.more,
+        })
+    }
+
+    /// The bytes at `key`; see [`Engine::get`].
+    pub async fn get_raw(&self, key: &str) -> Result<(Option<KeyValue>, Revision), Error> {
+        check_key(key)?;
+        self.0.get(key).await
+    }
+
+    /// Bytes under a prefix; see [`Engine::scan`].
+    pub async fn scan_raw(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Scan, Error> {
+        self.0.scan(prefix, after, limit).await
+    }
+
+    /// An atomic compare-and-write of bytes; see [`Engine::commit`].
+    pub async fn commit(&self, compares: Vec<Compare>, ops: Vec<Op>) -> Result<Committed, Error> {
+        self.commit_derived(compares, ops, Vec::new()).await
+    }
+
+    /// See [`Engine::commit_derived`].
+    pub async fn commit_derived(
+        &self,
+        compares: Vec<Compare>,
+        ops: Vec<Op>,
+        derived: Vec<Derive>,
+    ) -> Result<Committed, Error> {
+        check_writes(&compares, &ops)?;
+        for derive in &derived {
+            derive.reads.iter().try_for_each(|key| check_key(key))?;
+        }
+        self.0.commit_derived(compares, ops, derived).await
+    }
+
+    /// The store's revision.
+    pub async fn revision(&self) -> Result<Revision, Error> {
+        self.0.revision().await
+    }
+
+    /// Every change under `prefix` after a revision; see [`Engine::watch`].
+    pub async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {
+        self.0.watch(prefix, after).await
+    }
+
+    /// See [`Engine::lease_grant`]. `ttl` is from 1 ms to [`MAX_LEASE_TTL`].
+    pub async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error> {
+        if ttl < Duration::from_millis(1) || ttl > MAX_LEASE_TTL {
+            return Err(Error::InvalidLease { ttl });
+        }
+        self.0.lease_grant(ttl).await
+    }
+
+    /// See [`Engine::lease_keep_alive`].
+    pub async fn lease_keep_alive(&self, lease: LeaseId) -> Result<(), Error> {
+        self.0.lease_keep_alive(lease).await
+    }
+
+    /// See [`Engine::lease_revoke`].
+    pub async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error> {
+        self.0.lease_revoke(lease).await
+    }
+}
+
+pub(crate) fn check_key(key: &str) -> Result<(), Error> {
+    let valid = !key.is_empty()
+        && key.len() <= MAX_KEY_BYTES
+        && !key.contains('\0')
+        && !key.starts_with('/')
+        && !key.ends_with('/');
+    if valid {
+        Ok(())
+    } else {
+        Err(Error::InvalidKey {
+            key: key.to_owned(),
+        })
+    }
+}
+
+/// The limits that a commit must keep; engines call it on what was derived.
+pub(crate) fn check_writes(compares: &[Compare], ops: &[Op]) -> Result<(), Error> {
+    for compare in compares {
+        check_key(compare.key())?;
+    }
+    for op in ops {
+        check_key(op.key())?;
+        if let Op::Put { key, value, .. } = op
+            && value.len() > MAX_VALUE_BYTES
+        {
+            return Err(Error::ValueTooLarge {
+                key: key.clone(),
+                size: value.len(),
+            });
+        }
+    }
+    Ok(())
+}

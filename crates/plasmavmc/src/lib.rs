@@ -1,1 +1,10 @@
 //! Images and virtual machines.
+//!
+//! Two programs share this crate. `plasmavmc-server` keeps the registry of images and the records of
+//! VMs, chooses a host for each and tells that host, level-based, what should exist on it.
+//! `plasmavmc-agent` runs on every host and makes it so. They speak `plasmavmc.v1.NodeService`.
+
+pub mod image_format;
+pub mod model;
+pub mod phase;
+pub mod scheduler;

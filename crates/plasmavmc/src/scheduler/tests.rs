@@ -1,0 +1,122 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn host(name: &str, vcpus: u32, memory_mib: u64) -> Candidate {
+    Candidate {
+        name: name.into(),
+        ready: true,
+        total: Size { vcpus, memory_mib },
+        used: Size::default(),
+        hypervisors: [Hypervisor::Qemu].into(),
+    }
+}
+
+fn wanted(vcpus: u32, memory_mib: u64) -> Size {
+    Size { vcpus, memory_mib }
+}
+
+#[test]
+fn the_host_with_most_free_memory_is_chosen_then_by_name() {
+    let mut hosts = vec![host("b", 8, 8192), host("a", 8, 8192), host("c", 8, 16384)];
+    let chosen = |hosts: &[Candidate]| {
+        let found = choose(hosts, wanted(1, 512), Hypervisor::Qemu, 1).unwrap();
+        found.name.clone()
+    };
+    assert_eq!(chosen(&hosts), "c");
+    hosts[2].used = wanted(0, 12000);
+    assert_eq!(chosen(&hosts), "a");
+    hosts[1].ready = false;
+    assert_eq!(chosen(&hosts), "b");
+}
+
+#[test]
+fn what_is_free_is_said_when_nothing_fits() {
+    let mut hosts = [host("a", 4, 4096)];
+    hosts[0].used = wanted(3, 1024);
+    let refusal = |size, overcommit| {
+        let refused = choose(&hosts, size, Hypervisor::Qemu, overcommit);
+        refused
+            .map(|found| found.name.clone())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        refusal(wanted(2, 512), 1),
+        Err("no host has room for 2 vCPUs and 512 MiB of memory: the most that is free on one is 1 vCPUs and 3072 MiB".into())
+    );
+    assert_eq!(refusal(wanted(2, 512), 2), Ok("a".into()));
+    assert!(
+        refusal(wanted(1, 4000), 8)
+            .unwrap_err()
+            .contains("3072 MiB")
+    );
+}
+
+#[test]
+fn a_missing_hypervisor_and_an_unheard_host_are_told_apart() {
+    let mut hosts = [host("a", 4, 4096)];
+    let error = choose(&hosts, wanted(1, 64), Hypervisor::Firecracker, 1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no host offers Firecracker as hypervisor: use one of QEMU"
+    );
+    hosts[0].ready = false;
+    let error = choose(&hosts, wanted(1, 64), Hypervisor::Qemu, 1).unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
+    let error = choose(&[], wanted(1, 64), Hypervisor::Qemu, 1).unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
+}
+
+#[test]
+fn a_named_host_is_taken_or_refused_with_the_others_names() {
+    let hosts = [host("a", 4, 4096), host("b", 1, 512)];
+    let named = |name: &str, size| {
+        let found = choose_named(&hosts, name, size, Hypervisor::Qemu, 1);
+        found
+            .map(|host| host.name.clone())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(named("b", wanted(1, 512)), Ok("b".into()));
+    assert!(
+        named("b", wanted(1, 1024))
+            .unwrap_err()
+            .contains("the most that is free on one is 1 vCPUs and 512 MiB")
+    );
+    assert_eq!(
+        named("z", wanted(1, 64)),
+        Err("node 'z' is not valid: expected one of a, b".into())
+    );
+}
+
+proptest! {
+    /// The choice does not depend on the order of the hosts, fits, and nothing that fits has more memory free.
+    #[test]
+    fn the_choice_is_the_best_that_fits(
+        sizes in proptest::collection::vec((1u32..32, 64u64..65536, 0u32..40, 0u64..70000, any::<bool>()), 0..8),
+        vcpus in 1u32..64, memory in 64u64..65536, overcommit in 1u32..8, turn in 0usize..8,
+    ) {
+        let mut hosts: Vec<Candidate> = sizes.iter().enumerate().map(|(at, (total_vcpus, total_memory, used_vcpus, used_memory, ready))| Candidate {
+            used: wanted(*used_vcpus, *used_memory),
+            ready: *ready,
+            ..host(&format!("host-{at}"), *total_vcpus, *total_memory)
+        }).collect();
+        let size = wanted(vcpus, memory);
+        let first = choose(&hosts, size, Hypervisor::Qemu, overcommit).map(Clone::clone);
+        let fits = |host: &Candidate| {
+            let free = host.free(overcommit);
+            host.ready && free.vcpus >= vcpus && free.memory_mib >= memory
+        };
+        match &first {
+            Ok(chosen) => {
+                prop_assert!(fits(chosen));
+                let most = hosts.iter().filter(|host| fits(host)).map(|host| host.free(overcommit).memory_mib).max();
+                prop_assert_eq!(most, Some(chosen.free(overcommit).memory_mib));
+            }
+            Err(_) => prop_assert!(!hosts.iter().any(fits)),
+        }
+        let turn = turn % hosts.len().max(1);
+        hosts.rotate_left(turn);
+        let again = choose(&hosts, size, Hypervisor::Qemu, overcommit).map(Clone::clone);
+        prop_assert_eq!(first.ok().map(|host| host.name), again.ok().map(|host| host.name));
+    }
+}

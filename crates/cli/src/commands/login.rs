@@ -1,0 +1,154 @@
+//! Signing in and out.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use photon_api::iam::v1::issue_token_request::Credential;
+use photon_api::iam::v1::{
+    BootstrapRequest, IssueTokenRequest, RevokeTokenRequest, RotateSigningKeyRequest, WhoAmIRequest,
+};
+
+use super::{present, read_secret};
+use crate::context::{self, Config};
+use crate::error::Failure;
+use crate::output::Output;
+use crate::session::{Connection, Session};
+
+/// How to sign in.
+#[derive(Args)]
+pub struct LoginArgs {
+    /// Your name. Default: who signed in last in this context.
+    name: Option<String>,
+    /// File with your password, instead of asking for it; `-` is standard input.
+    #[arg(long, conflicts_with = "api_key_file")]
+    password_file: Option<PathBuf>,
+    /// File with an API key, instead of a password; `-` is standard input.
+    #[arg(long)]
+    api_key_file: Option<PathBuf>,
+    /// How long the token shall last, in seconds. Default: as the server has it.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    ttl: u32,
+    /// First sign-in of a new cloud: makes the operator NAME in exchange for the one-time token in this file.
+    #[arg(long, conflicts_with = "api_key_file")]
+    bootstrap_token_file: Option<PathBuf>,
+}
+
+/// Keys that sign tokens.
+#[derive(Subcommand)]
+pub enum SigningKeyCommand {
+    /// Make a new key; the older ones verify until their tokens have expired.
+    Rotate {
+        /// Make all tokens of older keys useless at once. Everybody signs in anew.
+        #[arg(long)]
+        revoke_old: bool,
+    },
+}
+
+/// `photon login`
+pub async fn login(connection: &Connection, args: LoginArgs) -> Result<(), Failure> {
+    let (name, mut context) = connection.resolve()?;
+    let principal = args.name.or(context.principal.clone()).ok_or_else(|| {
+        Failure::Local("who signs in? Give your name: `photon login NAME`".into())
+    })?;
+    let credential = match &args.api_key_file {
+        Some(path) => Credential::ApiKey(read_secret(Some(path), "")?),
+        None => Credential::Password(read_secret(
+            args.password_file.as_deref(),
+            &format!("Password of {principal}: "),
+        )?),
+    };
+    let session = Session::with_token(name.clone(), context.clone(), None)?;
+    let mut tokens = session.tokens().await?;
+    if let Some(path) = &args.bootstrap_token_file {
+        let Credential::Password(password) = &credential else {
+            return Err(Failure::Local(
+                "the first operator signs in with a password".into(),
+            ));
+        };
+        tokens
+            .bootstrap(BootstrapRequest {
+                one_time_token: read_secret(Some(path), "")?,
+                name: principal.clone(),
+                password: password.clone(),
+            })
+            .await?;
+    }
+    let answer = tokens
+        .issue_token(IssueTokenRequest {
+            principal_id: principal.clone(),
+            org_id: session.org(),
+            project_id: session.project(),
+            ttl_seconds: args.ttl,
+            credential: Some(credential),
+        })
+        .await?
+        .into_inner();
+    context::save_token(&name, &answer.token)?;
+    context.principal = Some(principal.clone());
+    let mut config = Config::load()?;
+    config.contexts.insert(name.clone(), context);
+    if connection.context.is_none() {
+        config.current.clone_from(&name);
+    }
+    config.save()?;
+    let scope = match (answer.org_id.as_str(), answer.project_id.as_str()) {
+        ("", _) => "the system".to_owned(),
+        (org, "") => format!("organization {org}"),
+        (org, project) => format!("project {project} of organization {org}"),
+    };
+    eprintln!("Signed in as {principal} for {scope} (context {name}).");
+    Ok(())
+}
+
+/// `photon logout`
+pub async fn logout(connection: &Connection) -> Result<(), Failure> {
+    let session = Session::open(connection)?;
+    let revoked = match session.tokens().await {
+        Ok(mut tokens) => tokens
+            .revoke_token(RevokeTokenRequest::default())
+            .await
+            .map(|_| ())
+            .map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    // Forgotten here in any case: that is what whoever leaves the desk wants.
+    context::remove_token(&session.context_name)?;
+    match revoked {
+        Err(Failure::Service(status)) if status.code() == tonic::Code::Unauthenticated => Ok(()),
+        Err(Failure::Unreachable { .. }) => {
+            eprintln!(
+                "The token is forgotten here, but IAM can't be reached: it stays valid until it expires."
+            );
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// `photon whoami`
+pub async fn whoami(session: &Session, output: &Output) -> Result<(), Failure> {
+    let answer = session
+        .tokens()
+        .await?
+        .who_am_i(WhoAmIRequest {})
+        .await?
+        .into_inner();
+    present(answer.principal.as_ref(), "principal")?;
+    output.one("iam.v1.WhoAmIResponse", &answer)
+}
+
+/// `photon signing-key`
+pub async fn run_signing_key(
+    command: SigningKeyCommand,
+    session: &Session,
+    output: &Output,
+) -> Result<(), Failure> {
+    let SigningKeyCommand::Rotate { revoke_old } = command;
+    let answer = session
+        .tokens()
+        .await?
+        .rotate_signing_key(RotateSigningKeyRequest { revoke_old })
+        .await?
+        .into_inner();
+    output.one("iam.v1.RotateSigningKeyResponse", &answer)
+}

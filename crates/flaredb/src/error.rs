@@ -154,6 +154,10 @@ pub enum Error {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// What depends on the state at the commit could not be worked out ([`Derive`](crate::Derive)); nothing
+    /// was written.
+    #[error(transparent)]
+    Derive(Arc<dyn std::error::Error + Send + Sync>),
     /// The engine has stopped, because of an earlier failure that it reported.
     #[error("the store is closed since an earlier failure: restart the program")]
     Closed,

@@ -1,0 +1,120 @@
+//! From and to the messages of `chainfire.v1`.
+
+use photon_api::chainfire::v1 as api;
+use photon_resource::{Error, OrgId};
+
+use crate::{Digest, Event, Filter, Head, Outcome, Report};
+
+impl From<Event> for api::Event {
+    fn from(event: Event) -> Self {
+        let text = |digest: Option<Digest>| digest.map(|it| it.to_string()).unwrap_or_default();
+        let micros = event.time_us % 1_000_000;
+        api::Event {
+            sequence: event.sequence,
+            time: Some(prost_types::Timestamp {
+                seconds: i64::try_from(event.time_us / 1_000_000).unwrap_or(i64::MAX),
+                // Below 10^9, so it fits.
+                nanos: (micros * 1000) as i32,
+            }),
+            org_id: event.org_id,
+            project_id: event.project_id,
+            principal_id: event.principal_id,
+            principal_name: event.principal_name,
+            source: event.source,
+            action: event.action,
+            resource: event.resource,
+            outcome: api::Outcome::from(event.outcome).into(),
+            reason: event.reason,
+            request_id: event.request_id,
+            before_digest: text(event.before_digest),
+            after_digest: text(event.after_digest),
+            previous_hash: event.previous_hash.to_string(),
+            hash: event.hash.to_string(),
+            service: event.service,
+        }
+    }
+}
+
+impl From<Outcome> for api::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => api::Outcome::Success,
+            Outcome::Denied => api::Outcome::Denied,
+        }
+    }
+}
+
+impl Filter {
+    /// The filter of a request, for the chain of `org` (`None`: the system's), which the caller has found out
+    /// from the request and the token.
+    pub fn from_request(
+        org: Option<OrgId>,
+        request: &api::ListEventsRequest,
+    ) -> Result<Self, Error> {
+        let outcome = match api::Outcome::try_from(request.outcome) {
+            Ok(api::Outcome::Unspecified) => None,
+            Ok(api::Outcome::Success) => Some(Outcome::Success),
+            Ok(api::Outcome::Denied) => Some(Outcome::Denied),
+            Err(_) => {
+                return Err(Error::invalid(
+                    "outcome",
+                    request.outcome,
+                    "OUTCOME_UNSPECIFIED, OUTCOME_SUCCESS or OUTCOME_DENIED",
+                ));
+            }
+        };
+        Ok(Filter {
+            org,
+            after_sequence: request.after_sequence,
+            principal_id: Some(request.principal_id.clone()).filter(|id| !id.is_empty()),
+            action_prefix: request.action_prefix.clone(),
+            resource_prefix: request.resource_prefix.clone(),
+            outcome,
+        })
+    }
+}
+
+impl Head {
+    /// The known head of a request; `None`: it gives none.
+    pub fn from_request(request: &api::VerifyChainRequest) -> Result<Option<Self>, Error> {
+        if request.known_sequence == 0 && request.known_hash.is_empty() {
+            return Ok(None);
+        }
+        if request.known_sequence == 0 {
+            return Err(Error::invalid(
+                "known_sequence",
+                0,
+                "the head_sequence that was answered together with this head_hash",
+            ));
+        }
+        let hash = request.known_hash.parse().map_err(|_| {
+            Error::invalid(
+                "known_hash",
+                &request.known_hash,
+                "the head_hash of an earlier verification: 64 of 0-9 and a-f",
+            )
+        })?;
+        Ok(Some(Head {
+            sequence: request.known_sequence,
+            hash,
+        }))
+    }
+}
+
+impl From<Report> for api::VerifyChainResponse {
+    fn from(report: Report) -> Self {
+        let intact = report.intact();
+        let (first_bad_sequence, problem) = match report.problem {
+            Some(problem) => (problem.sequence, problem.to_string()),
+            None => (0, String::new()),
+        };
+        api::VerifyChainResponse {
+            intact,
+            events: report.events,
+            head_sequence: report.head.sequence,
+            head_hash: report.head.hash.to_string(),
+            first_bad_sequence,
+            problem,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+use flaredb::Record;
+use photon_resource::{OrgId, PrincipalId, ProjectId};
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Head};
+
+/// Name of the chain of what belongs to no organization.
+pub const SYSTEM_CHAIN: &str = "system";
+
+/// How the call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The change was made.
+    Success,
+    /// Authentication, the tenancy wall or the policy refused it.
+    Denied,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Outcome::Success => "success",
+            Outcome::Denied => "denied",
+        }
+    }
+}
+
+/// What a server knows of a call, to be appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Organization whose chain it belongs to; `None`: the system's.
+    pub org_id: Option<OrgId>,
+    /// Project, where the resource is in one.
+    pub project_id: Option<ProjectId>,
+    /// Who; `None`: the caller was not authenticated.
+    pub principal_id: Option<PrincipalId>,
+    /// The name of who; for a failed sign-in the name that was tried.
+    pub principal_name: String,
+    /// From where: address of the caller.
+    pub source: String,
+    /// What: `service:type:verb`.
+    pub action: String,
+    /// On which resource: its full name.
+    pub resource: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// For a refusal: why.
+    pub reason: String,
+    /// Follows the call through the services.
+    pub request_id: String,
+    /// Of the stored record before; `None` where there was none.
+    pub before_digest: Option<Digest>,
+    /// Of the stored record after; `None` where there is none.
+    pub after_digest: Option<Digest>,
+}
+
+/// An event of a chain, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+// A field that the hash does not cover must not pass as part of an event.
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// 1 for the chain's first event, then without gaps.
+    pub sequence: u64,
+    /// Microseconds since 1970-01-01 UTC by the server's clock, which may have been set back between events.
+    pub time_us: u64,
+    /// Name of the chain: the organization, or [`SYSTEM_CHAIN`].
+    pub org_id: String,
+    /// Empty: none.
+    pub project_id: String,
+    /// Empty: not authenticated.
+    pub principal_id: String,
+    /// See [`NewEvent::principal_name`].
+    pub principal_name: String,
+    /// See [`NewEvent::source`].
+    pub source: String,
+    /// See [`NewEvent::action`].
+    pub action: String,
+    /// See [`NewEvent::resource`].
+    pub resource: String,
+    /// See [`NewEvent::outcome`].
+    pub outcome: Outcome,
+    /// See [`NewEvent::reason`].
+    pub reason: String,
+    /// See [`NewEvent::request_id`].
+    pub request_id: String,
+    /// See [`NewEvent::before_digest`].
+    pub before_digest: Option<Digest>,
+    /// See [`NewEvent::after_digest`].
+    pub after_digest: Option<Digest>,
+    /// The server that appended it.
+    pub service: String,
+    /// Hash of the event before; [`Digest::ZERO`] for the first.
+    pub previous_hash: Digest,
+    /// [`Event::compute_hash`] of the above.
+    pub hash: Digest,
+}
+
+impl Record for Event {
+    const KIND: &'static str = "event";
+    const VERSION: u32 = 1;
+}
+
+impl Event {
+    /// The event that continues the chain after `head`.
+    pub(crate) fn continuing(head: &Head, new: &NewEvent, service: &str, time_us: u64) -> Self {
+        let mut event = Event {
+            sequence: head.sequence + 1,
+            time_us,
+            org_id: chain_name(new.org_id.as_ref()).to_owned(),
+            project_id: text(new.project_id.as_ref()),
+            principal_id: text(new.principal_id.as_ref()),
+            principal_name: new.principal_name.clone(),
+            source: new.source.clone(),
+            action: new.action.clone(),
+            resource: new.resource.clone(),
+            outcome: new.outcome,
+            reason: new.reason.clone(),
+            request_id: new.request_id.clone(),
+            before_digest: new.before_digest,
+            after_digest: new.after_digest,
+            service: service.to_owned(),
+            previous_hash: head.hash,
+            hash: Digest::ZERO,
+        };
+        event.hash = event.compute_hash();
+        event
+    }
+
+    /// SHA-256 over the event's canonical form, which is all fields but `hash`.
+    ///
+    /// The canonical form is the ASCII text `photoncloud chainfire event 1` followed by the fields in the order
+    /// of this struct, each as its length in bytes (64 bits, big endian) and its bytes: numbers as 64 bits
+    /// big endian, texts as UTF-8, the outcome as `success` or `denied`, a digest as its 32 bytes and a missing
+    /// one as no bytes. As the lengths tell where each field ends, two different events never have the same
+    /// form. A later version of the struct keeps this form for the events that were made with it, under
+    /// its number.
+    pub fn compute_hash(&self) -> Digest {
+        let mut form = Vec::with_capacity(1024);
+        form.extend_from_slice(b"photoncloud chainfire event 1");
+        let mut field = |bytes: &[u8]| {
+            form.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+            form.extend_from_slice(bytes);
+        };
+        let digest = |digest: &Option<Digest>| match digest {
+            Some(digest) => digest.as_bytes().to_vec(),
+            None => Vec::new(),
+        };
+        field(&self.sequence.to_be_bytes());
+        field(&self.time_us.to_be_bytes());
+        field(self.org_id.as_bytes());
+        field(self.project_id.as_bytes());
+        field(self.principal_id.as_bytes());
+        field(self.principal_name.as_bytes());
+        field(self.source.as_bytes());
+        field(self.action.as_bytes());
+        field(self.resource.as_bytes());
+        field(self.outcome.name().as_bytes());
+        field(self.reason.as_bytes());
+        field(self.request_id.as_bytes());
+        field(&digest(&self.before_digest));
+        field(&digest(&self.after_digest));
+        field(self.service.as_bytes());
+        field(self.previous_hash.as_bytes());
+        Digest::of(&form)
+    }
+
+    /// Where the chain is after this event.
+    pub fn head(&self) -> Head {
+        Head {
+            sequence: self.sequence,
+            hash: self.hash,
+        }
+    }
+}
+
+/// The name of an organization's chain, or the system's.
+pub(crate) fn chain_name(org: Option<&OrgId>) -> &str {
+    org.map_or(SYSTEM_CHAIN, OrgId::as_str)
+}
+
+fn text(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}

@@ -1,0 +1,204 @@
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use flaredb::{
+    Committed, Compare, Db, Derive, Derived, Error, KeyValue, Op, Record, Transaction, decode,
+    encode,
+};
+use photon_resource::OrgId;
+use serde::{Deserialize, Serialize};
+
+use crate::event::chain_name;
+use crate::{Digest, Event, Found, NewEvent, Report, Verifier};
+
+/// Events that one read takes.
+pub(crate) const PAGE: usize = 500;
+
+/// Where a chain ends: the sequence number and hash of its last event. Kept elsewhere, it proves later that
+/// the chain still contains everything up to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// Number of the last event; 0: there is none.
+    pub sequence: u64,
+    /// Its hash; [`Digest::ZERO`] if there is none.
+    pub hash: Digest,
+}
+
+impl Head {
+    /// Of a chain without events.
+    pub const EMPTY: Head = Head {
+        sequence: 0,
+        hash: Digest::ZERO,
+    };
+}
+
+impl Record for Head {
+    const KIND: &'static str = "head of a chain";
+    const VERSION: u32 = 1;
+}
+
+/// Somebody changed the chain's head: where the next event belongs, there is one already. Nothing is
+/// appended, because that would destroy it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the head of the event chain does not match its events: {key} exists already; \
+     nothing can be appended before an operator has looked into it (photon audit verify)"
+)]
+pub struct BrokenChain {
+    /// Key of the event that is in the way.
+    pub key: String,
+}
+
+/// The event log of one store. Clones are the same log.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    db: Db,
+    service: Arc<str>,
+}
+
+impl Ledger {
+    /// The log in `db`, appended to by the server of this name: `iam`, `prismnet`, `plasmavmc`.
+    pub fn new(db: Db, service: &str) -> Self {
+        Ledger {
+            db,
+            service: service.into(),
+        }
+    }
+
+    /// Appends the event to its chain and commits it together with all of `tx`, or neither.
+    ///
+    /// [`Committed::Conflict`] is only ever about what `tx` read: the event takes its place in the chain at the
+    /// moment of the commit, so that calls which append at the same time do not disturb each other.
+    pub async fn commit(&self, mut tx: Transaction, event: NewEvent) -> Result<Committed, Error> {
+        let chain = chain_name(event.org_id.as_ref()).to_owned();
+        let events = events_prefix(&chain);
+        let service = self.service.clone();
+        tx.derive(Derive {
+            reads: vec![head_key(&chain)],
+            make: Box::new(move |read| append(&chain, read, &event, &service)),
+        });
+        match tx.commit().await? {
+            Committed::Conflict { key } if key.starts_with(&events) => {
+                Err(Error::Derive(Arc::new(BrokenChain { key })))
+            }
+            committed => Ok(committed),
+        }
+    }
+
+    /// Appends an event without a change: a denial.
+    pub async fn record(&self, event: NewEvent) -> Result<(), Error> {
+        match self.commit(self.db.begin(), event).await? {
+            Committed::Done(_) => Ok(()),
+            // An empty transaction has read nothing that could have changed.
+            Committed::Conflict { key } => Err(Error::Derive(Arc::new(BrokenChain { key }))),
+        }
+    }
+
+    /// Where the chain of an organization (`None`: of the system) ends.
+    pub async fn head(&self, org: Option<&OrgId>) -> Result<Head, Error> {
+        let head = self.db.get(&head_key(chain_name(org))).await?;
+        Ok(head.unwrap_or(Head::EMPTY))
+    }
+
+    /// Recomputes the chain of an organization (`None`: of the system). With `known`, a head that was kept
+    /// earlier, it must still contain that.
+    pub async fn verify(&self, org: Option<&OrgId>, known: Option<Head>) -> Result<Report, Error> {
+        let chain = chain_name(org);
+        let prefix = events_prefix(chain);
+        // Before the events: those that are appended while this runs are not judged.
+        let head = self.stored_head(chain).await?;
+        let reached = |head: &Result<Option<Head>, String>, sequence| match head {
+            Ok(Some(head)) => head.sequence >= sequence,
+            Ok(None) | Err(_) => false,
+        };
+        let mut verifier = Verifier::new(chain, head.clone(), known);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.db.scan_raw(&prefix, after.as_deref(), PAGE).await?;
+            after = page.items.last().map(|item| item.key.clone());
+            for item in page.items {
+                let found = found(&prefix, item);
+                if !reached(&head, found.sequence) {
+                    // Appended meanwhile, or put there behind the head: then the head has not moved.
+                    let now = self.stored_head(chain).await?;
+                    if now != head && reached(&now, found.sequence) {
+                        return Ok(verifier.finish());
+                    }
+                }
+                if !verifier.check(found) {
+                    return Ok(verifier.finish());
+                }
+            }
+            if !page.more {
+                return Ok(verifier.finish());
+            }
+        }
+    }
+
+    async fn stored_head(&self, chain: &str) -> Result<Result<Option<Head>, String>, Error> {
+        let (item, _) = self.db.get_raw(&head_key(chain)).await?;
+        let head = item.map(|item| decode(&item.key, &item.value)).transpose();
+        Ok(head.map_err(|error| error.to_string()))
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+}
+
+fn found(prefix: &str, item: KeyValue) -> Found {
+    Found {
+        // A key of another form sorts somewhere, and is reported there as an event that cannot be read.
+        sequence: item.key[prefix.len()..].parse().unwrap_or(0),
+        event: decode(&item.key, &item.value).map_err(|error| error.to_string()),
+    }
+}
+
+pub(crate) fn events_prefix(chain: &str) -> String {
+    format!("chain/{chain}/")
+}
+
+/// Twenty digits hold every `u64`, so that keys sort as numbers do.
+pub(crate) fn event_key(chain: &str, sequence: u64) -> String {
+    format!("chain/{chain}/{sequence:020}")
+}
+
+fn head_key(chain: &str) -> String {
+    format!("chain-head/{chain}")
+}
+
+fn append(
+    chain: &str,
+    read: &[Option<KeyValue>],
+    new: &NewEvent,
+    service: &str,
+) -> Result<Derived, Error> {
+    let head = match read {
+        [Some(item)] => decode(&item.key, &item.value)?,
+        _ => Head::EMPTY,
+    };
+    let event = Event::continuing(&head, new, service, now_us());
+    let (key, head_key) = (event_key(chain, event.sequence), head_key(chain));
+    let put = |key: String, value: Vec<u8>| Op::Put {
+        key,
+        value,
+        lease: None,
+    };
+    Ok(Derived {
+        // An append never replaces an event, whatever has become of the head.
+        compares: vec![Compare::Absent(key.clone())],
+        ops: vec![
+            put(head_key.clone(), encode(&head_key, &event.head())?),
+            put(key.clone(), encode(&key, &event)?),
+        ],
+    })
+}
+
+fn now_us() -> u64 {
+    // A clock before 1970 is no reason to refuse service; the sequence orders events, not the time.
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,1 +1,29 @@
-//! The only crate that touches the host: D-Bus, units, networks, nftables, processes.
+//! The only crate that touches the host.
+//!
+//! Everything that an agent does to the machine goes through a trait of this crate, so that what decides is
+//! tested without a machine; with the feature `fake` there is a fake of each.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`durable`] | files that survive a power cut |
+//! | [`links`] | network interfaces and their addresses, by rtnetlink |
+//! | [`network1`] | systemd-networkd's D-Bus interface |
+//! | [`network_files`] | `.netdev` and `.network` files |
+//! | [`nft`] | nftables |
+//! | [`process`] | running a program to its end |
+//! | [`systemd`] | services, by systemd's D-Bus interface |
+//! | [`sysctl`] | kernel settings under `/proc/sys` |
+
+pub mod durable;
+mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
+pub mod links;
+pub mod network1;
+pub mod network_files;
+pub mod nft;
+pub mod process;
+pub mod sysctl;
+pub mod systemd;
+
+pub use error::{Error, Result};

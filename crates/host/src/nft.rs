@@ -1,0 +1,83 @@
+//! nftables by its JSON API (`libnftables-json(5)`).
+//!
+//! The types are those of the crate `nftables`; the program is run by [`crate::process`], which has a time
+//! limit and does not block.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::process;
+use crate::{Error, Result};
+
+pub use nftables::{expr, schema, stmt, types};
+
+/// Longest time that one transaction may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The kernel's packet filter.
+#[async_trait]
+pub trait PacketFilter: Send + Sync {
+    /// Applies the commands as one transaction: all or none, and no packet sees a part.
+    async fn apply(&self, commands: &schema::Nftables<'_>) -> Result<()>;
+    /// Whether the kernel would take the commands; changes nothing.
+    async fn check(&self, commands: &schema::Nftables<'_>) -> Result<()>;
+    /// All objects of one table as `nft -j -s list` prints them (without counters), or `None` if there is no
+    /// such table. `family` is `bridge`, `inet`, ….
+    async fn list(&self, family: &str, table: &str) -> Result<Option<Vec<Value>>>;
+}
+
+/// The program `nft`, found in PATH.
+#[derive(Debug, Default)]
+pub struct Nft;
+
+impl Nft {
+    async fn feed(arguments: &[&str], commands: &schema::Nftables<'_>) -> Result<()> {
+        let input = serde_json::to_vec(commands).map_err(|error| Error::Answer {
+            what: "the JSON encoder",
+            reason: error.to_string(),
+        })?;
+        process::run("nft", arguments, &input, LIMIT).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PacketFilter for Nft {
+    async fn apply(&self, commands: &schema::Nftables<'_>) -> Result<()> {
+        Self::feed(&["-j", "-f", "-"], commands).await
+    }
+
+    async fn check(&self, commands: &schema::Nftables<'_>) -> Result<()> {
+        Self::feed(&["-c", "-j", "-f", "-"], commands).await
+    }
+
+    async fn list(&self, family: &str, table: &str) -> Result<Option<Vec<Value>>> {
+        // The whole family and not the one table: the absence of a table is not an error then.
+        let output =
+            process::run("nft", &["-j", "-s", "list", "ruleset", family], b"", LIMIT).await?;
+        let answer: Value = serde_json::from_slice(&output).map_err(|error| Error::Answer {
+            what: "nft",
+            reason: error.to_string(),
+        })?;
+        let Value::Array(objects) = answer["nftables"].clone() else {
+            return Err(Error::Answer {
+                what: "nft",
+                reason: "no array 'nftables'".to_owned(),
+            });
+        };
+        let of_table: Vec<Value> = objects
+            .into_iter()
+            .filter(|object| {
+                object.as_object().is_some_and(|object| {
+                    object.iter().any(|(kind, body)| {
+                        let name = if kind == "table" { "name" } else { "table" };
+                        body["family"] == family && body[name] == table
+                    })
+                })
+            })
+            .collect();
+        Ok((!of_table.is_empty()).then_some(of_table))
+    }
+}

@@ -1,0 +1,93 @@
+//! The TOML file.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::de::{DeTable, Deserializer};
+
+use super::{Component, ComponentSettings, ConfigError};
+
+/// What every program's file may have beside its component's section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub listen: Option<IpAddr>,
+    pub port: Option<u16>,
+    pub metrics_listen: Option<String>,
+    pub state_dir: Option<PathBuf>,
+    pub credential_file: Option<PathBuf>,
+    pub node: Option<String>,
+    pub tls: TlsSection,
+    pub endpoints: EndpointsSection,
+    pub limits: LimitsSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TlsSection {
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub client_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct EndpointsSection {
+    pub iam: Option<String>,
+    pub prismnet: Option<String>,
+    pub plasmavmc: Option<String>,
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LimitsSection {
+    pub message_bytes: Option<usize>,
+    pub calls_per_connection: Option<u32>,
+    pub calls: Option<usize>,
+    pub call_timeout_seconds: Option<u64>,
+}
+
+/// Reads `path`; without one, everything is unset.
+pub(super) fn read<S: ComponentSettings>(
+    path: Option<&Path>,
+    component: Component,
+) -> Result<(File, S), ConfigError> {
+    let Some(path) = path else {
+        return Ok((File::default(), S::default()));
+    };
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(&text, component).map_err(|(section, source)| ConfigError::File {
+        path: path.to_owned(),
+        section,
+        source: Box::new(source),
+    })
+}
+
+fn parse<S: ComponentSettings>(
+    text: &str,
+    component: Component,
+) -> Result<(File, S), (String, toml::de::Error)> {
+    let top = |error: toml::de::Error| located(error, text, "top level");
+    let mut table = DeTable::parse(text).map_err(top)?;
+    let section = table.get_mut().remove(component.name);
+    let file = File::deserialize(Deserializer::from(table)).map_err(top)?;
+    let own = match section {
+        None => S::default(),
+        Some(value) => S::deserialize(toml::de::ValueDeserializer::from(value))
+            .map_err(|error| located(error, text, component.name))?,
+    };
+    Ok((file, own))
+}
+
+/// With the line that it is about.
+fn located(mut error: toml::de::Error, text: &str, section: &str) -> (String, toml::de::Error) {
+    error.set_input(Some(text));
+    (section.to_owned(), error)
+}

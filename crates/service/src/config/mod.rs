@@ -1,0 +1,226 @@
+//! The settings of servers and agents: a flag wins over an environment variable, that over the file, that over
+//! the default. What is not understood is refused, with the place, the key and the value.
+
+mod args;
+mod endpoints;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+pub use args::{AgentArgs, CommonArgs, ServerArgs};
+pub use endpoints::Endpoints;
+
+/// Which server or agent a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// Its name: the section of its settings in the file, its directory under `/var/lib/photoncloud`, and what
+    /// the log and the health service call it. `iam`, `prismnet-agent`.
+    pub name: &'static str,
+    /// The default gRPC port of a server. `/metrics` is by default at this + 1000; an agent has only that.
+    pub port: u16,
+}
+
+/// A value that can't be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The key, as in the file: `tls.certificate`.
+    pub key: String,
+    /// The value.
+    pub value: String,
+    /// What would be accepted.
+    pub expected: String,
+}
+
+impl Invalid {
+    /// A value that can't be accepted.
+    pub fn new(
+        key: impl Into<String>,
+        value: impl fmt::Display,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self {
+            key: key.into(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} = {:?} can't be used: expected {}",
+            self.key, self.value, self.expected
+        )
+    }
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("configuration file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or has a key or a value that is not known.
+    #[error("configuration file {path}, in [{section}]: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `top level` or the section of the component.
+        section: String,
+        /// Line, key, value and what was expected.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is of the right type but can't be used.
+    #[error("{origin}: {invalid}")]
+    Invalid {
+        /// The file, or that flags, environment and defaults were merged.
+        origin: String,
+        /// What and why.
+        invalid: Invalid,
+    },
+}
+
+/// The settings that only one component has: the section of its name in the file. Derive `Deserialize` with
+/// `#[serde(deny_unknown_fields, default)]`.
+pub trait ComponentSettings: DeserializeOwned + Default + Clone + Send + 'static {
+    /// Lets environment variables win over the file. `env` gives a variable's value.
+    fn apply_env(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Invalid> {
+        let _ = env;
+        Ok(())
+    }
+
+    /// Refuses values of the right type that can't be used.
+    fn validate(&self) -> Result<(), Invalid> {
+        Ok(())
+    }
+}
+
+/// For a component without settings of its own.
+impl ComponentSettings for () {}
+
+/// A server's settings.
+#[derive(Clone, Debug)]
+pub struct Settings<S> {
+    /// What every server has.
+    pub server: ServerSettings,
+    /// What only this one has.
+    pub component: S,
+}
+
+/// The settings that every server has.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The address to listen on. Other than loopback only with [`ServerSettings::tls`].
+    pub listen: IpAddr,
+    /// The gRPC port; 0: any free one.
+    pub port: u16,
+    /// Where `/metrics` is: a loopback address; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Where the server keeps its state.
+    pub state_dir: PathBuf,
+    /// How it speaks TLS; `None`: it does not.
+    pub tls: Option<TlsFiles>,
+    /// Where the other servers are.
+    pub endpoints: Endpoints,
+    /// The file with the secret of its own identity's API key.
+    pub credential_file: Option<PathBuf>,
+    /// Bounds on what callers can ask for at once.
+    pub limits: Limits,
+}
+
+/// An agent's settings.
+#[derive(Clone, Debug)]
+pub struct AgentSettings<S> {
+    /// The name of its host.
+    pub node: String,
+    /// Where `/metrics` is: a loopback address; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Where it keeps what it must remember.
+    pub state_dir: PathBuf,
+    /// Where the servers are.
+    pub endpoints: Endpoints,
+    /// The file with the secret of its own identity's API key.
+    pub credential_file: Option<PathBuf>,
+    /// What only this agent has.
+    pub component: S,
+}
+
+/// The PEM files of a TLS listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate and what it needs up to a root.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// The authorities of client certificates. If set, a client without such a certificate is refused.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Bounds on what callers can ask for at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest message that is read or written, in bytes.
+    pub message_bytes: usize,
+    /// How many calls one connection may have under way.
+    pub calls_per_connection: u32,
+    /// How many calls may be under way in all, open streams not counted; more are refused with
+    /// RESOURCE_EXHAUSTED.
+    pub calls: usize,
+    /// How long a call may take to answer. Calls to which the client streams have no such end.
+    pub call_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 16 << 20,
+            calls_per_connection: 1024,
+            calls: 4096,
+            call_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl<S: ComponentSettings> Settings<S> {
+    /// The defaults.
+    pub fn new(component: Component) -> Self {
+        Self {
+            server: ServerSettings {
+                listen: LOOPBACK,
+                port: component.port,
+                metrics_listen: default_metrics(component.port),
+                state_dir: default_state_dir(component),
+                tls: None,
+                endpoints: Endpoints::default(),
+                credential_file: None,
+                limits: Limits::default(),
+            },
+            component: S::default(),
+        }
+    }
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// 1000 above the gRPC port; nowhere if that is no port.
+fn default_metrics(port: u16) -> Option<SocketAddr> {
+    Some(SocketAddr::new(LOOPBACK, port.checked_add(1000)?))
+}
+
+fn default_state_dir(component: Component) -> PathBuf {
+    PathBuf::from("/var/lib/photoncloud").join(component.name)
+}

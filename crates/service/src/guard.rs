@@ -1,0 +1,310 @@
+//! Who calls, and whether they may: the two walls that stand before every call.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chainfire::{Ledger, NewEvent, Outcome};
+use photon_resource::{
+    Action, Authorizer, Caller, Error, OrgId, ProjectId, ResourceName, TokenVerifier,
+};
+use tonic::Request;
+use tonic::metadata::MetadataMap;
+
+use crate::call::{CallContext, REQUEST_ID, is_request_id, new_request_id};
+use crate::refusals::Refusals;
+
+/// Authenticates and authorizes the calls of one server. Clones share everything.
+#[derive(Clone)]
+pub struct Guard {
+    verifier: Arc<dyn TokenVerifier>,
+    authorizer: Arc<dyn Authorizer>,
+    ledger: Ledger,
+    refusals: Arc<Refusals>,
+}
+
+impl Guard {
+    /// A guard that believes `verifier` about who calls and `authorizer` about what they may, and records
+    /// refusals in `ledger`.
+    pub fn new(
+        verifier: Arc<dyn TokenVerifier>,
+        authorizer: Arc<dyn Authorizer>,
+        ledger: Ledger,
+    ) -> Self {
+        Self {
+            verifier,
+            authorizer,
+            ledger,
+            refusals: Arc::default(),
+        }
+    }
+
+    /// Who calls: the bearer of the token in `authorization`.
+    ///
+    /// Errors: `Unauthenticated` (no token, or one that is not accepted; recorded, but limited per address, so
+    /// that a flood does not fill the disk), `Unavailable` (it can't be verified now).
+    pub async fn authenticate<T>(&self, request: &Request<T>) -> Result<Caller, Error> {
+        let context = request.extensions().get::<CallContext>();
+        let source = source(request.remote_addr().map(|address| address.ip()));
+        let request_id = match context {
+            Some(context) => context.request_id.to_string(),
+            None => request_id(request.metadata()),
+        };
+        let verified = match bearer(request.metadata()) {
+            Ok(token) => self
+                .verifier
+                .verify(token)
+                .await
+                .map(|claims| (token, claims)),
+            Err(error) => Err(error),
+        };
+        match verified {
+            Ok((token, claims)) => {
+                if let Some(context) = context {
+                    // Set once; a handler that authenticates twice gets the same answer.
+                    let _ = context.principal.set(claims.principal_name.clone());
+                }
+                Ok(Caller {
+                    claims,
+                    token: token.to_owned(),
+                    source,
+                    request_id,
+                })
+            }
+            Err(error) => {
+                if let Error::Unauthenticated(reason) = &error {
+                    let method = context.map_or("unknown", |context| &*context.method);
+                    self.record_stranger(method, &source, &request_id, reason)
+                        .await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether `caller` may do `action` (`service:type:verb`) on `resource`: first the wall between tenants, then
+    /// the policy. `attributes` are what conditions of roles can read; `source_ip` is added.
+    ///
+    /// Errors: `NotFound` for what lies in another tenant (`PermissionDenied` for create and list, whose caller
+    /// named the tenant itself), `PermissionDenied`, `Unauthenticated` (revoked meanwhile), `Unavailable` (no
+    /// decision can be had: that is a refusal). Every refusal is recorded.
+    pub async fn authorize(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        attributes: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let action: Action = action.parse().map_err(Error::internal)?;
+        if !caller.may_see(resource.scope()) {
+            let reason = "it is outside of the tenant that the token is for";
+            self.record(caller, action.as_str(), resource, reason).await;
+            return Err(if resource.id() == "*" || is_create_or_list(&action) {
+                denied(&action, resource, reason)
+            } else {
+                Error::not_found(kind_for_people(resource.kind()), resource.id())
+            });
+        }
+        let mut facts: BTreeMap<String, String> = attributes
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        if caller.source.parse::<IpAddr>().is_ok() {
+            facts.insert("source_ip".to_owned(), caller.source.clone());
+        }
+        match self
+            .authorizer
+            .authorize(caller, &action, resource, &facts)
+            .await
+        {
+            Ok(decision) if decision.allowed => Ok(()),
+            Ok(decision) => {
+                self.record(caller, action.as_str(), resource, &decision.reason)
+                    .await;
+                Err(denied(&action, resource, &decision.reason))
+            }
+            Err(error) => {
+                self.record(caller, action.as_str(), resource, &error.to_string())
+                    .await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Organization and project of a request, empty ones taken from the token. Whether the caller may do
+    /// anything there is [`authorize`](Self::authorize)'s matter.
+    ///
+    /// Errors: `InvalidArgument` if neither request nor token names one.
+    pub fn scope(
+        &self,
+        caller: &Caller,
+        org_id: &str,
+        project_id: &str,
+    ) -> Result<(OrgId, ProjectId), Error> {
+        let claims = &caller.claims;
+        let org: OrgId = match (org_id, &claims.org_id) {
+            ("", None) => {
+                return Err(Error::invalid(
+                    "org_id",
+                    "",
+                    "the id of an organization, because the token is for the whole system",
+                ));
+            }
+            ("", Some(org)) => org.clone(),
+            (given, _) => given.parse()?,
+        };
+        // The token's project is one of the token's organization and says nothing about another.
+        let own = claims
+            .project_id
+            .as_ref()
+            .filter(|_| claims.org_id.as_ref() == Some(&org));
+        let project = match (project_id, own) {
+            ("", None) => {
+                return Err(Error::invalid(
+                    "project_id",
+                    "",
+                    "the id of a project, because the token is not for one",
+                ));
+            }
+            ("", Some(project)) => project.clone(),
+            (given, _) => given.parse()?,
+        };
+        Ok((org, project))
+    }
+
+    /// Records a refusal that a service decides itself, such as a node that asks about another node.
+    pub async fn record(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        reason: &str,
+    ) {
+        let claims = &caller.claims;
+        // In the chain of whoever tried: a stranger's attempts are no entry in a tenant's own log.
+        self.append(NewEvent {
+            org_id: claims.org_id.clone(),
+            project_id: claims.project_id.clone(),
+            principal_id: Some(claims.principal_id),
+            principal_name: claims.principal_name.clone(),
+            source: caller.source.clone(),
+            action: action.to_owned(),
+            resource: resource.to_string(),
+            outcome: Outcome::Denied,
+            reason: reason.to_owned(),
+            request_id: caller.request_id.clone(),
+            before_digest: None,
+            after_digest: None,
+        })
+        .await;
+    }
+
+    async fn record_stranger(&self, method: &str, source: &str, request_id: &str, reason: &str) {
+        tracing::info!(source, reason, "refused: not authenticated");
+        let Some(suppressed) = self.refusals.admit(source, Instant::now()) else {
+            return;
+        };
+        let reason = match suppressed {
+            0 => reason.to_owned(),
+            count => format!("{reason} ({count} more refusals before this one were not recorded)"),
+        };
+        self.append(NewEvent {
+            org_id: None,
+            project_id: None,
+            principal_id: None,
+            principal_name: String::new(),
+            source: source.to_owned(),
+            action: "iam:tokens:verify".to_owned(),
+            resource: method.to_owned(),
+            outcome: Outcome::Denied,
+            reason,
+            request_id: request_id.to_owned(),
+            before_digest: None,
+            after_digest: None,
+        })
+        .await;
+    }
+
+    /// The refusal stands even if it can't be recorded; the operator must learn of that.
+    async fn append(&self, event: NewEvent) {
+        let (action, resource) = (event.action.clone(), event.resource.clone());
+        if let Err(error) = self.ledger.record(event).await {
+            tracing::error!(%error, action, resource, "a refusal could not be recorded");
+        }
+    }
+}
+
+fn denied(action: &Action, resource: &ResourceName, reason: &str) -> Error {
+    Error::PermissionDenied {
+        action: action.to_string(),
+        resource: resource.to_string(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn is_create_or_list(action: &Action) -> bool {
+    let text = action.as_str();
+    text.ends_with(":create") || text.ends_with(":list")
+}
+
+/// The one token of the call (RFC 6750; the scheme's case does not matter, RFC 9110).
+fn bearer(metadata: &MetadataMap) -> Result<&str, Error> {
+    const NO_TOKEN: &str = "the call needs a token in 'authorization: Bearer TOKEN'";
+    let wrong = |why: &str| Error::Unauthenticated(why.to_owned());
+    let mut values = metadata.get_all("authorization").iter();
+    let value = values.next().ok_or_else(|| wrong(NO_TOKEN))?;
+    if values.next().is_some() {
+        return Err(wrong("the call has more than one 'authorization'"));
+    }
+    let text = value.to_str().map_err(|_| wrong(NO_TOKEN))?;
+    match text.split_once(' ') {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() =>
+        {
+            Ok(token.trim())
+        }
+        _ => Err(wrong(NO_TOKEN)),
+    }
+}
+
+/// For a server without the call layer around it.
+fn request_id(metadata: &MetadataMap) -> String {
+    let given = metadata
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    match given {
+        Some(id) if is_request_id(id) => id.to_owned(),
+        _ => new_request_id(),
+    }
+}
+
+fn source(address: Option<IpAddr>) -> String {
+    match address {
+        // ::ffff:192.0.2.1 is 192.0.2.1, to conditions as to limits.
+        Some(address) => address.to_canonical().to_string(),
+        None => "unknown".to_owned(),
+    }
+}
+
+/// What people call a resource whose type policies spell `kind`.
+fn kind_for_people(kind: &str) -> &'static str {
+    match kind {
+        "organizations" => "organization",
+        "projects" => "project",
+        "principals" => "principal",
+        "apiKeys" => "API key",
+        "s3Keys" => "S3 access key",
+        "roles" => "role",
+        "bindings" => "binding",
+        "vpcs" => "VPC",
+        "subnets" => "subnet",
+        "ports" => "port",
+        "securityGroups" => "security group",
+        "images" => "image",
+        "instances" => "VM",
+        "nodes" => "node",
+        "events" => "event log",
+        _ => "resource",
+    }
+}

@@ -1,0 +1,193 @@
+//! IAM as the other servers use it: its public keys to verify tokens offline, and its decisions.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
+use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
+use photon_api::iam::v1::{AuthorizeRequest, GetJwksRequest};
+use photon_resource::{
+    Action, Authorizer, Caller, Claims, Decision, Error, ResourceName, TokenVerifier,
+};
+use tokio::sync::{Mutex, Semaphore};
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::claims::{KeySet, Rejection};
+use crate::config::{Endpoints, Invalid};
+use crate::outgoing::with_token;
+
+/// How long IAM may take to answer. After that there is no decision, and none is a refusal.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// Keys are fetched at most this often, whatever tokens strangers make up.
+const FETCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Keys that IAM has dropped are forgotten after this long. (Until then IAM's own decision refuses them.)
+const KEYS_KEPT: Duration = Duration::from_secs(60);
+/// How many calls may wait for keys to be fetched; more are refused, so that made-up key ids can't occupy all
+/// calls that the server takes.
+const WAITERS: usize = 64;
+
+/// Verifies tokens with IAM's keys, and asks IAM to decide. Clones share keys and connection.
+#[derive(Clone, Debug)]
+pub struct IamClient {
+    channel: Channel,
+    keys: Arc<Keys>,
+}
+
+#[derive(Debug)]
+struct Keys {
+    current: RwLock<Fetched>,
+    fetching: Mutex<()>,
+    waiters: Semaphore,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Fetched {
+    set: Arc<KeySet>,
+    /// When the last attempt began, and when the last that worked.
+    tried: Option<Instant>,
+    worked: Option<Instant>,
+}
+
+impl IamClient {
+    /// A client of the IAM at `endpoints.iam`. Connects when it is first needed.
+    pub fn new(endpoints: &Endpoints) -> Result<Self, Invalid> {
+        Ok(Self {
+            channel: endpoints.channel(&endpoints.iam)?,
+            keys: Arc::new(Keys {
+                current: RwLock::default(),
+                fetching: Mutex::new(()),
+                waiters: Semaphore::new(WAITERS),
+            }),
+        })
+    }
+
+    fn fetched(&self) -> Fetched {
+        let current = self.keys.current.read();
+        current
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
+    }
+
+    /// Keys that were asked for after `since`; several callers share one fetch.
+    async fn fetch(&self, since: Instant) -> Result<Arc<KeySet>, Error> {
+        let _one = self.keys.fetching.lock().await;
+        let before = self.fetched();
+        if before.worked.is_some_and(|worked| worked >= since) {
+            return Ok(before.set);
+        }
+        if let Some(tried) = before.tried {
+            tokio::time::sleep_until((tried + FETCH_INTERVAL).into()).await;
+        }
+        let tried = Instant::now();
+        let mut client = IamTokenServiceClient::new(self.channel.clone());
+        let answer = tokio::time::timeout(DEADLINE, client.get_jwks(GetJwksRequest {})).await;
+        let set = match answer {
+            Err(_) => Err("no answer in time".to_owned()),
+            Ok(Err(status)) => Err(status.to_string()),
+            Ok(Ok(response)) => KeySet::parse(&response.into_inner().jwks_json)
+                .map(Arc::new)
+                .map_err(|error| format!("not a JSON Web Key Set: {error}")),
+        };
+        let mut current = self
+            .keys
+            .current
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        current.tried = Some(tried);
+        let set = set.map_err(|error| {
+            tracing::warn!(error, "IAM's keys could not be fetched");
+            Error::Unavailable("IAM can't be reached to verify the token: try again".into())
+        })?;
+        current.set = set.clone();
+        current.worked = Some(tried);
+        Ok(set)
+    }
+}
+
+fn refused(rejection: &Rejection) -> Error {
+    Error::Unauthenticated(rejection.to_string())
+}
+
+#[async_trait]
+impl TokenVerifier for IamClient {
+    async fn verify(&self, token: &str) -> Result<Claims, Error> {
+        let now = Instant::now();
+        let known = self.fetched();
+        if known.worked.is_some_and(|worked| now - worked < KEYS_KEPT) {
+            match known.set.verify(token) {
+                Err(Rejection::UnknownKey) => {}
+                Err(rejection) => return Err(refused(&rejection)),
+                Ok(claims) => return Ok(claims),
+            }
+        } else if known.worked.is_some()
+            && known
+                .set
+                .verify(token)
+                .is_err_and(|it| it != Rejection::UnknownKey)
+        {
+            // Nothing that IAM could say now would make this one good.
+            return Err(Error::Unauthenticated("the token is not valid".into()));
+        }
+        let Ok(_waiter) = self.keys.waiters.try_acquire() else {
+            return Err(refused(&Rejection::UnknownKey));
+        };
+        let keys = self.fetch(now).await?;
+        keys.verify(token).map_err(|rejection| refused(&rejection))
+    }
+}
+
+#[async_trait]
+impl Authorizer for IamClient {
+    async fn authorize(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resource: &ResourceName,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Decision, Error> {
+        let message = AuthorizeRequest {
+            token: caller.token.clone(),
+            action: action.to_string(),
+            resource: resource.to_string(),
+            attributes: attributes.clone().into_iter().collect(),
+        };
+        // Everyone may ask about their own token, so the server needs no right of its own here.
+        let mut request = with_token(message, &caller.token, &caller.request_id)?;
+        request.set_timeout(DEADLINE);
+        let mut client = IamAuthzServiceClient::new(self.channel.clone());
+        let answer = tokio::time::timeout(DEADLINE, client.authorize(request)).await;
+        match answer {
+            Ok(Ok(response)) => {
+                let response = response.into_inner();
+                Ok(Decision {
+                    allowed: response.allowed,
+                    reason: match response.reason.as_str() {
+                        "" if !response.allowed => "the policy gives no reason".to_owned(),
+                        _ => response.reason,
+                    },
+                })
+            }
+            // Revoked, or its principal disabled, since it was verified here.
+            Ok(Err(status)) if status.code() == Code::Unauthenticated => {
+                let text = status.message();
+                let text = text.strip_prefix("not authenticated: ").unwrap_or(text);
+                Err(Error::Unauthenticated(text.to_owned()))
+            }
+            Ok(Err(status)) => {
+                tracing::warn!(%status, "IAM gave no decision");
+                Err(no_decision())
+            }
+            Err(_) => {
+                tracing::warn!("IAM gave no decision in {} s", DEADLINE.as_secs());
+                Err(no_decision())
+            }
+        }
+    }
+}
+
+fn no_decision() -> Error {
+    Error::Unavailable("IAM can't be reached to authorize the call: try again".into())
+}

@@ -1,0 +1,257 @@
+//! Changes: idempotent by `request_id`, recorded in the event log, and repeated when another change got there
+//! first. State, the answer to a repeated call, and the event are one transaction.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chainfire::{Ledger, NewEvent, Outcome};
+use flaredb::{Committed, Db, LeaseId, Record, Transaction};
+use photon_resource::{Caller, Error, ResourceName};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
+
+use crate::call::is_request_id;
+
+/// How often a change is tried when others get there first.
+const ATTEMPTS: u32 = 100;
+/// How long a repeated `request_id` finds the first answer, at least.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Records of this much time share a lease: one for each would double the writes of a change.
+const LEASE_SHARED_FOR: Duration = Duration::from_secs(3600);
+
+/// Makes the [`Mutation`]s of one server. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Mutations(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    db: Db,
+    ledger: Ledger,
+    lease: Mutex<Option<(Instant, LeaseId)>>,
+}
+
+/// One changing call.
+#[derive(Debug)]
+pub struct Mutation {
+    shared: Arc<Inner>,
+    caller: Caller,
+    action: String,
+    /// Key of the record of this `request_id`; `None`: the call has none.
+    key: Option<String>,
+    digest: String,
+    attempts: u32,
+}
+
+/// The answer to a call, for when it is repeated.
+#[derive(Debug, Serialize, Deserialize)]
+struct Answered {
+    action: String,
+    /// SHA-256 of the request, in hex.
+    digest: String,
+    /// The encoded response, in base64.
+    response: String,
+}
+
+impl Record for Answered {
+    const KIND: &'static str = "answered request";
+    const VERSION: u32 = 1;
+}
+
+impl Mutations {
+    /// For changes of `db` that `ledger` (of the same store) records.
+    pub fn new(db: Db, ledger: Ledger) -> Self {
+        Self(Arc::new(Inner {
+            db,
+            ledger,
+            lease: Mutex::new(None),
+        }))
+    }
+
+    /// Begins a change: `action` (`service:type:verb`) by `caller`, with the `request_id` of the request (empty:
+    /// a repeated call is a new one).
+    ///
+    /// Errors: `InvalidArgument` if `request_id` can't be one.
+    pub fn start<Req: prost::Message>(
+        &self,
+        caller: &Caller,
+        action: &str,
+        request_id: &str,
+        request: &Req,
+    ) -> Result<Mutation, Error> {
+        let key = match request_id {
+            "" => None,
+            id if is_request_id(id) => Some(format!("request/{}/{id}", caller.claims.principal_id)),
+            id => {
+                return Err(Error::invalid(
+                    "request_id",
+                    id,
+                    "1 to 128 letters, digits, '-', '_', '.', ':'",
+                ));
+            }
+        };
+        Ok(Mutation {
+            shared: self.0.clone(),
+            caller: caller.clone(),
+            action: action.to_owned(),
+            key,
+            digest: hex(&Sha256::digest(request.encode_to_vec())),
+            attempts: 0,
+        })
+    }
+}
+
+impl Mutation {
+    /// The answer to an earlier call with this `request_id` by this principal, if there was one within a day.
+    /// Call it first in each transaction.
+    ///
+    /// Errors: `InvalidArgument` if that was another request.
+    pub async fn replay<Resp: prost::Message + Default>(
+        &self,
+        tx: &mut Transaction,
+    ) -> Result<Option<Resp>, Error> {
+        let Some(key) = &self.key else {
+            return Ok(None);
+        };
+        let Some(answered) = tx.get::<Answered>(key).await? else {
+            return Ok(None);
+        };
+        if answered.action != self.action || answered.digest != self.digest {
+            let id = key.rsplit('/').next().unwrap_or_default();
+            return Err(Error::invalid(
+                "request_id",
+                id,
+                format!(
+                    "a new one: it was used for another request ({})",
+                    answered.action
+                ),
+            ));
+        }
+        let bytes = STANDARD
+            .decode(&answered.response)
+            .map_err(Error::internal)?;
+        Resp::decode(bytes.as_slice())
+            .map(Some)
+            .map_err(Error::internal)
+    }
+
+    /// Commits `tx` with its event (on `resource`, with the stored record `before` and `after`) and the answer for
+    /// repeated calls, atomically. `None`: another change got there first and nothing was written; begin a new
+    /// transaction and do it again.
+    ///
+    /// Errors: `Unavailable` after 100 such rounds.
+    pub async fn commit<Resp: prost::Message + Default>(
+        &mut self,
+        tx: Transaction,
+        resource: &ResourceName,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+        response: Resp,
+    ) -> Result<Option<Resp>, Error> {
+        let stored = response.encode_to_vec();
+        self.commit_stored(tx, resource, before, after, response, stored)
+            .await
+    }
+
+    /// As [`commit`](Self::commit), but repeated calls read `replayed`: for a response with a secret, which must
+    /// not be stored.
+    pub async fn commit_secret<Resp: prost::Message + Default>(
+        &mut self,
+        tx: Transaction,
+        resource: &ResourceName,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+        response: Resp,
+        replayed: &Resp,
+    ) -> Result<Option<Resp>, Error> {
+        let stored = replayed.encode_to_vec();
+        self.commit_stored(tx, resource, before, after, response, stored)
+            .await
+    }
+
+    async fn commit_stored<Resp>(
+        &mut self,
+        mut tx: Transaction,
+        resource: &ResourceName,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+        response: Resp,
+        stored: Vec<u8>,
+    ) -> Result<Option<Resp>, Error> {
+        if let Some(key) = &self.key {
+            let answered = Answered {
+                action: self.action.clone(),
+                digest: self.digest.clone(),
+                response: STANDARD.encode(stored),
+            };
+            let lease = self.shared.lease().await?;
+            tx.put_with_lease(key, &answered, lease)?;
+        }
+        let event = self.event(resource, before, after);
+        match self.shared.ledger.commit(tx, event).await {
+            Ok(Committed::Done(_)) => Ok(Some(response)),
+            Ok(Committed::Conflict { key }) => {
+                self.attempts += 1;
+                if self.attempts < ATTEMPTS {
+                    return Ok(None);
+                }
+                tracing::warn!(action = self.action, key, "a change lost {ATTEMPTS} races");
+                Err(Error::Unavailable(
+                    "too many changes of the same things at the same time: try again".into(),
+                ))
+            }
+            Err(error) => {
+                // It may have ended between its grant and this commit; the next call gets a new one.
+                if matches!(error, flaredb::Error::LeaseNotFound(_)) {
+                    *self.shared.lease.lock().await = None;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn event(
+        &self,
+        resource: &ResourceName,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+    ) -> NewEvent {
+        let claims = &self.caller.claims;
+        NewEvent {
+            org_id: resource.scope().org().cloned(),
+            project_id: resource.scope().project().cloned(),
+            principal_id: Some(claims.principal_id),
+            principal_name: claims.principal_name.clone(),
+            source: self.caller.source.clone(),
+            action: self.action.clone(),
+            resource: resource.to_string(),
+            outcome: Outcome::Success,
+            reason: String::new(),
+            request_id: self.caller.request_id.clone(),
+            before_digest: before.map(chainfire::Digest::of),
+            after_digest: after.map(chainfire::Digest::of),
+        }
+    }
+}
+
+impl Inner {
+    /// A lease that has [`KEPT`] left.
+    async fn lease(&self) -> Result<LeaseId, Error> {
+        let mut lease = self.lease.lock().await;
+        if let Some((granted, id)) = *lease
+            && granted.elapsed() < LEASE_SHARED_FOR
+        {
+            return Ok(id);
+        }
+        let granted = Instant::now();
+        let id = self.db.lease_grant(KEPT + LEASE_SHARED_FOR).await?;
+        *lease = Some((granted, id));
+        Ok(id)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

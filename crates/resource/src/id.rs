@@ -176,7 +176,7 @@ macro_rules! slug_id {
                     Err(Error::invalid(
                         concat!($kind, " id"),
                         text,
-                        "2 to 39 of a-z, 0-9 and '-', beginning with a letter and not ending with '-'",
+                        "2 to 39 of a-z, 0-9 and '-', beginning with a letter, not ending with '-', and not 'system'",
                     ))
                 }
             }
@@ -219,6 +219,8 @@ fn is_slug(text: &str) -> bool {
     (2..=39).contains(&bytes.len())
         && bytes[0].is_ascii_lowercase()
         && bytes[bytes.len() - 1] != b'-'
+        // Scopes and event chains call what belongs to no tenant so.
+        && text != "system"
         && bytes
             .iter()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
@@ -244,6 +246,7 @@ mod tests {
         assert!("Acme".parse::<OrgId>().is_err());
         assert!("a".parse::<OrgId>().is_err());
         assert!("acme-".parse::<OrgId>().is_err());
+        assert!("system".parse::<OrgId>().is_err());
         assert!("acme-2".parse::<OrgId>().is_ok());
     }
 

@@ -1,0 +1,173 @@
+//! The boundaries that docs/architecture.md draws, kept by a test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The longest that a source file may be without its tests, in lines.
+const LONGEST_FILE: usize = 600;
+
+const COMPONENTS: [&str; 3] = ["iam", "prismnet", "plasmavmc"];
+
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("crates/xtask has a parent")
+        .to_path_buf()
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if !path.ends_with("generated") {
+                rust_files(&path, found);
+            }
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// All sources of the product, with their paths below `crates/`; not the tests' own files.
+fn sources() -> Vec<(String, String)> {
+    let crates = crates();
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&crates).unwrap() {
+        rust_files(&entry.unwrap().path().join("src"), &mut files);
+    }
+    assert!(files.len() > 50, "the sources were not found: {files:?}");
+    files
+        .into_iter()
+        .map(|path| {
+            let name = path
+                .strip_prefix(&crates)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .filter(|(name, _)| !name.ends_with("tests.rs") && !name.contains("/tests/"))
+        .collect()
+}
+
+/// The part before the file's own test module.
+fn without_tests(text: &str) -> &str {
+    text.find("#[cfg(test)]\nmod ")
+        .map_or(text, |at| &text[..at])
+}
+
+fn manifest(name: &str) -> String {
+    fs::read_to_string(crates().join(name).join("Cargo.toml")).unwrap()
+}
+
+fn dependencies(name: &str) -> String {
+    let manifest = manifest(name);
+    let start = manifest
+        .find("[dependencies]")
+        .expect("every crate says what it depends on");
+    let rest = &manifest[start + 1..];
+    rest[..rest.find("\n[").unwrap_or(rest.len())].to_owned()
+}
+
+#[test]
+fn components_reach_each_other_only_through_the_api() {
+    for component in COMPONENTS {
+        let dependencies = dependencies(component);
+        for other in COMPONENTS.iter().filter(|other| **other != component) {
+            assert!(
+                !dependencies.lines().any(|line| line.starts_with(other)),
+                "{component} depends on {other}: use its client in photon-api"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_host_speaks_d_bus_or_starts_processes() {
+    for entry in fs::read_dir(crates()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        if name != "host" && name != "xtask" && name != "testkit" {
+            let dependencies = dependencies(&name);
+            assert!(
+                !dependencies.contains("\nzbus"),
+                "{name} depends on zbus: use photon-host"
+            );
+        }
+    }
+    for (name, text) in sources() {
+        if name.starts_with("host/") || name.starts_with("xtask/") || name.starts_with("testkit/") {
+            continue;
+        }
+        let text = without_tests(&text);
+        assert!(
+            !text.contains("process::Command"),
+            "{name} starts a process: use photon-host"
+        );
+    }
+}
+
+#[test]
+fn wire_types_stay_out_of_models_plans_and_stores() {
+    for (name, text) in sources() {
+        let inner = COMPONENTS.iter().any(|component| {
+            ["model", "plan", "store"]
+                .iter()
+                .any(|layer| name.starts_with(&format!("{component}/src/{layer}")))
+        });
+        assert!(
+            !inner || !without_tests(&text).contains("photon_api"),
+            "{name} uses wire types: convert them in convert.rs"
+        );
+    }
+}
+
+#[test]
+fn files_hold_one_thing() {
+    let long: Vec<String> = sources()
+        .into_iter()
+        .map(|(name, text)| (without_tests(&text).lines().count(), name))
+        .filter(|(lines, _)| *lines > LONGEST_FILE)
+        .map(|(lines, name)| format!("{name} ({lines} lines)"))
+        .collect();
+    assert!(
+        long.is_empty(),
+        "longer than {LONGEST_FILE} lines: {}",
+        long.join(", ")
+    );
+}
+
+#[test]
+fn no_test_is_skipped_and_nothing_is_left_for_later() {
+    let mut files = Vec::new();
+    rust_files(&crates(), &mut files);
+    // Put together here, so that this file does not find itself.
+    let words = [
+        ["#[ign", "ore"].concat(),
+        ["FIX", "ME"].concat(),
+        ["TO", "DO:"].concat(),
+    ];
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        for word in &words {
+            assert!(
+                !text.contains(word.as_str()),
+                "{} has {word}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_crate_takes_the_workspace_lints() {
+    for entry in fs::read_dir(crates()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        assert!(
+            manifest(&name).contains("[lints]\nworkspace = true"),
+            "{name} has lints of its own"
+        );
+    }
+}

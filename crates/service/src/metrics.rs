@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -21,6 +21,7 @@ const BUCKETS: [f64; 14] = [
 pub(crate) fn recorder() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
+        started();
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Full(SECONDS.to_owned()), &BUCKETS)
             .expect("the list of buckets is not empty");
@@ -87,6 +88,12 @@ pub(crate) async fn serve(
     Ok(bound)
 }
 
+/// When the recorder was made, which every program does first.
+fn started() -> SystemTime {
+    static STARTED: OnceLock<SystemTime> = OnceLock::new();
+    *STARTED.get_or_init(SystemTime::now)
+}
+
 /// The metrics that every process has by the names that Prometheus's client libraries agreed on, from
 /// proc_pid_stat(5) and proc_pid_fd(5). What can't be read is left out.
 fn process(name: &str) -> String {
@@ -99,10 +106,12 @@ fn process(name: &str) -> String {
     // The command's name, in parentheses, may have spaces and parentheses itself: fields count after it.
     if let Ok(stat) = std::fs::read_to_string("/proc/self/stat")
         && let Some((_, fields)) = stat.rsplit_once(") ")
+        && let fields = fields.split(' ').filter_map(|it| it.parse().ok())
+        && let fields = fields.collect::<Vec<f64>>()
+        && fields.len() > 20
     {
-        let fields: Vec<f64> = fields.split(' ').filter_map(|it| it.parse().ok()).collect();
-        // Field 3 (state) is no number, so index 0 is field 4: utime 14, stime 15, num_threads 20,
-        // starttime 22, vsize 23, rss 24.
+        // Field 3 (state) is no number, so index 0 is field 4: utime 14, stime 15, num_threads 20, vsize 23,
+        // rss 24 (in pages).
         const TICKS_PER_SECOND: f64 = 100.0;
         if let [utime, stime] = fields[10..12] {
             metric(
@@ -118,20 +127,10 @@ fn process(name: &str) -> String {
             "gauge",
             fields[20] * 4096.0,
         );
-        if let Ok(uptime) = std::fs::read_to_string("/proc/uptime")
-            && let Some(uptime) = uptime
-                .split(' ')
-                .next()
-                .and_then(|it| it.parse::<f64>().ok())
-            && let Ok(now) = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)
-        {
-            let age = uptime - fields[18] / TICKS_PER_SECOND;
-            metric(
-                "process_start_time_seconds",
-                "gauge",
-                (now.as_secs_f64() - age).floor(),
-            );
-        }
+    }
+    if let Ok(started) = started().duration_since(UNIX_EPOCH) {
+        let seconds = started.as_secs_f64().floor();
+        metric("process_start_time_seconds", "gauge", seconds);
     }
     if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
         // One of them is the directory that is being read.

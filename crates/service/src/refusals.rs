@@ -19,30 +19,43 @@ struct Allowance {
 
 /// Limits events per source address.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    sources: Mutex<HashMap<String, Allowance>>,
+pub(crate) struct Refusals(Mutex<Sources>);
+
+#[derive(Debug, Default)]
+struct Sources {
+    by_address: HashMap<String, Allowance>,
+    /// When addresses that were quiet were last forgotten: not for each call, or a flood would cost a walk each.
+    swept: Option<Instant>,
 }
 
 impl Refusals {
     /// Whether a refusal at `now` may be recorded: `Some` with how many before it were not.
     pub fn admit(&self, source: &str, now: Instant) -> Option<u64> {
         let mut sources = self
-            .sources
+            .0
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if sources.len() >= ADDRESSES && !sources.contains_key(source) {
-            sources.retain(|_, it| now.saturating_duration_since(it.refilled) < REFILL * BURST);
+        let full = sources.by_address.len() >= ADDRESSES;
+        if full && sources.swept.is_none_or(|swept| now - swept >= REFILL) {
+            sources.swept = Some(now);
+            sources
+                .by_address
+                .retain(|_, it| now.saturating_duration_since(it.refilled) < REFILL * BURST);
         }
-        let key = if sources.len() < ADDRESSES || sources.contains_key(source) {
+        let room = sources.by_address.len() < ADDRESSES;
+        let key = if room || sources.by_address.contains_key(source) {
             source
         } else {
             "others"
         };
-        let allowance = sources.entry(key.to_owned()).or_insert(Allowance {
-            left: BURST,
-            refilled: now,
-            suppressed: 0,
-        });
+        let allowance = sources
+            .by_address
+            .entry(key.to_owned())
+            .or_insert(Allowance {
+                left: BURST,
+                refilled: now,
+                suppressed: 0,
+            });
         let refills =
             now.saturating_duration_since(allowance.refilled).as_secs() / REFILL.as_secs();
         if refills > 0 {
@@ -88,6 +101,6 @@ mod tests {
             .filter(|n| refusals.admit(&format!("2001:db8::{n:x}"), start).is_some())
             .count();
         assert!(recorded <= ADDRESSES + BURST as usize + 1, "{recorded}");
-        assert!(refusals.sources.lock().unwrap().len() <= ADDRESSES + 1);
+        assert!(refusals.0.lock().unwrap().by_address.len() <= ADDRESSES + 1);
     }
 }

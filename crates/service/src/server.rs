@@ -16,7 +16,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
 use crate::call::{CallLayer, CallLimits};
 use crate::config::{Component, Invalid, ServerSettings};
@@ -39,8 +39,8 @@ impl Services {
         Self::default()
     }
 
-    /// Adds one. `limits.message_bytes` is the bound that `max_decoding_message_size` of the generated server
-    /// takes; see [`ServerSettings`].
+    /// Adds one. It reads messages of up to 4 MiB, tonic's default, unless `max_decoding_message_size` of the
+    /// generated server says otherwise.
     #[must_use]
     #[allow(clippy::should_implement_trait)]
     pub fn add<S>(mut self, service: S) -> Self
@@ -153,7 +153,6 @@ pub async fn serve(
     tracing::info!(component = component.name, %address, tls = settings.tls.is_some(), "serving");
     systemd::ready(&status);
 
-    let routes = routes.map_request(|request: Request<Body>| request);
     let serving = server.layer(layer).serve_with_incoming_shutdown(
         routes,
         incoming,
@@ -265,12 +264,13 @@ mod tests {
     #[test]
     fn reflection_tells_only_of_the_services_that_are_there() {
         let set = descriptors(&["prismnet.v1.VpcService", "chainfire.v1.EventService"]).unwrap();
-        let names: Vec<String> = set
+        let mut names: Vec<String> = set
             .file
             .iter()
             .flat_map(services_of)
             .map(|(name, _)| name)
             .collect();
+        names.sort();
         assert_eq!(
             names,
             ["chainfire.v1.EventService", "prismnet.v1.VpcService"]

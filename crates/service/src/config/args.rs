@@ -134,9 +134,6 @@ impl ServerArgs {
             ));
         }
         let limits = &mut server.limits;
-        if let Some(bytes) = file.limits.message_bytes {
-            limits.message_bytes = bytes;
-        }
         if let Some(calls) = file.limits.calls_per_connection {
             limits.calls_per_connection = calls;
         }
@@ -146,12 +143,6 @@ impl ServerArgs {
         if let Some(seconds) = file.limits.call_timeout_seconds {
             limits.call_timeout = Duration::from_secs(seconds);
         }
-        check_range(
-            "limits.message_bytes",
-            limits.message_bytes as u64,
-            64 << 10,
-            1 << 30,
-        )?;
         check_range(
             "limits.calls_per_connection",
             limits.calls_per_connection.into(),
@@ -401,8 +392,9 @@ fn shown(path: &Path) -> String {
 }
 
 fn host_name() -> Result<String, Invalid> {
-    // The kernel's, as gethostname(2) gives it; a domain is not part of a node's name.
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    // A domain is not part of a node's name.
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    let name = name.to_string_lossy();
     match name.trim().split('.').next() {
         Some(host) if !host.is_empty() => Ok(host.to_owned()),
         _ => Err(Invalid::new(

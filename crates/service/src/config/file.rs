@@ -45,7 +45,6 @@ pub(super) struct EndpointsSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LimitsSection {
-    pub message_bytes: Option<usize>,
     pub calls_per_connection: Option<u32>,
     pub calls: Option<usize>,
     pub call_timeout_seconds: Option<u64>,

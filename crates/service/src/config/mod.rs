@@ -173,8 +173,6 @@ pub struct TlsFiles {
 /// Bounds on what callers can ask for at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest message that is read or written, in bytes.
-    pub message_bytes: usize,
     /// How many calls one connection may have under way.
     pub calls_per_connection: u32,
     /// How many calls may be under way in all, open streams not counted; more are refused with
@@ -187,7 +185,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message_bytes: 16 << 20,
             calls_per_connection: 1024,
             calls: 4096,
             call_timeout: Duration::from_secs(30),

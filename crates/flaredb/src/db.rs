@@ -12,6 +12,23 @@ use crate::{
 #[derive(Clone)]
 pub struct Db(Arc<dyn Engine>);
 
+/// How a store in this process is kept.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many revisions the change log keeps at least, and at most a fraction more. A watcher may fall so
+    /// far behind before it has to read the current state anew. By default 10,000: some minutes of the
+    /// busiest control plane, and a few MB.
+    pub kept_revisions: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            kept_revisions: 10_000,
+        }
+    }
+}
+
 /// A page of records in key order.
 #[derive(Debug, Clone)]
 pub struct Page<R> {
@@ -37,13 +54,23 @@ impl Db {
 
     /// A store that is gone when it is dropped.
     pub fn memory() -> Self {
-        Db(Arc::new(memory::open()))
+        Self::memory_with(&Options::default())
+    }
+
+    /// [`Db::memory`] with options.
+    pub fn memory_with(options: &Options) -> Self {
+        Db(Arc::new(memory::open(options)))
     }
 
     /// The store in this SQLite file, which is created (mode 0600) if there is none; its directory must
     /// exist. [`Error::InUse`] if it is open already, here or in another process.
     pub async fn sqlite(path: &Path) -> Result<Self, Error> {
-        Ok(Db(Arc::new(sqlite::open(path).await?)))
+        Self::sqlite_with(path, &Options::default()).await
+    }
+
+    /// [`Db::sqlite`] with options.
+    pub async fn sqlite_with(path: &Path, options: &Options) -> Result<Self, Error> {
+        Ok(Db(Arc::new(sqlite::open(path, options).await?)))
     }
 
     /// Starts an optimistic transaction; nothing is locked, and dropping it undoes nothing because nothing

@@ -27,7 +27,7 @@ mod record;
 mod sqlite;
 mod transaction;
 
-pub use db::{Db, Page};
+pub use db::{Db, Options, Page};
 pub use engine::{
     Change, Committed, Compare, Derive, Derived, Engine, KeyValue, LeaseId, MAX_KEY_BYTES,
     MAX_LEASE_TTL, MAX_VALUE_BYTES, Op, Revision, Scan, Watch,

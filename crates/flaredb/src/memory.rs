@@ -7,21 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::local::{Changes, KEPT_REVISIONS, Local, Reader, State, Storage, View};
-use crate::{Change, Error, KeyValue, LeaseId, Revision, Scan};
+use crate::local::{Changes, Local, Reader, State, Storage, View};
+use crate::{Change, Error, KeyValue, LeaseId, Options, Revision, Scan};
 
 /// Most revisions that one look into the log takes.
 const WINDOW: u64 = 256;
 
-pub(crate) fn open() -> Local {
+pub(crate) fn open(options: &Options) -> Local {
     let stored = Arc::new(RwLock::new(Stored::default()));
     let reader = MemoryReader(stored.clone());
-    Local::start(
-        reader,
-        MemoryStorage(stored),
-        State::default(),
-        KEPT_REVISIONS,
-    )
+    Local::start(reader, MemoryStorage(stored), State::default(), options)
 }
 
 #[derive(Default)]
@@ -175,12 +170,22 @@ impl Reader for MemoryReader {
         })
     }
 
+    async fn revision(&self) -> Result<Revision, Error> {
+        Ok(self.stored().revision)
+    }
+
     async fn changes(&self, prefix: &str, after: Revision) -> Result<Changes, Error> {
         let stored = self.stored();
         if after < stored.compacted {
             return Err(Error::Compacted {
                 after,
                 compacted: stored.compacted,
+            });
+        }
+        if after > stored.revision {
+            return Err(Error::FutureRevision {
+                after,
+                current: stored.revision,
             });
         }
         let up_to = stored.revision.min(after + WINDOW);

@@ -11,7 +11,8 @@ use crate::Error;
 /// Changing the struct means: raise `VERSION`, and teach [`migrate`](Self::migrate) the step from the version
 /// before. A record is migrated when it is read; it is stored in its new form when it is next written.
 ///
-/// Fields should not be marked `deny_unknown_fields` to be lenient or strict: the version decides.
+/// A record that a newer version wrote is refused ([`Error::NewerRecord`]), never read in part: writing it
+/// back would lose what the newer program put there.
 pub trait Record: Serialize + DeserializeOwned {
     /// What it is, in the singular, for error messages: `VPC`.
     const KIND: &'static str;
@@ -37,6 +38,7 @@ struct Written<'a, R> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Stored<'a> {
     v: u32,
     #[serde(borrow)]
@@ -72,6 +74,10 @@ pub fn decode<R: Record>(key: &str, bytes: &[u8]) -> Result<R, Error> {
             found: stored.v,
             known: R::VERSION,
         });
+    }
+    if stored.v == 0 {
+        let source = serde::de::Error::custom("version 0 never was");
+        return Err(corrupt(Some(0), source));
     }
     if stored.v == R::VERSION {
         return serde_json::from_str(stored.d.get())

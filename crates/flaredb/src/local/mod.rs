@@ -22,14 +22,11 @@ use async_trait::async_trait;
 use tokio::sync::{oneshot, watch as published};
 
 use crate::{
-    Change, Committed, Compare, Derive, Engine, Error, KeyValue, LeaseId, Op, Revision, Scan, Watch,
+    Change, Committed, Compare, Derive, Engine, Error, KeyValue, LeaseId, Op, Options, Revision,
+    Scan, Watch,
 };
 
 use writer::{Request, Writer};
-
-/// How many revisions the change log keeps at least. A watcher may fall this far behind; it is some minutes
-/// of the busiest control plane and a few MB.
-pub(crate) const KEPT_REVISIONS: u64 = 10_000;
 
 /// Where the writer begins.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +89,7 @@ pub(crate) struct Changes {
 pub(crate) trait Reader: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), Error>;
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Scan, Error>;
+    async fn revision(&self) -> Result<Revision, Error>;
     /// Changes under `prefix` of a bounded number of revisions after `after`.
     async fn changes(&self, prefix: &str, after: Revision) -> Result<Changes, Error>;
 }
@@ -105,10 +103,15 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    pub fn start(reader: impl Reader, storage: impl Storage, state: State, kept: u64) -> Self {
+    pub fn start(
+        reader: impl Reader,
+        storage: impl Storage,
+        state: State,
+        options: &Options,
+    ) -> Self {
         let (queue, requests) = mpsc::channel();
         let (publisher, published) = published::channel(state.revision);
-        let writer = Writer::new(storage, state, kept, publisher);
+        let writer = Writer::new(storage, state, options.kept_revisions, publisher);
         let writer = std::thread::Builder::new()
             .name("flaredb-writer".to_owned())
             .spawn(move || writer.run(&requests))
@@ -174,7 +177,8 @@ impl Engine for Local {
     }
 
     async fn revision(&self) -> Result<Revision, Error> {
-        Ok(*self.published.borrow())
+        // Not the published one, which follows a moment after what readers see.
+        self.reader.revision().await
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {

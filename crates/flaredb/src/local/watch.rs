@@ -20,15 +20,11 @@ struct Cursor {
 /// See [`crate::Engine::watch`].
 pub(crate) async fn start(
     reader: Arc<dyn Reader>,
-    mut published: watch::Receiver<Revision>,
+    published: watch::Receiver<Revision>,
     prefix: &str,
     after: Revision,
 ) -> Result<Watch, Error> {
-    let current = *published.borrow_and_update();
-    if after > current {
-        return Err(Error::FutureRevision { after, current });
-    }
-    // Taken at once, so that a revision that is no longer kept is the caller's error, not the stream's.
+    // Taken at once, so that a revision that is not in the log is the caller's error, not the stream's.
     let changes = reader.changes(prefix, after).await?;
     let cursor = Cursor {
         reader,
@@ -68,5 +64,68 @@ impl Cursor {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::local::Changes;
+    use crate::{KeyValue, Scan};
+
+    /// Has nothing under any prefix, and tells what it is asked for.
+    struct Quiet {
+        published: watch::Receiver<Revision>,
+        asked: mpsc::UnboundedSender<Revision>,
+    }
+
+    #[async_trait]
+    impl Reader for Quiet {
+        async fn get(&self, _: &str) -> Result<(Option<KeyValue>, Revision), Error> {
+            Ok((None, self.revision().await?))
+        }
+
+        async fn scan(&self, _: &str, _: Option<&str>, _: usize) -> Result<Scan, Error> {
+            Ok(Scan {
+                items: vec![],
+                revision: self.revision().await?,
+                more: false,
+            })
+        }
+
+        async fn revision(&self) -> Result<Revision, Error> {
+            Ok(*self.published.borrow())
+        }
+
+        async fn changes(&self, _: &str, after: Revision) -> Result<Changes, Error> {
+            self.asked.send(after).unwrap();
+            Ok(Changes {
+                commits: vec![],
+                up_to: self.revision().await?,
+            })
+        }
+    }
+
+    /// Changes elsewhere move a watcher on, so that it is never told that it fell behind what it never wanted.
+    #[tokio::test]
+    async fn an_idle_watcher_keeps_up_with_the_log() {
+        let (publisher, published) = watch::channel(7);
+        let (asked, mut asks) = mpsc::unbounded_channel();
+        let reader = Arc::new(Quiet {
+            published: published.clone(),
+            asked,
+        });
+        let mut watch = start(reader, published, "quiet/", 5).await.unwrap();
+        let watcher = tokio::spawn(async move { watch.next().await });
+        assert_eq!(asks.recv().await, Some(5));
+        for (before, revision) in [(7, 8), (8, 100), (100, 101)] {
+            publisher.send_replace(revision);
+            assert_eq!(asks.recv().await, Some(before));
+        }
+        drop(publisher);
+        assert!(watcher.await.unwrap().is_none());
     }
 }

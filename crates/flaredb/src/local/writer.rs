@@ -10,7 +10,7 @@ use crate::{Committed, Error, LeaseId, Op, Revision};
 
 /// Most requests that share one transaction: it bounds how long the first one waits for the last.
 const MAX_GROUP: usize = 512;
-/// The log is cut this many revisions at a time, so that not every commit pays for it.
+/// The log is cut this many revisions at a time at most, so that not every commit pays for it.
 const COMPACT_EVERY: u64 = 256;
 /// How long to wait when leases could not be ended, because the disk is full for example.
 const EXPIRY_RETRY: Duration = Duration::from_secs(1);
@@ -130,7 +130,7 @@ impl<S: Storage> Writer<S> {
             }
             // After the requests: a lease that was kept alive before its end was noticed lives on.
             expire(view, &mut state, &mut leases)?;
-            if state.revision.saturating_sub(state.compacted) >= kept + COMPACT_EVERY {
+            if state.revision.saturating_sub(state.compacted) >= kept + COMPACT_EVERY.min(kept) {
                 state.compacted = state.revision - kept;
             }
             view.counters(&state)

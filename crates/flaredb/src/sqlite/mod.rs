@@ -18,7 +18,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::Error;
-use crate::local::{KEPT_REVISIONS, Local};
+use crate::Options;
+use crate::local::Local;
 
 pub use schema::SCHEMA_VERSION;
 
@@ -26,21 +27,21 @@ pub use schema::SCHEMA_VERSION;
 /// the log after a crash.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(crate) async fn open(path: &Path) -> Result<Local, Error> {
-    let path = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || open_blocking(&path, KEPT_REVISIONS)).await;
+pub(crate) async fn open(path: &Path, options: &Options) -> Result<Local, Error> {
+    let (path, options) = (path.to_owned(), options.clone());
+    let opened = tokio::task::spawn_blocking(move || open_blocking(&path, &options)).await;
     // Blocking tasks are not cancelled once they run, so this is a panic, which goes on here.
     opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-fn open_blocking(path: &Path, kept: u64) -> Result<Local, Error> {
+fn open_blocking(path: &Path, options: &Options) -> Result<Local, Error> {
     let lock = lock(path)?;
     create(path)?;
     let writer = connect(path)?;
     let state = schema::prepare(path, &writer)?;
     let reader = read::SqliteReader::new(path);
     let storage = write::SqliteStorage::new(path, writer, lock);
-    Ok(Local::start(reader, storage, state, kept))
+    Ok(Local::start(reader, storage, state, options))
 }
 
 /// A lock on a file beside the store. It is not on the store's own file, because closing any other handle of

@@ -163,6 +163,11 @@ impl Reader for SqliteReader {
         .await
     }
 
+    async fn revision(&self) -> Result<Revision, Error> {
+        self.read(|connection| counter(connection, "revision"))
+            .await
+    }
+
     async fn changes(&self, prefix: &str, after: Revision) -> Result<Changes, Error> {
         let prefix = prefix.to_owned();
         self.read(move |connection| {
@@ -171,7 +176,11 @@ impl Reader for SqliteReader {
             if after < compacted {
                 return Ok(Err(Error::Compacted { after, compacted }));
             }
-            let up_to = counter(connection, "revision")?.min(after + WINDOW);
+            let current = counter(connection, "revision")?;
+            if after > current {
+                return Ok(Err(Error::FutureRevision { after, current }));
+            }
+            let up_to = current.min(after + WINDOW);
             let mut statement = connection.prepare_cached(
                 "SELECT revision, key, value FROM changes
                  WHERE revision > ?1 AND revision <= ?2 AND key >= ?3 AND key < ?4

@@ -1,34 +1,100 @@
 //! What every engine must do, run over all of them.
 //!
-//! Each case is a function of a [`Db`] that is fresh; a new engine is one more line in `engines!`.
+//! Each case gets a [`Factory`] of empty stores; a new engine is one more factory and one more line of
+//! `engines!` at the end.
 
-mod basics;
+mod commits;
+mod concurrency;
+mod leases;
+mod model;
+mod reads;
+mod transactions;
+mod watches;
 
-use flaredb::{Committed, Db, Revision};
+use std::time::Duration;
 
-/// Keeps what a store needs on disk for as long as the test runs.
+use flaredb::{Change, Committed, Db, Op, Options, Record, Revision, Watch};
+use serde::{Deserialize, Serialize};
+
+/// How long something may take that happens at once on an idle machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A store, and what it needs for as long as the test runs.
 pub struct Fresh {
     pub db: Db,
     _directory: Option<tempfile::TempDir>,
 }
 
-async fn memory() -> Fresh {
-    Fresh {
-        db: Db::memory(),
-        _directory: None,
+/// Makes empty stores of one engine.
+pub(crate) trait Factory: Copy {
+    async fn make(self, options: Options) -> Fresh;
+
+    async fn fresh(self) -> Fresh {
+        self.make(Options::default()).await
     }
 }
 
-async fn sqlite() -> Fresh {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("flaredb.sqlite");
-    Fresh {
-        db: Db::sqlite(&path).await.unwrap(),
-        _directory: Some(directory),
+#[derive(Clone, Copy)]
+struct Memory;
+
+impl Factory for Memory {
+    async fn make(self, options: Options) -> Fresh {
+        Fresh {
+            db: Db::memory_with(&options),
+            _directory: None,
+        }
     }
+}
+
+#[derive(Clone, Copy)]
+struct Sqlite;
+
+impl Factory for Sqlite {
+    async fn make(self, options: Options) -> Fresh {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flaredb.sqlite");
+        Fresh {
+            db: Db::sqlite_with(&path, &options).await.unwrap(),
+            _directory: Some(directory),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Number {
+    pub value: u64,
+}
+
+impl Record for Number {
+    const KIND: &'static str = "number";
+    const VERSION: u32 = 1;
+}
+
+pub fn number(value: u64) -> Number {
+    Number { value }
+}
+
+pub fn put(key: &str, value: &str) -> Op {
+    Op::Put {
+        key: key.to_owned(),
+        value: value.as_bytes().to_vec(),
+        lease: None,
+    }
+}
+
+pub fn delete(key: &str) -> Op {
+    Op::Delete {
+        key: key.to_owned(),
+    }
+}
+
+/// Commits what cannot conflict.
+pub async fn write(db: &Db, ops: Vec<Op>) -> Revision {
+    done(db.commit(vec![], ops).await.unwrap())
 }
 
 /// The revision of a commit that must have happened.
+#[track_caller]
 pub fn done(committed: Committed) -> Revision {
     match committed {
         Committed::Done(revision) => revision,
@@ -36,14 +102,33 @@ pub fn done(committed: Committed) -> Revision {
     }
 }
 
+pub fn conflict(key: &str) -> Committed {
+    Committed::Conflict {
+        key: key.to_owned(),
+    }
+}
+
+pub fn change(revision: Revision, key: &str, value: Option<&str>) -> Change {
+    Change {
+        key: key.to_owned(),
+        value: value.map(|value| value.as_bytes().to_vec()),
+        revision,
+    }
+}
+
+/// The watch's next item, which must come.
+pub async fn next(watch: &mut Watch) -> Vec<Change> {
+    let next = tokio::time::timeout(DEADLINE, watch.next()).await;
+    next.expect("a change").expect("an open watch").unwrap()
+}
+
 macro_rules! cases {
-    ($engine:ident: $($module:ident :: $case:ident),* $(,)?) => {
+    ($engine:ident, $factory:expr, $($module:ident :: $case:ident),* $(,)?) => {
         mod $engine {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
-                    let fresh = super::$engine().await;
-                    super::$module::$case(fresh.db.clone()).await;
+                    super::$module::$case($factory).await;
                 }
             )*
         }
@@ -51,10 +136,56 @@ macro_rules! cases {
 }
 
 macro_rules! engines {
-    ($($engine:ident),*) => { $( cases! { $engine:
-        basics::a_fresh_store_is_empty_at_revision_0,
-        basics::a_put_is_read_back_with_its_revisions,
+    ($($engine:ident: $factory:expr),* $(,)?) => { $( cases! { $engine, $factory,
+        reads::a_fresh_store_is_empty_at_revision_0,
+        reads::a_value_is_read_back_with_its_revisions,
+        reads::values_are_bytes,
+        reads::a_scan_is_ordered_and_of_its_prefix_alone,
+        reads::a_scan_goes_on_after_a_key,
+        reads::keys_sort_by_code_point,
+        reads::bad_keys_and_values_are_refused,
+        commits::a_commit_is_all_or_nothing,
+        commits::each_comparison_decides,
+        commits::the_revision_grows_by_one_for_what_changes,
+        commits::of_two_writes_to_one_key_the_last_counts,
+        commits::a_deleted_key_is_new_when_put_again,
+        commits::derived_writes_see_the_state_of_the_commit,
+        commits::a_refused_derivation_writes_nothing,
+        commits::a_derived_comparison_conflicts,
+        transactions::what_was_read_must_not_change,
+        transactions::what_was_absent_must_stay_so,
+        transactions::own_writes_are_seen,
+        transactions::a_scan_is_merged_with_own_writes,
+        transactions::a_scanned_item_must_not_change,
+        transactions::touch_guards_against_phantoms,
+        transactions::touch_keeps_what_is_there,
+        transactions::a_read_only_transaction_is_validated,
+        watches::a_watch_gets_one_item_per_commit,
+        watches::a_watch_begins_after_its_revision,
+        watches::a_watch_sees_its_prefix_alone,
+        watches::a_scan_and_a_watch_leave_no_gap,
+        watches::a_slow_watcher_loses_nothing,
+        watches::a_watch_beyond_the_log_is_told_so,
+        watches::a_watcher_that_falls_behind_the_log_is_told_so,
+        watches::a_revision_of_another_store_is_refused,
+        watches::a_watch_ends_with_its_store,
+        leases::an_expired_lease_takes_its_keys_in_one_commit,
+        leases::a_lease_that_is_kept_alive_stays,
+        leases::a_revoked_lease_takes_its_keys_at_once,
+        leases::a_put_without_the_lease_takes_the_key_off,
+        leases::a_put_with_a_lease_that_is_over_is_refused,
+        leases::leases_that_cannot_be_kept_are_refused,
+        concurrency::no_update_is_lost,
+        concurrency::one_of_many_creators_wins,
+        concurrency::commits_and_watches_race,
+        concurrency::parallel_derivations_make_a_sequence_without_gaps,
+        concurrency::readers_never_see_half_a_commit,
+        concurrency::a_conflict_does_not_disturb_its_neighbours,
+        model::an_engine_behaves_like_the_model,
     } )* };
 }
 
-engines!(memory, sqlite);
+engines! {
+    memory: super::Memory,
+    sqlite: super::Sqlite,
+}

@@ -1,0 +1,137 @@
+use std::time::{Duration, Instant};
+
+use flaredb::{Db, Error, LeaseId, MAX_LEASE_TTL, Op};
+
+use crate::{Factory, change, next, put, write};
+
+fn leased(key: &str, lease: LeaseId) -> Op {
+    Op::Put {
+        key: key.to_owned(),
+        value: b"1".to_vec(),
+        lease: Some(lease),
+    }
+}
+
+async fn exists(db: &Db, key: &str) -> bool {
+    db.get_raw(key).await.unwrap().0.is_some()
+}
+
+const SHORT: Duration = Duration::from_millis(50);
+const LONG: Duration = Duration::from_secs(3600);
+
+pub(crate) async fn an_expired_lease_takes_its_keys_in_one_commit(factory: impl Factory) {
+    let fresh = factory.fresh().await;
+    let db = &fresh.db;
+    let start = Instant::now();
+    let lease = db.lease_grant(SHORT).await.unwrap();
+    let other = db.lease_grant(LONG).await.unwrap();
+    write(
+        db,
+        vec![
+            leased("a", lease),
+            leased("b", other),
+            leased("c", lease),
+            put("d", "1"),
+        ],
+    )
+    .await;
+    let mut watch = db.watch("", 1).await.unwrap();
+    assert_eq!(
+        next(&mut watch).await,
+        [change(2, "a", None), change(2, "c", None)]
+    );
+    assert!(start.elapsed() >= SHORT);
+    assert!(exists(db, "b").await && exists(db, "d").await);
+    let over = db.lease_keep_alive(lease).await;
+    assert!(matches!(over, Err(Error::LeaseNotFound(it)) if it == lease));
+}
+
+pub(crate) async fn a_lease_that_is_kept_alive_stays(factory: impl Factory) {
+    const TTL: Duration = Duration::from_millis(1500);
+    let fresh = factory.fresh().await;
+    let db = &fresh.db;
+    let lease = db.lease_grant(TTL).await.unwrap();
+    // A witness of the same age that nobody keeps alive.
+    let witness = db.lease_grant(TTL).await.unwrap();
+    write(db, vec![leased("kept", lease), leased("witness", witness)]).await;
+    let mut watch = db.watch("", 1).await.unwrap();
+    let mut ticks = tokio::time::interval(TTL / 15);
+    loop {
+        tokio::select! {
+            changes = next(&mut watch) => {
+                assert_eq!(changes, [change(2, "witness", None)]);
+                break;
+            }
+            _ = ticks.tick() => db.lease_keep_alive(lease).await.unwrap(),
+        }
+    }
+    assert!(exists(db, "kept").await);
+    // And it ends when it is not kept alive any more.
+    assert_eq!(next(&mut watch).await, [change(3, "kept", None)]);
+}
+
+pub(crate) async fn a_revoked_lease_takes_its_keys_at_once(factory: impl Factory) {
+    let fresh = factory.fresh().await;
+    let db = &fresh.db;
+    let lease = db.lease_grant(LONG).await.unwrap();
+    write(
+        db,
+        vec![leased("a", lease), leased("b", lease), put("c", "1")],
+    )
+    .await;
+    db.lease_revoke(lease).await.unwrap();
+    assert!(!exists(db, "a").await && !exists(db, "b").await && exists(db, "c").await);
+    assert_eq!(db.revision().await.unwrap(), 2);
+    let again = db.lease_revoke(lease).await;
+    assert!(matches!(again, Err(Error::LeaseNotFound(it)) if it == lease));
+    // Its number is not given again.
+    assert_ne!(db.lease_grant(LONG).await.unwrap(), lease);
+}
+
+pub(crate) async fn a_put_without_the_lease_takes_the_key_off(factory: impl Factory) {
+    let fresh = factory.fresh().await;
+    let db = &fresh.db;
+    let first = db.lease_grant(LONG).await.unwrap();
+    let second = db.lease_grant(LONG).await.unwrap();
+    write(
+        db,
+        vec![
+            leased("off", first),
+            leased("moved", first),
+            leased("gone", first),
+        ],
+    )
+    .await;
+    write(db, vec![put("off", "1"), leased("moved", second)]).await;
+    db.lease_revoke(first).await.unwrap();
+    assert!(exists(db, "off").await && exists(db, "moved").await && !exists(db, "gone").await);
+    db.lease_revoke(second).await.unwrap();
+    assert!(exists(db, "off").await && !exists(db, "moved").await);
+}
+
+pub(crate) async fn a_put_with_a_lease_that_is_over_is_refused(factory: impl Factory) {
+    let fresh = factory.fresh().await;
+    let db = &fresh.db;
+    let lease = db.lease_grant(LONG).await.unwrap();
+    db.lease_revoke(lease).await.unwrap();
+    for lease in [lease, LeaseId(999)] {
+        let refused = db
+            .commit(vec![], vec![put("a", "1"), leased("b", lease)])
+            .await;
+        assert!(matches!(refused, Err(Error::LeaseNotFound(it)) if it == lease));
+    }
+    assert!(!exists(db, "a").await);
+    assert_eq!(db.revision().await.unwrap(), 0);
+}
+
+pub(crate) async fn leases_that_cannot_be_kept_are_refused(factory: impl Factory) {
+    let fresh = factory.fresh().await;
+    for ttl in [Duration::ZERO, MAX_LEASE_TTL + SHORT, Duration::MAX] {
+        let refused = fresh.db.lease_grant(ttl).await;
+        assert!(
+            matches!(refused, Err(Error::InvalidLease { .. })),
+            "{ttl:?}"
+        );
+    }
+    fresh.db.lease_grant(MAX_LEASE_TTL).await.unwrap();
+}

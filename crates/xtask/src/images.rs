@@ -1,0 +1,61 @@
+//! What hosts and guests are made of, built from Debian's packages and kept in the cache.
+
+pub mod cpio;
+pub mod guest;
+pub mod host;
+pub mod kernel;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::cache::{Artifact, Cache};
+use crate::progress::{Step, contained};
+
+/// Everything a rack boots. As long as this lives, the cache keeps it.
+#[derive(Debug)]
+pub struct Images {
+    pub kernel: Artifact,
+    pub host: Artifact,
+    pub guest: Artifact,
+}
+
+impl Images {
+    /// Builds what is not in the cache yet.
+    pub fn ensure(cache: &Cache) -> Result<Self> {
+        Ok(Images {
+            host: host::ensure(cache)?,
+            guest: guest::ensure(cache)?,
+            kernel: kernel::ensure(cache)?,
+        })
+    }
+}
+
+/// Unpacks packages of a Debian suite, with all they depend on, into `target`.
+///
+/// mmdebstrap knows the mirrors itself. The suites are trusted by their signatures; that a mirror's
+/// index may be older than it says is fine here, hence `Check-Valid-Until`.
+fn mmdebstrap(
+    step: &Step,
+    variant: &str,
+    suite: &str,
+    packages: &str,
+    target: &Path,
+    log: &Path,
+) -> Result<()> {
+    let mut command: Command = contained("mmdebstrap");
+    command
+        .arg(format!("--variant={variant}"))
+        .args(["--mode=root", "--format=directory"])
+        .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
+        .arg("--aptopt=Apt::Install-Recommends \"false\"")
+        .args(
+            ["doc", "man", "locale", "info"]
+                .map(|part| format!("--dpkgopt=path-exclude=/usr/share/{part}/*")),
+        )
+        .arg(format!("--include={packages}"))
+        .arg(suite)
+        .arg(target);
+    step.run(&mut command, log)
+}

@@ -1,0 +1,15 @@
+//! The developer's and newcomer's commands, and the rack that they and the tests stand on.
+//!
+//! ```text
+//!  demo · up · test ──► photoncloud (install, start)
+//!                          │
+//!                          ▼
+//!                       rack: hosts in a network namespace ◄── images: built once, kept in the cache
+//! ```
+
+pub mod cache;
+pub mod host_agent;
+pub mod images;
+pub mod prerequisites;
+pub mod progress;
+pub mod rack;

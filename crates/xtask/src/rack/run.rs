@@ -1,0 +1,229 @@
+//! A run's place in the world, and its end without debris, whatever ends it.
+//!
+//! | what ends it | who cleans |
+//! | --- | --- |
+//! | the rack is dropped | `Drop` |
+//! | the process returns from `main`, or calls `exit` | a handler of `atexit(3)` |
+//! | SIGINT, SIGTERM, SIGHUP | a thread that waits for them |
+//! | SIGKILL, a crash | the kernel kills the hosts at once (`PR_SET_PDEATHSIG`); the next run removes the rest |
+//!
+//! A run holds a lock on its directory's `owner` file; the kernel drops it with the process, so a run
+//! whose lock is free has no owner.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::network::Namespace;
+use crate::cache::{Cache, remove_tree};
+use crate::progress::say;
+
+#[derive(Debug)]
+pub struct Run {
+    pub id: String,
+    pub dir: PathBuf,
+    pub namespace: Namespace,
+    owner: Mutex<Option<File>>,
+}
+
+/// The runs of this process that are not over.
+static LIVE: Mutex<Vec<Arc<Run>>> = Mutex::new(Vec::new());
+
+impl Run {
+    /// Makes the directory and the network of a new run, after removing what dead ones left.
+    pub fn begin(cache: &Cache) -> Result<Arc<Self>> {
+        end_with_the_process();
+        let runs = cache.root().join("runs");
+        std::fs::create_dir_all(&runs)?;
+        let (run, stale) = {
+            // Between making a directory and locking it, nobody else may take it for a dead run's.
+            let _lock = cache.lock("runs")?;
+            let stale = ownerless(&runs)?;
+            (Self::claim(&runs)?, stale)
+        };
+        let run = Arc::new(run);
+        live().push(run.clone());
+        for dead in stale {
+            say(format!("removing what run {} left behind", dead.id));
+            dead.end()?;
+        }
+        run.namespace.create()?;
+        Ok(run)
+    }
+
+    fn claim(runs: &Path) -> Result<Self> {
+        let mut random = [0_u8; 3];
+        loop {
+            std::io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut random)?;
+            let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+            let dir = runs.join(&id);
+            let namespace = Namespace::of_run(&id);
+            // Another cache's run may have the name as a namespace.
+            if dir.exists() || namespace.path().exists() {
+                continue;
+            }
+            std::fs::create_dir(&dir)?;
+            let owner = File::create(dir.join("owner"))?;
+            owner.lock()?;
+            return Ok(Run {
+                id,
+                dir,
+                namespace,
+                owner: Mutex::new(Some(owner)),
+            });
+        }
+    }
+
+    /// Kills what runs in the run's namespace and removes everything of it. A second call does nothing.
+    pub fn end(&self) -> Result<()> {
+        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(lock) = owner.take() else {
+            return Ok(());
+        };
+        kill_all_in(&self.namespace)?;
+        self.namespace.remove()?;
+        remove_tree(&self.dir)?;
+        drop(lock);
+        live().retain(|run| run.id != self.id);
+        Ok(())
+    }
+}
+
+fn live() -> std::sync::MutexGuard<'static, Vec<Arc<Run>>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what runs that have no owner any more left behind.
+pub fn remove_stale(cache: &Cache) -> Result<usize> {
+    let runs = cache.root().join("runs");
+    std::fs::create_dir_all(&runs)?;
+    let stale = {
+        let _lock = cache.lock("runs")?;
+        ownerless(&runs)?
+    };
+    for dead in &stale {
+        dead.end()?;
+    }
+    Ok(stale.len())
+}
+
+/// Takes over the runs whose owner is dead: the lock that it gets is the proof.
+fn ownerless(runs: &Path) -> Result<Vec<Run>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(runs)? {
+        let dir = entry?.path();
+        let Some(id) = dir.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let id = id.to_owned();
+        // A run that is just being removed may have lost its file already.
+        let Ok(owner) = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(dir.join("owner"))
+        else {
+            continue;
+        };
+        if owner.try_lock().is_ok() {
+            found.push(Run {
+                namespace: Namespace::of_run(&id),
+                id,
+                dir,
+                owner: Mutex::new(Some(owner)),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Kills every process in the namespace: the hosts, and whatever they consist of.
+fn kill_all_in(namespace: &Namespace) -> Result<()> {
+    let Ok(inode) = std::fs::metadata(namespace.path()).map(|meta| meta.ino()) else {
+        return Ok(());
+    };
+    let inside = || -> Result<Vec<Pid>> {
+        let mut pids = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            // A process that has ended meanwhile, or is a zombie, has no namespace to show.
+            let theirs = std::fs::metadata(format!("/proc/{pid}/ns/net"));
+            if theirs.is_ok_and(|meta| meta.ino() == inode) && pid as u32 != std::process::id() {
+                pids.push(Pid::from_raw(pid));
+            }
+        }
+        Ok(pids)
+    };
+    // More than one round, because something may be started while the first one kills.
+    loop {
+        let pids = inside()?;
+        if pids.is_empty() {
+            return Ok(());
+        }
+        for pid in pids {
+            // Already gone is as good.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn end_all() {
+    let runs: Vec<Arc<Run>> = live().clone();
+    for run in runs {
+        if let Err(error) = run.end() {
+            say(format!("cannot clean up after run {}: {error:#}", run.id));
+        }
+    }
+}
+
+extern "C" fn at_exit() {
+    end_all();
+}
+
+fn end_with_the_process() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: `at_exit` is a plain function that lives as long as the program and does not unwind
+        // (what it calls reports errors by `Result`).
+        let refused = unsafe { nix::libc::atexit(at_exit) };
+        if refused != 0 {
+            say("cannot register the clean-up at exit; a later run will do it");
+        }
+        std::thread::spawn(|| {
+            if let Err(error) = wait_for_signals() {
+                say(format!("cannot watch for signals: {error:#}"));
+            }
+        });
+    });
+}
+
+fn wait_for_signals() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime for signals")?;
+    let number = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        std::io::Result::Ok(tokio::select! {
+            _ = interrupt.recv() => 2,
+            _ = terminate.recv() => 15,
+            _ = hangup.recv() => 1,
+        })
+    })?;
+    say("interrupted: removing what this run made");
+    end_all();
+    // As a shell reports a program that a signal ended.
+    std::process::exit(128 + number);
+}

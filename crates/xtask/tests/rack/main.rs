@@ -1,0 +1,22 @@
+//! The rack itself, and PhotonCloud on it: real hosts, real guests, real packets.
+//! Run by `cargo xtask test`; alone: `cargo test -p xtask --test rack`.
+
+mod debris;
+mod hosts;
+mod tenant_network;
+
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+use xtask::rack::{Host, Rack};
+
+/// One host for all tests that leave it as it was. It ends with the process.
+async fn shared() -> Host {
+    static RACK: OnceCell<Rack> = OnceCell::const_new();
+    let rack = RACK
+        .get_or_init(async || Rack::start(1).await.expect("the shared rack boots"))
+        .await;
+    rack.host(1)
+}
+
+const SECOND: Duration = Duration::from_secs(1);

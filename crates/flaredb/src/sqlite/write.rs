@@ -171,3 +171,67 @@ impl View for SqliteView<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::Local;
+    use crate::sqlite::{connect, create, lock, read, schema};
+    use crate::{Committed, Engine, Op, Options};
+
+    fn put(key: &str, size: usize) -> Vec<Op> {
+        vec![Op::Put {
+            key: key.to_owned(),
+            value: vec![b'x'; size],
+            lease: None,
+        }]
+    }
+
+    fn open(path: &Path, prepare: impl FnOnce(&Connection)) -> Local {
+        let lock = lock(path).unwrap();
+        create(path).unwrap();
+        let connection = connect(path).unwrap();
+        let state = schema::prepare(path, &connection).unwrap();
+        prepare(&connection);
+        let storage = SqliteStorage::new(path, connection, lock);
+        let reader = read::SqliteReader::new(path);
+        Local::start(reader, storage, state, &Options::default())
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_a_commit_and_the_store_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let engine = open(&path, |connection| {
+            // SQLite answers as for a full disk when the file may not grow.
+            connection
+                .pragma_update_and_check(None, "max_page_count", 40, |_| Ok(()))
+                .unwrap();
+        });
+        assert_eq!(
+            engine.commit(vec![], put("a", 10)).await.unwrap(),
+            Committed::Done(1)
+        );
+        let error = engine.commit(vec![], put("b", 400_000)).await.unwrap_err();
+        assert!(error.to_string().contains("full"), "{error}");
+        assert_eq!(engine.get("b").await.unwrap(), (None, 1));
+        assert_eq!(
+            engine.commit(vec![], put("c", 10)).await.unwrap(),
+            Committed::Done(2)
+        );
+    }
+
+    #[tokio::test]
+    async fn after_another_failure_nothing_is_acknowledged_any_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let engine = open(&path, |connection| {
+            connection.execute_batch("DROP TABLE changes").unwrap();
+        });
+        let error = engine.commit(vec![], put("a", 10)).await.unwrap_err();
+        assert!(error.to_string().contains("no such table"), "{error}");
+        let error = engine.commit(vec![], vec![]).await.unwrap_err();
+        assert!(matches!(error, Error::Closed));
+        assert_eq!(engine.get("a").await.unwrap(), (None, 0));
+    }
+}

@@ -1,1 +1,91 @@
-//! VPCs, subnets, ports, security groups, the data plane.
+//! PrismNET: VPCs, subnets, ports, security groups, the data plane.
+//!
+//! The server (`run`) keeps what should be; the agent on each host makes it so.
+
+pub mod app;
+pub mod convert;
+pub mod ipam;
+pub mod model;
+pub mod server;
+pub mod store;
+
+mod settings;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use chainfire::Ledger;
+use flaredb::Db;
+use photon_api::chainfire::v1::event_service_server::EventServiceServer;
+use photon_api::prismnet::v1::node_service_server::NodeServiceServer;
+use photon_api::prismnet::v1::port_service_server::PortServiceServer;
+use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
+use photon_api::prismnet::v1::subnet_service_server::SubnetServiceServer;
+use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
+use photon_service::{Component, Events, Guard, IamClient, Mutations, Services};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use settings::Settings;
+
+/// The server's name and port.
+pub const COMPONENT: Component = Component {
+    name: "prismnet",
+    port: 50081,
+};
+
+/// Serves PrismNET at `listener` until `shutdown`: opens the store, follows it for the hosts, answers calls.
+///
+/// Errors: the store can't be opened (in use, of a newer program, no disk), the settings of TLS or metrics are
+/// wrong.
+pub async fn run(
+    settings: photon_service::Settings<Settings>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let state = &settings.server.state_dir;
+    tokio::fs::create_dir_all(state)
+        .await
+        .with_context(|| format!("the state directory {} can't be made", state.display()))?;
+    let db = Db::sqlite(&state.join("flaredb.sqlite")).await?;
+    let ledger = Ledger::new(db.clone(), COMPONENT.name);
+    let iam = IamClient::new(&settings.server.endpoints)?;
+    let guard = Guard::new(Arc::new(iam.clone()), Arc::new(iam), ledger.clone());
+
+    let nodes = app::Nodes::new(db.clone());
+    let following = tokio::spawn(nodes.clone().follow());
+    let services = services(db, ledger, guard, nodes);
+    let served =
+        photon_service::serve(&settings.server, COMPONENT, services, listener, shutdown).await;
+    following.abort();
+    served
+}
+
+fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services {
+    let mutations = Mutations::new(db.clone(), ledger.clone());
+    let access = server::Access::new(db.clone(), guard.clone(), mutations);
+    let addresses = app::Addresses::new(db.clone());
+
+    let vpcs = app::Vpcs::new(db.clone());
+    let subnets = app::Subnets::new(db.clone(), addresses.clone());
+    let ports = app::Ports::new(db.clone(), addresses);
+    let groups = app::SecurityGroups::new(db);
+    Services::new()
+        .add(VpcServiceServer::new(server::Vpcs::new(
+            access.clone(),
+            vpcs,
+        )))
+        .add(SubnetServiceServer::new(server::Subnets::new(
+            access.clone(),
+            subnets,
+        )))
+        .add(PortServiceServer::new(server::Ports::new(
+            access.clone(),
+            ports,
+        )))
+        .add(SecurityGroupServiceServer::new(
+            server::SecurityGroups::new(access.clone(), groups),
+        ))
+        .add(NodeServiceServer::new(server::Nodes::new(access, nodes)))
+        .add(EventServiceServer::new(Events::new(guard, ledger)))
+}

@@ -1,0 +1,217 @@
+//! Hosts: what should exist on each, and what each says of it.
+//!
+//! ```text
+//! store ──watch──► follow() ──► Inventory (all resources, in memory) ──► Desired of a host
+//!                     └──────► a signal to every Interest, which asks whether it is concerned
+//! ```
+
+mod inventory;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flaredb::{Db, Revision, Transaction};
+use photon_resource::{Error, PortId, ResourceName};
+use photon_service::Mutation;
+use tokio::sync::watch;
+
+use super::change::{Change, Effect, commit, now};
+use crate::model::{Port, PortStatus};
+use crate::store;
+
+pub use inventory::{Desired, DesiredGroup, DesiredSubnet, DesiredVpc, Inventory};
+
+/// How long to wait before the store is read anew after it could not be followed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What hosts are to have. Clones share everything.
+#[derive(Clone)]
+pub struct Nodes {
+    db: Db,
+    inventory: Arc<RwLock<Inventory>>,
+    /// Revision of the inventory; 0: it was not read yet.
+    revision: watch::Sender<Revision>,
+}
+
+impl Nodes {
+    /// Knows nothing until [`follow`](Self::follow) runs.
+    pub fn new(db: Db) -> Self {
+        Self {
+            db,
+            inventory: Arc::default(),
+            revision: watch::Sender::new(0),
+        }
+    }
+
+    /// Keeps the inventory up to date for as long as it is polled; errors are logged, and what hosts were told
+    /// stays as it is until the store can be read again.
+    pub async fn follow(self) {
+        loop {
+            match self.follow_once().await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::error!(%error, cause = ?error, "the store can't be followed; hosts keep what they have");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Until the store is closed.
+    async fn follow_once(&self) -> Result<(), Error> {
+        let (everything, revision) = store::everything(&self.db).await?;
+        *self.write() = Inventory::new(everything, revision);
+        self.revision.send_replace(revision);
+
+        // Every commit, so that the inventory's revision keeps up with the store's.
+        let mut changes = self.db.watch("", revision).await?;
+        while let Some(commit) = changes.next().await {
+            let commit = commit?;
+            let Some(revision) = commit.first().map(|change| change.revision) else {
+                continue;
+            };
+            let changed: Vec<_> = commit
+                .iter()
+                .filter_map(|change| store::changed(change).transpose())
+                .collect::<Result<_, _>>()?;
+            {
+                let mut inventory = self.write();
+                for changed in changed {
+                    inventory.apply(changed, revision);
+                }
+                inventory.reached(revision);
+            }
+            self.revision.send_replace(revision);
+        }
+        Ok(())
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inventory> {
+        // A panic inside would be in code that only inserts into maps.
+        self.inventory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What should exist on `node` now, as `view` sees it.
+    pub fn desired<T>(&self, node: &str, view: impl FnOnce(&Desired<'_>) -> T) -> T {
+        let inventory = self
+            .inventory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        view(&inventory.desired(node))
+    }
+
+    /// An interest in what should exist on `node`.
+    pub fn interest(&self, node: &str) -> Interest {
+        Interest {
+            nodes: self.clone(),
+            node: node.to_owned(),
+            signal: self.revision.subscribe(),
+            seen: None,
+        }
+    }
+
+    /// What `node` found of its ports when it applied `revision`. What is no news, or of an earlier attachment,
+    /// changes nothing. Errors: those of the store.
+    pub async fn report<A: prost::Message + Default>(
+        &self,
+        mutation: Mutation,
+        resource: ResourceName,
+        node: &str,
+        revision: Revision,
+        ports: Vec<(PortId, PortStatus)>,
+    ) -> Result<A, Error> {
+        let mut change = Report {
+            resource,
+            node,
+            revision,
+            ports,
+        };
+        Ok(commit(&self.db, mutation, &mut change, |()| A::default())
+            .await?
+            .0)
+    }
+}
+
+/// Learns when what should exist on one host may have changed.
+pub struct Interest {
+    nodes: Nodes,
+    node: String,
+    signal: watch::Receiver<Revision>,
+    /// `None`: nothing was asked for yet.
+    seen: Option<Revision>,
+}
+
+impl Interest {
+    /// Waits until there is something to see: the first time, until everything that was committed before this
+    /// call is known; then, until something changed that concerns the host.
+    ///
+    /// Errors: `Unavailable` when the store is closed.
+    pub async fn changed(&mut self) -> Result<(), Error> {
+        let Some(seen) = self.seen else {
+            // At least 1, for a store that was just created and an inventory that was never read.
+            let now = self.nodes.db.revision().await?.max(1);
+            let known = self.signal.wait_for(|revision| *revision >= now);
+            let revision = *known.await.map_err(|_| closed())?;
+            self.seen = Some(revision);
+            return Ok(());
+        };
+        loop {
+            let revision = *self.signal.borrow_and_update();
+            let concerned = {
+                let inventory = self
+                    .nodes
+                    .inventory
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner);
+                inventory.changed_for(&self.node)
+            };
+            if concerned > seen {
+                self.seen = Some(revision.max(concerned));
+                return Ok(());
+            }
+            self.signal.changed().await.map_err(|_| closed())?;
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::Unavailable("the server is stopping".to_owned())
+}
+
+struct Report<'a> {
+    resource: ResourceName,
+    node: &'a str,
+    revision: Revision,
+    ports: Vec<(PortId, PortStatus)>,
+}
+
+#[async_trait]
+impl Change for Report<'_> {
+    type Value = ();
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
+        let mut news = false;
+        for (id, status) in &self.ports {
+            let before: Port = match store::get(tx, *id).await {
+                Ok(port) => port,
+                // Deleted since the host was told.
+                Err(Error::NotFound { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let mut after = before.clone();
+            if after.report(self.node, self.revision, status.clone()) {
+                after.meta.touch(now());
+                store::port_update(tx, &before, &after).await?;
+                news = true;
+            }
+        }
+        Ok(if news {
+            Effect::on(self.resource.clone(), ())
+        } else {
+            Effect::nothing(())
+        })
+    }
+}

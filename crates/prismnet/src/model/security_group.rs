@@ -1,0 +1,377 @@
+//! Security groups: stateful filters at the port.
+
+use ipnet::IpNet;
+use photon_resource::{Error, RuleId, SecurityGroupId, validate_description};
+
+use super::{Meta, NewMeta};
+
+/// Name of the group that every project gets with its first port.
+pub const DEFAULT_GROUP: &str = "default";
+
+/// As many rules as one group may have: each is a rule in the filter of every host with a port of the group.
+pub const MAX_RULES: usize = 250;
+
+/// A security group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityGroup {
+    pub id: SecurityGroupId,
+    pub meta: Meta,
+    pub rules: Vec<Rule>,
+    /// The project's default group.
+    pub is_default: bool,
+}
+
+/// One rule: this traffic may pass, and so may its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub id: RuleId,
+    pub direction: Direction,
+    pub traffic: Traffic,
+    pub remote: Remote,
+    pub description: String,
+}
+
+/// Seen from the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Ingress,
+    Egress,
+}
+
+/// What kind of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    Any,
+    Tcp(PortRange),
+    Udp(PortRange),
+    /// ICMP for IPv4 peers, ICMPv6 for IPv6 peers.
+    Icmp,
+}
+
+/// Destination ports, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+/// The other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    Anybody,
+    Cidr(IpNet),
+    Group(SecurityGroupId),
+}
+
+/// A rule to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRule {
+    pub direction: Direction,
+    pub traffic: Traffic,
+    pub remote: Remote,
+    pub description: String,
+}
+
+/// A group to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSecurityGroup {
+    pub meta: NewMeta,
+    pub rules: Vec<NewRule>,
+}
+
+impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self {
+        first: 1,
+        last: u16::MAX,
+    };
+
+    /// Reads both ends as the API gives them: both 0 for all ports, else 1 to 65535 and in order.
+    pub fn parse(min: u32, max: u32) -> Result<Self, Error> {
+        if (min, max) == (0, 0) {
+            return Ok(Self::ALL);
+        }
+        let end = |field: &str, value: u32| {
+            u16::try_from(value)
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| {
+                    Error::invalid(
+                        field,
+                        value,
+                        "1 to 65535, or port_min and port_max both 0 for all ports",
+                    )
+                })
+        };
+        let (first, last) = (end("port_min", min)?, end("port_max", max)?);
+        if first > last {
+            return Err(Error::invalid(
+                "port_max",
+                max,
+                format!("at least port_min ({min})"),
+            ));
+        }
+        Ok(Self { first, last })
+    }
+}
+
+impl Remote {
+    /// Reads a remote CIDR: any network but with no bits beyond its prefix.
+    pub fn parse_cidr(text: &str) -> Result<Self, Error> {
+        let net: IpNet = text.parse().map_err(|_| {
+            Error::invalid(
+                "remote_cidr",
+                text,
+                "an IPv4 or IPv6 network in CIDR form such as 10.0.0.0/16, 203.0.113.7/32 or ::/0",
+            )
+        })?;
+        if net.trunc() != net {
+            return Err(Error::invalid(
+                "remote_cidr",
+                text,
+                format!("the network's own address: {}", net.trunc()),
+            ));
+        }
+        Ok(Self::Cidr(net))
+    }
+}
+
+impl NewRule {
+    /// Everything out, to anybody.
+    pub fn everything_out() -> Self {
+        Self {
+            direction: Direction::Egress,
+            traffic: Traffic::Any,
+            remote: Remote::Anybody,
+            description: String::new(),
+        }
+    }
+
+    /// Errors: `InvalidArgument` naming the field.
+    pub fn validate(&self) -> Result<(), Error> {
+        validate_description(&self.description)
+    }
+
+    /// The rule, with an id.
+    pub fn into_rule(self) -> Rule {
+        Rule {
+            id: RuleId::generate(),
+            direction: self.direction,
+            traffic: self.traffic,
+            remote: self.remote,
+            description: self.description,
+        }
+    }
+
+    fn same_as(&self, rule: &Rule) -> bool {
+        (self.direction, self.traffic, self.remote) == (rule.direction, rule.traffic, rule.remote)
+    }
+}
+
+impl NewSecurityGroup {
+    /// Errors: `InvalidArgument` naming the field.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.meta.validate()?;
+        if self.meta.name == DEFAULT_GROUP {
+            return Err(Error::invalid(
+                "name",
+                DEFAULT_GROUP,
+                "another name: the project's default group is made by itself with its first port",
+            ));
+        }
+        self.rules.iter().try_for_each(NewRule::validate)
+    }
+
+    /// The rules with ids; without egress rules, everything may go out. Errors as [`SecurityGroup::add_rule`].
+    pub fn into_rules(rules: Vec<NewRule>) -> Result<Vec<Rule>, Error> {
+        let mut all = Vec::with_capacity(rules.len() + 1);
+        if !rules.iter().any(|rule| rule.direction == Direction::Egress) {
+            all.push(NewRule::everything_out().into_rule());
+        }
+        for rule in rules {
+            push_rule(&mut all, rule)?;
+        }
+        Ok(all)
+    }
+}
+
+fn push_rule(rules: &mut Vec<Rule>, new: NewRule) -> Result<(), Error> {
+    if let Some(same) = rules.iter().find(|rule| new.same_as(rule)) {
+        return Err(Error::already_exists("security group rule", same.id));
+    }
+    if rules.len() >= MAX_RULES {
+        return Err(Error::ResourceExhausted(format!(
+            "a security group has at most {MAX_RULES} rules: remove one, or use a second group"
+        )));
+    }
+    rules.push(new.into_rule());
+    Ok(())
+}
+
+impl SecurityGroup {
+    /// The rules of a default group: nothing in but from the same group, everything out.
+    pub fn default_rules(id: SecurityGroupId) -> Vec<Rule> {
+        let same_group = NewRule {
+            direction: Direction::Ingress,
+            traffic: Traffic::Any,
+            remote: Remote::Group(id),
+            description: "from ports of this group".into(),
+        };
+        vec![
+            NewRule::everything_out().into_rule(),
+            same_group.into_rule(),
+        ]
+    }
+
+    /// Adds a rule. Errors: `AlreadyExists` naming the rule that says the same, `ResourceExhausted` at
+    /// [`MAX_RULES`].
+    pub fn add_rule(&mut self, new: NewRule) -> Result<(), Error> {
+        push_rule(&mut self.rules, new)
+    }
+
+    /// Removes a rule. Errors: `NotFound`.
+    pub fn remove_rule(&mut self, id: RuleId) -> Result<Rule, Error> {
+        match self.rules.iter().position(|rule| rule.id == id) {
+            Some(at) => Ok(self.rules.remove(at)),
+            None => Err(Error::not_found(RuleId::KIND, id)),
+        }
+    }
+
+    /// The other groups that its rules name.
+    pub fn remote_groups(&self) -> impl Iterator<Item = SecurityGroupId> + '_ {
+        self.rules.iter().filter_map(|rule| match rule.remote {
+            Remote::Group(group) if group != self.id => Some(group),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ingress(traffic: Traffic, remote: &str) -> NewRule {
+        NewRule {
+            direction: Direction::Ingress,
+            traffic,
+            remote: Remote::parse_cidr(remote).unwrap(),
+            description: String::new(),
+        }
+    }
+
+    #[test]
+    fn port_ranges_are_whole_and_in_order() {
+        assert_eq!(PortRange::parse(0, 0).unwrap(), PortRange::ALL);
+        assert_eq!(
+            PortRange::parse(22, 22).unwrap(),
+            PortRange {
+                first: 22,
+                last: 22
+            }
+        );
+        assert!(PortRange::parse(1, 65535).is_ok());
+        for (min, max, text) in [
+            (0, 80, "port_min '0'"),
+            (80, 0, "port_max '0'"),
+            (80, 65536, "port_max '65536'"),
+            (90, 80, "at least port_min (90)"),
+        ] {
+            let error = PortRange::parse(min, max).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn remote_networks_are_true_networks() {
+        for text in ["0.0.0.0/0", "::/0", "203.0.113.7/32", "fd00::/8"] {
+            Remote::parse_cidr(text).unwrap();
+        }
+        for (text, expected) in [
+            ("10.0.0.1/8", "10.0.0.0/8"),
+            ("fd00::1/64", "fd00::/64"),
+            ("10.0.0.1", "CIDR form"),
+            ("", "CIDR form"),
+        ] {
+            let error = Remote::parse_cidr(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn without_egress_rules_everything_goes_out() {
+        let web = || {
+            ingress(
+                Traffic::Tcp(PortRange {
+                    first: 80,
+                    last: 80,
+                }),
+                "0.0.0.0/0",
+            )
+        };
+        let rules = NewSecurityGroup::into_rules(vec![web()]).unwrap();
+        assert_eq!(rules.len(), 2);
+        assert!(NewRule::everything_out().same_as(&rules[0]));
+
+        let out = NewRule {
+            direction: Direction::Egress,
+            ..web()
+        };
+        let rules = NewSecurityGroup::into_rules(vec![out, web()]).unwrap();
+        assert_eq!(rules.len(), 2);
+        assert!(
+            !rules
+                .iter()
+                .any(|rule| NewRule::everything_out().same_as(rule))
+        );
+    }
+
+    #[test]
+    fn the_same_rule_twice_is_refused_and_so_is_one_too_many() {
+        let rule = ingress(Traffic::Icmp, "10.0.0.0/8");
+        let error = NewSecurityGroup::into_rules(vec![rule.clone(), rule]).unwrap_err();
+        assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+
+        let many = (1..=MAX_RULES as u16)
+            .map(|port| {
+                ingress(
+                    Traffic::Udp(PortRange {
+                        first: port,
+                        last: port,
+                    }),
+                    "0.0.0.0/0",
+                )
+            })
+            .collect();
+        let error = NewSecurityGroup::into_rules(many).unwrap_err();
+        assert!(matches!(error, Error::ResourceExhausted(_)), "{error}");
+    }
+
+    #[test]
+    fn the_default_group_lets_its_own_in_and_everything_out() {
+        let id = SecurityGroupId::generate();
+        let rules = SecurityGroup::default_rules(id);
+        let ingress: Vec<_> = rules
+            .iter()
+            .filter(|rule| rule.direction == Direction::Ingress)
+            .map(|rule| rule.remote)
+            .collect();
+        assert_eq!(ingress, [Remote::Group(id)]);
+        assert!(
+            rules
+                .iter()
+                .any(|rule| NewRule::everything_out().same_as(rule))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in "\\PC*", min: u32, max: u32) {
+            let _ = Remote::parse_cidr(&text);
+            if let Ok(range) = PortRange::parse(min, max) {
+                prop_assert!(range.first >= 1 && range.first <= range.last);
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The store as a feed of resources, for whoever keeps all of them in memory.
+
+use flaredb::{Change, Db, Revision};
+use photon_resource::{Error, PortId, SecurityGroupId, SubnetId, VpcId};
+
+use super::resource::Stored;
+use crate::model::{Port, SecurityGroup, Subnet, Vpc};
+
+/// A resource as it is now; `None`: it was deleted.
+#[derive(Clone, Debug)]
+pub enum Changed {
+    Vpc(VpcId, Option<Vpc>),
+    Subnet(SubnetId, Option<Subnet>),
+    Port(PortId, Option<Port>),
+    SecurityGroup(SecurityGroupId, Option<SecurityGroup>),
+}
+
+/// What a change of the store means; `None`: nothing to a resource (an index, an event).
+///
+/// Errors: `Internal` for a record that can't be read, as one of a newer program.
+pub fn changed(change: &Change) -> Result<Option<Changed>, Error> {
+    let Some((table, id)) = change.key.split_once('/') else {
+        return Ok(None);
+    };
+    Ok(match table {
+        Vpc::TABLE => Some(Changed::Vpc(id.parse()?, now::<Vpc>(change)?)),
+        Subnet::TABLE => Some(Changed::Subnet(id.parse()?, now::<Subnet>(change)?)),
+        Port::TABLE => Some(Changed::Port(id.parse()?, now::<Port>(change)?)),
+        SecurityGroup::TABLE => {
+            let group = now::<SecurityGroup>(change)?;
+            Some(Changed::SecurityGroup(id.parse()?, group))
+        }
+        _ => None,
+    })
+}
+
+fn now<R: Stored>(change: &Change) -> Result<Option<R>, Error> {
+    Ok(change.record::<R::Record>()?.map(Into::into))
+}
+
+/// All resources of all types. They may be of different revisions, none older than the one returned: applying
+/// the changes after that gives a consistent picture.
+pub async fn everything(db: &Db) -> Result<(Vec<Changed>, Revision), Error> {
+    let revision = db.revision().await?;
+    let mut all = Vec::new();
+    for vpc in table::<Vpc>(db).await? {
+        all.push(Changed::Vpc(vpc.id, Some(vpc)));
+    }
+    for subnet in table::<Subnet>(db).await? {
+        all.push(Changed::Subnet(subnet.id, Some(subnet)));
+    }
+    for group in table::<SecurityGroup>(db).await? {
+        all.push(Changed::SecurityGroup(group.id, Some(group)));
+    }
+    for port in table::<Port>(db).await? {
+        all.push(Changed::Port(port.id, Some(port)));
+    }
+    Ok((all, revision))
+}
+
+async fn table<R: Stored>(db: &Db) -> Result<Vec<R>, Error> {
+    let records = db.scan::<R::Record>(&format!("{}/", R::TABLE)).await?;
+    Ok(records
+        .into_iter()
+        .map(|(_, record)| record.into())
+        .collect())
+}

@@ -1,0 +1,151 @@
+//! Subnets in the store.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use flaredb::{Record, Transaction};
+use ipnet::{Ipv4Net, Ipv6Net};
+use photon_resource::{Error, SubnetId, VpcId};
+use serde::{Deserialize, Serialize};
+
+use super::meta::MetaRecord;
+use super::port::forget_addresses;
+use super::resource::{Reference, Stored, get, insert, remove, replace};
+use super::users::Users;
+use crate::model::{Ipv6Subnet, Meta, Port, Subnet, kind};
+
+/// The stored form of a subnet.
+#[derive(Serialize, Deserialize)]
+pub struct SubnetRecord {
+    id: SubnetId,
+    vpc_id: VpcId,
+    meta: MetaRecord,
+    cidr: Ipv4Net,
+    gateway: Ipv4Addr,
+    dhcp_enabled: bool,
+    dns_servers: Vec<IpAddr>,
+    ipv6: Option<Ipv6Record>,
+    vni: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Ipv6Record {
+    cidr: Ipv6Net,
+    gateway: Ipv6Addr,
+}
+
+impl Record for SubnetRecord {
+    const KIND: &'static str = "subnet";
+    const VERSION: u32 = 1;
+}
+
+impl From<&Subnet> for SubnetRecord {
+    fn from(subnet: &Subnet) -> Self {
+        Self {
+            id: subnet.id,
+            vpc_id: subnet.vpc_id,
+            meta: (&subnet.meta).into(),
+            cidr: subnet.cidr,
+            gateway: subnet.gateway,
+            dhcp_enabled: subnet.dhcp_enabled,
+            dns_servers: subnet.dns_servers.clone(),
+            ipv6: subnet
+                .ipv6
+                .map(|Ipv6Subnet { cidr, gateway }| Ipv6Record { cidr, gateway }),
+            vni: subnet.vni,
+        }
+    }
+}
+
+impl From<SubnetRecord> for Subnet {
+    fn from(record: SubnetRecord) -> Self {
+        Self {
+            id: record.id,
+            vpc_id: record.vpc_id,
+            meta: record.meta.into(),
+            cidr: record.cidr,
+            gateway: record.gateway,
+            dhcp_enabled: record.dhcp_enabled,
+            dns_servers: record.dns_servers,
+            ipv6: record
+                .ipv6
+                .map(|Ipv6Record { cidr, gateway }| Ipv6Subnet { cidr, gateway }),
+            vni: record.vni,
+        }
+    }
+}
+
+impl Stored for Subnet {
+    type Id = SubnetId;
+    type Record = SubnetRecord;
+    const TABLE: &'static str = "subnet";
+    const KIND: &'static str = SubnetId::KIND;
+    const RESOURCES: &'static str = kind::SUBNETS;
+
+    fn id(&self) -> SubnetId {
+        self.id
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+fn vni_key(vni: u32) -> String {
+    format!("vni/{vni}")
+}
+
+/// The subnet that has a VXLAN network identifier.
+pub async fn vni_holder(tx: &mut Transaction, vni: u32) -> Result<Option<SubnetId>, Error> {
+    let holder: Option<Reference> = tx.get(&vni_key(vni)).await?;
+    Ok(holder.map(|holder| holder.id.into()))
+}
+
+/// All subnets of a VPC; if the transaction commits, none was added meanwhile.
+pub async fn subnets_of(tx: &mut Transaction, vpc: VpcId) -> Result<Vec<Subnet>, Error> {
+    let mut subnets = Vec::new();
+    for id in Users::subnets_of_vpc(vpc).ids(tx).await? {
+        match get(tx, id.into()).await {
+            Ok(subnet) => subnets.push(subnet),
+            // Deleted since the set was read: the commit will notice.
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(subnets)
+}
+
+/// Creates a subnet that overlaps none of [`subnets_of`] its VPC, with an identifier that [`vni_holder`] said
+/// to be free. Errors: `AlreadyExists`.
+pub async fn subnet_create(tx: &mut Transaction, subnet: &Subnet) -> Result<(), Error> {
+    insert(tx, subnet).await?;
+    Users::subnets_of_vpc(subnet.vpc_id).add(tx, subnet.id.uuid())?;
+    let reference = Reference {
+        id: subnet.id.uuid(),
+    };
+    tx.put(&vni_key(subnet.vni), &reference)?;
+    Ok(())
+}
+
+/// Errors: `AlreadyExists` when the new name is taken.
+pub async fn subnet_update(
+    tx: &mut Transaction,
+    before: &Subnet,
+    after: &Subnet,
+) -> Result<(), Error> {
+    replace(tx, before, after).await
+}
+
+/// Errors: `FailedPrecondition` while it has ports.
+pub async fn subnet_delete(tx: &mut Transaction, subnet: &Subnet) -> Result<(), Error> {
+    let ports = Users::ports_of_subnet(subnet.id);
+    let what = format!("subnet '{}'", subnet.meta.name);
+    ports
+        .expect_none::<Port>(tx, &what, "ports", "delete them first")
+        .await?;
+    ports.forget(tx);
+    forget_addresses(tx, subnet.id);
+    Users::subnets_of_vpc(subnet.vpc_id).remove(tx, subnet.id.uuid());
+    tx.delete(&vni_key(subnet.vni));
+    remove(tx, subnet);
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! VPCs in the store.
+
+use flaredb::{Record, Transaction};
+use ipnet::{Ipv4Net, Ipv6Net};
+use photon_resource::{Error, VpcId};
+use serde::{Deserialize, Serialize};
+
+use super::meta::MetaRecord;
+use super::resource::{Reference, Stored, insert, remove, replace};
+use super::users::Users;
+use crate::model::{Meta, Subnet, Vpc, kind};
+
+/// The stored form of a VPC.
+#[derive(Serialize, Deserialize)]
+pub struct VpcRecord {
+    id: VpcId,
+    meta: MetaRecord,
+    cidr: Ipv4Net,
+    ipv6_cidr: Option<Ipv6Net>,
+    table: u32,
+}
+
+impl Record for VpcRecord {
+    const KIND: &'static str = "VPC";
+    const VERSION: u32 = 1;
+}
+
+impl From<&Vpc> for VpcRecord {
+    fn from(vpc: &Vpc) -> Self {
+        Self {
+            id: vpc.id,
+            meta: (&vpc.meta).into(),
+            cidr: vpc.cidr,
+            ipv6_cidr: vpc.ipv6_cidr,
+            table: vpc.table,
+        }
+    }
+}
+
+impl From<VpcRecord> for Vpc {
+    fn from(record: VpcRecord) -> Self {
+        Self {
+            id: record.id,
+            meta: record.meta.into(),
+            cidr: record.cidr,
+            ipv6_cidr: record.ipv6_cidr,
+            table: record.table,
+        }
+    }
+}
+
+impl Stored for Vpc {
+    type Id = VpcId;
+    type Record = VpcRecord;
+    const TABLE: &'static str = "vpc";
+    const KIND: &'static str = VpcId::KIND;
+    const RESOURCES: &'static str = kind::VPCS;
+
+    fn id(&self) -> VpcId {
+        self.id
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
+fn table_key(table: u32) -> String {
+    format!("table/{table}")
+}
+
+/// The VPC that has a routing table.
+pub async fn table_holder(tx: &mut Transaction, table: u32) -> Result<Option<VpcId>, Error> {
+    let holder: Option<Reference> = tx.get(&table_key(table)).await?;
+    Ok(holder.map(|holder| holder.id.into()))
+}
+
+/// Creates a VPC whose routing table [`table_holder`] said to be free. Errors: `AlreadyExists`.
+pub async fn vpc_create(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
+    insert(tx, vpc).await?;
+    let reference = Reference { id: vpc.id.uuid() };
+    tx.put(&table_key(vpc.table), &reference)?;
+    Ok(())
+}
+
+/// Errors: `AlreadyExists` when the new name is taken.
+pub async fn vpc_update(tx: &mut Transaction, before: &Vpc, after: &Vpc) -> Result<(), Error> {
+    replace(tx, before, after).await
+}
+
+/// Errors: `FailedPrecondition` while it has subnets.
+pub async fn vpc_delete(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
+    let subnets = Users::subnets_of_vpc(vpc.id);
+    let what = format!("VPC '{}'", vpc.meta.name);
+    subnets
+        .expect_none::<Subnet>(tx, &what, "subnets", "delete them first")
+        .await?;
+    subnets.forget(tx);
+    tx.delete(&table_key(vpc.table));
+    remove(tx, vpc);
+    Ok(())
+}

@@ -10,6 +10,8 @@
 pub mod cache;
 pub mod host_agent;
 pub mod images;
+pub mod photoncloud;
 pub mod prerequisites;
 pub mod progress;
 pub mod rack;
+pub mod tenant;

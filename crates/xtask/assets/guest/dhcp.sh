@@ -7,7 +7,9 @@ case $1 in
     for gateway in $router; do ip route replace default via "$gateway" dev "$interface"; done
     : > /etc/resolv.conf
     for server in $dns; do echo "nameserver $server" >> /etc/resolv.conf; done
-    [ "$1" = bound ] && echo "PHOTON-GUEST lease $ip/$mask gw=${router:-none} iface=$interface mac=$(cat "/sys/class/net/$interface/address")" > /dev/ttyS0
+    # Written down as well: a console that is opened later has not carried it.
+    [ "$1" = bound ] && echo "PHOTON-GUEST lease $ip/$mask gw=${router:-none} iface=$interface mac=$(cat "/sys/class/net/$interface/address")" |
+      tee -a /run/lease > /dev/ttyS0
     ;;
 esac
 exit 0

@@ -11,6 +11,9 @@ use super::session::Session;
 /// What every line begins with that the guest's init has to say.
 const MARK: &str = "PHOTON-GUEST ";
 
+/// A guest that is still booting takes what is typed when its shell begins.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+
 /// A byte stream to and from a serial line.
 pub trait Line: Send {
     fn send(&mut self, bytes: &[u8]) -> impl Future<Output = Result<()>> + Send;
@@ -76,10 +79,16 @@ impl<L: Line> Guest<L> {
 
     /// Waits for a lease; one that the guest already told of counts, so it may be asked at any time.
     pub async fn lease(&mut self, limit: Duration) -> Result<Lease> {
-        self.told("lease", limit, |text| {
-            marked(text, "lease ").find_map(parse_lease)
-        })
-        .await
+        let find = |text: &str| marked(text, "lease ").find_map(parse_lease);
+        let deadline = Instant::now() + limit;
+        // Where the console did not carry it, the guest is asked for what it wrote down.
+        while self.ready && Instant::now() + ASK_AGAIN < deadline {
+            if let Ok(lease) = self.told("lease", ASK_AGAIN, find).await {
+                return Ok(lease);
+            }
+            self.line.send(b"cat /run/lease\n").await?;
+        }
+        self.told("lease", deadline - Instant::now(), find).await
     }
 
     /// Waits until the guest's shell takes commands.

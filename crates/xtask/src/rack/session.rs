@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
-use super::wire::{self, Kind, Request};
+use super::wire::{self, Frames, Kind, Request};
 
 /// What a script left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +26,7 @@ impl Output {
 
 /// A script that runs in a host; dropping it kills the script and its children.
 pub struct Session {
-    reader: BufReader<OwnedReadHalf>,
+    frames: Frames<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     /// Standard output that was received and not yet asked for.
     unread: Vec<u8>,
@@ -43,7 +42,7 @@ impl Session {
         wire::send(&mut stream, Kind::Request, &serde_json::to_vec(&request)?).await?;
         let (reader, writer) = stream.into_split();
         Ok(Session {
-            reader: BufReader::new(reader),
+            frames: Frames::of(reader),
             writer,
             unread: Vec::new(),
             stderr: Vec::new(),
@@ -65,7 +64,7 @@ impl Session {
     /// The standard output that came since the last call; waits until there is some.
     ///
     /// # Errors
-    /// When the script has ended. Not to be cancelled, or what just arrives may be lost.
+    /// When the script has ended. Cancelling it loses nothing.
     pub async fn read(&mut self) -> Result<Vec<u8>> {
         while self.unread.is_empty() {
             if let Some(status) = self.status {
@@ -105,7 +104,9 @@ impl Session {
     }
 
     async fn next(&mut self) -> Result<()> {
-        let frame = wire::receive(&mut self.reader)
+        let frame = self
+            .frames
+            .next()
             .await
             .context("the host went away while a command ran in it")?;
         match frame.kind {

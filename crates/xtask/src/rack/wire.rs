@@ -12,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The agent's port: nothing else in a host listens on its management address.
 pub const PORT: u16 = 7;
 
+/// Kind and length.
+const HEAD: usize = 5;
+
 /// Far above what one read of a pipe or a request needs.
 const LONGEST: u32 = 16 << 20;
 
@@ -63,27 +66,66 @@ impl Frame {
 }
 
 pub async fn send(to: &mut (impl AsyncWrite + Unpin), kind: Kind, content: &[u8]) -> Result<()> {
-    let mut frame = Vec::with_capacity(5 + content.len());
+    let mut frame = Vec::with_capacity(HEAD + content.len());
     frame.push(kind as u8);
     frame.extend_from_slice(&u32::try_from(content.len())?.to_be_bytes());
     frame.extend_from_slice(content);
     Ok(to.write_all(&frame).await?)
 }
 
-/// The next frame. Not to be cancelled half-way: what was read of a frame would be lost.
+/// The next frame, and not a byte more: what follows may be no frame. Not to be cancelled half-way.
 pub async fn receive(from: &mut (impl AsyncRead + Unpin)) -> Result<Frame> {
-    let mut head = [0; 5];
+    let mut head = [0; HEAD];
     from.read_exact(&mut head).await?;
-    let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-    let Some(kind) = Kind::ALL.get(usize::from(head[0])).copied() else {
-        bail!("a frame of unknown kind {}", head[0]);
+    let (kind, length) = parse(head)?;
+    let mut content = vec![0; length];
+    from.read_exact(&mut content).await?;
+    Ok(Frame { kind, content })
+}
+
+/// A stream of nothing but frames.
+pub struct Frames<R> {
+    from: R,
+    unparsed: Vec<u8>,
+}
+
+impl<R: AsyncRead + Unpin> Frames<R> {
+    pub fn of(from: R) -> Self {
+        Frames {
+            from,
+            unparsed: Vec::new(),
+        }
+    }
+
+    /// The next frame. Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Result<Frame> {
+        loop {
+            if let Some(head) = self.unparsed.first_chunk::<HEAD>() {
+                let (kind, length) = parse(*head)?;
+                if self.unparsed.len() >= HEAD + length {
+                    let rest = self.unparsed.split_off(HEAD + length);
+                    let mut content = std::mem::replace(&mut self.unparsed, rest);
+                    content.drain(..HEAD);
+                    return Ok(Frame { kind, content });
+                }
+            }
+            if self.from.read_buf(&mut self.unparsed).await? == 0 {
+                bail!("the connection ended");
+            }
+        }
+    }
+}
+
+fn parse(head: [u8; HEAD]) -> Result<(Kind, usize)> {
+    let [kind, length @ ..] = head;
+    let length = u32::from_be_bytes(length);
+    let Some(kind) = Kind::ALL.get(usize::from(kind)).copied() else {
+        bail!("a frame of unknown kind {kind}");
     };
     if length > LONGEST {
         bail!("a frame of {length} bytes, where at most {LONGEST} are expected");
     }
-    let mut content = vec![0; length as usize];
-    from.read_exact(&mut content).await?;
-    Ok(Frame { kind, content })
+    Ok((kind, length as usize))
 }
 
 #[cfg(test)]
@@ -105,6 +147,30 @@ mod tests {
             assert_eq!((frame.kind, frame.text()), (kind, format!("{kind:?}")));
         }
         sender.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_arrives_in_pieces_survives_impatience() {
+        let (mut near, far) = tokio::io::duplex(64);
+        let mut frames = Frames::of(far);
+        let mut bytes = Vec::new();
+        for content in ["first", "", "third"] {
+            send(&mut bytes, Kind::Stdout, content.as_bytes())
+                .await
+                .unwrap();
+        }
+        let mut received = Vec::new();
+        for byte in bytes {
+            near.write_all(&[byte]).await.unwrap();
+            tokio::select! {
+                biased;
+                frame = frames.next() => received.push(frame.unwrap().text()),
+                () = std::future::ready(()) => {}
+            }
+        }
+        assert_eq!(received, ["first", "", "third"]);
+        drop(near);
+        assert!(frames.next().await.is_err());
     }
 
     #[tokio::test]

@@ -1,0 +1,112 @@
+//! The programs of this tree that run on a host.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::tree;
+use crate::progress::Step;
+
+const PACKAGES: &[&str] = &["iam", "prismnet", "plasmavmc", "photon-cli"];
+const PROGRAMS: &[&str] = &[
+    "iam-server",
+    "prismnet-server",
+    "prismnet-agent",
+    "plasmavmc-server",
+    "plasmavmc-agent",
+    "photon",
+];
+
+/// Built programs.
+pub struct Programs {
+    paths: Vec<PathBuf>,
+}
+
+impl Programs {
+    /// Builds them with cargo, which does nothing for what is up to date.
+    pub fn build() -> Result<Self> {
+        let step = Step::begin("building PhotonCloud's programs");
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .current_dir(tree())
+            .args(["build", "--locked", "--bins"])
+            .args(["--message-format", "json-render-diagnostics"])
+            .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
+            .stdin(Stdio::null())
+            // Cargo's own progress and the compiler's words go to whoever watches.
+            .stderr(Stdio::inherit());
+        let output = cargo.output().context("cannot start cargo")?;
+        if !output.status.success() {
+            bail!(
+                "cargo could not build PhotonCloud's programs ({})",
+                output.status
+            );
+        }
+        step.end();
+        let built = executables(&output.stdout)?;
+        let paths = PROGRAMS.iter().map(|program| {
+            built
+                .iter()
+                .find(|path| path.file_name().is_some_and(|name| name == *program))
+                .cloned()
+                .with_context(|| {
+                    format!(
+                        "the packages {} have no program {program}",
+                        PACKAGES.join(", ")
+                    )
+                })
+        });
+        Ok(Programs {
+            paths: paths.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Puts them into a directory, without what only a debugger reads.
+    pub fn place(&self, directory: &Path) -> Result<()> {
+        std::fs::create_dir_all(directory)?;
+        for path in &self.paths {
+            let name = path.file_name().context("a program has a name")?;
+            let status = Command::new("strip")
+                .args(["--strip-debug", "-o"])
+                .args([&directory.join(name), path])
+                .status()
+                .context("cannot start strip")?;
+            if !status.success() {
+                bail!("cannot copy {} to {}", path.display(), directory.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The programs that cargo's messages tell of (The Cargo Book, "JSON messages").
+fn executables(messages: &[u8]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for line in messages.split(|byte| *byte == b'\n') {
+        if line.first() != Some(&b'{') {
+            continue;
+        }
+        let message: serde_json::Value = serde_json::from_slice(line)?;
+        if let Some(path) = message["executable"].as_str() {
+            found.push(PathBuf::from(path));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_read_from_cargos_messages() {
+        let messages = b"{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+            {\"reason\":\"compiler-artifact\",\"executable\":\"/t/debug/photon\"}\n\
+            {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(
+            executables(messages).unwrap(),
+            [PathBuf::from("/t/debug/photon")]
+        );
+    }
+}

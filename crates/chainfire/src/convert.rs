@@ -118,3 +118,105 @@ impl From<Report> for api::VerifyChainResponse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{NewEvent, Problem, ProblemKind};
+
+    #[test]
+    fn an_event_becomes_its_message() {
+        let new = NewEvent {
+            org_id: None,
+            project_id: None,
+            principal_id: None,
+            principal_name: "root".into(),
+            source: "192.0.2.7".into(),
+            action: "iam:tokens:create".into(),
+            resource: "system/tokens/-".into(),
+            outcome: Outcome::Denied,
+            reason: "wrong password".into(),
+            request_id: "r".into(),
+            before_digest: None,
+            after_digest: Some(Digest::of(b"abc")),
+        };
+        let event = Event::continuing(&Head::EMPTY, &new, "iam", 1_800_000_000_000_007);
+        let message = api::Event::from(event.clone());
+        let time = message.time.unwrap();
+        assert_eq!((time.seconds, time.nanos), (1_800_000_000, 7_000));
+        assert_eq!((message.sequence, message.org_id.as_str()), (1, "system"));
+        assert_eq!(message.outcome(), api::Outcome::Denied);
+        assert_eq!(message.before_digest, "");
+        assert_eq!(message.after_digest, Digest::of(b"abc").to_string());
+        assert_eq!(message.previous_hash, "0".repeat(64));
+        assert_eq!(message.hash, event.hash.to_string());
+        assert_eq!(
+            (message.principal_id.as_str(), message.service.as_str()),
+            ("", "iam")
+        );
+    }
+
+    #[test]
+    fn a_request_becomes_its_filter() {
+        let mut request = api::ListEventsRequest {
+            after_sequence: 4,
+            action_prefix: "iam:".into(),
+            outcome: api::Outcome::Denied.into(),
+            ..Default::default()
+        };
+        let filter = Filter::from_request(None, &request).unwrap();
+        assert_eq!((filter.after_sequence, filter.principal_id), (4, None));
+        assert_eq!(filter.outcome, Some(Outcome::Denied));
+        request.outcome = 9;
+        let error = Filter::from_request(None, &request)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("outcome '9'"), "{error}");
+    }
+
+    #[test]
+    fn a_known_head_is_whole_or_absent() {
+        let request = |known_sequence, known_hash: &str| api::VerifyChainRequest {
+            known_sequence,
+            known_hash: known_hash.into(),
+            ..Default::default()
+        };
+        let hash = Digest::of(b"abc");
+        assert_eq!(Head::from_request(&request(0, "")).unwrap(), None);
+        let head = Head { sequence: 3, hash };
+        let given = Head::from_request(&request(3, &hash.to_string())).unwrap();
+        assert_eq!(given, Some(head));
+        for (sequence, hash, field) in [
+            (3, "", "known_hash"),
+            (3, "abc", "known_hash"),
+            (0, hash.to_string().as_str(), "known_sequence"),
+        ] {
+            let error = Head::from_request(&request(sequence, hash)).unwrap_err();
+            assert!(error.to_string().starts_with(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_report_names_the_first_problem() {
+        let head = Head {
+            sequence: 4,
+            hash: Digest::of(b"abc"),
+        };
+        let problem = Problem {
+            sequence: 5,
+            kind: ProblemKind::Missing,
+        };
+        let mut report = Report {
+            events: 4,
+            head,
+            problem: Some(problem),
+        };
+        let message = api::VerifyChainResponse::from(report.clone());
+        assert_eq!((message.intact, message.first_bad_sequence), (false, 5));
+        assert!(message.problem.contains("event 5 was removed"));
+        report.problem = None;
+        let message = api::VerifyChainResponse::from(report);
+        assert_eq!((message.intact, message.first_bad_sequence), (true, 0));
+        assert_eq!((message.head_sequence, message.problem.as_str()), (4, ""));
+    }
+}

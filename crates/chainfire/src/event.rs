@@ -182,3 +182,51 @@ pub(crate) fn chain_name(org: Option<&OrgId>) -> &str {
 fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            sequence: 3,
+            time_us: 1_800_000_000_123_456,
+            org_id: "acme".into(),
+            project_id: "web".into(),
+            principal_id: "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e".into(),
+            principal_name: "älice".into(),
+            source: "192.0.2.7".into(),
+            action: "network:ports:create".into(),
+            resource: "org/acme/project/web/ports/1".into(),
+            outcome: Outcome::Success,
+            reason: String::new(),
+            request_id: "req-1".into(),
+            before_digest: None,
+            after_digest: Some(Digest::of(b"after")),
+            service: "prismnet".into(),
+            previous_hash: Digest::of(b"previous"),
+            hash: Digest::ZERO,
+        }
+    }
+
+    /// The expected hash was made from the documented form by another program.
+    #[test]
+    fn the_canonical_form_is_the_documented_one() {
+        let expected = "2d72df5ad469ba9027f92c62c770bd6fd070d511ca1426da9f4d7046f42a4823";
+        assert_eq!(event().compute_hash().to_string(), expected);
+    }
+
+    #[test]
+    fn text_cannot_move_between_fields() {
+        let mut one = event();
+        one.reason = "ab".into();
+        one.request_id = "c".into();
+        let mut other = event();
+        other.reason = "a".into();
+        other.request_id = "bc".into();
+        assert_ne!(one.compute_hash(), other.compute_hash());
+        one = event();
+        one.before_digest = one.after_digest.take();
+        assert_ne!(one.compute_hash(), event().compute_hash());
+    }
+}

@@ -199,6 +199,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_commit_is_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        open(&directory.path().join("db"), |connection| {
+            let pragma = |name| {
+                connection
+                    .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+            };
+            assert_eq!(pragma("journal_mode").unwrap(), "wal".to_owned().into());
+            // FULL, see https://www.sqlite.org/pragma.html#pragma_synchronous
+            assert_eq!(pragma("synchronous").unwrap(), 2.into());
+        });
+    }
+
+    #[tokio::test]
     async fn a_full_disk_refuses_a_commit_and_the_store_goes_on() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("db");

@@ -8,6 +8,8 @@
 //! ```
 
 pub mod cache;
+pub mod check;
+pub mod demo;
 pub mod host_agent;
 pub mod images;
 pub mod photoncloud;
@@ -15,3 +17,4 @@ pub mod prerequisites;
 pub mod progress;
 pub mod rack;
 pub mod tenant;
+pub mod up;

@@ -10,7 +10,7 @@ use xtask::cache::Cache;
 use xtask::images::Images;
 use xtask::progress::{human, say};
 use xtask::rack::{Rack, run};
-use xtask::{host_agent, prerequisites};
+use xtask::{check, demo, host_agent, prerequisites, up};
 
 /// The developer's and newcomer's commands of PhotonCloud.
 #[derive(Parser)]
@@ -22,6 +22,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Boots a host and takes two tenants from sign-in to guests that talk, and shows what it did.
+    Demo,
+    /// Format, clippy, and every test: what continuous integration runs.
+    Test,
+    /// Leaves a one-host PhotonCloud running, with its servers at 127.0.0.1:50080 to 50082.
+    Up,
+    /// Ends what `up` left running.
+    Down,
+    /// The process behind `up`.
+    #[command(hide = true)]
+    HoldUp,
     /// The test rack by itself: hosts without a PhotonCloud on them.
     #[command(subcommand)]
     Rack(RackCommand),
@@ -75,12 +86,15 @@ fn main() -> ExitCode {
 
 async fn carry_out(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Rack(command) => rack(command).await,
-        Command::HostAgent { listen } => {
-            host_agent::serve(listen).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Demo => demo::run().await?,
+        Command::Test => tokio::task::spawn_blocking(check::run).await??,
+        Command::Up => up::up().await?,
+        Command::Down => up::down().await?,
+        Command::HoldUp => up::hold().await?,
+        Command::Rack(command) => return rack(command).await,
+        Command::HostAgent { listen } => host_agent::serve(listen).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn rack(command: RackCommand) -> Result<ExitCode> {

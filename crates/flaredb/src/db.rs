@@ -174,6 +174,13 @@ impl Db {
     pub async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error> {
         self.0.lease_revoke(lease).await
     }
+
+    /// Waits until the store has failed in a way after which it writes nothing any more: see
+    /// [`Error::Closed`]. A server ends then, with an error, so that systemd starts it again and the store is
+    /// read anew from the disk.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
 }
 
 pub(crate) fn check_key(key: &str) -> Result<(), Error> {

@@ -250,6 +250,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Ends the lease now: its keys are gone when this answers. [`Error::LeaseNotFound`] if it is over.
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error>;
+
+    /// Waits until the engine has stopped for good, after which every commit answers [`Error::Closed`].
+    async fn closed(&self);
 }
 
 /// The least text that is greater than every text that starts with `prefix`; `None`: there is none.

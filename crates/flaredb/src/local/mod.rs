@@ -142,6 +142,8 @@ impl Drop for Local {
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(writer) = self.writer.take()
+            // What a commit derives may hold the last handle of its own store; a thread cannot wait for itself.
+            && writer.thread().id() != std::thread::current().id()
             && writer.join().is_err()
         {
             tracing::error!("the store's writer had panicked");
@@ -196,5 +198,10 @@ impl Engine for Local {
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error> {
         self.ask(|answer| Request::Revoke { lease, answer }).await
+    }
+
+    async fn closed(&self) {
+        let mut published = self.published.clone();
+        while published.changed().await.is_ok() {}
     }
 }

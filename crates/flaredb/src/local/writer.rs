@@ -15,6 +15,11 @@ const COMPACT_EVERY: u64 = 256;
 /// How long to wait when leases could not be ended, because the disk is full for example.
 const EXPIRY_RETRY: Duration = Duration::from_secs(1);
 
+/// How long a group took, its sync included.
+const GROUP_SECONDS: &str = "flaredb_group_seconds";
+/// Commits by outcome.
+const COMMITS: &str = "flaredb_commits_total";
+
 type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 pub(crate) enum Request {
@@ -124,6 +129,7 @@ impl<S: Storage> Writer<S> {
         let mut leases = self.leases.clone();
         let mut outcomes = Vec::with_capacity(group.len());
         let kept = self.kept;
+        let start = Instant::now();
         let result = self.storage.transact(&mut |view| {
             for request in &group {
                 outcomes.push(handle(view, &mut state, &mut leases, request)?);
@@ -135,6 +141,7 @@ impl<S: Storage> Writer<S> {
             }
             view.counters(&state)
         });
+        metrics::histogram!(GROUP_SECONDS).record(start.elapsed().as_secs_f64());
         match result {
             Ok(()) => {
                 self.state = state;
@@ -239,6 +246,14 @@ fn end_lease(view: &mut dyn View, state: &mut State, lease: LeaseId) -> Result<(
 
 /// A caller that no longer waits is no failure, so the results of sending are dropped.
 fn answer(request: Request, outcome: Outcome) {
+    if let Outcome::Committed(result) = &outcome {
+        let outcome = match result {
+            Ok(Committed::Done(_)) => "done",
+            Ok(Committed::Conflict { .. }) => "conflict",
+            Err(_) => "refused",
+        };
+        metrics::counter!(COMMITS, "outcome" => outcome).increment(1);
+    }
     match (request, outcome) {
         (Request::Commit { answer, .. }, Outcome::Committed(result)) => drop(answer.send(result)),
         (Request::Grant { answer, .. }, Outcome::Granted(lease)) => drop(answer.send(Ok(lease))),
@@ -253,7 +268,10 @@ fn answer(request: Request, outcome: Outcome) {
 
 fn refuse(request: Request, error: &Error) {
     match request {
-        Request::Commit { answer, .. } => drop(answer.send(Err(error.clone()))),
+        Request::Commit { answer, .. } => {
+            metrics::counter!(COMMITS, "outcome" => "failed").increment(1);
+            drop(answer.send(Err(error.clone())));
+        }
         Request::Grant { answer, .. } => drop(answer.send(Err(error.clone()))),
         Request::KeepAlive { answer, .. } | Request::Revoke { answer, .. } => {
             drop(answer.send(Err(error.clone())));

@@ -11,8 +11,11 @@ use crate::engine::prefix_end;
 use crate::local::{Changes, Reader};
 use crate::{Change, Error, KeyValue, Revision, Scan};
 
-/// Most reads at the same time; each costs a connection with its page cache (2 MB at most).
+/// Most reads at the same time; each costs a connection with its page cache.
 const CONNECTIONS: usize = 4;
+/// Page cache of such a connection, in KiB: the upper levels of the trees. What it misses is a copy out of the
+/// kernel's page cache, and several servers with their readers share one small host.
+const CACHE_KIB: i64 = 512;
 /// Most revisions that one look into the log takes: it bounds what a watcher holds.
 const WINDOW: u64 = 256;
 
@@ -78,6 +81,8 @@ fn open(path: &Path) -> Result<Connection, Error> {
     connection
         .pragma_update(None, "query_only", true)
         .and_then(|()| connection.pragma_update(None, "trusted_schema", false))
+        // Negative: KiB, not pages.
+        .and_then(|()| connection.pragma_update(None, "cache_size", -CACHE_KIB))
         .map_err(|source| failed(path, source))?;
     Ok(connection)
 }

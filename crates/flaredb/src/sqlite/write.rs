@@ -246,6 +246,7 @@ mod tests {
         assert!(error.to_string().contains("no such table"), "{error}");
         let error = engine.commit(vec![], vec![]).await.unwrap_err();
         assert!(matches!(error, Error::Closed));
+        engine.closed().await;
         assert_eq!(engine.get("a").await.unwrap(), (None, 0));
     }
 }

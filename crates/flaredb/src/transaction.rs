@@ -157,6 +157,14 @@ impl Transaction {
         self.derived.push(derive);
     }
 
+    /// Whether everything that was read is still so; nothing is written. It tells a refusal that is true from one
+    /// that came of reading one key before and another after somebody else's commit: if this is `false`, start
+    /// again.
+    pub async fn holds(self) -> Result<bool, Error> {
+        let checked = self.db.commit(compares(self.read), Vec::new()).await?;
+        Ok(matches!(checked, Committed::Done(_)))
+    }
+
     /// Writes everything, if everything that was read is still so, and answers when it is durable. When the
     /// caller stops waiting, the commit may still happen.
     pub async fn commit(self) -> Result<Committed, Error> {
@@ -178,14 +186,16 @@ impl Transaction {
                 }
             });
         }
-        let compares = self
-            .read
-            .into_iter()
-            .map(|(key, item)| match item {
-                Some(item) => Compare::Modified(key, item.modified),
-                None => Compare::Absent(key),
-            })
-            .collect();
+        let compares = compares(self.read);
         self.db.commit_derived(compares, ops, self.derived).await
     }
+}
+
+fn compares(read: BTreeMap<String, Option<KeyValue>>) -> Vec<Compare> {
+    read.into_iter()
+        .map(|(key, item)| match item {
+            Some(item) => Compare::Modified(key, item.modified),
+            None => Compare::Absent(key),
+        })
+        .collect()
 }

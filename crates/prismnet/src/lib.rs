@@ -61,7 +61,8 @@ pub async fn run(
     served
 }
 
-fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services {
+/// The gRPC services over a store: callers pass `guard`, and hosts hear of what `nodes` follows.
+pub fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services {
     let mutations = Mutations::new(db.clone(), ledger.clone());
     let access = server::Access::new(db.clone(), guard.clone(), mutations);
     let addresses = app::Addresses::new(db.clone());

@@ -160,6 +160,7 @@ macro_rules! engines {
         transactions::touch_guards_against_phantoms,
         transactions::touch_keeps_what_is_there,
         transactions::a_read_only_transaction_is_validated,
+        transactions::what_was_read_can_be_checked_without_writing,
         watches::a_watch_gets_one_item_per_commit,
         watches::a_watch_begins_after_its_revision,
         watches::a_watch_sees_its_prefix_alone,

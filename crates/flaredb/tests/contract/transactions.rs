@@ -151,3 +151,21 @@ pub(crate) async fn a_read_only_transaction_is_validated(factory: impl Factory) 
     assert_eq!(stale.commit().await.unwrap(), conflict("a"));
     assert_eq!(fresh.db.revision().await.unwrap(), 2);
 }
+
+pub(crate) async fn what_was_read_can_be_checked_without_writing(factory: impl Factory) {
+    let fresh = factory.fresh().await;
+    let db = &fresh.db;
+    set(db, "a", 1).await;
+    for (key, holds) in [("other", true), ("a", false), ("absent", false)] {
+        let mut tx = db.begin();
+        assert_eq!(tx.get("a").await.unwrap(), Some(number(1)));
+        assert_eq!(tx.get::<Number>("absent").await.unwrap(), None);
+        tx.put("mine", &number(7)).unwrap();
+        set(db, key, 1).await;
+        assert_eq!(tx.holds().await.unwrap(), holds, "{key}");
+        assert_eq!(value(db, "mine").await, None);
+        let mut undo = db.begin();
+        undo.delete("absent");
+        done(undo.commit().await.unwrap());
+    }
+}

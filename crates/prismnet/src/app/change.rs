@@ -9,6 +9,9 @@ use photon_service::Mutation;
 
 use crate::store::{Stored, stored_bytes};
 
+/// How often a refusal is looked into before it is believed.
+const DOUBTS: u32 = 100;
+
 /// What a change did.
 pub(super) struct Effect<T> {
     /// `None`: nothing has changed, and nothing is committed.
@@ -103,6 +106,7 @@ where
     C: Change,
     A: prost::Message + Default,
 {
+    let mut doubts = DOUBTS;
     loop {
         let mut tx = db.begin();
         if let Some(earlier) = mutation.replay(&mut tx).await? {
@@ -110,14 +114,13 @@ where
         }
         let effect = match change.apply(&mut tx).await {
             Ok(effect) => effect,
-            // A call with the same request_id may have committed since: then the name is taken, or the
-            // thing is gone, because of this very request.
-            Err(error) => {
-                return match mutation.replay(&mut db.begin()).await? {
-                    Some(earlier) => Ok((earlier, None)),
-                    None => Err(error),
-                };
+            // Refused, but only because of what it saw half of: another call's commit came between its
+            // reads, perhaps that of the very same request_id.
+            Err(_) if doubts > 0 && !tx.holds().await? => {
+                doubts -= 1;
+                continue;
             }
+            Err(error) => return Err(error),
         };
         let response = answer(&effect.value);
         let Some(told) = effect.event else {

@@ -1,0 +1,30 @@
+//! What a host's networks should look like, and the difference from what they do look like. Pure: no file, no
+//! socket, no clock; the agent (`agent/`) observes and applies.
+//!
+//! ```text
+//!   desired ──► networkd: files ──┐
+//!           ──► filter: two nftables tables ──┼──► Plan = target − Observed
+//!           ──► links, settings ──┘
+//! ```
+//!
+//! One VRF per VPC, one bridge per subnet in the VRF, one TAP per port in the bridge. A tunnel between hosts
+//! (`px…`) belongs here, beside the bridge, when there is more than one host.
+
+mod desired;
+mod difference;
+mod filter;
+mod firewall;
+mod guest_filter;
+mod networkd;
+mod rules;
+
+pub use desired::{Desired, Group, Mac, Port, Protocol, Remote, Rule, Subnet, Vpc};
+pub use difference::{FilterMemory, Observed, Plan, Target, port_problem};
+pub use filter::{Digests, FilterChange, Table, observed_digests};
+
+/// The names of networkd's files that the agent owns begin so. `50`: after an operator's own, which may
+/// therefore not match our interfaces, and before distributions' catch-alls.
+pub const FILE_PREFIX: &str = "50-photon-";
+
+#[cfg(test)]
+mod tests;

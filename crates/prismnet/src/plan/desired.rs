@@ -1,0 +1,181 @@
+//! What should exist on a host, understood: every value here has been checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use photon_resource::{PortId, SecurityGroupId, SubnetId, VpcId};
+use photon_resource::{bridge_name, tap_name, vrf_name};
+use sha2::{Digest, Sha256};
+
+/// Everything that should exist on this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// The control plane's revision that this is as of.
+    pub revision: u64,
+    /// VPCs with a port on this host.
+    pub vpcs: Vec<Vpc>,
+}
+
+impl Desired {
+    /// All ports, with their VPC and subnet.
+    pub fn ports(&self) -> impl Iterator<Item = (&Vpc, &Subnet, &Port)> {
+        self.vpcs.iter().flat_map(|vpc| {
+            vpc.subnets
+                .iter()
+                .flat_map(move |subnet| subnet.ports.iter().map(move |port| (vpc, subnet, port)))
+        })
+    }
+}
+
+/// A routing domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vpc {
+    /// Its id.
+    pub id: VpcId,
+    /// Routing table of its VRF, and its conntrack zone: 1 to 65535, of no other VPC on this host.
+    pub table: u16,
+    /// Subnets with a port on this host.
+    pub subnets: Vec<Subnet>,
+    /// The security groups that its ports here are in, and those that their rules name.
+    pub groups: BTreeMap<SecurityGroupId, Group>,
+}
+
+impl Vpc {
+    /// Name of its VRF.
+    pub fn vrf(&self) -> String {
+        vrf_name(self.id)
+    }
+}
+
+/// A segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its id.
+    pub id: SubnetId,
+    /// Its IPv4 network.
+    pub net: Ipv4Net,
+    /// The router's and DHCP server's address in it.
+    pub gateway: Ipv4Addr,
+    /// Whether ports get their address by DHCP.
+    pub dhcp: bool,
+    /// Name servers to give out, IPv4 by DHCP and IPv6 by router advertisement.
+    pub dns: Vec<IpAddr>,
+    /// Its IPv6 /64 and the router's address in it.
+    pub v6: Option<(Ipv6Net, Ipv6Addr)>,
+    /// Ports on this host.
+    pub ports: Vec<Port>,
+}
+
+impl Subnet {
+    /// Name of its bridge.
+    pub fn bridge(&self) -> String {
+        bridge_name(self.id)
+    }
+
+    /// The gateway's MAC: from the subnet's id, so that it is the same on every host and a VM that moves
+    /// keeps its neighbour. Locally administered, unicast.
+    pub fn gateway_mac(&self) -> Mac {
+        let digest = Sha256::digest(self.id.uuid().as_bytes());
+        Mac([
+            0x02, digest[11], digest[12], digest[13], digest[14], digest[15],
+        ])
+    }
+}
+
+/// A guest's interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its id.
+    pub id: PortId,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its IPv4 address.
+    pub address: Ipv4Addr,
+    /// Its IPv6 address, if its subnet has IPv6.
+    pub address6: Option<Ipv6Addr>,
+    /// The security groups that filter it.
+    pub groups: BTreeSet<SecurityGroupId>,
+    /// The unix uid and gid that may open its TAP.
+    pub owner: u32,
+}
+
+impl Port {
+    /// Name of its TAP.
+    pub fn tap(&self) -> String {
+        tap_name(self.id)
+    }
+}
+
+/// A security group: what its rules allow, and who is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// What may come in.
+    pub ingress: Vec<Rule>,
+    /// What may go out.
+    pub egress: Vec<Rule>,
+    /// Addresses of all its ports, on any host.
+    pub members: BTreeSet<IpAddr>,
+}
+
+/// Allows something; what no rule allows is dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Which protocol.
+    pub protocol: Protocol,
+    /// Who is on the other side.
+    pub remote: Remote,
+}
+
+/// A protocol, with the destination ports of those that have ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Any.
+    Any,
+    /// TCP to these ports (inclusive).
+    Tcp(u16, u16),
+    /// UDP to these ports (inclusive).
+    Udp(u16, u16),
+    /// ICMP with IPv4, ICMPv6 with IPv6.
+    Icmp,
+}
+
+/// The other side of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// Anybody.
+    Any,
+    /// Addresses of a network.
+    Net(IpNet),
+    /// Members of a security group of the VPC.
+    Group(SecurityGroupId),
+}
+
+/// A MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// The link-local address that an interface with this MAC has (modified EUI-64, RFC 4291 appendix A).
+    pub fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0.map(u16::from);
+        Ipv6Addr::new(
+            0xfe80,
+            0,
+            0,
+            0,
+            (a ^ 2) << 8 | b,
+            c << 8 | 0xff,
+            0xfe00 | d,
+            e << 8 | f,
+        )
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, f] = self.0;
+        write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    }
+}

@@ -1,0 +1,105 @@
+//! `table inet photon`: what guests may ask of the host, and what the host may route.
+//!
+//! A guest may ask the host for an address and ping its gateway; everything else of the host (its services,
+//! its own addresses) is not there. Packets are routed from a VPC's VRF to its own bridges only.
+
+use photon_host::nft::expr::Expression;
+use photon_host::nft::schema::SetType::{Ifname, Ipv4Addr, Ipv6Addr};
+use photon_host::nft::types::{NfFamily, NfHook};
+
+use super::desired::Desired;
+use super::filter::Table;
+use super::filter::statement::{
+    accept, any_of, concat, drop, iif, is, not_within, oif, payload, text, within,
+};
+
+/// Before a host's own firewall (0), which may drop more but not allow what is dropped here.
+const PRIORITY: i32 = -10;
+
+/// Renders the table.
+pub fn render(desired: &Desired) -> Table {
+    let mut table = Table::new(NfFamily::INet);
+    let (mut domains, mut lanes) = (Vec::new(), Vec::new());
+    let (mut gateways4, mut gateways6) = (Vec::new(), Vec::new());
+    for vpc in &desired.vpcs {
+        let vrf = vpc.vrf();
+        domains.push(text(&vrf));
+        for subnet in &vpc.subnets {
+            let bridge = subnet.bridge();
+            domains.push(text(&bridge));
+            // A routed packet has come by the VRF, as the hook sees it.
+            lanes.push(concat([text(&vrf), text(&bridge)]));
+            for interface in [&vrf, &bridge] {
+                gateways4.push(concat([
+                    text(interface.as_str()),
+                    text(subnet.gateway.to_string()),
+                ]));
+                if let Some((_, gateway)) = subnet.v6 {
+                    gateways6.push(concat([text(interface.as_str()), text(gateway.to_string())]));
+                }
+            }
+            if subnet.v6.is_some() {
+                let link_local = subnet.gateway_mac().link_local();
+                gateways6.push(concat([text(&bridge), text(link_local.to_string())]));
+            }
+        }
+    }
+    // The VRF is there once for each of its subnets' gateways; those differ, domains do not repeat.
+    table.set("domains", &[Ifname], false, domains);
+    table.set("lanes", &[Ifname, Ifname], false, lanes);
+    table.set("gateways4", &[Ifname, Ipv4Addr], false, gateways4);
+    table.set("gateways6", &[Ifname, Ipv6Addr], false, gateways6);
+
+    let to_server = || is(payload("udp", "dport"), Expression::Number(67));
+    table.base_chain(
+        "input",
+        NfHook::Input,
+        PRIORITY,
+        vec![
+            vec![not_within(iif(), "domains"), accept()],
+            vec![
+                is(payload("ip", "daddr"), text("255.255.255.255")),
+                to_server(),
+                accept(),
+            ],
+            vec![
+                within(concat([iif(), payload("ip", "daddr")]), "gateways4"),
+                to_server(),
+                accept(),
+            ],
+            vec![
+                within(concat([iif(), payload("ip", "daddr")]), "gateways4"),
+                is(payload("icmp", "type"), text("echo-request")),
+                accept(),
+            ],
+            vec![
+                within(concat([iif(), payload("ip6", "daddr")]), "gateways6"),
+                is(payload("icmpv6", "type"), text("echo-request")),
+                accept(),
+            ],
+            vec![
+                is(
+                    payload("icmpv6", "type"),
+                    any_of([
+                        "nd-neighbor-solicit",
+                        "nd-neighbor-advert",
+                        "nd-router-solicit",
+                    ]),
+                ),
+                accept(),
+            ],
+            vec![drop()],
+        ],
+    );
+    table.base_chain(
+        "forward",
+        NfHook::Forward,
+        PRIORITY,
+        vec![
+            vec![within(concat([iif(), oif()]), "lanes"), accept()],
+            vec![within(iif(), "domains"), drop()],
+            vec![within(oif(), "domains"), drop()],
+        ],
+    );
+    table
+}

@@ -1,0 +1,576 @@
+//! `table bridge photon`: what guests may send and receive.
+//!
+//! ```text
+//!  from a guest                                            to a guest
+//!  prerouting -300  source: right MAC and address?         postrouting 0  to-guest: for this MAC?
+//!       │           zone of the VPC, then conntrack             │    router and DHCP server: yes
+//!  prerouting    0  from-guest: known connection: yes           │    known connection: yes
+//!                   else its groups' egress rules               │    else its groups' ingress rules
+//!  input      -300  only ARP for the gateway goes up to the host
+//! ```
+//!
+//! A packet costs the same however many ports, groups and rules there are: ports are found in sets and maps,
+//! a group's rules are a fixed few lookups. Only the number of groups of the port and of groups named in
+//! their rules counts.
+//!
+//! The conntrack zone is the VPC's and not the bridge's: a connection between two subnets crosses two
+//! bridges, and its answers must be known on both. Inside a VPC no address is twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use photon_host::nft::expr::{Expression, Verdict};
+use photon_host::nft::schema::SetType::{EtherAddr, Ifname, InetProto, InetService, Ipv4Addr as V4, Ipv6Addr as V6};
+use photon_host::nft::types::{NfFamily, NfHook};
+use photon_resource::SecurityGroupId;
+use sha2::{Digest, Sha256};
+
+use super::desired::{Desired, Port, Rule, Vpc};
+use super::filter::statement::{
+    accept, any_of, concat, ct_known, ct_state, destination_port, drop, ether_type, goto, ibridge,
+    iif, is, is_not, jump, l4proto, lookup, masked, not_within, obridge, oif, payload, range,
+    set_zone, text, transport_bits, within,
+};
+use super::filter::{Statements, Table, target};
+use super::rules::{Address, Cell, Range, by_address, by_group, merged};
+
+/// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
+const RAW: i32 = -300;
+/// After it.
+const FILTER: i32 = 0;
+
+/// Neighbour discovery and multicast listener messages that any port must send (RFC 4861, 2710, 3810).
+const NEIGHBOUR: [&str; 5] = [
+    "nd-neighbor-solicit",
+    "nd-router-solicit",
+    "mld-listener-report",
+    "mld-listener-done",
+    "mld2-listener-report",
+];
+
+/// Renders the table.
+pub fn render(desired: &Desired) -> Table {
+    let mut table = Table::new(NfFamily::Bridge);
+    sets(&mut table, desired);
+    source_chains(&mut table);
+    from_guest(&mut table);
+    to_guest(&mut table);
+    table.base_chain(
+        "host",
+        NfHook::Input,
+        RAW,
+        vec![
+            vec![not_within(ibridge(), "bridges"), accept()],
+            // Frames to the group 01:80:c2:00:00:0x come here without passing prerouting, and the bridge
+            // learns from them.
+            vec![
+                is(
+                    masked(payload("ether", "daddr"), "ff:ff:ff:ff:ff:f0"),
+                    text("01:80:c2:00:00:00"),
+                ),
+                drop(),
+            ],
+            // The host would answer for any of its addresses.
+            vec![
+                ether_type("arp"),
+                not_within(concat([ibridge(), payload("arp", "daddr ip")]), "gateways4"),
+                drop(),
+            ],
+        ],
+    );
+    for vpc in &desired.vpcs {
+        groups(&mut table, vpc);
+    }
+    table
+}
+
+fn interface(name: &str) -> Expression<'static> {
+    text(name)
+}
+
+/// What the fixed chains look up.
+fn sets(table: &mut Table, desired: &Desired) {
+    let mut bridges = Vec::new();
+    let mut zones = BTreeMap::new();
+    let (mut gateways4, mut gateways6) = (Vec::new(), Vec::new());
+    for vpc in &desired.vpcs {
+        let zone = format!("{}-zone", vpc.vrf());
+        table.chain(&zone, vec![vec![set_zone(vpc.table)]]);
+        for subnet in &vpc.subnets {
+            let bridge = subnet.bridge();
+            bridges.push(interface(&bridge));
+            gateways4.push(concat([interface(&bridge), text(subnet.gateway.to_string())]));
+            if let Some((_, gateway)) = subnet.v6 {
+                for address in [gateway, subnet.gateway_mac().link_local()] {
+                    gateways6.push(concat([interface(&bridge), text(address.to_string())]));
+                }
+            }
+            zones.insert(bridge, Verdict::Jump(target(&zone)));
+        }
+    }
+    let (mut macs, mut sources4, mut sources6) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ingress, mut egress, mut advertise) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (vpc, _, port) in desired.ports() {
+        let tap = port.tap();
+        let mac = || text(port.mac.to_string());
+        macs.push(concat([interface(&tap), mac()]));
+        sources4.push(concat([
+            interface(&tap),
+            mac(),
+            text(port.address.to_string()),
+        ]));
+        if let Some(address) = port.address6 {
+            let own = [address, port.mac.link_local()].map(|address| address.to_string());
+            for address in &own {
+                sources6.push(concat([interface(&tap), mac(), text(address)]));
+            }
+            // The target address begins 8 bytes into the message (RFC 4861 section 4.4).
+            let neighbour = format!("{tap}-neighbour");
+            table.chain(
+                &neighbour,
+                own.iter()
+                    .map(|address| vec![is(transport_bits(64, 128), number(address)), accept()])
+                    .chain([vec![drop()]])
+                    .collect(),
+            );
+            advertise.insert(tap.clone(), Verdict::Goto(target(&neighbour)));
+        }
+        ingress.insert(
+            tap.clone(),
+            Verdict::Goto(target(&profile(table, vpc, port, Direction::Ingress))),
+        );
+        egress.insert(
+            tap,
+            Verdict::Goto(target(&profile(table, vpc, port, Direction::Egress))),
+        );
+    }
+    table.set("bridges", &[Ifname], false, bridges);
+    table.set("gateways4", &[Ifname, V4], false, gateways4);
+    table.set("gateways6", &[Ifname, V6], false, gateways6);
+    table.set("macs", &[Ifname, EtherAddr], false, macs);
+    table.set("sources4", &[Ifname, EtherAddr, V4], false, sources4);
+    table.set("sources6", &[Ifname, EtherAddr, V6], false, sources6);
+    table.map("zones", zones);
+    table.map("advertise", advertise);
+    table.map("ingress", ingress);
+    table.map("egress", egress);
+}
+
+/// An address as the number that a raw comparison wants.
+fn number(address: &str) -> Expression<'static> {
+    text(address)
+}
+
+/// Who a packet says it is from. Ends in a verdict for every packet.
+fn source_chains(table: &mut Table) {
+    let mac = || concat([iif(), payload("ether", "saddr")]);
+    table.base_chain(
+        "source",
+        NfHook::Prerouting,
+        RAW,
+        vec![
+            vec![not_within(ibridge(), "bridges"), accept()],
+            vec![lookup(ibridge(), "zones")],
+            vec![not_within(mac(), "macs"), drop()],
+            vec![ether_type("ip"), goto("source-ip")],
+            vec![ether_type("ip6"), goto("source-ip6")],
+            vec![ether_type("arp"), goto("source-arp")],
+            vec![drop()],
+        ],
+    );
+    table.chain(
+        "source-ip",
+        vec![
+            vec![
+                within(
+                    concat([iif(), payload("ether", "saddr"), payload("ip", "saddr")]),
+                    "sources4",
+                ),
+                accept(),
+            ],
+            // A DHCP client without an address (RFC 2131 section 4.1).
+            vec![
+                is(payload("ip", "saddr"), text("0.0.0.0")),
+                is(payload("ip", "daddr"), text("255.255.255.255")),
+                is(payload("udp", "sport"), Expression::Number(68)),
+                is(payload("udp", "dport"), Expression::Number(67)),
+                accept(),
+            ],
+            vec![drop()],
+        ],
+    );
+    table.chain(
+        "source-ip6",
+        vec![
+            vec![
+                within(
+                    concat([iif(), payload("ether", "saddr"), payload("ip6", "saddr")]),
+                    "sources6",
+                ),
+                accept(),
+            ],
+            // Nobody without an IPv6 address of ours speaks IPv6.
+            vec![is_not(iif(), text("@advertise")), drop()],
+            // Before it has an address: duplicate detection, router solicitation, listener reports.
+            vec![
+                is(payload("ip6", "saddr"), text("::")),
+                is(payload("icmpv6", "type"), any_of(NEIGHBOUR)),
+                accept(),
+            ],
+            vec![drop()],
+        ],
+    );
+    table.chain(
+        "source-arp",
+        vec![
+            vec![
+                not_within(concat([iif(), payload("arp", "saddr ether")]), "macs"),
+                drop(),
+            ],
+            vec![
+                within(
+                    concat([
+                        iif(),
+                        payload("ether", "saddr"),
+                        payload("arp", "saddr ip"),
+                    ]),
+                    "sources4",
+                ),
+                accept(),
+            ],
+            // A probe asks whether an address is free, and claims nothing (RFC 5227).
+            vec![
+                is(payload("arp", "operation"), text("request")),
+                is(payload("arp", "saddr ip"), text("0.0.0.0")),
+                accept(),
+            ],
+            vec![drop()],
+        ],
+    );
+}
+
+fn from_guest(table: &mut Table) {
+    let udp = |from: u32, to: u32| {
+        [
+            is(payload("udp", "sport"), Expression::Number(from)),
+            is(payload("udp", "dport"), Expression::Number(to)),
+        ]
+    };
+    let [dhcp_answer_from, dhcp_answer_to] = udp(67, 68);
+    let [dhcp6_answer_from, dhcp6_answer_to] = udp(547, 546);
+    let [from_client, to_server] = udp(68, 67);
+    let dhcp_to = |destination| {
+        vec![
+            destination,
+            from_client.clone(),
+            to_server.clone(),
+            accept(),
+        ]
+    };
+    table.base_chain(
+        "from-guest",
+        NfHook::Prerouting,
+        FILTER,
+        vec![
+            vec![not_within(ibridge(), "bridges"), accept()],
+            vec![ether_type("arp"), accept()],
+            // Only the host is router and DHCP server.
+            vec![dhcp_answer_from, dhcp_answer_to, drop()],
+            vec![dhcp6_answer_from, dhcp6_answer_to, drop()],
+            vec![
+                is(
+                    payload("icmpv6", "type"),
+                    any_of(["nd-router-advert", "nd-redirect"]),
+                ),
+                drop(),
+            ],
+            vec![
+                is(payload("icmpv6", "type"), text("nd-neighbor-advert")),
+                lookup(iif(), "advertise"),
+            ],
+            vec![
+                is(payload("icmpv6", "type"), text("nd-neighbor-advert")),
+                drop(),
+            ],
+            vec![is(payload("icmpv6", "type"), any_of(NEIGHBOUR)), accept()],
+            dhcp_to(is(payload("ip", "daddr"), text("255.255.255.255"))),
+            dhcp_to(within(
+                concat([ibridge(), payload("ip", "daddr")]),
+                "gateways4",
+            )),
+            vec![ct_known(), accept()],
+            vec![ct_state("invalid"), drop()],
+            vec![lookup(iif(), "egress")],
+            vec![drop()],
+        ],
+    );
+}
+
+fn to_guest(table: &mut Table) {
+    table.base_chain(
+        "to-guest",
+        NfHook::Postrouting,
+        FILTER,
+        vec![
+            vec![not_within(obridge(), "bridges"), accept()],
+            // A frame that is flooded because the bridge has not learnt its destination is not for all.
+            vec![
+                is(
+                    masked(payload("ether", "daddr"), "01:00:00:00:00:00"),
+                    text("00:00:00:00:00:00"),
+                ),
+                not_within(concat([oif(), payload("ether", "daddr")]), "macs"),
+                drop(),
+            ],
+            vec![ether_type("arp"), accept()],
+            // Those of guests were looked at where they came in.
+            vec![
+                is(
+                    payload("icmpv6", "type"),
+                    any_of([
+                        "nd-neighbor-solicit",
+                        "nd-neighbor-advert",
+                        "nd-router-advert",
+                    ]),
+                ),
+                accept(),
+            ],
+            // The subnet's router and DHCP server; nobody else can have its address.
+            vec![
+                within(concat([obridge(), payload("ip", "saddr")]), "gateways4"),
+                is(payload("udp", "sport"), Expression::Number(67)),
+                is(payload("udp", "dport"), Expression::Number(68)),
+                accept(),
+            ],
+            vec![
+                within(concat([obridge(), payload("ip", "saddr")]), "gateways4"),
+                is(l4proto(), text("icmp")),
+                accept(),
+            ],
+            vec![
+                within(concat([obridge(), payload("ip6", "saddr")]), "gateways6"),
+                is(l4proto(), text("ipv6-icmp")),
+                accept(),
+            ],
+            // A neighbour's search for a DHCP server.
+            vec![is(payload("udp", "dport"), Expression::Number(67)), drop()],
+            vec![ct_known(), accept()],
+            vec![ct_state("invalid"), drop()],
+            vec![lookup(oif(), "ingress")],
+            vec![drop()],
+        ],
+    );
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+
+    /// The field with the other side's address.
+    fn remote_field(self) -> &'static str {
+        match self {
+            Self::Ingress => "saddr",
+            Self::Egress => "daddr",
+        }
+    }
+
+    fn chain(self, vpc: &Vpc, group: SecurityGroupId) -> String {
+        format!("{}-{}-{group}", vpc.vrf(), self.name())
+    }
+}
+
+/// The chain of all ports with the same groups: each group is asked, then it is dropped. A group that is not
+/// known allows nothing.
+fn profile(table: &mut Table, vpc: &Vpc, port: &Port, direction: Direction) -> String {
+    let known: BTreeSet<SecurityGroupId> = port
+        .groups
+        .iter()
+        .filter(|id| vpc.groups.contains_key(id))
+        .copied()
+        .collect();
+    let mut digest = Sha256::new();
+    for id in &known {
+        digest.update(id.uuid().as_bytes());
+    }
+    let digest = digest.finalize();
+    let short: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{}-{}-ports-{short}", vpc.vrf(), direction.name());
+    let rules = known
+        .iter()
+        .map(|id| vec![jump(&direction.chain(vpc, *id))])
+        .chain([vec![drop()]])
+        .collect();
+    table.chain(&name, rules);
+    name
+}
+
+fn members(vpc: &Vpc, group: SecurityGroupId, family: &str) -> String {
+    format!("{}-members{family}-{group}", vpc.vrf())
+}
+
+/// The sets and chains of a VPC's groups.
+fn groups(table: &mut Table, vpc: &Vpc) {
+    for (id, group) in &vpc.groups {
+        member_set::<Ipv4Addr>(table, &members(vpc, *id, "4"), V4, group);
+        member_set::<Ipv6Addr>(table, &members(vpc, *id, "6"), V6, group);
+    }
+    for (id, group) in &vpc.groups {
+        for (direction, rules) in [
+            (Direction::Ingress, &group.ingress),
+            (Direction::Egress, &group.egress),
+        ] {
+            let name = direction.chain(vpc, *id);
+            let mut statements = Vec::new();
+            address_rules::<Ipv4Addr>(table, &name, direction, rules, &mut statements);
+            address_rules::<Ipv6Addr>(table, &name, direction, rules, &mut statements);
+            group_rules(table, vpc, &name, direction, rules, &mut statements);
+            table.chain(&name, statements);
+        }
+    }
+}
+
+fn member_set<A: Address>(
+    table: &mut Table,
+    name: &str,
+    kind: photon_host::nft::schema::SetType,
+    group: &super::desired::Group,
+) {
+    let elements = group
+        .members
+        .iter()
+        .filter_map(A::number)
+        .map(|number| text(A::text(number)))
+        .collect();
+    table.set(name, &[kind], false, elements);
+}
+
+/// What differs between the families in rules.
+trait Family: Address {
+    const PROTOCOL: &'static str;
+    const ICMP: &'static str;
+    const SUFFIX: &'static str;
+    const TYPE: photon_host::nft::schema::SetType;
+}
+
+impl Family for Ipv4Addr {
+    const PROTOCOL: &'static str = "ip";
+    const ICMP: &'static str = "icmp";
+    const SUFFIX: &'static str = "4";
+    const TYPE: photon_host::nft::schema::SetType = V4;
+}
+
+impl Family for Ipv6Addr {
+    const PROTOCOL: &'static str = "ip6";
+    const ICMP: &'static str = "ipv6-icmp";
+    const SUFFIX: &'static str = "6";
+    const TYPE: photon_host::nft::schema::SetType = V6;
+}
+
+fn address_rules<A: Family>(
+    table: &mut Table,
+    chain: &str,
+    direction: Direction,
+    rules: &[Rule],
+    statements: &mut Vec<Statements>,
+) {
+    let compiled = by_address::<A>(rules);
+    let remote = || payload(A::PROTOCOL, direction.remote_field());
+    let mut addresses = |what: &str, ranges: &[Range<u128>], more: Vec<_>| {
+        if ranges.is_empty() {
+            return;
+        }
+        let mut rule = vec![ether_type(A::PROTOCOL)];
+        rule.extend(more);
+        if ranges != [A::ALL] {
+            let set = format!("{chain}-{what}{}", A::SUFFIX);
+            let elements = ranges
+                .iter()
+                .map(|(low, high)| range(A::text(*low), A::text(*high)))
+                .collect();
+            table.set(&set, &[A::TYPE], true, elements);
+            rule.push(within(remote(), &set));
+        }
+        rule.push(accept());
+        statements.push(rule);
+    };
+    addresses("any", &compiled.any, Vec::new());
+    addresses("icmp", &compiled.icmp, vec![is(l4proto(), text(A::ICMP))]);
+    if !compiled.cells.is_empty() {
+        let set = format!("{chain}-ports{}", A::SUFFIX);
+        let elements = compiled.cells.iter().map(cell::<A>).collect();
+        table.set(&set, &[InetProto, InetService, A::TYPE], true, elements);
+        statements.push(vec![
+            ether_type(A::PROTOCOL),
+            within(concat([l4proto(), destination_port(), remote()]), &set),
+            accept(),
+        ]);
+    }
+}
+
+fn ports((low, high): Range<u16>) -> Expression<'static> {
+    range(low.to_string(), high.to_string())
+}
+
+fn cell<A: Family>((transport, of_ports, (low, high)): &Cell) -> Expression<'static> {
+    concat([
+        text(transport.name()),
+        ports(*of_ports),
+        range(A::text(*low), A::text(*high)),
+    ])
+}
+
+fn group_rules(
+    table: &mut Table,
+    vpc: &Vpc,
+    chain: &str,
+    direction: Direction,
+    rules: &[Rule],
+    statements: &mut Vec<Statements>,
+) {
+    for (id, allowed) in by_group(rules) {
+        if !vpc.groups.contains_key(&id) {
+            continue;
+        }
+        let set = format!("{chain}-from-{id}");
+        if !allowed.ports.is_empty() {
+            let elements = allowed
+                .ports
+                .iter()
+                .map(|(transport, range)| concat([text(transport.name()), ports(*range)]))
+                .collect();
+            table.set(&set, &[InetProto, InetService], true, elements);
+        }
+        for (protocol, icmp, suffix) in [("ip", "icmp", "4"), ("ip6", "ipv6-icmp", "6")] {
+            let member = || {
+                within(
+                    payload(protocol, direction.remote_field()),
+                    &members(vpc, id, suffix),
+                )
+            };
+            if allowed.any {
+                statements.push(vec![member(), accept()]);
+            }
+            if allowed.icmp {
+                statements.push(vec![is(l4proto(), text(icmp)), member(), accept()]);
+            }
+            if !allowed.ports.is_empty() {
+                statements.push(vec![
+                    member(),
+                    within(concat([l4proto(), destination_port()]), &set),
+                    accept(),
+                ]);
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The `.netdev` and `.network` files of a host's networks (`systemd.netdev(5)`, `systemd.network(5)`; every key
+//! here is known to systemd 257).
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use super::FILE_PREFIX;
+use super::desired::{Desired, Port, Subnet, Vpc};
+
+/// File names without directory, and contents.
+pub type Files = BTreeMap<String, String>;
+
+/// The highest metric that the kernel's documentation of VRF gives its catch-all route
+/// (Documentation/networking/vrf.rst): any route of the VPC wins.
+const CATCH_ALL_METRIC: u32 = 4_278_198_272;
+
+/// Lease time in seconds. A guest asks again after half of it; its address can't go to somebody else before
+/// the port is deleted, so it only bounds how late a guest learns of a changed name server.
+const LEASE_SECONDS: u32 = 3600;
+
+/// Renders all files of `desired`.
+pub fn render(desired: &Desired) -> Files {
+    let mut files = Files::new();
+    for vpc in &desired.vpcs {
+        let vrf = vpc.vrf();
+        put(&mut files, &vrf, "netdev", vrf_device(vpc));
+        put(&mut files, &vrf, "network", vrf_network(vpc));
+        for subnet in &vpc.subnets {
+            let bridge = subnet.bridge();
+            put(&mut files, &bridge, "netdev", bridge_device(subnet));
+            put(&mut files, &bridge, "network", bridge_network(vpc, subnet));
+            for port in &subnet.ports {
+                let tap = port.tap();
+                put(&mut files, &tap, "netdev", tap_device(port));
+                put(&mut files, &tap, "network", tap_network(subnet, port));
+            }
+        }
+    }
+    files
+}
+
+fn put(files: &mut Files, interface: &str, kind: &str, contents: String) {
+    files.insert(format!("{FILE_PREFIX}{interface}.{kind}"), contents);
+}
+
+fn vrf_device(vpc: &Vpc) -> String {
+    format!(
+        "# VPC {}\n[NetDev]\nName={}\nKind=vrf\n\n[VRF]\nTable={}\n",
+        vpc.id,
+        vpc.vrf(),
+        vpc.table
+    )
+}
+
+/// What holds for every interface here: no address of the host's own, no waiting for a carrier (a bridge has
+/// none before its first guest runs), and a guest that goes away takes nothing down.
+const QUIET: &str = "IPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\nConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n";
+
+fn vrf_network(vpc: &Vpc) -> String {
+    let mut text = format!(
+        "# VPC {}\n[Match]\nName={}\nKind=vrf\n\n[Link]\nRequiredForOnline=no\n\n[Network]\n\
+         LinkLocalAddressing=no\n{QUIET}IPv4Forwarding=yes\n",
+        vpc.id,
+        vpc.vrf()
+    );
+    // Without these, what the VPC does not know would be looked up in the host's own routing table.
+    for destination in ["0.0.0.0/0", "::/0"] {
+        let _ = write!(
+            text,
+            "\n[Route]\nDestination={destination}\nType=unreachable\nTable={}\nMetric={CATCH_ALL_METRIC}\n",
+            vpc.table
+        );
+    }
+    text
+}
+
+fn bridge_device(subnet: &Subnet) -> String {
+    // Without a querier, snooping would cut multicast (and with it neighbour discovery) off after a while.
+    format!(
+        "# subnet {}\n[NetDev]\nName={}\nKind=bridge\nMACAddress={}\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n\
+         MulticastSnooping=no\n",
+        subnet.id,
+        subnet.bridge(),
+        subnet.gateway_mac()
+    )
+}
+
+fn bridge_network(vpc: &Vpc, subnet: &Subnet) -> String {
+    let mut text = format!(
+        "# subnet {}\n[Match]\nName={}\nKind=bridge\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nVRF={}\n\
+         {QUIET}IPv4Forwarding=yes\nLinkLocalAddressing={}\n",
+        subnet.id,
+        subnet.bridge(),
+        vpc.vrf(),
+        if subnet.v6.is_some() { "ipv6" } else { "no" },
+    );
+    if subnet.v6.is_some() {
+        // Every host has the same address: detecting a duplicate would find it.
+        text.push_str("IPv6DuplicateAddressDetection=0\nIPv6SendRA=yes\n");
+    }
+    if subnet.dhcp {
+        text.push_str("DHCPServer=yes\n");
+    }
+    let _ = write!(
+        text,
+        "\n[Address]\nAddress={}/{}\n",
+        subnet.gateway,
+        subnet.net.prefix_len()
+    );
+    if let Some((net, gateway)) = subnet.v6 {
+        let _ = write!(
+            text,
+            "\n[Address]\nAddress={gateway}/{}\nDuplicateAddressDetection=none\n",
+            net.prefix_len()
+        );
+    }
+    if subnet.dhcp {
+        dhcp_server(&mut text, subnet);
+    }
+    if let Some((net, _)) = subnet.v6 {
+        let _ = write!(
+            text,
+            "\n[IPv6SendRA]\nManaged=no\nOtherInformation=no\nEmitDomains=no\n{}\n[IPv6Prefix]\nPrefix={net}\n",
+            dns(subnet, IpAddr::is_ipv6)
+        );
+    }
+    text
+}
+
+/// A pool of one address, which is the server's own and so is never given: only ports with a static lease
+/// are answered. (`PoolSize=0` would mean the whole subnet.) Leases are not kept over a reload, or an address
+/// that went from a deleted port to a new one would be refused until the old lease ends; an unknown client
+/// that renews is answered from its static lease.
+fn dhcp_server(text: &mut String, subnet: &Subnet) {
+    let offset = u32::from(subnet.gateway) - u32::from(subnet.net.network());
+    let _ = write!(
+        text,
+        "\n[DHCPServer]\nServerAddress={}/{}\nPoolOffset={offset}\nPoolSize=1\nPersistLeases=no\n\
+         DefaultLeaseTimeSec={LEASE_SECONDS}\nMaxLeaseTimeSec={LEASE_SECONDS}\nEmitRouter=yes\n\
+         EmitNTP=no\nEmitSIP=no\nEmitPOP3=no\nEmitSMTP=no\nEmitLPR=no\nEmitTimezone=no\n{}",
+        subnet.gateway,
+        subnet.net.prefix_len(),
+        dns(subnet, IpAddr::is_ipv4)
+    );
+    for port in &subnet.ports {
+        let _ = write!(
+            text,
+            "\n# port {}\n[DHCPServerStaticLease]\nMACAddress={}\nAddress={}\n",
+            port.id, port.mac, port.address
+        );
+    }
+}
+
+/// Name servers of one family; told "no" explicitly, or networkd would give out the host's own.
+fn dns(subnet: &Subnet, family: fn(&IpAddr) -> bool) -> String {
+    let servers: Vec<String> = subnet
+        .dns
+        .iter()
+        .filter(|server| family(server))
+        .map(IpAddr::to_string)
+        .collect();
+    if servers.is_empty() {
+        "EmitDNS=no\n".to_owned()
+    } else {
+        format!("EmitDNS=yes\nDNS={}\n", servers.join(" "))
+    }
+}
+
+fn tap_device(port: &Port) -> String {
+    // VNetHeader: the guest's network card may leave checksums and segmentation to the host.
+    format!(
+        "# port {}\n[NetDev]\nName={}\nKind=tap\n\n[Tap]\nUser={owner}\nGroup={owner}\nVNetHeader=yes\n",
+        port.id,
+        port.tap(),
+        owner = port.owner
+    )
+}
+
+fn tap_network(subnet: &Subnet, port: &Port) -> String {
+    format!(
+        "# port {}\n[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={}\n\
+         LinkLocalAddressing=no\n{QUIET}KeepConfiguration=yes\n",
+        port.id,
+        port.tap(),
+        subnet.bridge()
+    )
+}

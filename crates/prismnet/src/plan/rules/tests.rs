@@ -1,0 +1,112 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn ports() -> impl Strategy<Value = (u16, u16)> {
+    // Few values, so that rules overlap and touch.
+    (prop_oneof![0_u16..12, 65530..=65535], 0_u16..6)
+        .prop_map(|(low, more)| (low, low.saturating_add(more)))
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![
+        ports().prop_map(|(low, high)| Protocol::Tcp(low, high)),
+        ports().prop_map(|(low, high)| Protocol::Udp(low, high)),
+        Just(Protocol::Any),
+        Just(Protocol::Icmp),
+    ]
+}
+
+fn remote() -> impl Strategy<Value = Remote> {
+    prop_oneof![
+        Just(Remote::Any),
+        (0_u32..8, 26_u8..=32).prop_map(|(low, prefix)| {
+            Remote::Net(ipnet::Ipv4Net::new(Ipv4Addr::from(0x0a00_0000 + low * 16), prefix).unwrap().trunc().into())
+        }),
+        Just(Remote::Net("fd00::/64".parse().unwrap())),
+    ]
+}
+
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    prop::collection::vec(
+        (protocol(), remote()).prop_map(|(protocol, remote)| Rule { protocol, remote }),
+        0..12,
+    )
+}
+
+proptest! {
+    #[test]
+    fn boxes_allow_exactly_what_the_rules_do_and_never_overlap(
+        rules in rules(),
+        port in prop_oneof![0_u16..20, 65528..=65535],
+        address in 0x0a00_0000_u32 - 2..0x0a00_0100,
+    ) {
+        let compiled = by_address::<Ipv4Addr>(&rules);
+        let number = u128::from(address);
+        for transport in [Transport::Tcp, Transport::Udp] {
+            let expected = rules.iter().any(|rule| {
+                let covers_port = transport.ports(rule.protocol).is_some_and(|(low, high)| low <= port && port <= high);
+                let covers = match &rule.remote {
+                    Remote::Any => true,
+                    Remote::Net(net) => net.contains(&IpAddr::V4(address.into())),
+                    Remote::Group(_) => false,
+                };
+                covers_port && covers
+            });
+            let matching = compiled.cells.iter().filter(|(of, ports, addresses)| {
+                *of == transport && ports.0 <= port && port <= ports.1
+                    && addresses.0 <= number && number <= addresses.1
+            }).count();
+            prop_assert_eq!(matching, usize::from(expected), "{:?}", compiled.cells);
+        }
+    }
+
+    #[test]
+    fn merged_ranges_are_sorted_and_apart(ranges in prop::collection::vec((0_u128..50, 0_u128..9), 0..20)) {
+        let ranges: Vec<_> = ranges.into_iter().map(|(low, more)| (low, low + more)).collect();
+        let result = merged(ranges.clone());
+        for pair in result.windows(2) {
+            prop_assert!(pair[0].1 + 1 < pair[1].0);
+        }
+        for point in 0..70 {
+            let inside = |set: &[Range<u128>]| set.iter().any(|(low, high)| *low <= point && point <= *high);
+            prop_assert_eq!(inside(&ranges), inside(&result));
+        }
+    }
+}
+
+#[test]
+fn groups_join_their_ports() {
+    let group = SecurityGroupId::generate();
+    let rule = |protocol| Rule {
+        protocol,
+        remote: Remote::Group(group),
+    };
+    let compiled = by_group(&[
+        rule(Protocol::Tcp(80, 90)),
+        rule(Protocol::Tcp(91, 100)),
+        rule(Protocol::Udp(53, 53)),
+        rule(Protocol::Icmp),
+    ]);
+    assert_eq!(
+        compiled[&group],
+        ByGroup {
+            any: false,
+            icmp: true,
+            ports: vec![(Transport::Tcp, (80, 100)), (Transport::Udp, (53, 53))],
+        }
+    );
+}
+
+#[test]
+fn the_whole_address_space_does_not_overflow() {
+    let rule = Rule {
+        protocol: Protocol::Tcp(0, 65535),
+        remote: Remote::Any,
+    };
+    let compiled = by_address::<Ipv6Addr>(&[rule.clone(), rule]);
+    assert_eq!(
+        compiled.cells,
+        [(Transport::Tcp, (0, 65535), (0, u128::MAX))]
+    );
+}

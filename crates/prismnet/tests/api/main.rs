@@ -1,0 +1,9 @@
+//! PrismNET over gRPC, as its callers see it.
+
+mod cloud;
+mod concurrency;
+mod input;
+mod lifecycle;
+mod lists;
+mod nodes;
+mod tenancy;

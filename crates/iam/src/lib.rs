@@ -1,1 +1,107 @@
-//! Identities, tokens, authorization.
+//! Identities, credentials, tokens, authorization.
+//!
+//! `server` converts and delegates, `app` holds the rules, `store` the records, `policy` the engine; `live` is what
+//! decisions need in memory. See `docs/decisions/` for why it is so.
+
+pub mod app;
+pub mod convert;
+mod credential;
+mod live;
+pub mod model;
+pub mod policy;
+mod server;
+mod settings;
+mod store;
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use chainfire::Ledger;
+use flaredb::Db;
+use photon_api::chainfire::v1::event_service_server::EventServiceServer;
+use photon_api::iam::v1::iam_admin_service_server::IamAdminServiceServer;
+use photon_api::iam::v1::iam_authz_service_server::IamAuthzServiceServer;
+use photon_api::iam::v1::iam_token_service_server::IamTokenServiceServer;
+use photon_service::{Component, Events, Guard, Mutations, Services};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use settings::{Settings, TokenSettings};
+
+/// IAM among the components.
+pub const COMPONENT: Component = Component {
+    name: "iam",
+    port: 50080,
+};
+
+/// How often the age of the signing key is looked at.
+const KEY_CHECK: Duration = Duration::from_secs(3600);
+
+/// Serves IAM at `listener` until `shutdown`.
+///
+/// Errors: the store or the server key can't be opened; a credential is not one.
+pub async fn run(
+    settings: photon_service::Settings<Settings>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (server, own) = (&settings.server, &settings.component);
+    let dir = &server.state_dir;
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("the state directory {}", dir.display()))?;
+    let db = Db::sqlite(&dir.join("flaredb.sqlite")).await?;
+    let ledger = Ledger::new(db.clone(), COMPONENT.name);
+
+    // Secrets in the store are good for nothing without the key that they are sealed under.
+    let sealed = !store::signing_key::signing_key_list(&db).await?.is_empty();
+    let server_key = token::ServerKey::open(&dir.join("server-key"), !sealed)?;
+    app::signing_key::ensure(&db, &server_key, own.signing_key_age()).await?;
+
+    let live = live::Live::start(db.clone(), server_key, shutdown.clone()).await?;
+    let core = Arc::new(app::Core {
+        mutations: Mutations::new(db.clone(), ledger.clone()),
+        ledger: ledger.clone(),
+        live,
+        passwords: credential::Passwords::default(),
+        password_attempts: credential::Slowdown::default(),
+        key_attempts: credential::Slowdown::default(),
+        tokens: own.tokens(),
+        db,
+    });
+    let credentials = match &own.credentials_dir {
+        Some(credentials) => Some((credentials.as_path(), own.node()?)),
+        None => None,
+    };
+    app::bootstrap::ensure(&core, credentials, dir).await?;
+    tokio::spawn(renew_signing_key(
+        core.clone(),
+        own.signing_key_age(),
+        shutdown.clone(),
+    ));
+
+    let guard = Guard::new(core.clone(), core.clone(), ledger.clone());
+    let iam = server::Server::new(guard.clone(), core, dir.clone());
+    let services = Services::new()
+        .add(IamTokenServiceServer::new(iam.clone()))
+        .add(IamAuthzServiceServer::new(iam.clone()))
+        .add(IamAdminServiceServer::new(iam))
+        .add(EventServiceServer::new(Events::new(guard, ledger)));
+    photon_service::serve(server, COMPONENT, services, listener, shutdown).await
+}
+
+/// Rotates the signing key when it is old.
+async fn renew_signing_key(core: Arc<app::Core>, longest: Duration, shutdown: CancellationToken) {
+    let mut timer = tokio::time::interval(KEY_CHECK);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = timer.tick() => {}
+        }
+        let renewed = app::signing_key::ensure(&core.db, core.live.server_key(), longest).await;
+        if let Err(error) = renewed {
+            tracing::error!(%error, "the age of the signing key can't be looked at");
+        }
+    }
+}

@@ -83,6 +83,16 @@ impl Guard {
         }
     }
 
+    /// Where a call comes from and its request id, for one that needs no token: `(source, request_id)`.
+    pub fn origin<T>(request: &Request<T>) -> (String, String) {
+        let source = source(request.remote_addr().map(|address| address.ip()));
+        let request_id = match request.extensions().get::<CallContext>() {
+            Some(context) => context.request_id.to_string(),
+            None => request_id(request.metadata()),
+        };
+        (source, request_id)
+    }
+
     /// Whether `caller` may do `action` (`service:type:verb`) on `resource`: first the wall between tenants, then
     /// the policy. `attributes` are what conditions of roles can read; `source_ip` is added.
     ///

@@ -1,0 +1,142 @@
+//! May the bearer of a token do this? The liveness of the token, the tenancy wall, and the policy, in this order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use photon_resource::{
+    Action, Authorizer, BindingId, Caller, Claims, Decision, Error, ResourceName, Scope,
+    TokenVerifier,
+};
+
+use super::Core;
+use crate::live::Known;
+use crate::policy::Question;
+use crate::token::Verified;
+
+/// What was decided, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub allowed: bool,
+    pub reason: String,
+    pub bindings: Vec<BindingId>,
+    /// The wall refused: the resource must look absent.
+    pub outside_tenant: bool,
+}
+
+/// Verifies a token and that nothing that it depends on was revoked: itself, its principal, the API key that it was
+/// issued for, whoever impersonates.
+///
+/// Errors: `Unauthenticated`, `Unavailable`.
+pub async fn bearer(core: &Core, token: &str) -> Result<(Arc<Verified>, Arc<Known>), Error> {
+    let verified = core.live.verified(token)?;
+    let known = alive(core, verified.claims.principal_id, verified.generation).await?;
+    if let Some(key) = verified.api_key
+        && !known.api_keys.contains(&key)
+    {
+        return Err(refused(
+            "the API key that the token was issued for has been deleted",
+        ));
+    }
+    if let Some((actor, generation)) = verified.actor {
+        alive(core, actor, generation).await?;
+    }
+    Ok((verified, known))
+}
+
+async fn alive(
+    core: &Core,
+    id: photon_resource::PrincipalId,
+    generation: u64,
+) -> Result<Arc<Known>, Error> {
+    let known = core.live.known(id).await?;
+    let known = known.ok_or_else(|| refused("the token's principal has been deleted"))?;
+    if known.principal.disabled {
+        return Err(refused("the token's principal is disabled"));
+    }
+    if generation < known.principal.token_generation {
+        return Err(refused("the token has been revoked"));
+    }
+    Ok(known)
+}
+
+fn refused(reason: &str) -> Error {
+    Error::Unauthenticated(reason.to_owned())
+}
+
+/// Decides one action on one resource for the bearer of `token`. An error is never a permission.
+pub async fn decide(
+    core: &Core,
+    token: &str,
+    action: &Action,
+    resource: &ResourceName,
+    attributes: &BTreeMap<String, String>,
+) -> Result<Outcome, Error> {
+    let (verified, known) = bearer(core, token).await?;
+    let claims = &verified.claims;
+    let scope = resource.scope();
+    let no = |reason: String| Outcome {
+        reason,
+        ..Outcome::default()
+    };
+    if !within_wall(claims, scope) {
+        return Ok(Outcome {
+            outside_tenant: true,
+            ..no("it is outside of the tenant that the token is for".to_owned())
+        });
+    }
+    if let (Some(project), Some(other)) = (&claims.project_id, scope.project())
+        && project != other
+    {
+        return Ok(no(format!(
+            "the token is for project {project}, not {other}"
+        )));
+    }
+    if action.as_str().ends_with(":create") && !core.live.exists(scope).await? {
+        return Ok(no(format!("there is no {scope}")));
+    }
+    let answer = known.rights.decide(&Question {
+        action,
+        resource,
+        attributes,
+        now: SystemTime::now(),
+    });
+    Ok(Outcome {
+        allowed: answer.allowed,
+        reason: answer.reason,
+        bindings: answer.bindings,
+        outside_tenant: false,
+    })
+}
+
+/// The tenancy wall: `resource.org == token.org`, whatever the policy says. A token of the system has none before
+/// it; one that a principal of the system got for an organization has.
+fn within_wall(claims: &Claims, scope: &Scope) -> bool {
+    claims.org_id.is_none() || claims.org_id.as_ref() == scope.org()
+}
+
+/// IAM's own guard verifies and decides in process, by the same functions that answer other servers.
+#[async_trait]
+impl TokenVerifier for Core {
+    async fn verify(&self, token: &str) -> Result<Claims, Error> {
+        Ok(bearer(self, token).await?.0.claims.clone())
+    }
+}
+
+#[async_trait]
+impl Authorizer for Core {
+    async fn authorize(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resource: &ResourceName,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Decision, Error> {
+        let outcome = decide(self, &caller.token, action, resource, attributes).await?;
+        Ok(Decision {
+            allowed: outcome.allowed,
+            reason: outcome.reason,
+        })
+    }
+}

@@ -1,0 +1,241 @@
+//! Bindings: who has which role where.
+
+use std::time::SystemTime;
+
+use photon_api::iam::v1 as api;
+use photon_resource::{
+    BindingId, Caller, Error, Page, PageRequest, PrincipalId, ResourceName, Scope,
+};
+
+use super::{Core, Effect, ceiling, expect_revision, now, require_scope};
+use crate::convert;
+use crate::model::{Binding, Principal, Role, home};
+use crate::policy::built_in;
+use crate::store::{binding as store, principal, role};
+
+/// The full name of a binding: it is where it holds.
+pub fn name(binding: &Binding) -> ResourceName {
+    ResourceName::new(binding.scope.clone(), "bindings", binding.id)
+}
+
+/// The end that a request gives: in the future, or none.
+fn end_of(expires_at: Option<&prost_types::Timestamp>) -> Result<Option<SystemTime>, Error> {
+    let Some(end) = expires_at
+        .map(|end| convert::time("expires_at", end))
+        .transpose()?
+    else {
+        return Ok(None);
+    };
+    if end <= SystemTime::now() {
+        let given = expires_at.map(ToString::to_string).unwrap_or_default();
+        return Err(Error::invalid(
+            "expires_at",
+            given,
+            "a time in the future, or none",
+        ));
+    }
+    Ok(Some(end))
+}
+
+/// Refuses roles and principals of other tenants than the scope's.
+fn check_tenancy(scope: &Scope, who: &Principal, what: &Role) -> Result<(), Error> {
+    // An operator can be bound anywhere; a tenant's principal only in its own organization.
+    if who.org_id.is_some() && !who.home().contains(scope) {
+        return Err(Error::invalid(
+            "scope",
+            scope,
+            format!(
+                "'{}' or below, where principal '{}' belongs",
+                who.home(),
+                who.name
+            ),
+        ));
+    }
+    if !home(what.org_id.as_ref()).contains(scope) {
+        return Err(Error::invalid(
+            "scope",
+            scope,
+            format!(
+                "'{}' or below, where role '{}' belongs",
+                home(what.org_id.as_ref()),
+                what.name
+            ),
+        ));
+    }
+    Ok(())
+}
+
+pub async fn create(
+    core: &Core,
+    caller: &Caller,
+    (who, what, scope): (&Principal, &Role, &Scope),
+    request: &api::CreateBindingRequest,
+) -> Result<api::CreateBindingResponse, Error> {
+    const ACTION: &str = "iam:bindings:create";
+    check_tenancy(scope, who, what)?;
+    let binding = Binding {
+        id: BindingId::generate(),
+        principal_id: who.id,
+        role_id: what.id.clone(),
+        scope: scope.clone(),
+        created_at: now(),
+        expires_at: end_of(request.expires_at.as_ref())?,
+        revision: 1,
+    };
+    let name = name(&binding);
+    let mut mutation = core
+        .mutations
+        .start(caller, ACTION, &request.request_id, request)?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        // Whoever deletes the principal, changes or deletes the role, or deletes the project or organization
+        // touches the same: one of the two comes first.
+        tx.touch(&principal::credentials_guard(who.id)).await?;
+        principal::principal_get(&mut tx, who.id)
+            .await?
+            .ok_or_else(|| Error::not_found("principal", who.id))?;
+        let role = bound_role(&mut tx, &what.id).await?;
+        require_scope(&mut tx, scope).await?;
+        let given = (role.name.as_str(), role.permissions.as_slice());
+        ceiling::check_permissions(
+            core,
+            caller,
+            ACTION,
+            &name,
+            given,
+            scope,
+            binding.expires_at,
+        )
+        .await?;
+        store::binding_put(&mut tx, &binding)?;
+        let wire = api::Binding::from(&binding);
+        let effect = Effect::created(&wire);
+        let response = api::CreateBindingResponse {
+            binding: Some(wire),
+        };
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+/// The role as the transaction sees it, so that what is bound is what was checked.
+async fn bound_role(tx: &mut flaredb::Transaction, id: &str) -> Result<Role, Error> {
+    if let Some(role) = built_in(id) {
+        return Ok(role.clone());
+    }
+    tx.touch(&role::bindings_guard(id)).await?;
+    role::role_get(tx, id)
+        .await?
+        .ok_or_else(|| Error::not_found("role", id))
+}
+
+/// The binding; absent, or beyond the wall, is the same to the caller.
+pub async fn find(core: &Core, caller: &Caller, id: &str) -> Result<Binding, Error> {
+    store::binding_find(&core.db, id.parse()?)
+        .await?
+        .filter(|binding| caller.may_see(&binding.scope))
+        .ok_or_else(|| Error::not_found("binding", id))
+}
+
+pub async fn list(
+    core: &Core,
+    scope: &Scope,
+    principal: Option<PrincipalId>,
+    page: &PageRequest,
+) -> Result<Page<Binding>, Error> {
+    store::binding_page(&core.db, scope, principal, page).await
+}
+
+/// Changes when a binding ends. To let it last longer is to give the role anew.
+pub async fn update(
+    core: &Core,
+    caller: &Caller,
+    id: BindingId,
+    request: &api::UpdateBindingRequest,
+) -> Result<api::UpdateBindingResponse, Error> {
+    const ACTION: &str = "iam:bindings:update";
+    let end = match &request.expires_at {
+        None => None,
+        Some(end) if end.seconds == 0 && end.nanos == 0 => Some(None),
+        Some(end) => Some(end_of(Some(end))?),
+    };
+    let mut mutation = core
+        .mutations
+        .start(caller, ACTION, &request.request_id, request)?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        let before = store::binding_get(&mut tx, id)
+            .await?
+            .ok_or_else(|| Error::not_found("binding", id))?;
+        expect_revision("binding", id, request.expected_revision, before.revision)?;
+        let after = Binding {
+            expires_at: end.unwrap_or(before.expires_at),
+            revision: before.revision + 1,
+            ..before.clone()
+        };
+        let name = name(&after);
+        let longer = match (before.expires_at, after.expires_at) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(before), Some(after)) => after > before,
+        };
+        if longer {
+            let role = bound_role(&mut tx, &after.role_id).await?;
+            let given = (role.name.as_str(), role.permissions.as_slice());
+            let (scope, end) = (&after.scope, after.expires_at);
+            ceiling::check_permissions(core, caller, ACTION, &name, given, scope, end).await?;
+        }
+        store::binding_put(&mut tx, &after)?;
+        let wire = api::Binding::from(&after);
+        let effect = Effect::changed(&api::Binding::from(&before), &wire);
+        let response = api::UpdateBindingResponse {
+            binding: Some(wire),
+        };
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+pub async fn delete(
+    core: &Core,
+    caller: &Caller,
+    id: BindingId,
+    request: &api::DeleteBindingRequest,
+) -> Result<api::DeleteBindingResponse, Error> {
+    let mut mutation =
+        core.mutations
+            .start(caller, "iam:bindings:delete", &request.request_id, request)?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        let before = store::binding_get(&mut tx, id)
+            .await?
+            .ok_or_else(|| Error::not_found("binding", id))?;
+        store::binding_delete(&mut tx, &before);
+        let effect = Effect::deleted(&api::Binding::from(&before));
+        let response = api::DeleteBindingResponse {};
+        let name = name(&before);
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! The first operator, and the identities of the cloud's own programs. Never with a default password.
+//!
+//! ```text
+//!  iam-server bootstrap --credentials-dir DIR      makes the secrets, once, mode 0600
+//!  systemd LoadCredential=                         gives iam-server all of them, each daemon its own
+//!  iam-server at start                             makes the principals that they are of
+//!  no operator-password there?                     a one-time token in the state directory, for Bootstrap
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chainfire::{NewEvent, Outcome};
+use flaredb::{Committed, Transaction};
+use photon_api::iam::v1 as api;
+use photon_resource::{ApiKeyId, BindingId, Error, PrincipalId, PrincipalKind, Scope};
+
+use super::sign_in::Stranger;
+use super::{Core, Effect, now};
+use crate::credential::{ApiSecret, validate_password};
+use crate::model::{ApiKey, Binding, Principal, validate_principal_name};
+use crate::store::{api_key, binding, bootstrap as store, principal};
+use crate::token::{create_durably, random_bytes};
+
+/// The operator that a credential makes.
+const OPERATOR: &str = "operator";
+const OPERATOR_PASSWORD: &str = "operator-password";
+const ONE_TIME_TOKEN: &str = "bootstrap-token";
+/// Marks the keys that come from files, so that a new file replaces an old one's key.
+const FROM_FILE: &str = "from the credentials directory";
+
+/// A program of the cloud's own with an identity.
+struct Program {
+    name: &'static str,
+    /// Whether there is one on each host.
+    agent: bool,
+}
+
+const PROGRAMS: [Program; 4] = [
+    Program {
+        name: "prismnet-server",
+        agent: false,
+    },
+    Program {
+        name: "plasmavmc-server",
+        agent: false,
+    },
+    Program {
+        name: "prismnet-agent",
+        agent: true,
+    },
+    Program {
+        name: "plasmavmc-agent",
+        agent: true,
+    },
+];
+
+impl Program {
+    fn file(&self) -> String {
+        format!("{}.key", self.name)
+    }
+
+    fn principal_name(&self, node: &str) -> String {
+        match self.agent {
+            true => format!("{}@{node}", self.name),
+            false => self.name.to_owned(),
+        }
+    }
+
+    fn role(&self) -> &'static str {
+        if self.agent {
+            "NodeAgent"
+        } else {
+            "ServiceAgent"
+        }
+    }
+}
+
+/// Makes the secrets that are not there yet: `operator-password` and `<program>.key`, of mode 0600. Answers the names
+/// of those that it made.
+pub fn make_credentials(dir: &Path) -> io::Result<Vec<String>> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let no_randomness = || io::Error::other("the system gives no random numbers");
+    let mut made = Vec::new();
+    let mut make = |name: String, secret: String| -> io::Result<()> {
+        match create_durably(&dir.join(&name), secret.as_bytes()) {
+            Ok(()) => made.push(name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    };
+    let password = random_bytes::<24>().ok_or_else(no_randomness)?;
+    make(
+        OPERATOR_PASSWORD.to_owned(),
+        URL_SAFE_NO_PAD.encode(password),
+    )?;
+    for program in &PROGRAMS {
+        let secret = ApiSecret::generate(ApiKeyId::generate()).ok_or_else(no_randomness)?;
+        make(program.file(), secret.reveal())?;
+    }
+    Ok(made)
+}
+
+/// The content of a credential; `None`: it is not there.
+fn read(dir: &Path, name: &str) -> anyhow::Result<Option<String>> {
+    let path = dir.join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(anyhow::anyhow!(
+            "the credential {}: {error}",
+            path.display()
+        )),
+    }
+}
+
+/// Makes sure that the principals exist whose secrets are in `credentials` (a directory, and the name of the host
+/// whose agents they are for), and that there is a way to the first
+/// operator. Running it again changes nothing.
+pub async fn ensure(
+    core: &Core,
+    credentials: Option<(&Path, String)>,
+    state_dir: &Path,
+) -> anyhow::Result<()> {
+    let mut password = None;
+    if let Some((dir, node)) = &credentials {
+        password = read(dir, OPERATOR_PASSWORD)?;
+        for program in &PROGRAMS {
+            if let Some(secret) = read(dir, &program.file())? {
+                let secret: ApiSecret = secret.parse().map_err(|error| {
+                    anyhow::anyhow!("the credential {}: {error}", program.file())
+                })?;
+                program_ensure(core, program, node, &secret).await?;
+            }
+        }
+    }
+    let token_file = state_dir.join(ONE_TIME_TOKEN);
+    if !store::bootstrap_done(&core.db).await?
+        && let Some(password) = &password
+    {
+        validate_password(OPERATOR_PASSWORD, password)?;
+        let from = Stranger {
+            source: "credential".into(),
+            request_id: String::new(),
+        };
+        operator_create(core, &from, OPERATOR, password).await?;
+        tracing::info!(
+            operator = OPERATOR,
+            "made the first operator from its credential"
+        );
+    }
+    if store::bootstrap_done(&core.db).await? {
+        match fs::remove_file(&token_file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => return Ok(()),
+        }
+    }
+    if !token_file.exists() {
+        let token = random_bytes::<32>()
+            .ok_or_else(|| anyhow::anyhow!("the system gives no random numbers"))?;
+        create_durably(&token_file, URL_SAFE_NO_PAD.encode(token).as_bytes())?;
+    }
+    tracing::warn!(
+        file = %token_file.display(),
+        "there is no operator yet: give the one-time token in this file to Bootstrap"
+    );
+    Ok(())
+}
+
+/// The principal of one of the cloud's programs, with its role and the key that is in its file.
+async fn program_ensure(
+    core: &Core,
+    program: &Program,
+    node: &str,
+    secret: &ApiSecret,
+) -> anyhow::Result<()> {
+    let name = program.principal_name(node);
+    validate_principal_name(&name)?;
+    loop {
+        let mut tx = core.db.begin();
+        let created_at = now();
+        let id = match principal::principal_named(&mut tx, None, &name).await? {
+            Some(id) => id,
+            None => {
+                let kind = match program.agent {
+                    true => PrincipalKind::Node,
+                    false => PrincipalKind::Service,
+                };
+                let made = new_principal(&name, kind, program.agent.then(|| node.to_owned()));
+                principal::principal_create(&mut tx, &made)?;
+                bind(&mut tx, made.id, program.role())?;
+                made.id
+            }
+        };
+        tx.touch(&principal::credentials_guard(id)).await?;
+        if let Some(stored) = api_key::api_key_get(&mut tx, secret.key_id()).await?
+            && stored.principal_id == id
+            && secret.matches(&stored.secret_sha256)
+        {
+            return Ok(());
+        }
+        for old in api_key::api_key_ids(&core.db, id).await? {
+            if let Some(old) = api_key::api_key_get(&mut tx, old).await?
+                && old.description == FROM_FILE
+            {
+                api_key::api_key_delete(&mut tx, &old);
+            }
+        }
+        let key = ApiKey {
+            id: secret.key_id(),
+            principal_id: id,
+            description: FROM_FILE.to_owned(),
+            secret_sha256: secret.sha256(),
+            created_at,
+            expires_at: None,
+        };
+        api_key::api_key_create(&mut tx, &key)?;
+        let wire = api::ApiKey::from(&key);
+        let event = event(
+            "iam:apiKeys:create",
+            &format!("system/apiKeys/{}", key.id),
+            &wire,
+            id,
+            &name,
+        );
+        if let Committed::Done(_) = core.ledger.commit(tx, event).await? {
+            core.live.settled().await?;
+            tracing::info!(
+                principal = name,
+                "took its API key from the credentials directory"
+            );
+            return Ok(());
+        }
+    }
+}
+
+fn new_principal(name: &str, kind: PrincipalKind, node: Option<String>) -> Principal {
+    let created_at = now();
+    Principal {
+        id: PrincipalId::generate(),
+        org_id: None,
+        name: name.to_owned(),
+        kind,
+        description: String::new(),
+        disabled: false,
+        node,
+        password_hash: None,
+        token_generation: 0,
+        created_at,
+        updated_at: created_at,
+        revision: 1,
+    }
+}
+
+fn bind(tx: &mut Transaction, principal: PrincipalId, role: &str) -> Result<(), Error> {
+    let binding = Binding {
+        id: BindingId::generate(),
+        principal_id: principal,
+        role_id: role.to_owned(),
+        scope: Scope::System,
+        created_at: now(),
+        expires_at: None,
+        revision: 1,
+    };
+    binding::binding_put(tx, &binding)
+}
+
+fn event(
+    action: &str,
+    resource: &str,
+    made: &impl prost::Message,
+    id: PrincipalId,
+    name: &str,
+) -> NewEvent {
+    NewEvent {
+        org_id: None,
+        project_id: None,
+        principal_id: Some(id),
+        principal_name: name.to_owned(),
+        source: "iam-server".to_owned(),
+        action: action.to_owned(),
+        resource: resource.to_owned(),
+        outcome: Outcome::Success,
+        reason: String::new(),
+        request_id: String::new(),
+        before_digest: None,
+        after_digest: Effect::created(made)
+            .after
+            .as_deref()
+            .map(chainfire::Digest::of),
+    }
+}
+
+/// Makes the first operator. Errors: `FailedPrecondition` when there has been one.
+async fn operator_create(
+    core: &Core,
+    from: &Stranger,
+    name: &str,
+    password: &str,
+) -> Result<Principal, Error> {
+    let operator = Principal {
+        password_hash: Some(core.passwords.hash(password).await?),
+        ..new_principal(name, PrincipalKind::User, None)
+    };
+    loop {
+        let mut tx = core.db.begin();
+        if store::bootstrap_seen(&mut tx).await? {
+            return Err(done_before());
+        }
+        if principal::principal_named(&mut tx, None, name)
+            .await?
+            .is_some()
+        {
+            return Err(Error::already_exists("principal", name));
+        }
+        principal::principal_create(&mut tx, &operator)?;
+        bind(&mut tx, operator.id, "SystemAdmin")?;
+        store::bootstrap_put(&mut tx, operator.id)?;
+        let wire = api::Principal::from(&operator);
+        let resource = super::principal::name(&operator).to_string();
+        let event = NewEvent {
+            source: from.source.clone(),
+            request_id: from.request_id.clone(),
+            ..event(
+                "iam:principals:bootstrap",
+                &resource,
+                &wire,
+                operator.id,
+                name,
+            )
+        };
+        if let Committed::Done(_) = core.ledger.commit(tx, event).await? {
+            core.live.settled().await?;
+            return Ok(operator);
+        }
+    }
+}
+
+fn done_before() -> Error {
+    Error::FailedPrecondition("there is an operator already: sign in as one".into())
+}
+
+/// The first operator in exchange for the one-time token.
+pub async fn with_token(
+    core: &Core,
+    from: &Stranger,
+    state_dir: &Path,
+    request: &api::BootstrapRequest,
+) -> Result<api::BootstrapResponse, Error> {
+    if store::bootstrap_done(&core.db).await? {
+        return Err(done_before());
+    }
+    let counted = format!("bootstrap/{}", from.source);
+    let admitted = core.key_attempts.admit(&counted, "", Instant::now());
+    let attempt = admitted.map_err(super::sign_in::slowed)?;
+    let file: PathBuf = state_dir.join(ONE_TIME_TOKEN);
+    let expected = tokio::fs::read_to_string(&file).await;
+    let right = expected.is_ok_and(|expected| same(expected.trim(), request.one_time_token.trim()));
+    if !right {
+        attempt.failed(Instant::now());
+        return Err(Error::Unauthenticated(
+            "the one-time token is not the one in iam-server's state directory".into(),
+        ));
+    }
+    attempt.succeeded();
+    validate_principal_name(&request.name)?;
+    validate_password("password", &request.password)?;
+    let operator = operator_create(core, from, &request.name, &request.password).await?;
+    if let Err(error) = tokio::fs::remove_file(&file).await {
+        // It is good for nothing any more, and the next start removes it.
+        tracing::warn!(%error, file = %file.display(), "the used one-time token could not be removed");
+    }
+    Ok(api::BootstrapResponse {
+        principal: Some((&operator).into()),
+    })
+}
+
+/// Whether both are the same and not empty, by their digests, whose comparison tells nothing of the texts.
+fn same(expected: &str, given: &str) -> bool {
+    use sha2::{Digest, Sha256};
+    !expected.is_empty() && Sha256::digest(expected) == Sha256::digest(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_made_once_and_for_root_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("credentials");
+        let made = make_credentials(&dir).unwrap();
+        assert_eq!(made.len(), 5);
+        let content = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+        let before: Vec<String> = made.iter().map(|name| content(name)).collect();
+        for name in &made {
+            assert_eq!(
+                fs::metadata(dir.join(name)).unwrap().mode() & 0o7777,
+                0o600,
+                "{name}"
+            );
+        }
+        fs::remove_file(dir.join("prismnet-agent.key")).unwrap();
+        assert_eq!(make_credentials(&dir).unwrap(), ["prismnet-agent.key"]);
+        assert_eq!(content(OPERATOR_PASSWORD), before[0]);
+        validate_password("password", &before[0]).unwrap();
+        before[1].parse::<ApiSecret>().unwrap();
+    }
+
+    #[test]
+    fn an_empty_one_time_token_opens_nothing() {
+        assert!(same("a", "a"));
+        assert!(!same("", ""));
+        assert!(!same("a", "b"));
+    }
+}

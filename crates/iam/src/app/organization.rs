@@ -1,0 +1,195 @@
+//! Organizations.
+
+use photon_api::iam::v1 as api;
+use photon_resource::{
+    Caller, Error, OrgId, Page, PageRequest, ResourceName, Scope, validate_description,
+};
+
+use super::{Core, Effect, expect_revision, now};
+use crate::model::{Organization, validate_display_name};
+use crate::store::{binding, organization as store, principal, project, role};
+
+/// The full name of an organization: it is in itself, so that its own administrators reach it.
+pub fn name(id: &OrgId) -> ResourceName {
+    ResourceName::new(Scope::Org(id.clone()), "organizations", id)
+}
+
+pub async fn create(
+    core: &Core,
+    caller: &Caller,
+    request: &api::CreateOrganizationRequest,
+) -> Result<api::CreateOrganizationResponse, Error> {
+    let id: OrgId = request.id.parse()?;
+    let display = if request.name.is_empty() {
+        &request.id
+    } else {
+        &request.name
+    };
+    validate_display_name(display)?;
+    validate_description(&request.description)?;
+    let created_at = now();
+    let organization = Organization {
+        id: id.clone(),
+        name: display.clone(),
+        description: request.description.clone(),
+        created_at,
+        updated_at: created_at,
+        revision: 1,
+    };
+    let mut mutation = core.mutations.start(
+        caller,
+        "iam:organizations:create",
+        &request.request_id,
+        request,
+    )?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        if store::organization_get(&mut tx, &id).await?.is_some() {
+            return Err(Error::already_exists("organization", &id));
+        }
+        store::organization_put(&mut tx, &organization)?;
+        let wire = api::Organization::from(&organization);
+        let effect = Effect::created(&wire);
+        let response = api::CreateOrganizationResponse {
+            organization: Some(wire),
+        };
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name(&id), &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+pub async fn get(core: &Core, id: &OrgId) -> Result<Organization, Error> {
+    store::organization_find(&core.db, id)
+        .await?
+        .ok_or_else(|| Error::not_found("organization", id))
+}
+
+/// All for an operator; for a tenant its own.
+pub async fn list(
+    core: &Core,
+    caller: &Caller,
+    page: &PageRequest,
+) -> Result<Page<Organization>, Error> {
+    match &caller.claims.org_id {
+        None => store::organization_page(&core.db, page).await,
+        Some(org) => Ok(Page {
+            items: store::organization_find(&core.db, org)
+                .await?
+                .into_iter()
+                .collect(),
+            next_page_token: String::new(),
+        }),
+    }
+}
+
+pub async fn update(
+    core: &Core,
+    caller: &Caller,
+    request: &api::UpdateOrganizationRequest,
+) -> Result<api::UpdateOrganizationResponse, Error> {
+    let id: OrgId = request.id.parse()?;
+    if let Some(name) = &request.name {
+        validate_display_name(name)?;
+    }
+    if let Some(description) = &request.description {
+        validate_description(description)?;
+    }
+    let mut mutation = core.mutations.start(
+        caller,
+        "iam:organizations:update",
+        &request.request_id,
+        request,
+    )?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        let before = store::organization_get(&mut tx, &id)
+            .await?
+            .ok_or_else(|| Error::not_found("organization", &id))?;
+        expect_revision(
+            "organization",
+            &id,
+            request.expected_revision,
+            before.revision,
+        )?;
+        let after = Organization {
+            name: request.name.clone().unwrap_or_else(|| before.name.clone()),
+            description: request
+                .description
+                .clone()
+                .unwrap_or_else(|| before.description.clone()),
+            updated_at: now(),
+            revision: before.revision + 1,
+            ..before.clone()
+        };
+        store::organization_put(&mut tx, &after)?;
+        let wire = api::Organization::from(&after);
+        let effect = Effect::changed(&api::Organization::from(&before), &wire);
+        let response = api::UpdateOrganizationResponse {
+            organization: Some(wire),
+        };
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name(&id), &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+/// Deletes an organization without projects and principals, with its roles and what operators were bound to in it.
+pub async fn delete(
+    core: &Core,
+    caller: &Caller,
+    request: &api::DeleteOrganizationRequest,
+) -> Result<api::DeleteOrganizationResponse, Error> {
+    let id: OrgId = request.id.parse()?;
+    let mut mutation = core.mutations.start(
+        caller,
+        "iam:organizations:delete",
+        &request.request_id,
+        request,
+    )?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        tx.touch(&store::members_guard(&id)).await?;
+        let before = store::organization_get(&mut tx, &id)
+            .await?
+            .ok_or_else(|| Error::not_found("organization", &id))?;
+        if project::project_any(&mut tx, &id).await? {
+            return Err(Error::FailedPrecondition(format!(
+                "organization '{id}' still has projects: delete them first"
+            )));
+        }
+        if principal::principal_any(&mut tx, &id).await? {
+            return Err(Error::FailedPrecondition(format!(
+                "organization '{id}' still has principals: delete them first"
+            )));
+        }
+        for left in binding::binding_below(&mut tx, &Scope::Org(id.clone())).await? {
+            binding::binding_delete(&mut tx, &left);
+        }
+        role::role_delete_all(&mut tx, &id).await?;
+        store::organization_delete(&mut tx, &id);
+        let effect = Effect::deleted(&api::Organization::from(&before));
+        let response = api::DeleteOrganizationResponse {};
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name(&id), &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Projects.
+
+use photon_api::iam::v1 as api;
+use photon_resource::{
+    Caller, Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope, validate_description,
+};
+
+use super::{Core, Effect, expect_revision, now, require_org, tenant_of};
+use crate::model::{Project, validate_display_name};
+use crate::store::{binding, project as store};
+
+/// The full name of a project: it is in itself, so that its own administrators reach it.
+pub fn name(org: &OrgId, id: &ProjectId) -> ResourceName {
+    ResourceName::new(Scope::Project(org.clone(), id.clone()), "projects", id)
+}
+
+/// Of which project a request speaks.
+pub fn target(caller: &Caller, org_id: &str, id: &str) -> Result<(OrgId, ProjectId), Error> {
+    Ok((tenant_of(caller, org_id)?, id.parse()?))
+}
+
+pub async fn create(
+    core: &Core,
+    caller: &Caller,
+    request: &api::CreateProjectRequest,
+) -> Result<api::CreateProjectResponse, Error> {
+    let (org, id) = target(caller, &request.org_id, &request.id)?;
+    let display = if request.name.is_empty() {
+        &request.id
+    } else {
+        &request.name
+    };
+    validate_display_name(display)?;
+    validate_description(&request.description)?;
+    let created_at = now();
+    let project = Project {
+        org_id: org.clone(),
+        id: id.clone(),
+        name: display.clone(),
+        description: request.description.clone(),
+        created_at,
+        updated_at: created_at,
+        revision: 1,
+    };
+    let mut mutation =
+        core.mutations
+            .start(caller, "iam:projects:create", &request.request_id, request)?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        require_org(&mut tx, &org).await?;
+        if store::project_get(&mut tx, &org, &id).await?.is_some() {
+            return Err(Error::already_exists("project", &id));
+        }
+        store::project_put(&mut tx, &project)?;
+        let wire = api::Project::from(&project);
+        let effect = Effect::created(&wire);
+        let response = api::CreateProjectResponse {
+            project: Some(wire),
+        };
+        let name = name(&org, &id);
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+pub async fn get(core: &Core, org: &OrgId, id: &ProjectId) -> Result<Project, Error> {
+    store::project_find(&core.db, org, id)
+        .await?
+        .ok_or_else(|| Error::not_found("project", id))
+}
+
+pub async fn list(core: &Core, org: &OrgId, page: &PageRequest) -> Result<Page<Project>, Error> {
+    store::project_page(&core.db, org, page).await
+}
+
+pub async fn update(
+    core: &Core,
+    caller: &Caller,
+    request: &api::UpdateProjectRequest,
+) -> Result<api::UpdateProjectResponse, Error> {
+    let (org, id) = target(caller, &request.org_id, &request.id)?;
+    if let Some(name) = &request.name {
+        validate_display_name(name)?;
+    }
+    if let Some(description) = &request.description {
+        validate_description(description)?;
+    }
+    let mut mutation =
+        core.mutations
+            .start(caller, "iam:projects:update", &request.request_id, request)?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        let before = store::project_get(&mut tx, &org, &id)
+            .await?
+            .ok_or_else(|| Error::not_found("project", &id))?;
+        expect_revision("project", &id, request.expected_revision, before.revision)?;
+        let after = Project {
+            name: request.name.clone().unwrap_or_else(|| before.name.clone()),
+            description: request
+                .description
+                .clone()
+                .unwrap_or_else(|| before.description.clone()),
+            updated_at: now(),
+            revision: before.revision + 1,
+            ..before.clone()
+        };
+        store::project_put(&mut tx, &after)?;
+        let wire = api::Project::from(&after);
+        let effect = Effect::changed(&api::Project::from(&before), &wire);
+        let response = api::UpdateProjectResponse {
+            project: Some(wire),
+        };
+        let name = name(&org, &id);
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+/// Deletes a project and the bindings in it. What other services hold in the project is theirs to delete; nobody
+/// can add to it any more.
+pub async fn delete(
+    core: &Core,
+    caller: &Caller,
+    request: &api::DeleteProjectRequest,
+) -> Result<api::DeleteProjectResponse, Error> {
+    let (org, id) = target(caller, &request.org_id, &request.id)?;
+    let mut mutation =
+        core.mutations
+            .start(caller, "iam:projects:delete", &request.request_id, request)?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        // Before the look for bindings: whoever binds in the organization touches the same.
+        tx.touch(&crate::store::organization::members_guard(&org))
+            .await?;
+        let before = store::project_get(&mut tx, &org, &id)
+            .await?
+            .ok_or_else(|| Error::not_found("project", &id))?;
+        let scope = Scope::Project(org.clone(), id.clone());
+        for left in binding::binding_below(&mut tx, &scope).await? {
+            binding::binding_delete(&mut tx, &left);
+        }
+        store::project_delete(&mut tx, &org, &id);
+        let effect = Effect::deleted(&api::Project::from(&before));
+        let response = api::DeleteProjectResponse {};
+        let name = name(&org, &id);
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Roles: built-in ones, which are part of the program, and custom ones.
+
+use photon_api::iam::v1 as api;
+use photon_resource::{
+    Caller, Error, OrgId, Page, PageRequest, ResourceName, RoleId, validate_description,
+};
+
+use super::{Core, Effect, ceiling, expect_revision, now, org_of, require_org};
+use crate::convert;
+use crate::model::{Role, home, validate_role_name};
+use crate::policy::{built_in, built_in_roles};
+use crate::store::{binding, role as store};
+
+/// The full name of a role. A built-in one is wherever the caller is: everybody who may read roles there may read
+/// it.
+pub fn name(caller: &Caller, role: &Role) -> ResourceName {
+    let org = match role.built_in {
+        true => caller.claims.org_id.as_ref(),
+        false => role.org_id.as_ref(),
+    };
+    ResourceName::new(home(org), "roles", &role.id)
+}
+
+/// The role of this id, or of this name, which is a built-in role's or one in `org_id`; absent, or beyond the wall,
+/// is the same to the caller.
+pub async fn find(
+    core: &Core,
+    caller: &Caller,
+    id_or_name: &str,
+    org_id: &str,
+) -> Result<Role, Error> {
+    if let Some(role) = built_in(id_or_name) {
+        return Ok(role.clone());
+    }
+    let absent = || Error::not_found("role", id_or_name);
+    let id = if RoleId::looks_like(id_or_name) {
+        id_or_name.to_ascii_lowercase()
+    } else {
+        validate_role_name(id_or_name)
+            .map_err(|_| Error::invalid("role_id", id_or_name, "a role's UUID or name"))?;
+        let org = org_of(caller, org_id)?;
+        store::role_find_id(&core.db, org.as_ref(), id_or_name)
+            .await?
+            .ok_or_else(absent)?
+    };
+    store::role_find(&core.db, &id)
+        .await?
+        .filter(|role| caller.may_see(&home(role.org_id.as_ref())))
+        .ok_or_else(absent)
+}
+
+pub async fn create(
+    core: &Core,
+    caller: &Caller,
+    request: &api::CreateRoleRequest,
+) -> Result<api::CreateRoleResponse, Error> {
+    let org = org_of(caller, &request.org_id)?;
+    validate_role_name(&request.name)?;
+    validate_description(&request.description)?;
+    let created_at = now();
+    let role = Role {
+        id: RoleId::generate().to_string(),
+        org_id: org.clone(),
+        name: request.name.clone(),
+        description: request.description.clone(),
+        permissions: convert::permissions(&request.permissions)?,
+        built_in: false,
+        created_at,
+        updated_at: created_at,
+        revision: 1,
+    };
+    let mut mutation =
+        core.mutations
+            .start(caller, "iam:roles:create", &request.request_id, request)?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        if let Some(org) = &org {
+            require_org(&mut tx, org).await?;
+        }
+        if store::role_named(&mut tx, org.as_ref(), &role.name)
+            .await?
+            .is_some()
+        {
+            return Err(Error::already_exists("role", &role.name));
+        }
+        store::role_create(&mut tx, &role)?;
+        let wire = api::Role::from(&role);
+        let effect = Effect::created(&wire);
+        let response = api::CreateRoleResponse { role: Some(wire) };
+        let name = name(caller, &role);
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+/// Built-in roles come first, on the first page, over and above its size.
+pub async fn list(
+    core: &Core,
+    org: Option<&OrgId>,
+    page: &PageRequest,
+) -> Result<Page<Role>, Error> {
+    let mut custom = store::role_page(&core.db, org, page).await?;
+    if page.after.is_none() {
+        custom.items.splice(0..0, built_in_roles().iter().cloned());
+    }
+    Ok(custom)
+}
+
+/// Changes a custom role. Where it is bound already, nobody can widen it beyond what they may do there themselves.
+pub async fn update(
+    core: &Core,
+    caller: &Caller,
+    role: &Role,
+    request: &api::UpdateRoleRequest,
+) -> Result<api::UpdateRoleResponse, Error> {
+    const ACTION: &str = "iam:roles:update";
+    refuse_built_in(role)?;
+    if let Some(name) = &request.name {
+        validate_role_name(name)?;
+    }
+    if let Some(description) = &request.description {
+        validate_description(description)?;
+    }
+    let permissions = match &request.permissions {
+        Some(list) => Some(convert::permissions(&list.permissions)?),
+        None => None,
+    };
+    let name = name(caller, role);
+    let mut mutation = core
+        .mutations
+        .start(caller, ACTION, &request.request_id, request)?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        tx.touch(&store::bindings_guard(&role.id)).await?;
+        let before = store::role_get(&mut tx, &role.id)
+            .await?
+            .ok_or_else(|| Error::not_found("role", &role.id))?;
+        expect_revision("role", &role.id, request.expected_revision, before.revision)?;
+        let after = Role {
+            name: request.name.clone().unwrap_or_else(|| before.name.clone()),
+            description: request
+                .description
+                .clone()
+                .unwrap_or_else(|| before.description.clone()),
+            permissions: permissions
+                .clone()
+                .unwrap_or_else(|| before.permissions.clone()),
+            updated_at: now(),
+            revision: before.revision + 1,
+            ..before.clone()
+        };
+        if after.name != before.name
+            && store::role_named(&mut tx, before.org_id.as_ref(), &after.name)
+                .await?
+                .is_some()
+        {
+            return Err(Error::already_exists("role", &after.name));
+        }
+        if after.permissions != before.permissions {
+            for bound in binding::binding_of_role(&mut tx, &role.id).await? {
+                let given = (after.name.as_str(), after.permissions.as_slice());
+                ceiling::check_permissions(
+                    core,
+                    caller,
+                    ACTION,
+                    &name,
+                    given,
+                    &bound.scope,
+                    bound.expires_at,
+                )
+                .await?;
+            }
+        }
+        store::role_update(&mut tx, &before.name, &after)?;
+        let wire = api::Role::from(&after);
+        let effect = Effect::changed(&api::Role::from(&before), &wire);
+        let response = api::UpdateRoleResponse { role: Some(wire) };
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+pub async fn delete(
+    core: &Core,
+    caller: &Caller,
+    role: &Role,
+    request: &api::DeleteRoleRequest,
+) -> Result<api::DeleteRoleResponse, Error> {
+    refuse_built_in(role)?;
+    let name = name(caller, role);
+    let mut mutation =
+        core.mutations
+            .start(caller, "iam:roles:delete", &request.request_id, request)?;
+    loop {
+        let mut tx = core.db.begin();
+        if let Some(done) = mutation.replay(&mut tx).await? {
+            return Ok(done);
+        }
+        tx.touch(&store::bindings_guard(&role.id)).await?;
+        let before = store::role_get(&mut tx, &role.id)
+            .await?
+            .ok_or_else(|| Error::not_found("role", &role.id))?;
+        let bound = binding::binding_of_role(&mut tx, &role.id).await?.len();
+        if bound > 0 {
+            return Err(Error::FailedPrecondition(format!(
+                "role '{}' is used by {bound} bindings: delete them first",
+                before.name
+            )));
+        }
+        store::role_delete(&mut tx, &before);
+        let effect = Effect::deleted(&api::Role::from(&before));
+        let response = api::DeleteRoleResponse {};
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+fn refuse_built_in(role: &Role) -> Result<(), Error> {
+    if role.built_in {
+        return Err(Error::FailedPrecondition(format!(
+            "role '{}' is built in: make a custom role instead",
+            role.name
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Revoking tokens.
+
+use std::time::{Duration, SystemTime};
+
+use photon_api::iam::v1 as api;
+use photon_resource::{Caller, Claims, Error, PrincipalId, ResourceName, Scope};
+
+use super::{Core, Effect, now};
+use crate::model::Principal;
+use crate::store::{principal, revoked_token, to_ms};
+
+const ACTION: &str = "iam:tokens:revoke";
+/// For a verifier whose clock is behind by this much the token lives longer, and so must its record.
+const CLOCKS: Duration = Duration::from_secs(60);
+
+/// The full name of a token: it belongs where it is for.
+pub fn name(claims: &Claims) -> ResourceName {
+    ResourceName::new(claims.scope(), "tokens", &claims.token_id)
+}
+
+/// The full name of all of a principal's tokens.
+pub fn all_of(principal: &Principal) -> ResourceName {
+    ResourceName::new(principal.home(), "tokens", principal.id)
+}
+
+/// What a token that shall be revoked says; `None`: it is of no use any more in any case.
+pub fn claims(core: &Core, token: &str) -> Result<Option<Claims>, Error> {
+    match core.live.verified(token) {
+        Ok(verified) => Ok(Some(verified.claims.clone())),
+        Err(Error::Unauthenticated(reason))
+            if reason.contains("expired") || reason.contains("revoked") =>
+        {
+            Ok(None)
+        }
+        Err(Error::Unauthenticated(reason)) => Err(Error::invalid(
+            "token",
+            "(hidden)",
+            format!("a token that IAM issued: {reason}"),
+        )),
+        Err(error) => Err(error),
+    }
+}
+
+/// Revokes one token until its end.
+pub async fn revoke(
+    core: &Core,
+    caller: &Caller,
+    token: &Claims,
+) -> Result<api::RevokeTokenResponse, Error> {
+    // Without the token itself: it is a secret.
+    let mut mutation =
+        core.mutations
+            .start(caller, ACTION, "", &api::RevokeTokenRequest::default())?;
+    let left = token
+        .expires_at
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    let lease = core.db.lease_grant(left + CLOCKS).await?;
+    loop {
+        let mut tx = core.db.begin();
+        revoked_token::revoked_token_put(&mut tx, &token.token_id, to_ms(token.expires_at), lease)?;
+        let response = api::RevokeTokenResponse {};
+        let effect = Effect::default();
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name(token), &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+/// Revokes all tokens that a principal has got until now.
+pub async fn revoke_all(
+    core: &Core,
+    caller: &Caller,
+    id: PrincipalId,
+) -> Result<api::RevokeTokenResponse, Error> {
+    let request = api::RevokeTokenRequest {
+        principal_id: id.to_string(),
+        ..Default::default()
+    };
+    let mut mutation = core.mutations.start(caller, ACTION, "", &request)?;
+    loop {
+        let mut tx = core.db.begin();
+        let before = principal::principal_get(&mut tx, id)
+            .await?
+            .ok_or_else(|| Error::not_found("principal", id))?;
+        let after = Principal {
+            token_generation: before.token_generation + 1,
+            updated_at: now(),
+            revision: before.revision + 1,
+            ..before
+        };
+        principal::principal_update(&mut tx, &after)?;
+        let response = api::RevokeTokenResponse {};
+        let (name, effect) = (all_of(&after), Effect::default());
+        if let Some(done) = core
+            .commit(&mut mutation, tx, &name, &effect, response)
+            .await?
+        {
+            return Ok(done);
+        }
+    }
+}
+
+/// Where an operator's listing of all tokens would be: what asking for others is authorized on.
+pub fn asking() -> ResourceName {
+    ResourceName::any(Scope::System, "tokens")
+}

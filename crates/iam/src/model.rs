@@ -1,0 +1,223 @@
+//! What IAM speaks of: free of wire and of storage.
+
+use std::time::SystemTime;
+
+use photon_resource::{
+    ApiKeyId, BindingId, Error, OrgId, PrincipalId, PrincipalKind, ProjectId, Scope,
+};
+
+use crate::policy::{ActionPattern, Condition, ResourcePattern};
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organization {
+    pub id: OrgId,
+    pub name: String,
+    pub description: String,
+    pub created_at: SystemTime,
+    pub updated_at: SystemTime,
+    pub revision: u64,
+}
+
+/// A part of a tenant that roles can be given for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    pub org_id: OrgId,
+    pub id: ProjectId,
+    pub name: String,
+    pub description: String,
+    pub created_at: SystemTime,
+    pub updated_at: SystemTime,
+    pub revision: u64,
+}
+
+/// Who can act: a user, a program, a host, a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub id: PrincipalId,
+    /// `None`: the system's.
+    pub org_id: Option<OrgId>,
+    pub name: String,
+    pub kind: PrincipalKind,
+    pub description: String,
+    pub disabled: bool,
+    /// For a node: its host's name.
+    pub node: Option<String>,
+    /// PHC string of the password (argon2id); `None`: can't sign in with one.
+    pub password_hash: Option<String>,
+    /// Tokens of an earlier generation are revoked: it grows when all of a principal's tokens are.
+    pub token_generation: u64,
+    pub created_at: SystemTime,
+    pub updated_at: SystemTime,
+    pub revision: u64,
+}
+
+impl Principal {
+    /// Where it belongs.
+    pub fn home(&self) -> Scope {
+        home(self.org_id.as_ref())
+    }
+}
+
+/// The scope of an organization, or the system's where there is none.
+pub fn home(org: Option<&OrgId>) -> Scope {
+    org.map_or(Scope::System, |org| Scope::Org(org.clone()))
+}
+
+/// A long-lived credential of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub principal_id: PrincipalId,
+    pub description: String,
+    /// SHA-256 of the secret, which has 256 bits of entropy itself, so that no slow hash is needed.
+    pub secret_sha256: [u8; 32],
+    pub created_at: SystemTime,
+    pub expires_at: Option<SystemTime>,
+}
+
+/// A key pair for SigV4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3AccessKey {
+    pub access_key_id: String,
+    pub principal_id: PrincipalId,
+    pub project_id: ProjectId,
+    pub description: String,
+    /// The secret, sealed under the server's key: SigV4 needs the secret itself to verify a request.
+    pub sealed_secret: Vec<u8>,
+    pub created_at: SystemTime,
+}
+
+/// One line of a role: what may be done to what, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    pub action: ActionPattern,
+    pub resource: ResourcePattern,
+    pub condition: Option<Condition>,
+}
+
+/// A list of permissions under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Built-in: the name; else a UUID.
+    pub id: String,
+    /// `None`: built-in, or made by an operator for the system.
+    pub org_id: Option<OrgId>,
+    pub name: String,
+    pub description: String,
+    pub permissions: Vec<Permission>,
+    pub built_in: bool,
+    pub created_at: SystemTime,
+    pub updated_at: SystemTime,
+    pub revision: u64,
+}
+
+/// A role given to a principal at a scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub id: BindingId,
+    pub principal_id: PrincipalId,
+    pub role_id: String,
+    pub scope: Scope,
+    pub created_at: SystemTime,
+    pub expires_at: Option<SystemTime>,
+    pub revision: u64,
+}
+
+impl Binding {
+    /// Whether it still counts.
+    pub fn active(&self, now: SystemTime) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// Checks a principal's name: `[a-z0-9][a-z0-9._@-]{0,62}` and not a UUID, which could not be told from an id.
+pub fn validate_principal_name(name: &str) -> Result<(), Error> {
+    let first = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = name.as_bytes();
+    let ok = (1..=63).contains(&bytes.len())
+        && first(&bytes[0])
+        && bytes.iter().all(|b| first(b) || b"._@-".contains(b));
+    if ok && !PrincipalId::looks_like(name) {
+        Ok(())
+    } else {
+        Err(Error::invalid(
+            "name",
+            name,
+            "1 to 63 of a-z, 0-9, '.', '_', '@' and '-', beginning with a letter or digit, and not a UUID",
+        ))
+    }
+}
+
+/// Checks a role's name: `[A-Za-z][A-Za-z0-9._-]{0,62}`, neither a UUID nor a built-in role's.
+pub fn validate_role_name(name: &str) -> Result<(), Error> {
+    let bytes = name.as_bytes();
+    let ok = (1..=63).contains(&bytes.len())
+        && bytes[0].is_ascii_alphabetic()
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
+    if ok && !photon_resource::RoleId::looks_like(name) && crate::policy::built_in(name).is_none() {
+        Ok(())
+    } else {
+        Err(Error::invalid(
+            "name",
+            name,
+            "1 to 63 letters, digits, '.', '_' and '-', beginning with a letter, and not the name of a built-in role",
+        ))
+    }
+}
+
+/// Checks the name that people read of an organization or project: any text of up to 100 characters.
+pub fn validate_display_name(name: &str) -> Result<(), Error> {
+    if name.trim().is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+        return Err(Error::invalid(
+            "name",
+            name,
+            "1 to 100 characters without control characters",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn principal_names() {
+        for good in ["a", "alice@example.org", "prismnet-agent@host-1", "0day"] {
+            validate_principal_name(good).unwrap();
+        }
+        for bad in [
+            "",
+            "Alice",
+            "a/b",
+            ".a",
+            "@",
+            "a b",
+            "ü",
+            "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e",
+        ] {
+            assert!(validate_principal_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_custom_role_does_not_pass_for_a_built_in_one() {
+        validate_role_name("vm-starter").unwrap();
+        assert!(validate_role_name("SystemAdmin").is_err());
+        assert!(validate_role_name("6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_that_is_accepted_can_break_out_of_a_key_or_a_policy(text in "\\PC*") {
+            if validate_principal_name(&text).is_ok() || validate_role_name(&text).is_ok() {
+                prop_assert!(!text.contains(['/', '"', '\\', '*', ' ']));
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The roles that every cloud has.
+
+use std::sync::LazyLock;
+use std::time::UNIX_EPOCH;
+
+use crate::model::{Permission, Role};
+
+/// Name, description, permissions as pairs of action and resource pattern.
+type Definition = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+/// A role permits within the scope of its binding, so the same `*` is everything for an operator and one
+/// organization for its administrator.
+const DEFINITIONS: &[Definition] = &[
+    (
+        "SystemAdmin",
+        "Everything, everywhere: for operators.",
+        &[("*", "*")],
+    ),
+    (
+        "OrgAdmin",
+        "Everything in an organization.",
+        &[("*", "org/*")],
+    ),
+    (
+        "ProjectAdmin",
+        "Everything in a project, and giving roles in it.",
+        &[
+            ("network:*", "*"),
+            ("compute:*", "*"),
+            ("audit:*", "*"),
+            ("iam:projects:get", "*"),
+            ("iam:projects:update", "*"),
+            ("iam:bindings:*", "*"),
+            ("iam:s3Keys:*", "*"),
+        ],
+    ),
+    (
+        "ProjectMember",
+        "Makes and uses networks and virtual machines in a project.",
+        &[
+            ("network:*", "*"),
+            ("compute:*", "*"),
+            ("iam:projects:get", "*"),
+        ],
+    ),
+    (
+        "ProjectViewer",
+        "Sees what is in a project.",
+        &[
+            ("*:*:get", "*"),
+            ("*:*:list", "*"),
+            ("compute:instances:watch", "*"),
+        ],
+    ),
+    (
+        "NodeAgent",
+        "What a host's agents do: learn what should be on their host and report what is.",
+        &[
+            ("network:nodes:*", "system/*"),
+            ("compute:nodes:register", "system/*"),
+            ("compute:nodes:watch", "system/*"),
+            ("compute:nodes:report", "system/*"),
+        ],
+    ),
+    (
+        "ServiceAgent",
+        "What the cloud's own servers do for others: ask for permission, look up and attach ports.",
+        &[
+            ("iam:tokens:authorize", "system/*"),
+            ("network:ports:get", "*"),
+            ("network:ports:attach", "*"),
+            ("network:ports:detach", "*"),
+        ],
+    ),
+];
+
+static ROLES: LazyLock<Vec<Role>> = LazyLock::new(|| DEFINITIONS.iter().map(role).collect());
+
+fn role((name, description, permissions): &Definition) -> Role {
+    let permission = |(action, resource): &(&str, &str)| Permission {
+        // Can't fail: a test reads every definition.
+        action: action.parse().expect("a built-in role's action pattern"),
+        resource: resource
+            .parse()
+            .expect("a built-in role's resource pattern"),
+        condition: None,
+    };
+    Role {
+        id: (*name).to_owned(),
+        org_id: None,
+        name: (*name).to_owned(),
+        description: (*description).to_owned(),
+        permissions: permissions.iter().map(permission).collect(),
+        built_in: true,
+        created_at: UNIX_EPOCH,
+        updated_at: UNIX_EPOCH,
+        revision: 1,
+    }
+}
+
+/// All built-in roles, in the order of their reach.
+pub fn built_in_roles() -> &'static [Role] {
+    &ROLES
+}
+
+/// The built-in role of this name.
+pub fn built_in(name: &str) -> Option<&'static Role> {
+    ROLES.iter().find(|role| role.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_definition_can_be_read() {
+        assert_eq!(built_in_roles().len(), DEFINITIONS.len());
+        assert!(built_in("ProjectViewer").is_some());
+        assert!(built_in("Owner").is_none());
+    }
+}

@@ -1,0 +1,50 @@
+//! The gRPC services: each handler finds out who calls, has the guard let it do that to a named resource, and
+//! delegates. No rule lives here.
+//!
+//! Calls that need no token: `IssueToken` with a credential, `GetJwks`, `Bootstrap`. Calls that a principal may
+//! always make for itself: `WhoAmI`, `Authorize` and `RevokeToken` of its own token, `SetPassword` with the current
+//! one.
+
+mod admin;
+mod authz;
+mod binding;
+mod credential;
+mod organization;
+mod principal;
+mod project;
+mod role;
+mod token;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use photon_resource::{Caller, Error};
+use photon_service::Guard;
+use tonic::Request;
+
+use crate::app::Core;
+
+/// The three services of IAM. Clones share everything.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) guard: Guard,
+    pub(crate) core: Arc<Core>,
+    pub(crate) state_dir: Arc<PathBuf>,
+}
+
+impl Server {
+    /// Services over `core`, whose callers `guard` lets through.
+    pub fn new(guard: Guard, core: Arc<Core>, state_dir: PathBuf) -> Self {
+        Self {
+            guard,
+            core,
+            state_dir: Arc::new(state_dir),
+        }
+    }
+
+    /// Who calls, and what it asks for.
+    async fn open<T>(&self, request: Request<T>) -> Result<(Caller, T), Error> {
+        let caller = self.guard.authenticate(&request).await?;
+        Ok((caller, request.into_inner()))
+    }
+}

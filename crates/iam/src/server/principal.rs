@@ -1,0 +1,104 @@
+//! Principals.
+
+use photon_api::iam::v1::*;
+use photon_resource::{Caller, Error, PageRequest};
+
+use super::Server;
+use crate::app::{org_of, principal as app};
+use crate::convert;
+use crate::model::Principal;
+
+/// The principal that is meant, if the caller may do `action` to it.
+pub(super) async fn reach(
+    server: &Server,
+    caller: &Caller,
+    action: &str,
+    (id, org_id): (&str, &str),
+) -> Result<Principal, Error> {
+    let principal = app::find(&server.core, caller, id, org_id).await?;
+    let attributes = [("name", principal.name.as_str())];
+    server
+        .guard
+        .authorize(caller, action, &app::name(&principal), &attributes)
+        .await?;
+    Ok(principal)
+}
+
+pub async fn create(
+    server: &Server,
+    caller: &Caller,
+    request: CreatePrincipalRequest,
+) -> Result<CreatePrincipalResponse, Error> {
+    let all = app::any(org_of(caller, &request.org_id)?.as_ref());
+    server
+        .guard
+        .authorize(caller, "iam:principals:create", &all, &[])
+        .await?;
+    app::create(&server.core, caller, &request).await
+}
+
+pub async fn get(
+    server: &Server,
+    caller: &Caller,
+    request: GetPrincipalRequest,
+) -> Result<GetPrincipalResponse, Error> {
+    let target = (request.id.as_str(), request.org_id.as_str());
+    let principal = reach(server, caller, "iam:principals:get", target).await?;
+    Ok(GetPrincipalResponse {
+        principal: Some((&principal).into()),
+    })
+}
+
+pub async fn list(
+    server: &Server,
+    caller: &Caller,
+    request: ListPrincipalsRequest,
+) -> Result<ListPrincipalsResponse, Error> {
+    let org = org_of(caller, &request.org_id)?;
+    server
+        .guard
+        .authorize(caller, "iam:principals:list", &app::any(org.as_ref()), &[])
+        .await?;
+    let kind = convert::principal_kind_or_any(request.kind)?;
+    let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    let page = app::list(&server.core, org.as_ref(), kind, &page).await?;
+    Ok(ListPrincipalsResponse {
+        principals: page.items.iter().map(Into::into).collect(),
+        next_page_token: page.next_page_token,
+    })
+}
+
+pub async fn update(
+    server: &Server,
+    caller: &Caller,
+    request: UpdatePrincipalRequest,
+) -> Result<UpdatePrincipalResponse, Error> {
+    let principal = reach(server, caller, "iam:principals:update", (&request.id, "")).await?;
+    app::update(&server.core, caller, principal.id, &request).await
+}
+
+pub async fn delete(
+    server: &Server,
+    caller: &Caller,
+    request: DeletePrincipalRequest,
+) -> Result<DeletePrincipalResponse, Error> {
+    let principal = reach(server, caller, "iam:principals:delete", (&request.id, "")).await?;
+    app::delete(&server.core, caller, principal.id, &request).await
+}
+
+/// One's own with the current password; another's with the right to update it.
+pub async fn set_password(
+    server: &Server,
+    caller: &Caller,
+    request: SetPasswordRequest,
+) -> Result<SetPasswordResponse, Error> {
+    let principal = app::find(&server.core, caller, &request.principal_id, "").await?;
+    if principal.id != caller.claims.principal_id {
+        let name = app::name(&principal);
+        server
+            .guard
+            .authorize(caller, "iam:principals:update", &name, &[])
+            .await?;
+    }
+    app::set_password(&server.core, caller, &principal, &request).await
+}

@@ -1,0 +1,81 @@
+//! Projects.
+
+use photon_api::iam::v1::*;
+use photon_resource::{Caller, Error, PageRequest, ResourceName, Scope};
+
+use super::Server;
+use crate::app::{project as app, tenant_of};
+
+pub async fn create(
+    server: &Server,
+    caller: &Caller,
+    request: CreateProjectRequest,
+) -> Result<CreateProjectResponse, Error> {
+    let all = ResourceName::any(Scope::Org(tenant_of(caller, &request.org_id)?), "projects");
+    server
+        .guard
+        .authorize(caller, "iam:projects:create", &all, &[])
+        .await?;
+    app::create(&server.core, caller, &request).await
+}
+
+pub async fn get(
+    server: &Server,
+    caller: &Caller,
+    request: GetProjectRequest,
+) -> Result<GetProjectResponse, Error> {
+    let (org, id) = app::target(caller, &request.org_id, &request.id)?;
+    server
+        .guard
+        .authorize(caller, "iam:projects:get", &app::name(&org, &id), &[])
+        .await?;
+    let project = app::get(&server.core, &org, &id).await?;
+    Ok(GetProjectResponse {
+        project: Some((&project).into()),
+    })
+}
+
+pub async fn list(
+    server: &Server,
+    caller: &Caller,
+    request: ListProjectsRequest,
+) -> Result<ListProjectsResponse, Error> {
+    let org = tenant_of(caller, &request.org_id)?;
+    let all = ResourceName::any(Scope::Org(org.clone()), "projects");
+    server
+        .guard
+        .authorize(caller, "iam:projects:list", &all, &[])
+        .await?;
+    let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    let page = app::list(&server.core, &org, &page).await?;
+    Ok(ListProjectsResponse {
+        projects: page.items.iter().map(Into::into).collect(),
+        next_page_token: page.next_page_token,
+    })
+}
+
+pub async fn update(
+    server: &Server,
+    caller: &Caller,
+    request: UpdateProjectRequest,
+) -> Result<UpdateProjectResponse, Error> {
+    let (org, id) = app::target(caller, &request.org_id, &request.id)?;
+    server
+        .guard
+        .authorize(caller, "iam:projects:update", &app::name(&org, &id), &[])
+        .await?;
+    app::update(&server.core, caller, &request).await
+}
+
+pub async fn delete(
+    server: &Server,
+    caller: &Caller,
+    request: DeleteProjectRequest,
+) -> Result<DeleteProjectResponse, Error> {
+    let (org, id) = app::target(caller, &request.org_id, &request.id)?;
+    server
+        .guard
+        .authorize(caller, "iam:projects:delete", &app::name(&org, &id), &[])
+        .await?;
+    app::delete(&server.core, caller, &request).await
+}

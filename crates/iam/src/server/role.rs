@@ -1,0 +1,87 @@
+//! Roles.
+
+use photon_api::iam::v1::*;
+use photon_resource::{Caller, Error, PageRequest, ResourceName};
+
+use super::Server;
+use crate::app::{org_of, role as app};
+use crate::model::{Role, home};
+
+/// The role that is meant, if the caller may do `action` to it.
+async fn reach(
+    server: &Server,
+    caller: &Caller,
+    action: &str,
+    (id, org_id): (&str, &str),
+) -> Result<Role, Error> {
+    let role = app::find(&server.core, caller, id, org_id).await?;
+    let attributes = [("name", role.name.as_str())];
+    server
+        .guard
+        .authorize(caller, action, &app::name(caller, &role), &attributes)
+        .await?;
+    Ok(role)
+}
+
+pub async fn create(
+    server: &Server,
+    caller: &Caller,
+    request: CreateRoleRequest,
+) -> Result<CreateRoleResponse, Error> {
+    let org = org_of(caller, &request.org_id)?;
+    let all = ResourceName::any(home(org.as_ref()), "roles");
+    server
+        .guard
+        .authorize(caller, "iam:roles:create", &all, &[])
+        .await?;
+    app::create(&server.core, caller, &request).await
+}
+
+pub async fn get(
+    server: &Server,
+    caller: &Caller,
+    request: GetRoleRequest,
+) -> Result<GetRoleResponse, Error> {
+    let target = (request.id.as_str(), request.org_id.as_str());
+    let role = reach(server, caller, "iam:roles:get", target).await?;
+    Ok(GetRoleResponse {
+        role: Some((&role).into()),
+    })
+}
+
+pub async fn list(
+    server: &Server,
+    caller: &Caller,
+    request: ListRolesRequest,
+) -> Result<ListRolesResponse, Error> {
+    let org = org_of(caller, &request.org_id)?;
+    let all = ResourceName::any(home(org.as_ref()), "roles");
+    server
+        .guard
+        .authorize(caller, "iam:roles:list", &all, &[])
+        .await?;
+    let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    let page = app::list(&server.core, org.as_ref(), &page).await?;
+    Ok(ListRolesResponse {
+        roles: page.items.iter().map(Into::into).collect(),
+        next_page_token: page.next_page_token,
+    })
+}
+
+pub async fn update(
+    server: &Server,
+    caller: &Caller,
+    request: UpdateRoleRequest,
+) -> Result<UpdateRoleResponse, Error> {
+    let role = reach(server, caller, "iam:roles:update", (&request.id, "")).await?;
+    app::update(&server.core, caller, &role, &request).await
+}
+
+pub async fn delete(
+    server: &Server,
+    caller: &Caller,
+    request: DeleteRoleRequest,
+) -> Result<DeleteRoleResponse, Error> {
+    let role = reach(server, caller, "iam:roles:delete", (&request.id, "")).await?;
+    app::delete(&server.core, caller, &role, &request).await
+}

@@ -1,0 +1,150 @@
+//! `IamTokenService`: tokens, keys, and the first operator.
+
+use std::time::SystemTime;
+
+use photon_api::iam::v1::iam_token_service_server::IamTokenService;
+use photon_api::iam::v1::*;
+use photon_resource::{Error, Scope};
+use photon_service::Guard;
+use tonic::{Request, Response, Status};
+
+use super::{Server, principal};
+use crate::app::sign_in::Stranger;
+use crate::app::{authorization, bootstrap, sign_in, signing_key, token};
+
+fn stranger<T>(request: &Request<T>) -> Stranger {
+    let (source, request_id) = Guard::origin(request);
+    Stranger { source, request_id }
+}
+
+#[tonic::async_trait]
+impl IamTokenService for Server {
+    async fn issue_token(
+        &self,
+        request: Request<IssueTokenRequest>,
+    ) -> Result<Response<IssueTokenResponse>, Status> {
+        let from = stranger(&request);
+        let credential = request.get_ref().credential.clone();
+        let response = match credential {
+            Some(credential) => {
+                let request = request.into_inner();
+                sign_in::with_credential(&self.core, &from, &request, &credential).await?
+            }
+            None if request.metadata().get("authorization").is_none() => {
+                return Err(Error::Unauthenticated(
+                    "give a password or an api_key, or a token whose bearer may impersonate".into(),
+                )
+                .into());
+            }
+            None => {
+                let (caller, request) = self.open(request).await?;
+                let target = (request.principal_id.as_str(), request.org_id.as_str());
+                let action = "iam:principals:impersonate";
+                let principal = principal::reach(self, &caller, action, target).await?;
+                sign_in::by_impersonation(&self.core, &caller, principal, &request).await?
+            }
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        const ACTION: &str = "iam:tokens:revoke";
+        let (caller, request) = self.open(request).await?;
+        if !request.token.is_empty() && !request.principal_id.is_empty() {
+            return Err(Error::invalid(
+                "principal_id",
+                &request.principal_id,
+                "none, because a token is given: one or the other",
+            )
+            .into());
+        }
+        if !request.principal_id.is_empty() {
+            let app = crate::app::principal::find(&self.core, &caller, &request.principal_id, "");
+            let principal = app.await?;
+            if principal.id != caller.claims.principal_id {
+                self.guard
+                    .authorize(&caller, ACTION, &token::all_of(&principal), &[])
+                    .await?;
+            }
+            let done = token::revoke_all(&self.core, &caller, principal.id).await?;
+            return Ok(Response::new(done));
+        }
+        let claims = match request.token.as_str() {
+            "" => Some(caller.claims.clone()),
+            text => token::claims(&self.core, text)?,
+        };
+        let Some(claims) = claims else {
+            return Ok(Response::new(RevokeTokenResponse {}));
+        };
+        if claims.principal_id != caller.claims.principal_id {
+            self.guard
+                .authorize(&caller, ACTION, &token::name(&claims), &[])
+                .await?;
+        }
+        Ok(Response::new(
+            token::revoke(&self.core, &caller, &claims).await?,
+        ))
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<WhoAmIRequest>,
+    ) -> Result<Response<WhoAmIResponse>, Status> {
+        let (caller, _) = self.open(request).await?;
+        let (verified, known) = authorization::bearer(&self.core, &caller.token).await?;
+        let claims = &verified.claims;
+        let (scope, now) = (claims.scope(), SystemTime::now());
+        let text = |part: Option<String>| part.unwrap_or_default();
+        let counts = |bound: &Scope| bound.contains(&scope) || scope.contains(bound);
+        Ok(Response::new(WhoAmIResponse {
+            principal: Some((&known.principal).into()),
+            org_id: text(claims.org_id.as_ref().map(ToString::to_string)),
+            project_id: text(claims.project_id.as_ref().map(ToString::to_string)),
+            expires_at: Some(claims.expires_at.into()),
+            bindings: known
+                .rights
+                .grants()
+                .iter()
+                .map(|grant| &grant.binding)
+                .filter(|binding| binding.active(now) && counts(&binding.scope))
+                .map(Into::into)
+                .collect(),
+        }))
+    }
+
+    async fn get_jwks(
+        &self,
+        _: Request<GetJwksRequest>,
+    ) -> Result<Response<GetJwksResponse>, Status> {
+        Ok(Response::new(GetJwksResponse {
+            jwks_json: self.core.live.keyring()?.jwks().to_owned(),
+        }))
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        request: Request<RotateSigningKeyRequest>,
+    ) -> Result<Response<RotateSigningKeyResponse>, Status> {
+        let (caller, request) = self.open(request).await?;
+        let all = signing_key::name("*");
+        self.guard
+            .authorize(&caller, "iam:signingKeys:rotate", &all, &[])
+            .await?;
+        Ok(Response::new(
+            signing_key::rotate(&self.core, &caller, &request).await?,
+        ))
+    }
+
+    async fn bootstrap(
+        &self,
+        request: Request<BootstrapRequest>,
+    ) -> Result<Response<BootstrapResponse>, Status> {
+        let from = stranger(&request);
+        let request = request.into_inner();
+        let made = bootstrap::with_token(&self.core, &from, &self.state_dir, &request).await?;
+        Ok(Response::new(made))
+    }
+}

@@ -1,0 +1,112 @@
+//! IAM's own settings: section `[iam]` of the configuration file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use photon_service::{ComponentSettings, Invalid};
+use serde::Deserialize;
+
+use crate::token::{DEFAULT_TTL, MAX_TTL};
+
+/// Section `[iam]`. What is absent has its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Lifetime of a token whose request does not say, in seconds; default 900.
+    pub token_ttl_seconds: Option<u32>,
+    /// The longest lifetime that can be asked for, in seconds; default and maximum 3600.
+    pub token_max_ttl_seconds: Option<u32>,
+    /// After how many days the signing key is replaced; default 30.
+    pub signing_key_days: Option<u32>,
+    /// Where `operator-password` and the programs' `*.key` are; default `$CREDENTIALS_DIRECTORY`, which systemd sets.
+    pub credentials_dir: Option<PathBuf>,
+    /// The name of this host, whose agents' identities are in the credentials; default: the host name.
+    pub node: Option<String>,
+}
+
+/// How long tokens live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    default_ttl: Duration,
+    max_ttl: Duration,
+}
+
+impl TokenSettings {
+    /// When the request does not say.
+    pub fn default_ttl(&self) -> Duration {
+        self.default_ttl
+    }
+
+    /// At most.
+    pub fn max_ttl(&self) -> Duration {
+        self.max_ttl
+    }
+}
+
+impl Settings {
+    /// How long tokens live.
+    pub fn tokens(&self) -> TokenSettings {
+        let seconds = |given: Option<u32>, otherwise: Duration| {
+            given.map_or(otherwise, |seconds| Duration::from_secs(seconds.into()))
+        };
+        let max_ttl = seconds(self.token_max_ttl_seconds, MAX_TTL).min(MAX_TTL);
+        TokenSettings {
+            default_ttl: seconds(self.token_ttl_seconds, DEFAULT_TTL).min(max_ttl),
+            max_ttl,
+        }
+    }
+
+    /// After how long the signing key is replaced.
+    pub fn signing_key_age(&self) -> Duration {
+        Duration::from_secs(u64::from(self.signing_key_days.unwrap_or(30)) * 24 * 3600)
+    }
+
+    /// The name of this host, as its agents have it by default: without a domain.
+    pub fn node(&self) -> Result<String, Invalid> {
+        let name = match &self.node {
+            Some(name) => name.clone(),
+            None => {
+                let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+                host.trim()
+                    .split('.')
+                    .next()
+                    .unwrap_or_default()
+                    .to_ascii_lowercase()
+            }
+        };
+        photon_resource::validate_resource_name("iam.node", &name)
+            .map_err(|error| Invalid::new("iam.node", &name, error.to_string()))?;
+        Ok(name)
+    }
+}
+
+impl ComponentSettings for Settings {
+    fn apply_env(&mut self, env: &dyn Fn(&str) -> Option<String>) -> Result<(), Invalid> {
+        if let Some(dir) = env("CREDENTIALS_DIRECTORY") {
+            self.credentials_dir.get_or_insert_with(|| dir.into());
+        }
+        if let Some(node) = env("PHOTON_NODE") {
+            self.node = Some(node);
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        let max = u32::try_from(MAX_TTL.as_secs()).unwrap_or(u32::MAX);
+        for (key, value) in [
+            ("iam.token_ttl_seconds", self.token_ttl_seconds),
+            ("iam.token_max_ttl_seconds", self.token_max_ttl_seconds),
+        ] {
+            if let Some(value) = value.filter(|value| !(1..=max).contains(value)) {
+                return Err(Invalid::new(key, value.to_string(), format!("1 to {max}")));
+            }
+        }
+        if self.signing_key_days == Some(0) {
+            return Err(Invalid::new("iam.signing_key_days", "0", "1 or more"));
+        }
+        match &self.node {
+            Some(_) => self.node().map(drop),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! API keys, by id and by principal.
+
+use flaredb::{Db, Record, Transaction};
+use photon_resource::{ApiKeyId, Error, Page, PageRequest, PrincipalId};
+use serde::{Deserialize, Serialize};
+
+use super::{Pointer, from_ms, page_of_ids, to_ms};
+use crate::model::ApiKey;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApiKeyRecord {
+    id: ApiKeyId,
+    principal_id: PrincipalId,
+    description: String,
+    secret_sha256: [u8; 32],
+    created_ms: u64,
+    expires_ms: Option<u64>,
+}
+
+impl Record for ApiKeyRecord {
+    const KIND: &'static str = "API key";
+    const VERSION: u32 = 1;
+}
+
+impl From<&ApiKey> for ApiKeyRecord {
+    fn from(api_key: &ApiKey) -> Self {
+        Self {
+            id: api_key.id,
+            principal_id: api_key.principal_id,
+            description: api_key.description.clone(),
+            secret_sha256: api_key.secret_sha256,
+            created_ms: to_ms(api_key.created_at),
+            expires_ms: api_key.expires_at.map(to_ms),
+        }
+    }
+}
+
+impl From<ApiKeyRecord> for ApiKey {
+    fn from(record: ApiKeyRecord) -> Self {
+        Self {
+            id: record.id,
+            principal_id: record.principal_id,
+            description: record.description,
+            secret_sha256: record.secret_sha256,
+            created_at: from_ms(record.created_ms),
+            expires_at: record.expires_ms.map(from_ms),
+        }
+    }
+}
+
+fn key(id: ApiKeyId) -> String {
+    format!("api-key/{id}")
+}
+
+pub(crate) const OF_PREFIX: &str = "api-key-of/";
+
+fn of_prefix(principal: PrincipalId) -> String {
+    format!("{OF_PREFIX}{principal}/")
+}
+
+fn of_key(principal: PrincipalId, id: ApiKeyId) -> String {
+    format!("{}{id}", of_prefix(principal))
+}
+
+/// The key, as the transaction sees it.
+pub async fn api_key_get(tx: &mut Transaction, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
+    Ok(tx.get::<ApiKeyRecord>(&key(id)).await?.map(Into::into))
+}
+
+/// The key, as it is now.
+pub async fn api_key_find(db: &Db, id: ApiKeyId) -> Result<Option<ApiKey>, Error> {
+    Ok(db.get::<ApiKeyRecord>(&key(id)).await?.map(Into::into))
+}
+
+/// Creates.
+pub fn api_key_create(tx: &mut Transaction, api_key: &ApiKey) -> Result<(), Error> {
+    tx.put(&key(api_key.id), &ApiKeyRecord::from(api_key))?;
+    let pointer = Pointer {
+        id: api_key.id.to_string(),
+    };
+    Ok(tx.put(&of_key(api_key.principal_id, api_key.id), &pointer)?)
+}
+
+/// Deletes.
+pub fn api_key_delete(tx: &mut Transaction, api_key: &ApiKey) {
+    tx.delete(&key(api_key.id));
+    tx.delete(&of_key(api_key.principal_id, api_key.id));
+}
+
+/// The ids of a principal's keys.
+pub async fn api_key_ids(db: &Db, principal: PrincipalId) -> Result<Vec<ApiKeyId>, Error> {
+    let found = db.scan::<Pointer>(&of_prefix(principal)).await?;
+    found
+        .into_iter()
+        .map(|(_, pointer)| pointer.id.parse().map_err(Error::internal))
+        .collect()
+}
+
+/// Deletes all of a principal's; guard it with the principal's credentials.
+pub async fn api_key_delete_all(tx: &mut Transaction, principal: PrincipalId) -> Result<(), Error> {
+    for (index, pointer) in tx.scan::<Pointer>(&of_prefix(principal)).await? {
+        tx.delete(&index);
+        tx.delete(&format!("api-key/{}", pointer.id));
+    }
+    Ok(())
+}
+
+/// One page of a principal's, by id.
+pub async fn api_key_page(
+    db: &Db,
+    principal: PrincipalId,
+    request: &PageRequest,
+) -> Result<Page<ApiKey>, Error> {
+    let ids = page_of_ids(db, &of_prefix(principal), request).await?;
+    let mut items = Vec::with_capacity(ids.items.len());
+    for id in ids.items {
+        if let Some(api_key) = api_key_find(db, id.parse().map_err(Error::internal)?).await? {
+            items.push(api_key);
+        }
+    }
+    Ok(Page {
+        items,
+        next_page_token: ids.next_page_token,
+    })
+}

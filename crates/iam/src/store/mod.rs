@@ -1,0 +1,104 @@
+//! What IAM stores, and under which keys. A module per resource: its record, its keys, and functions over a
+//! transaction that keep a resource and its indexes together. No rule of the domain lives here.
+//!
+//! ```text
+//! organization/{org}                     project/{org}/{project}
+//! principal/{id}                         principal-name/{org|system}/{name}       → id
+//! api-key/{id}                           api-key-of/{principal}/{id}              (index)
+//! s3-key/{access key id}                 s3-key-of/{principal}/{access key id}    (index)
+//! role/{id}                              role-name/{org|system}/{name}            → id
+//! binding/{id}                           binding-of/{principal}/{id}              (index)
+//! binding-in/{org|system}/{project|-}/{id} (index)      binding-role/{role}/{id}  (index)
+//! signing-key/{kid}                      revoked-token/{jti}                      (on a lease)
+//! bootstrap                              members/…, credentials/…                 (guards of sets)
+//! ```
+
+pub mod api_key;
+pub mod binding;
+pub mod bootstrap;
+pub mod organization;
+pub mod principal;
+pub mod project;
+pub mod revoked_token;
+pub mod role;
+pub mod s3_key;
+pub mod signing_key;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flaredb::{Db, Record};
+use photon_resource::{Error, OrgId, Page, PageRequest};
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970, as records hold times.
+pub(crate) fn to_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The time of [`to_ms`].
+pub(crate) fn from_ms(ms: u64) -> SystemTime {
+    // What no clock can show comes from a damaged record: it is the beginning of time then, when nothing lasts.
+    UNIX_EPOCH
+        .checked_add(Duration::from_millis(ms))
+        .unwrap_or(UNIX_EPOCH)
+}
+
+/// An entry of an index: the id of what it leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pointer {
+    pub id: String,
+}
+
+impl Record for Pointer {
+    const KIND: &'static str = "index entry";
+    const VERSION: u32 = 1;
+}
+
+/// The part of a key that stands for an organization, or for the system (whose name no organization can have).
+pub(crate) fn owner_segment(org: Option<&OrgId>) -> &str {
+    org.map_or("system", |org| org.as_str())
+}
+
+/// One page of the records under `prefix`, in key order.
+pub(crate) async fn page<R: Record>(
+    db: &Db,
+    prefix: &str,
+    request: &PageRequest,
+) -> Result<Page<R>, Error> {
+    let after = request.after.as_deref();
+    // A token from another list must not lead out of this one.
+    if after.is_some_and(|after| !after.starts_with(prefix)) {
+        return Err(Error::invalid(
+            "page_token",
+            PageRequest::token(after.unwrap_or_default()),
+            "the next_page_token of the previous page of this list",
+        ));
+    }
+    let page = db.page::<R>(prefix, after, request.size).await?;
+    let next_page_token = match page.items.last() {
+        Some((key, _)) if page.more => PageRequest::token(key),
+        _ => String::new(),
+    };
+    Ok(Page {
+        items: page.items.into_iter().map(|(_, record)| record).collect(),
+        next_page_token,
+    })
+}
+
+/// One page of what an index under `prefix` leads to: `(ids, next_page_token)`.
+pub(crate) async fn page_of_ids(
+    db: &Db,
+    prefix: &str,
+    request: &PageRequest,
+) -> Result<Page<String>, Error> {
+    let page = page::<Pointer>(db, prefix, request).await?;
+    Ok(Page {
+        items: page.items.into_iter().map(|pointer| pointer.id).collect(),
+        next_page_token: page.next_page_token,
+    })
+}
+
+#[cfg(test)]
+mod tests;

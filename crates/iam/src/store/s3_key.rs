@@ -1,0 +1,115 @@
+//! S3 access keys, by access key id and by principal.
+
+use flaredb::{Db, Record, Transaction};
+use photon_resource::{Error, Page, PageRequest, PrincipalId, ProjectId};
+use serde::{Deserialize, Serialize};
+
+use super::{Pointer, from_ms, page_of_ids, to_ms};
+use crate::model::S3AccessKey;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3AccessKeyRecord {
+    access_key_id: String,
+    principal_id: PrincipalId,
+    project_id: ProjectId,
+    description: String,
+    sealed_secret: Vec<u8>,
+    created_ms: u64,
+}
+
+impl Record for S3AccessKeyRecord {
+    const KIND: &'static str = "S3 access key";
+    const VERSION: u32 = 1;
+}
+
+impl From<&S3AccessKey> for S3AccessKeyRecord {
+    fn from(s3_key: &S3AccessKey) -> Self {
+        Self {
+            access_key_id: s3_key.access_key_id.clone(),
+            principal_id: s3_key.principal_id,
+            project_id: s3_key.project_id.clone(),
+            description: s3_key.description.clone(),
+            sealed_secret: s3_key.sealed_secret.clone(),
+            created_ms: to_ms(s3_key.created_at),
+        }
+    }
+}
+
+impl From<S3AccessKeyRecord> for S3AccessKey {
+    fn from(record: S3AccessKeyRecord) -> Self {
+        Self {
+            access_key_id: record.access_key_id,
+            principal_id: record.principal_id,
+            project_id: record.project_id,
+            description: record.description,
+            sealed_secret: record.sealed_secret,
+            created_at: from_ms(record.created_ms),
+        }
+    }
+}
+
+/// The key of an access key's record; also what its sealed secret is bound to.
+pub(crate) fn key(id: &str) -> String {
+    format!("s3-key/{id}")
+}
+
+fn of_prefix(principal: PrincipalId) -> String {
+    format!("s3-key-of/{principal}/")
+}
+
+fn of_key(principal: PrincipalId, id: &str) -> String {
+    format!("{}{id}", of_prefix(principal))
+}
+
+/// The access key, as the transaction sees it.
+pub async fn s3_key_get(tx: &mut Transaction, id: &str) -> Result<Option<S3AccessKey>, Error> {
+    Ok(tx.get::<S3AccessKeyRecord>(&key(id)).await?.map(Into::into))
+}
+
+/// The access key, as it is now.
+pub async fn s3_key_find(db: &Db, id: &str) -> Result<Option<S3AccessKey>, Error> {
+    Ok(db.get::<S3AccessKeyRecord>(&key(id)).await?.map(Into::into))
+}
+
+/// Creates.
+pub fn s3_key_create(tx: &mut Transaction, s3_key: &S3AccessKey) -> Result<(), Error> {
+    let id = &s3_key.access_key_id;
+    tx.put(&key(id), &S3AccessKeyRecord::from(s3_key))?;
+    Ok(tx.put(
+        &of_key(s3_key.principal_id, id),
+        &Pointer { id: id.clone() },
+    )?)
+}
+
+/// Deletes.
+pub fn s3_key_delete(tx: &mut Transaction, s3_key: &S3AccessKey) {
+    tx.delete(&key(&s3_key.access_key_id));
+    tx.delete(&of_key(s3_key.principal_id, &s3_key.access_key_id));
+}
+
+/// Deletes all of a principal's; guard it with the principal's credentials.
+pub async fn s3_key_delete_all(tx: &mut Transaction, principal: PrincipalId) -> Result<(), Error> {
+    for (index, pointer) in tx.scan::<Pointer>(&of_prefix(principal)).await? {
+        tx.delete(&index);
+        tx.delete(&key(&pointer.id));
+    }
+    Ok(())
+}
+
+/// One page of a principal's, by access key id.
+pub async fn s3_key_page(
+    db: &Db,
+    principal: PrincipalId,
+    request: &PageRequest,
+) -> Result<Page<S3AccessKey>, Error> {
+    let ids = page_of_ids(db, &of_prefix(principal), request).await?;
+    let mut items = Vec::with_capacity(ids.items.len());
+    for id in ids.items {
+        items.extend(s3_key_find(db, &id).await?);
+    }
+    Ok(Page {
+        items,
+        next_page_token: ids.next_page_token,
+    })
+}

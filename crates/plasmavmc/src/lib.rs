@@ -4,7 +4,25 @@
 //! VMs, chooses a host for each and tells that host, level-based, what should exist on it.
 //! `plasmavmc-agent` runs on every host and makes it so. They speak `plasmavmc.v1.NodeService`.
 
+pub mod agent;
+pub mod app;
+mod convert;
+pub mod hypervisor;
 pub mod image_format;
 pub mod model;
 pub mod phase;
+pub mod plan;
+mod run;
 pub mod scheduler;
+pub mod server;
+mod settings;
+pub mod store;
+
+pub use run::run;
+pub use settings::Settings;
+
+/// The server.
+pub const COMPONENT: photon_service::Component = photon_service::Component {
+    name: "plasmavmc",
+    port: 50082,
+};

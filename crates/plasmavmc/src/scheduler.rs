@@ -55,12 +55,12 @@ impl Candidate {
 ///
 /// Errors: `FailedPrecondition` if no host offers the hypervisor, `Unavailable` if those that do are not
 /// heard of, `ResourceExhausted` with what is free if they have no room.
-pub fn choose<'a>(
-    candidates: &'a [Candidate],
+pub fn choose(
+    candidates: &[Candidate],
     wanted: Size,
     hypervisor: Hypervisor,
     overcommit: u32,
-) -> Result<&'a Candidate, Error> {
+) -> Result<&Candidate, Error> {
     let offering: Vec<&Candidate> = candidates
         .iter()
         .filter(|host| host.hypervisors.contains(&hypervisor))

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use photon_resource::{ImageId, ResourceName, Scope};
+use photon_resource::{ImageId, PrincipalId, ResourceName, Scope};
 
 use super::Labels;
 
@@ -72,6 +72,8 @@ pub struct Image {
     pub id: ImageId,
     /// `Scope::System` for the cloud's own images, else a project.
     pub scope: Scope,
+    /// Who imported it.
+    pub owner: PrincipalId,
     pub name: String,
     pub description: String,
     pub format: ImageFormat,

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use photon_resource::{ImageId, OrgId, PortId, ProjectId, ResourceName, Scope, VmId};
+use photon_resource::{ImageId, OrgId, PortId, PrincipalId, ProjectId, ResourceName, Scope, VmId};
 
 use super::{Hypervisor, Labels};
 use crate::phase::{Stage, Status};
@@ -11,6 +11,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use spec::check_command_line;
 pub use spec::{MAX_DISK_BYTES, MIN_DISK_BYTES, check_memory, check_user_data, check_vcpus};
 
 /// What the owner wants.
@@ -79,12 +80,14 @@ pub struct Port {
     pub interface_name: String,
 }
 
-/// A VM: what is wanted of it ([`Vm::status`] apart, which its host reports).
+/// A VM: what is wanted of it, and in [`Vm::status`] what its host reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vm {
     pub id: VmId,
     pub org_id: OrgId,
     pub project_id: ProjectId,
+    /// Who created it: what conditions of roles read as `resource.owner`.
+    pub owner: PrincipalId,
     pub name: String,
     pub description: String,
     pub labels: Labels,
@@ -113,6 +116,8 @@ pub struct Vm {
 impl Vm {
     /// The resource's type in names and policies.
     pub const KIND: &'static str = "instances";
+    /// What it is called in messages.
+    pub const NOUN: &'static str = VmId::KIND;
 
     pub fn scope(&self) -> Scope {
         Scope::Project(self.org_id.clone(), self.project_id.clone())

@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use photon_resource::VmId;
+use photon_resource::{PrincipalId, VmId};
 use proptest::prelude::*;
 
 use super::*;
@@ -12,6 +12,7 @@ fn vm(stage: Stage, phase: Phase, power_state: PowerState) -> Vm {
         id: VmId::generate(),
         org_id: "acme".parse().unwrap(),
         project_id: "web".parse().unwrap(),
+        owner: PrincipalId::generate(),
         name: "one".into(),
         description: String::new(),
         labels: Default::default(),

@@ -101,7 +101,7 @@ proptest! {
             ..host(&format!("host-{at}"), *total_vcpus, *total_memory)
         }).collect();
         let size = wanted(vcpus, memory);
-        let first = choose(&hosts, size, Hypervisor::Qemu, overcommit).map(Clone::clone);
+        let first = choose(&hosts, size, Hypervisor::Qemu, overcommit).cloned();
         let fits = |host: &Candidate| {
             let free = host.free(overcommit);
             host.ready && free.vcpus >= vcpus && free.memory_mib >= memory
@@ -116,7 +116,7 @@ proptest! {
         }
         let turn = turn % hosts.len().max(1);
         hosts.rotate_left(turn);
-        let again = choose(&hosts, size, Hypervisor::Qemu, overcommit).map(Clone::clone);
+        let again = choose(&hosts, size, Hypervisor::Qemu, overcommit).cloned();
         prop_assert_eq!(first.ok().map(|host| host.name), again.ok().map(|host| host.name));
     }
 }

@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use photon_resource::{ImageId, PortId, Scope};
+use photon_resource::{ImageId, PortId, PrincipalId, Scope};
 use proptest::prelude::*;
 
 use super::*;
@@ -46,6 +46,7 @@ fn image(name: &str, format: ImageFormat, virtual_size_bytes: u64) -> (String, I
     let image = Image {
         id: ImageId::generate(),
         scope: Scope::System,
+        owner: PrincipalId::generate(),
         name: name.into(),
         description: String::new(),
         format,
@@ -72,7 +73,8 @@ fn a_usual_spec_is_accepted_and_takes_the_images_size() {
 
 #[test]
 fn bad_specs_are_refused_with_what_a_person_reads() {
-    let cases: [(fn(&mut Spec<String>), &str); 17] = [
+    type Case = (fn(&mut Spec<String>), &'static str);
+    let cases: [Case; 17] = [
         (
             |s| s.size.vcpus = 65,
             "spec.vcpus '65' is not valid: expected 1 to 64",

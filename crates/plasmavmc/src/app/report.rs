@@ -1,0 +1,113 @@
+//! What hosts report.
+
+use chainfire::{Digest, Ledger, NewEvent, Outcome};
+use flaredb::{Committed, Db, Revision};
+use photon_api::plasmavmc::v1;
+use photon_resource::{Caller, Error, VmId};
+
+use super::Saga;
+use crate::convert;
+use crate::phase::{Report, Stage};
+use crate::store;
+
+/// A report conflicts only with its VM's owner, who is a person.
+const ATTEMPTS: u32 = 20;
+
+/// Takes in reports. Clones are the same.
+#[derive(Clone)]
+pub struct Reports {
+    db: Db,
+    ledger: Ledger,
+    saga: Saga,
+}
+
+impl Reports {
+    pub fn new(db: Db, ledger: Ledger, saga: Saga) -> Self {
+        Self { db, ledger, saga }
+    }
+
+    /// Takes in what a host, which is the caller, reports. What it says of a VM that was changed after the
+    /// revision that it has applied is of the past, and of one that is not its own is not its to say.
+    ///
+    /// Errors: `InvalidArgument`; then nothing was taken in.
+    pub async fn take(
+        &self,
+        caller: &Caller,
+        request: v1::ReportStatusRequest,
+    ) -> Result<v1::ReportStatusResponse, Error> {
+        let (node, revision) = (request.node, request.revision);
+        let reports = request.vms.into_iter().map(convert::report_from_wire);
+        let reports: Vec<(VmId, Report)> = reports.collect::<Result<_, _>>()?;
+        for (id, report) in reports {
+            self.take_one(caller, &node, revision, id, &report).await?;
+        }
+        Ok(v1::ReportStatusResponse {})
+    }
+
+    async fn take_one(
+        &self,
+        caller: &Caller,
+        node: &str,
+        revision: Revision,
+        id: VmId,
+        report: &Report,
+    ) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let mut tx = self.db.begin();
+            let Some((before, changed)) = store::vm::vm_read(&mut tx, id).await? else {
+                return Ok(());
+            };
+            if before.node != node || revision < changed {
+                return Ok(());
+            }
+            let mut after = before.clone();
+            if !after.observe(report) {
+                return Ok(());
+            }
+            let released = after.stage != before.stage;
+            if released {
+                store::vm::vm_update(&mut tx, &before, &after)
+                    .await?
+                    .map_err(|_| Error::internal("a report does not rename"))?;
+            } else {
+                store::vm::vm_update_status(&mut tx, &after)?;
+            }
+            // A new phase is news for the log; a new message alone is not.
+            let committed = if released || after.status.phase != before.status.phase {
+                let claims = &caller.claims;
+                let digest = Digest::of(&store::vm::vm_bytes(&before)?);
+                let event = NewEvent {
+                    org_id: Some(after.org_id.clone()),
+                    project_id: Some(after.project_id.clone()),
+                    principal_id: Some(claims.principal_id),
+                    principal_name: claims.principal_name.clone(),
+                    source: caller.source.clone(),
+                    action: "compute:nodes:report".to_owned(),
+                    resource: after.resource_name().to_string(),
+                    outcome: Outcome::Success,
+                    reason: match after.stage {
+                        Stage::Releasing => "its host has removed it".to_owned(),
+                        _ => format!("it is {}", after.status.phase.as_str()),
+                    },
+                    request_id: caller.request_id.clone(),
+                    before_digest: Some(digest),
+                    after_digest: Some(Digest::of(&store::vm::vm_bytes(&after)?)),
+                };
+                self.ledger.commit(tx, event).await?
+            } else {
+                tx.commit().await?
+            };
+            if matches!(committed, Committed::Done(_)) {
+                if released {
+                    let saga = self.saga.clone();
+                    tokio::spawn(async move { saga.advance(id).await });
+                }
+                return Ok(());
+            }
+        }
+        // The host reports again.
+        Err(Error::Unavailable(format!(
+            "VM {id} is being changed too often to take in a report: report again"
+        )))
+    }
+}

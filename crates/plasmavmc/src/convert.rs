@@ -1,0 +1,28 @@
+//! Between the wire's types and the domain's: nothing else of the server's rules sees generated types' enums
+//! and optional messages.
+
+use std::collections::{BTreeMap, HashMap};
+
+use photon_resource::Error;
+
+mod image;
+mod node;
+#[cfg(test)]
+mod tests;
+mod vm;
+
+pub use image::{image_format, image_part, image_to_wire};
+pub use node::{node_from_wire, node_to_wire};
+pub use vm::{
+    desired_to_wire, phase_filter, power_state, report_from_wire, restart_policy, spec_from_wire,
+    vm_to_wire,
+};
+
+/// An enum's number that this program does not know.
+fn unknown(field: &str, value: i32, expected: &str) -> Error {
+    Error::invalid(field, value, format!("one of {expected}"))
+}
+
+fn labels_to_wire(labels: &BTreeMap<String, String>) -> HashMap<String, String> {
+    labels.clone().into_iter().collect()
+}

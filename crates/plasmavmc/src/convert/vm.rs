@@ -1,0 +1,230 @@
+//! VMs.
+
+use std::time::SystemTime;
+
+use photon_api::plasmavmc::v1;
+use photon_resource::{Error, PortId, VmId};
+
+use super::node::{hypervisor, hypervisor_to_wire};
+use super::{image_to_wire, labels_to_wire, unknown};
+use crate::model::{Disk, Hypervisor, Image, Interface, PowerState, RestartPolicy, Size, Spec, Vm};
+use crate::phase::{Phase, Report, Stage};
+
+/// `None`: not said.
+pub fn power_state(field: &str, value: i32) -> Result<Option<PowerState>, Error> {
+    match v1::PowerState::try_from(value) {
+        Ok(v1::PowerState::Unspecified) => Ok(None),
+        Ok(v1::PowerState::On) => Ok(Some(PowerState::On)),
+        Ok(v1::PowerState::Off) => Ok(Some(PowerState::Off)),
+        Err(_) => Err(unknown(field, value, "POWER_STATE_ON and POWER_STATE_OFF")),
+    }
+}
+
+/// `None`: not said.
+pub fn restart_policy(field: &str, value: i32) -> Result<Option<RestartPolicy>, Error> {
+    match v1::RestartPolicy::try_from(value) {
+        Ok(v1::RestartPolicy::Unspecified) => Ok(None),
+        Ok(v1::RestartPolicy::OnFailure) => Ok(Some(RestartPolicy::OnFailure)),
+        Ok(v1::RestartPolicy::Always) => Ok(Some(RestartPolicy::Always)),
+        Ok(v1::RestartPolicy::Never) => Ok(Some(RestartPolicy::Never)),
+        Err(_) => Err(unknown(
+            field,
+            value,
+            "RESTART_POLICY_ON_FAILURE, RESTART_POLICY_ALWAYS and RESTART_POLICY_NEVER",
+        )),
+    }
+}
+
+/// `None`: all phases.
+pub fn phase_filter(field: &str, value: i32) -> Result<Option<Phase>, Error> {
+    let phase = v1::VmPhase::try_from(value)
+        .map_err(|_| Error::invalid(field, value, "a VmPhase of 1 to 7, or 0 for all"))?;
+    Ok(phase_from_wire(phase))
+}
+
+fn phase_from_wire(phase: v1::VmPhase) -> Option<Phase> {
+    match phase {
+        v1::VmPhase::Unspecified => None,
+        v1::VmPhase::Provisioning => Some(Phase::Provisioning),
+        v1::VmPhase::Starting => Some(Phase::Starting),
+        v1::VmPhase::Running => Some(Phase::Running),
+        v1::VmPhase::Stopping => Some(Phase::Stopping),
+        v1::VmPhase::Stopped => Some(Phase::Stopped),
+        v1::VmPhase::Failed => Some(Phase::Failed),
+        v1::VmPhase::Deleting => Some(Phase::Deleting),
+    }
+}
+
+fn phase_to_wire(phase: Phase) -> v1::VmPhase {
+    match phase {
+        Phase::Provisioning => v1::VmPhase::Provisioning,
+        Phase::Starting => v1::VmPhase::Starting,
+        Phase::Running => v1::VmPhase::Running,
+        Phase::Stopping => v1::VmPhase::Stopping,
+        Phase::Stopped => v1::VmPhase::Stopped,
+        Phase::Failed => v1::VmPhase::Failed,
+        Phase::Deleting => v1::VmPhase::Deleting,
+    }
+}
+
+/// A request's spec with its defaults, its images still as the request calls them. What it says is
+/// checked by [`Spec::validate`]; here only what has no form in the domain is refused.
+///
+/// Errors: `InvalidArgument`.
+pub fn spec_from_wire(spec: v1::VmSpec, vm_name: &str) -> Result<Spec<String>, Error> {
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let or = |value: u64, default: u64| if value == 0 { default } else { value };
+    let disks = spec.disks.into_iter().map(|disk| Disk {
+        id: disk.id,
+        image: some(disk.image_id),
+        size_bytes: disk.size_bytes,
+    });
+    let network = spec
+        .network
+        .into_iter()
+        .enumerate()
+        .map(|(index, interface)| {
+            let port_id = interface.port_id.parse::<PortId>().map_err(|_| {
+                let field = format!("spec.network[{index}].port_id");
+                Error::invalid(field, &interface.port_id, "the id of a port (a UUID)")
+            })?;
+            Ok(Interface {
+                id: interface.id,
+                port_id,
+            })
+        });
+    Ok(Spec {
+        size: Size {
+            vcpus: if spec.vcpus == 0 { 1 } else { spec.vcpus },
+            memory_mib: or(spec.memory_mib, 512),
+        },
+        disks: disks.collect(),
+        kernel_image: some(spec.kernel_image_id),
+        kernel_command_line: spec.kernel_command_line,
+        network: network.collect::<Result<_, Error>>()?,
+        user_data: spec.user_data,
+        ssh_authorized_keys: spec.ssh_authorized_keys,
+        hostname: some(spec.hostname).unwrap_or_else(|| vm_name.to_owned()),
+        restart_policy: restart_policy("spec.restart_policy", spec.restart_policy)?
+            .unwrap_or(RestartPolicy::OnFailure),
+        hypervisor: hypervisor("spec.hypervisor", spec.hypervisor)?.unwrap_or(Hypervisor::Qemu),
+    })
+}
+
+fn spec_to_wire(spec: &Spec) -> v1::VmSpec {
+    let text = |id: Option<_>| id.map(|id: photon_resource::ImageId| id.to_string());
+    let disks = spec.disks.iter().map(|disk| v1::Disk {
+        id: disk.id.clone(),
+        image_id: text(disk.image).unwrap_or_default(),
+        size_bytes: disk.size_bytes,
+    });
+    let network = spec.network.iter().map(|interface| v1::NetworkInterface {
+        id: interface.id.clone(),
+        port_id: interface.port_id.to_string(),
+    });
+    let restart_policy = match spec.restart_policy {
+        RestartPolicy::OnFailure => v1::RestartPolicy::OnFailure,
+        RestartPolicy::Always => v1::RestartPolicy::Always,
+        RestartPolicy::Never => v1::RestartPolicy::Never,
+    };
+    v1::VmSpec {
+        vcpus: spec.size.vcpus,
+        memory_mib: spec.size.memory_mib,
+        disks: disks.collect(),
+        kernel_image_id: text(spec.kernel_image).unwrap_or_default(),
+        kernel_command_line: spec.kernel_command_line.clone(),
+        network: network.collect(),
+        user_data: spec.user_data.clone(),
+        ssh_authorized_keys: spec.ssh_authorized_keys.clone(),
+        hostname: spec.hostname.clone(),
+        restart_policy: restart_policy.into(),
+        hypervisor: hypervisor_to_wire(spec.hypervisor),
+    }
+}
+
+fn power_to_wire(power_state: PowerState) -> i32 {
+    match power_state {
+        PowerState::On => v1::PowerState::On.into(),
+        PowerState::Off => v1::PowerState::Off.into(),
+    }
+}
+
+pub fn vm_to_wire(vm: &Vm) -> v1::Vm {
+    v1::Vm {
+        id: vm.id.to_string(),
+        org_id: vm.org_id.to_string(),
+        project_id: vm.project_id.to_string(),
+        name: vm.name.clone(),
+        description: vm.description.clone(),
+        spec: Some(spec_to_wire(&vm.spec)),
+        power_state: power_to_wire(vm.power_state),
+        phase: phase_to_wire(vm.status.phase).into(),
+        status_message: vm.status.message.clone(),
+        node: vm.node.clone(),
+        accelerator: vm.status.accelerator.clone(),
+        unit: vm.status.unit.clone(),
+        started_at: vm.status.started_at.map(Into::into),
+        labels: labels_to_wire(&vm.labels),
+        created_at: Some(vm.created_at.into()),
+        updated_at: Some(vm.updated_at.into()),
+        revision: vm.revision,
+    }
+}
+
+/// A VM as its host needs it, with the images that it starts from.
+pub fn desired_to_wire(vm: &Vm, images: &[Image], mtu: u32) -> v1::DesiredVm {
+    let ports = vm.ports.iter().map(|port| v1::VmPort {
+        port_id: port.port_id.to_string(),
+        interface_id: port.interface_id.clone(),
+        mac_address: port.mac_address.clone(),
+        interface_name: port.interface_name.clone(),
+        mtu,
+    });
+    v1::DesiredVm {
+        id: vm.id.to_string(),
+        org_id: vm.org_id.to_string(),
+        project_id: vm.project_id.to_string(),
+        name: vm.name.clone(),
+        spec_revision: vm.spec_revision,
+        spec: Some(spec_to_wire(&vm.spec)),
+        power_state: power_to_wire(vm.power_state),
+        reboot_generation: vm.reboot_generation,
+        force: vm.force,
+        stop_timeout_seconds: vm.stop_timeout_seconds,
+        deleting: vm.stage == Stage::Removing,
+        ports: ports.collect(),
+        images: images.iter().map(image_to_wire).collect(),
+    }
+}
+
+/// What a host reports of one VM.
+///
+/// Errors: `InvalidArgument`.
+pub fn report_from_wire(report: v1::VmReport) -> Result<(VmId, Report), Error> {
+    let id = report
+        .id
+        .parse()
+        .map_err(|_| Error::invalid("vms.id", &report.id, "the id of a VM (a UUID)"))?;
+    let phase = v1::VmPhase::try_from(report.phase)
+        .map_err(|_| Error::invalid("vms.phase", report.phase, "a VmPhase of 1 to 7"))?;
+    let started_at = report
+        .started_at
+        .map(SystemTime::try_from)
+        .transpose()
+        .map_err(|error| Error::invalid("vms.started_at", error, "a time after 1970"))?;
+    // A host's text is shown to tenants: bounded, and one line.
+    let line = |text: String, longest: usize| -> String {
+        let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+        text.take(longest).collect()
+    };
+    let report = Report {
+        phase: phase_from_wire(phase),
+        message: line(report.message, 1024),
+        accelerator: line(report.accelerator, 32),
+        unit: line(report.unit, 256),
+        started_at,
+        reboot_generation: report.reboot_generation,
+        gone: report.gone,
+    };
+    Ok((id, report))
+}

@@ -1,0 +1,50 @@
+//! What the server keeps, and under which keys.
+//!
+//! | key | record |
+//! | --- | --- |
+//! | `vm/{id}/desired`, `vm/{id}/status` | a VM: what is wanted, what its host reports; apart, so that reports and their owner's changes do not disturb each other |
+//! | `vm-name/{org}/{project}/{name}` | its id |
+//! | `vm-in/{org}/{project}/{id}` | for lists |
+//! | `vm-on/{node}/{id}` | it is on this host; rewritten with each change of `desired`, which is what the host's stream follows |
+//! | `vm-work/{id}` | the server has ports to attach or detach for it |
+//! | `vm-uid/{uid}`, `vm-port/{port}` | which VM has the unix user, the port |
+//! | `vm-refused/{id}` | why its creation was undone; kept for a day, for repeated calls |
+//! | `node/{name}`, `node-load/{name}` | a host, and what VMs take of it |
+//! | `image/{id}`, `image-name/{scope}/{name}`, `image-in/{scope}/{id}` | an image; the scope is `{org}/{project}`, or `-/-` for the cloud's own |
+//! | `image-public/{name}` | the public image of that name |
+//! | `image-user/{image}/{vm}` | the VM starts from the image |
+//! | `image-users/{image}` | touched by whoever adds a user of the image or deletes it |
+//! | `image-usage/{org}/{project}` | bytes that count against the project's quota |
+
+use std::time::{Duration, SystemTime};
+
+use flaredb::Record;
+use serde::{Deserialize, Serialize};
+
+pub mod blob;
+pub mod image;
+pub mod node;
+pub mod vm;
+
+/// An index entry: the id that the key leads to.
+#[derive(Serialize, Deserialize)]
+struct IdRecord<I> {
+    id: I,
+}
+
+impl<I: Serialize + serde::de::DeserializeOwned> Record for IdRecord<I> {
+    const KIND: &'static str = "index entry";
+    const VERSION: u32 = 1;
+}
+
+/// Times are stored as microseconds since 1970.
+fn to_micros(time: SystemTime) -> u64 {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn from_micros(micros: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+}

@@ -1,0 +1,329 @@
+//! The stored forms of a VM.
+
+use flaredb::Record;
+use photon_resource::{ImageId, OrgId, PortId, PrincipalId, ProjectId, VmId};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Disk, Hypervisor, Interface, Labels, Port, PowerState, RestartPolicy, Size, Spec, Vm,
+};
+use crate::phase::{Phase, Stage, Status};
+use crate::store::{from_micros, to_micros};
+
+/// What is wanted of a VM.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DesiredRecord {
+    org_id: OrgId,
+    project_id: ProjectId,
+    owner: PrincipalId,
+    name: String,
+    description: String,
+    labels: Labels,
+    spec: SpecRecord,
+    spec_revision: u64,
+    on: bool,
+    reboot_generation: u64,
+    force: bool,
+    stop_timeout_seconds: u32,
+    stage: StageRecord,
+    node: String,
+    ports: Vec<PortRecord>,
+    created_at: u64,
+    updated_at: u64,
+    revision: u64,
+    /// One more with each write.
+    pub(super) change: u64,
+}
+
+impl Record for DesiredRecord {
+    const KIND: &'static str = "VM";
+    const VERSION: u32 = 1;
+}
+
+#[derive(Serialize, Deserialize)]
+struct SpecRecord {
+    vcpus: u32,
+    memory_mib: u64,
+    disks: Vec<DiskRecord>,
+    kernel_image: Option<ImageId>,
+    kernel_command_line: String,
+    network: Vec<InterfaceRecord>,
+    user_data: String,
+    ssh_authorized_keys: Vec<String>,
+    hostname: String,
+    restart_policy: RestartPolicyRecord,
+    hypervisor: HypervisorRecord,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DiskRecord {
+    id: String,
+    image: Option<ImageId>,
+    size_bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct InterfaceRecord {
+    id: String,
+    port_id: PortId,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PortRecord {
+    port_id: PortId,
+    interface_id: String,
+    mac_address: String,
+    interface_name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RestartPolicyRecord {
+    OnFailure,
+    Always,
+    Never,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::store) enum HypervisorRecord {
+    Qemu,
+    Firecracker,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StageRecord {
+    Attaching,
+    Placed,
+    Removing,
+    Releasing,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PhaseRecord {
+    Provisioning,
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+    Failed,
+    Deleting,
+}
+
+/// What a host reports of a VM.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StatusRecord {
+    phase: PhaseRecord,
+    message: String,
+    accelerator: String,
+    unit: String,
+    started_at: Option<u64>,
+}
+
+impl Record for StatusRecord {
+    const KIND: &'static str = "status of a VM";
+    const VERSION: u32 = 1;
+}
+
+impl DesiredRecord {
+    pub(super) fn of(vm: &Vm, change: u64) -> Self {
+        Self {
+            org_id: vm.org_id.clone(),
+            project_id: vm.project_id.clone(),
+            owner: vm.owner,
+            name: vm.name.clone(),
+            description: vm.description.clone(),
+            labels: vm.labels.clone(),
+            spec: SpecRecord::of(&vm.spec),
+            spec_revision: vm.spec_revision,
+            on: vm.power_state == PowerState::On,
+            reboot_generation: vm.reboot_generation,
+            force: vm.force,
+            stop_timeout_seconds: vm.stop_timeout_seconds,
+            stage: match vm.stage {
+                Stage::Attaching => StageRecord::Attaching,
+                Stage::Placed => StageRecord::Placed,
+                Stage::Removing => StageRecord::Removing,
+                Stage::Releasing => StageRecord::Releasing,
+            },
+            node: vm.node.clone(),
+            ports: vm.ports.iter().map(PortRecord::of).collect(),
+            created_at: to_micros(vm.created_at),
+            updated_at: to_micros(vm.updated_at),
+            revision: vm.revision,
+            change,
+        }
+    }
+
+    pub(super) fn into_vm(self, id: VmId, status: Option<StatusRecord>) -> Vm {
+        Vm {
+            id,
+            org_id: self.org_id,
+            project_id: self.project_id,
+            owner: self.owner,
+            name: self.name,
+            description: self.description,
+            labels: self.labels,
+            spec: self.spec.into_spec(),
+            spec_revision: self.spec_revision,
+            power_state: if self.on {
+                PowerState::On
+            } else {
+                PowerState::Off
+            },
+            reboot_generation: self.reboot_generation,
+            force: self.force,
+            stop_timeout_seconds: self.stop_timeout_seconds,
+            stage: match self.stage {
+                StageRecord::Attaching => Stage::Attaching,
+                StageRecord::Placed => Stage::Placed,
+                StageRecord::Removing => Stage::Removing,
+                StageRecord::Releasing => Stage::Releasing,
+            },
+            node: self.node,
+            ports: self.ports.into_iter().map(PortRecord::into_port).collect(),
+            created_at: from_micros(self.created_at),
+            updated_at: from_micros(self.updated_at),
+            revision: self.revision,
+            status: status.map(StatusRecord::into_status).unwrap_or_default(),
+        }
+    }
+}
+
+impl SpecRecord {
+    fn of(spec: &Spec) -> Self {
+        let disk = |disk: &Disk| DiskRecord {
+            id: disk.id.clone(),
+            image: disk.image,
+            size_bytes: disk.size_bytes,
+        };
+        let interface = |interface: &Interface| InterfaceRecord {
+            id: interface.id.clone(),
+            port_id: interface.port_id,
+        };
+        Self {
+            vcpus: spec.size.vcpus,
+            memory_mib: spec.size.memory_mib,
+            disks: spec.disks.iter().map(disk).collect(),
+            kernel_image: spec.kernel_image,
+            kernel_command_line: spec.kernel_command_line.clone(),
+            network: spec.network.iter().map(interface).collect(),
+            user_data: spec.user_data.clone(),
+            ssh_authorized_keys: spec.ssh_authorized_keys.clone(),
+            hostname: spec.hostname.clone(),
+            restart_policy: match spec.restart_policy {
+                RestartPolicy::OnFailure => RestartPolicyRecord::OnFailure,
+                RestartPolicy::Always => RestartPolicyRecord::Always,
+                RestartPolicy::Never => RestartPolicyRecord::Never,
+            },
+            hypervisor: HypervisorRecord::of(spec.hypervisor),
+        }
+    }
+
+    fn into_spec(self) -> Spec {
+        let disk = |disk: DiskRecord| Disk {
+            id: disk.id,
+            image: disk.image,
+            size_bytes: disk.size_bytes,
+        };
+        let interface = |interface: InterfaceRecord| Interface {
+            id: interface.id,
+            port_id: interface.port_id,
+        };
+        Spec {
+            size: Size {
+                vcpus: self.vcpus,
+                memory_mib: self.memory_mib,
+            },
+            disks: self.disks.into_iter().map(disk).collect(),
+            kernel_image: self.kernel_image,
+            kernel_command_line: self.kernel_command_line,
+            network: self.network.into_iter().map(interface).collect(),
+            user_data: self.user_data,
+            ssh_authorized_keys: self.ssh_authorized_keys,
+            hostname: self.hostname,
+            restart_policy: match self.restart_policy {
+                RestartPolicyRecord::OnFailure => RestartPolicy::OnFailure,
+                RestartPolicyRecord::Always => RestartPolicy::Always,
+                RestartPolicyRecord::Never => RestartPolicy::Never,
+            },
+            hypervisor: self.hypervisor.into_hypervisor(),
+        }
+    }
+}
+
+impl HypervisorRecord {
+    pub(in crate::store) fn of(hypervisor: Hypervisor) -> Self {
+        match hypervisor {
+            Hypervisor::Qemu => Self::Qemu,
+            Hypervisor::Firecracker => Self::Firecracker,
+        }
+    }
+
+    pub(in crate::store) fn into_hypervisor(self) -> Hypervisor {
+        match self {
+            Self::Qemu => Hypervisor::Qemu,
+            Self::Firecracker => Hypervisor::Firecracker,
+        }
+    }
+}
+
+impl PortRecord {
+    fn of(port: &Port) -> Self {
+        Self {
+            port_id: port.port_id,
+            interface_id: port.interface_id.clone(),
+            mac_address: port.mac_address.clone(),
+            interface_name: port.interface_name.clone(),
+        }
+    }
+
+    fn into_port(self) -> Port {
+        Port {
+            port_id: self.port_id,
+            interface_id: self.interface_id,
+            mac_address: self.mac_address,
+            interface_name: self.interface_name,
+        }
+    }
+}
+
+impl StatusRecord {
+    pub(super) fn of(status: &Status) -> Self {
+        Self {
+            phase: match status.phase {
+                Phase::Provisioning => PhaseRecord::Provisioning,
+                Phase::Starting => PhaseRecord::Starting,
+                Phase::Running => PhaseRecord::Running,
+                Phase::Stopping => PhaseRecord::Stopping,
+                Phase::Stopped => PhaseRecord::Stopped,
+                Phase::Failed => PhaseRecord::Failed,
+                Phase::Deleting => PhaseRecord::Deleting,
+            },
+            message: status.message.clone(),
+            accelerator: status.accelerator.clone(),
+            unit: status.unit.clone(),
+            started_at: status.started_at.map(to_micros),
+        }
+    }
+
+    fn into_status(self) -> Status {
+        Status {
+            phase: match self.phase {
+                PhaseRecord::Provisioning => Phase::Provisioning,
+                PhaseRecord::Starting => Phase::Starting,
+                PhaseRecord::Running => Phase::Running,
+                PhaseRecord::Stopping => Phase::Stopping,
+                PhaseRecord::Stopped => Phase::Stopped,
+                PhaseRecord::Failed => Phase::Failed,
+                PhaseRecord::Deleting => Phase::Deleting,
+            },
+            message: self.message,
+            accelerator: self.accelerator,
+            unit: self.unit,
+            started_at: self.started_at.map(from_micros),
+        }
+    }
+}

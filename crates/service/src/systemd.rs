@@ -28,7 +28,11 @@ pub(crate) async fn feed_watchdog() {
     let mut ticks = tokio::time::interval((limit / 2).max(Duration::from_millis(10)));
     loop {
         ticks.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        // The socket's queue is short, and systemd may be busy: that must not hold a worker up.
+        let told = tokio::task::spawn_blocking(|| tell(&[NotifyState::Watchdog]));
+        if told.await.is_err() {
+            return;
+        }
     }
 }
 

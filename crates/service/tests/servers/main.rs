@@ -1,0 +1,11 @@
+//! photon-service as its users see it: real gRPC servers on loopback, real stores, real certificates.
+
+mod desk;
+mod guard;
+mod iam_client;
+mod identity;
+mod mutations;
+mod program;
+mod scripted_iam;
+mod server;
+mod tls;

@@ -1,0 +1,159 @@
+//! Consoles over one stream to the server: it opens sessions, each on a VM of this host.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use photon_api::plasmavmc::v1 as wire;
+use photon_reconcile::Backoff;
+use photon_resource::VmId;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Status;
+
+use super::{Link, RETRY_FIRST, RETRY_MOST};
+use crate::agent::console::Console;
+use crate::agent::guests::Guests;
+
+/// Messages that may wait for the server, of all sessions together. A session waits when it is full, and loses
+/// output when it waits too long.
+const OUTGOING_QUEUED: usize = 64;
+/// Output in one message, in bytes.
+const PIECE: usize = 32 * 1024;
+
+struct Session {
+    /// Not kept alive from here: its end is how the session learns that the guest has ended.
+    console: Weak<Console>,
+    _forward: DropGuard,
+}
+
+impl Link {
+    /// Offers the consoles of this host's guests, for as long as it is polled.
+    pub async fn serve_consoles(self, guests: Guests) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
+        loop {
+            match self.serve_consoles_once(&guests, &mut backoff).await {
+                Ok(()) => tracing::debug!("the server ended the stream of consoles"),
+                Err(status) => self.failed("consoles", &status).await,
+            }
+            tokio::time::sleep(backoff.failed()).await;
+        }
+    }
+
+    async fn serve_consoles_once(
+        &self,
+        guests: &Guests,
+        backoff: &mut Backoff,
+    ) -> Result<(), Status> {
+        let (outgoing, queued) = mpsc::channel(OUTGOING_QUEUED);
+        let hello = wire::ServeConsolesRequest {
+            node: self.node.clone(),
+            ..Default::default()
+        };
+        // The queue is empty, and its other end is in this function.
+        let _ = outgoing.send(hello).await;
+        let request = self.request(ReceiverStream::new(queued)).await?;
+        let mut incoming = self
+            .client
+            .clone()
+            .serve_consoles(request)
+            .await?
+            .into_inner();
+        let mut sessions: BTreeMap<u64, Session> = BTreeMap::new();
+        while let Some(message) = incoming.message().await? {
+            backoff.succeeded();
+            let session = message.session;
+            if !message.open_vm_id.is_empty() {
+                match open(guests, &message.open_vm_id) {
+                    Ok(console) => {
+                        let opened = forward(session, &console, outgoing.clone());
+                        sessions.insert(session, opened);
+                    }
+                    Err(reason) => close(&outgoing, session, reason).await,
+                }
+            }
+            let console = sessions.get(&session).and_then(|it| it.console.upgrade());
+            if let Some(console) = console
+                && !message.input.is_empty()
+            {
+                console.type_in(message.input);
+            }
+            if message.close {
+                sessions.remove(&session);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(guests: &Guests, vm: &str) -> Result<Arc<Console>, String> {
+    let id: VmId = vm
+        .parse()
+        .map_err(|error: photon_resource::Error| error.to_string())?;
+    guests
+        .console(id)
+        .ok_or_else(|| "the VM is not running".to_owned())
+}
+
+/// Sends what the guest prints until the session or the guest ends.
+fn forward(
+    session: u64,
+    console: &Arc<Console>,
+    outgoing: mpsc::Sender<wire::ServeConsolesRequest>,
+) -> Session {
+    let stop = CancellationToken::new();
+    let (recent, mut output) = console.watch();
+    let ended = stop.clone();
+    tokio::spawn(async move {
+        let send = async {
+            for piece in recent.chunks(PIECE) {
+                send_output(&outgoing, session, piece).await?;
+            }
+            loop {
+                match output.recv().await {
+                    Ok(piece) => send_output(&outgoing, session, &piece).await?,
+                    Err(RecvError::Lagged(_)) => {
+                        send_output(&outgoing, session, b"\r\n[output lost]\r\n").await?;
+                    }
+                    Err(RecvError::Closed) => {
+                        close(&outgoing, session, "the VM has ended".to_owned()).await;
+                        return None::<()>;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = ended.cancelled() => {}
+            _ = send => {}
+        }
+    });
+    Session {
+        console: Arc::downgrade(console),
+        _forward: stop.drop_guard(),
+    }
+}
+
+async fn send_output(
+    outgoing: &mpsc::Sender<wire::ServeConsolesRequest>,
+    session: u64,
+    output: &[u8],
+) -> Option<()> {
+    let message = wire::ServeConsolesRequest {
+        session,
+        output: output.to_vec(),
+        ..Default::default()
+    };
+    outgoing.send(message).await.ok()
+}
+
+async fn close(outgoing: &mpsc::Sender<wire::ServeConsolesRequest>, session: u64, reason: String) {
+    let message = wire::ServeConsolesRequest {
+        session,
+        closed: true,
+        reason,
+        ..Default::default()
+    };
+    // Nobody is there any more when this fails.
+    let _ = outgoing.send(message).await;
+}

@@ -1,0 +1,120 @@
+//! The guest's cloud-init data, as a NoCloud seed: a FAT image labelled `CIDATA` with `meta-data`, `user-data` and
+//! `network-config` (cloud-init's documentation, "NoCloud").
+
+use std::io::{Cursor, Write};
+
+use photon_resource::VmId;
+use serde_json::json;
+
+use super::desired::DesiredVm;
+
+/// Room for 64 KiB of user data, 64 SSH keys, and the file system.
+const IMAGE_BYTES: usize = 1024 * 1024;
+
+/// The image of a VM's seed. The same VM gives the same bytes.
+///
+/// Errors: the data do not fit.
+pub fn image(id: VmId, vm: &DesiredVm) -> std::io::Result<Vec<u8>> {
+    let mut disk = Cursor::new(vec![0_u8; IMAGE_BYTES]);
+    let options = fatfs::FormatVolumeOptions::new()
+        .volume_label(*b"CIDATA     ")
+        .volume_id(id.unix_uid());
+    fatfs::format_volume(&mut disk, options)?;
+    {
+        let volume = fatfs::FileSystem::new(&mut disk, fatfs::FsOptions::new())?;
+        for (name, contents) in files(id, vm) {
+            volume
+                .root_dir()
+                .create_file(name)?
+                .write_all(contents.as_bytes())?;
+        }
+        volume.unmount()?;
+    }
+    Ok(disk.into_inner())
+}
+
+/// cloud-init reads YAML, of which JSON is a part that needs no care for quoting.
+fn files(id: VmId, vm: &DesiredVm) -> [(&'static str, String); 3] {
+    let meta = json!({
+        "instance-id": id,
+        "local-hostname": vm.hostname,
+        "public-keys": vm.ssh_authorized_keys,
+    });
+    let interfaces: serde_json::Map<_, _> = vm
+        .interfaces
+        .iter()
+        .enumerate()
+        .map(|(index, interface)| {
+            let name = format!("eth{index}");
+            let config = json!({
+                "match": { "macaddress": interface.mac },
+                "set-name": name,
+                "dhcp4": true,
+            });
+            (name, config)
+        })
+        .collect();
+    let network = json!({ "version": 2, "ethernets": interfaces });
+    let user_data = match vm.user_data.as_str() {
+        "" => "#cloud-config\n{}\n".to_owned(),
+        data => data.to_owned(),
+    };
+    [
+        ("meta-data", meta.to_string()),
+        ("user-data", user_data),
+        ("network-config", network.to_string()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn vm(user_data: &str) -> DesiredVm {
+        serde_json::from_value(json!({
+            "org": "acme", "project": "web", "name": "a", "hostname": "web-1",
+            "vcpus": 1, "memory_mib": 64, "power": "on", "user_data": user_data,
+            "ssh_authorized_keys": ["ssh-ed25519 AAAA a\"b"],
+            "interfaces": [{"tap": "pt0", "mac": "fa:16:3e:00:00:01"}],
+        }))
+        .unwrap()
+    }
+
+    fn id() -> VmId {
+        "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e".parse().unwrap()
+    }
+
+    #[test]
+    fn a_fat_reader_finds_the_files_and_the_label() {
+        let data = "#!/bin/sh\necho hi\n";
+        let bytes = image(id(), &vm(data)).unwrap();
+        let volume = fatfs::FileSystem::new(Cursor::new(bytes), fatfs::FsOptions::new()).unwrap();
+        assert_eq!(volume.volume_label_as_bytes(), b"CIDATA");
+        let read = |name: &str| {
+            let mut text = String::new();
+            let mut file = volume.root_dir().open_file(name).unwrap();
+            file.read_to_string(&mut text).unwrap();
+            text
+        };
+        assert_eq!(read("user-data"), data);
+        let meta: serde_json::Value = serde_json::from_str(&read("meta-data")).unwrap();
+        assert_eq!(meta["public-keys"][0], "ssh-ed25519 AAAA a\"b");
+        assert_eq!(meta["local-hostname"], "web-1");
+        let network: serde_json::Value = serde_json::from_str(&read("network-config")).unwrap();
+        assert_eq!(
+            network["ethernets"]["eth0"]["match"]["macaddress"],
+            "fa:16:3e:00:00:01"
+        );
+    }
+
+    #[test]
+    fn the_largest_user_data_fits_and_equal_seeds_are_equal_bytes() {
+        let data = "x".repeat(64 * 1024);
+        assert_eq!(
+            image(id(), &vm(&data)).unwrap(),
+            image(id(), &vm(&data)).unwrap()
+        );
+    }
+}

@@ -1,0 +1,128 @@
+use serde_json::json;
+
+use super::*;
+use crate::hypervisor::Qemu;
+
+fn vm(policy: &str) -> DesiredVm {
+    serde_json::from_value(json!({
+        "org": "acme-corp", "project": "web", "name": "a", "hostname": "a", "vcpus": 2, "memory_mib": 128,
+        "power": "on", "restart_policy": policy, "reboot_generation": 4, "user_data": "password: hunter2",
+        "disks": [{"id": "root", "size_bytes": 1 << 20}],
+        "kernel": {"kernel": {"sha256": "a".repeat(64), "size_bytes": 1, "source": {"path": "/k"}}},
+    }))
+    .unwrap()
+}
+
+fn made(policy: &str) -> TransientService {
+    let id = "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e".parse().unwrap();
+    let qemu = Qemu::new("/usr/bin/qemu-system-x86_64");
+    let layout = Layout::host("/var/lib/photoncloud/plasmavmc-agent");
+    service(
+        &layout,
+        &qemu,
+        Accelerator::Tcg,
+        "/bin/agent",
+        id,
+        &vm(policy),
+    )
+}
+
+#[test]
+fn a_vm_sees_its_own_files_and_no_others() {
+    let unit = made("on_failure");
+    let state = "/var/lib/photoncloud/plasmavmc-agent";
+    let id = "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e";
+    assert_eq!(
+        unit.sandbox.writable,
+        [PathBuf::from(format!("{state}/vms/{id}"))]
+    );
+    let image = format!("{state}/images/{}", "a".repeat(64));
+    let notes = format!("/run/photoncloud/vm-notes/{id}");
+    assert_eq!(
+        unit.sandbox.readable,
+        [PathBuf::from(image), PathBuf::from(notes)]
+    );
+    assert_eq!(
+        unit.sandbox.runtime_directory,
+        format!("photoncloud/vm/{id}")
+    );
+    assert_eq!(unit.user, "pvm-6f0c1d2e");
+    assert_eq!(unit.slice, "photon-tenants-acme\\x2dcorp-web.slice");
+}
+
+#[test]
+fn nothing_secret_is_in_what_everybody_can_read() {
+    assert!(!format!("{:?}", made("always").properties()).contains("hunter2"));
+}
+
+#[test]
+fn the_restart_policy_is_systemds() {
+    let restarts = ["on_failure", "always", "never"].map(|policy| {
+        let unit = made(policy);
+        (unit.restart, unit.remain_after_exit)
+    });
+    assert_eq!(
+        restarts,
+        [
+            (Restart::OnFailure, true),
+            (Restart::Always, false),
+            (Restart::No, true)
+        ]
+    );
+}
+
+fn status(active: ActiveState, sub: &str) -> ServiceStatus {
+    ServiceStatus {
+        name: "photon-vm-6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e.service".to_owned(),
+        active,
+        sub: sub.to_owned(),
+        result: "success".to_owned(),
+        exit_status: 0,
+        environment: made("always")
+            .environment
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect(),
+        started_at: None,
+        job: None,
+    }
+}
+
+#[test]
+fn what_was_started_is_read_back_from_the_unit() {
+    let run = Run {
+        reboot_generation: 4,
+        accelerator: "tcg".to_owned(),
+        started_at: None,
+    };
+    use ActiveState::{Activating, Active, Deactivating, Failed, Inactive};
+    let seen = |active, sub| observed(&status(active, sub));
+    assert_eq!(seen(Active, "running"), Unit::Running(run.clone()));
+    assert_eq!(seen(Active, "exited"), Unit::Exited(run.clone()));
+    assert_eq!(
+        seen(Activating, "auto-restart"),
+        Unit::Starting(run.clone())
+    );
+    assert_eq!(seen(Deactivating, "stop"), Unit::Stopping(run.clone()));
+    assert_eq!(seen(Inactive, "dead"), Unit::Absent);
+    assert!(matches!(seen(Failed, "failed"), Unit::Failed(..)));
+    let mut stopping = status(Active, "running");
+    stopping.job = Some("stop".to_owned());
+    assert_eq!(observed(&stopping), Unit::Stopping(run));
+    let name = &stopping.name;
+    assert_eq!(vm_of(name).unwrap().unit_name(), *name);
+    assert_eq!(vm_of("photon-vm-x.service"), None);
+}
+
+#[test]
+fn a_failure_is_told_in_words() {
+    let mut failed = status(ActiveState::Failed, "failed");
+    (failed.result, failed.exit_status) = ("exit-code".to_owned(), 1);
+    let Unit::Failed(_, reason) = observed(&failed) else {
+        panic!("not failed");
+    };
+    assert!(
+        reason.contains("status 1") && reason.contains("journal of photon-vm-"),
+        "{reason}"
+    );
+}

@@ -1,0 +1,224 @@
+//! QEMU: the command line of a machine, and its sockets.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use super::{Accelerator, Boot, Control, ControlError, Hypervisor, Launch, Machine, qmp::Qmp};
+
+#[cfg(test)]
+mod tests;
+
+/// Translated code that TCG keeps. Its own default is a gigabyte, which no limit of a small VM could hold.
+const TCG_CODE_CACHE_MIB: u64 = 64;
+/// QEMU's own memory beside the guest's: program, device models, disk caches.
+const PROCESS_MIB: u64 = 160;
+/// And for each virtual processor: its thread's stacks and its share of TCG's bookkeeping.
+const PER_VCPU_MIB: u64 = 8;
+/// Threads beside one for each virtual processor: main loop, RCU, and the pool for disk requests (64).
+const TASKS: u64 = 80;
+const MIB: u64 = 1024 * 1024;
+
+/// QEMU as it is installed on this host.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    program: PathBuf,
+}
+
+impl Qemu {
+    /// Uses this program, an absolute path.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+        }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Qemu {
+    fn launch(&self, machine: &Machine, accelerator: Accelerator) -> Launch {
+        let mut devices = Vec::new();
+        if !machine.interfaces.is_empty() {
+            devices.push(PathBuf::from("/dev/net/tun"));
+        }
+        if accelerator == Accelerator::Kvm {
+            devices.push(PathBuf::from("/dev/kvm"));
+            if !machine.interfaces.is_empty() {
+                devices.push(PathBuf::from("/dev/vhost-net"));
+            }
+        }
+        let tcg = accelerator == Accelerator::Tcg;
+        let vcpus = u64::from(machine.vcpus);
+        let overhead = PROCESS_MIB + PER_VCPU_MIB * vcpus + if tcg { TCG_CODE_CACHE_MIB } else { 0 }
+            // Page tables, dirty bitmaps and TCG's softmmu tables grow with the guest.
+            + machine.memory_mib / 32;
+        Launch {
+            argv: arguments(&self.program, machine, accelerator),
+            devices,
+            memory_bytes: (machine.memory_mib + overhead) * MIB,
+            tasks: TASKS + vcpus,
+            generates_code: tcg,
+        }
+    }
+
+    async fn control(
+        &self,
+        runtime_dir: &Path,
+        uid: u32,
+    ) -> Result<Box<dyn Control>, ControlError> {
+        Ok(Box::new(
+            Qmp::connect(&runtime_dir.join(MONITOR_SOCKET), uid).await?,
+        ))
+    }
+
+    fn console(&self, runtime_dir: &Path) -> PathBuf {
+        runtime_dir.join(CONSOLE_SOCKET)
+    }
+
+    fn power_socket(&self, runtime_dir: &Path) -> PathBuf {
+        runtime_dir.join(POWER_SOCKET)
+    }
+}
+
+const MONITOR_SOCKET: &str = "qmp.sock";
+/// A second monitor, so that the unit's stop command works while the agent holds the first.
+const POWER_SOCKET: &str = "power.sock";
+const CONSOLE_SOCKET: &str = "console.sock";
+
+fn arguments(program: &Path, machine: &Machine, accelerator: Accelerator) -> Vec<String> {
+    let mut argv = vec![program.display().to_string()];
+    let mut add = |option: &str, value: String| {
+        argv.push(option.to_owned());
+        argv.push(value);
+    };
+    add(
+        "-name",
+        format!(
+            "guest={},process=vm-{}",
+            escape(&machine.name),
+            machine.id.unix_user()
+        ),
+    );
+    add("-uuid", machine.id.to_string());
+    add(
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned(),
+    );
+    add("-machine", "q35,usb=off,vmport=off,hpet=off".to_owned());
+    match accelerator {
+        Accelerator::Kvm => {
+            add("-accel", "kvm".to_owned());
+            add("-cpu", "host".to_owned());
+        }
+        Accelerator::Tcg => {
+            add(
+                "-accel",
+                format!("tcg,thread=multi,tb-size={TCG_CODE_CACHE_MIB}"),
+            );
+            // All that TCG can, but five-level page tables, which only make its page walks longer.
+            add("-cpu", "max,la57=off".to_owned());
+        }
+    }
+    add("-smp", machine.vcpus.to_string());
+    add("-m", format!("{}M", machine.memory_mib));
+    add("-rtc", "base=utc".to_owned());
+    add("-display", "none".to_owned());
+    match &machine.boot {
+        Boot::Disk => add("-boot", "strict=on".to_owned()),
+        Boot::Kernel {
+            kernel,
+            initrd,
+            command_line,
+        } => {
+            // Starts the kernel 2.6 s sooner under TCG than SeaBIOS does, and can nothing else.
+            add("-bios", "qboot.rom".to_owned());
+            add("-kernel", kernel.display().to_string());
+            if let Some(initrd) = initrd {
+                add("-initrd", initrd.display().to_string());
+            }
+            add("-append", command_line.clone());
+        }
+    }
+    for (index, disk) in machine.disks.iter().enumerate() {
+        let path = escape(&disk.path.display().to_string());
+        add(
+            "-blockdev",
+            format!("driver=file,node-name=file{index},filename={path},discard=unmap"),
+        );
+        add(
+            "-blockdev",
+            format!("driver=qcow2,node-name=disk{index},file=file{index},discard=unmap"),
+        );
+        let boot = match machine.boot {
+            Boot::Disk => format!(",bootindex={}", index + 1),
+            Boot::Kernel { .. } => String::new(),
+        };
+        add(
+            "-device",
+            format!(
+                "virtio-blk-pci,id=disk-{index},drive=disk{index},serial={}{boot}",
+                escape(&disk.serial)
+            ),
+        );
+    }
+    if let Some(seed) = &machine.seed {
+        let path = escape(&seed.display().to_string());
+        add(
+            "-blockdev",
+            format!("driver=file,node-name=seedfile,filename={path},read-only=on"),
+        );
+        add(
+            "-blockdev",
+            "driver=raw,node-name=seed,file=seedfile,read-only=on".to_owned(),
+        );
+        add("-device", "virtio-blk-pci,drive=seed".to_owned());
+    }
+    let vhost = match accelerator {
+        Accelerator::Kvm => "on",
+        Accelerator::Tcg => "off",
+    };
+    for (index, nic) in machine.interfaces.iter().enumerate() {
+        add(
+            "-netdev",
+            format!(
+                "tap,id=net{index},ifname={},script=no,downscript=no,vhost={vhost}",
+                escape(&nic.tap)
+            ),
+        );
+        let mtu = match nic.mtu {
+            0 => String::new(),
+            mtu => format!(",host_mtu={mtu}"),
+        };
+        add(
+            "-device",
+            format!(
+                "virtio-net-pci,netdev=net{index},mac={},romfile={mtu}",
+                escape(&nic.mac)
+            ),
+        );
+    }
+    add("-device", "virtio-rng-pci".to_owned());
+    let socket = |id: &str, name: &str| {
+        let path = escape(&machine.runtime_dir.join(name).display().to_string());
+        // Without a client QEMU drops what the guest prints, so nothing waits for us.
+        format!("socket,id={id},path={path},server=on,wait=off")
+    };
+    add("-chardev", socket("console", CONSOLE_SOCKET));
+    add("-serial", "chardev:console".to_owned());
+    for (id, name) in [("monitor", MONITOR_SOCKET), ("power", POWER_SOCKET)] {
+        add("-chardev", socket(id, name));
+        add("-mon", format!("chardev={id},mode=control"));
+    }
+    argv.extend(["-nodefaults".to_owned(), "-no-user-config".to_owned()]);
+    argv
+}
+
+/// A comma ends a value in QEMU's option lists; doubled it stands for itself.
+fn escape(value: &str) -> String {
+    value.replace(',', ",,")
+}

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::links::{Link, Links};
 use crate::network_files::NetworkFiles;
 use crate::network1::NetworkManager;
-use crate::nft::{PacketFilter, schema};
+use crate::nft::{Commands, PacketFilter};
 use crate::sysctl::Sysctls;
 use crate::{Error, Result};
 
@@ -232,21 +232,19 @@ fn single(value: &Value) -> (&str, &Value) {
 
 #[async_trait]
 impl PacketFilter for Filter {
-    async fn apply(&self, commands: &schema::Nftables<'_>) -> Result<()> {
-        let commands = serde_json::to_value(commands).expect("commands are JSON");
+    async fn apply(&self, commands: &Commands) -> Result<()> {
         let mut tables = locked(&self.0);
         let mut changed = tables.clone();
-        for command in commands["nftables"].as_array().expect("an array") {
+        for command in commands {
             Self::run(&mut changed, command)?;
         }
         *tables = changed;
         Ok(())
     }
 
-    async fn check(&self, commands: &schema::Nftables<'_>) -> Result<()> {
-        let commands = serde_json::to_value(commands).expect("commands are JSON");
+    async fn check(&self, commands: &Commands) -> Result<()> {
         let mut tables = locked(&self.0).clone();
-        for command in commands["nftables"].as_array().expect("an array") {
+        for command in commands {
             Self::run(&mut tables, command)?;
         }
         Ok(())

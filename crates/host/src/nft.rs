@@ -1,17 +1,21 @@
 //! nftables by its JSON API (`libnftables-json(5)`).
 //!
-//! The types are those of the crate `nftables`; the program is run by [`crate::process`], which has a time
-//! limit and does not block.
+//! Rules are built from the types of the crate `nftables`, which can't name everything that a transaction
+//! needs (a map of verdicts, for one), so a transaction is JSON. The program is run by [`crate::process`], which
+//! has a time limit and does not block.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::process;
 use crate::{Error, Result};
 
 pub use nftables::{expr, schema, stmt, types};
+
+/// Commands in order: each an object with one key, `add`, `flush`, `delete`, ….
+pub type Commands = Vec<Value>;
 
 /// Longest time that one transaction may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -20,9 +24,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[async_trait]
 pub trait PacketFilter: Send + Sync {
     /// Applies the commands as one transaction: all or none, and no packet sees a part.
-    async fn apply(&self, commands: &schema::Nftables<'_>) -> Result<()>;
+    async fn apply(&self, commands: &Commands) -> Result<()>;
     /// Whether the kernel would take the commands; changes nothing.
-    async fn check(&self, commands: &schema::Nftables<'_>) -> Result<()>;
+    async fn check(&self, commands: &Commands) -> Result<()>;
     /// All objects of one table as `nft -j -s list` prints them (without counters), or `None` if there is no
     /// such table. `family` is `bridge`, `inet`, ….
     async fn list(&self, family: &str, table: &str) -> Result<Option<Vec<Value>>>;
@@ -33,8 +37,8 @@ pub trait PacketFilter: Send + Sync {
 pub struct Nft;
 
 impl Nft {
-    async fn feed(arguments: &[&str], commands: &schema::Nftables<'_>) -> Result<()> {
-        let input = serde_json::to_vec(commands).map_err(|error| Error::Answer {
+    async fn feed(arguments: &[&str], commands: &Commands) -> Result<()> {
+        let input = serde_json::to_vec(&json!({ "nftables": commands })).map_err(|error| Error::Answer {
             what: "the JSON encoder",
             reason: error.to_string(),
         })?;
@@ -45,11 +49,11 @@ impl Nft {
 
 #[async_trait]
 impl PacketFilter for Nft {
-    async fn apply(&self, commands: &schema::Nftables<'_>) -> Result<()> {
+    async fn apply(&self, commands: &Commands) -> Result<()> {
         Self::feed(&["-j", "-f", "-"], commands).await
     }
 
-    async fn check(&self, commands: &schema::Nftables<'_>) -> Result<()> {
+    async fn check(&self, commands: &Commands) -> Result<()> {
         Self::feed(&["-c", "-j", "-f", "-"], commands).await
     }
 

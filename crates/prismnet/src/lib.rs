@@ -2,10 +2,12 @@
 //!
 //! The server (`run`) keeps what should be; the agent on each host makes it so.
 
+pub mod agent;
 pub mod app;
 pub mod convert;
 pub mod ipam;
 pub mod model;
+pub mod plan;
 pub mod server;
 pub mod store;
 

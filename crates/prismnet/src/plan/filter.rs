@@ -20,9 +20,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// The name of both of our tables.
-pub const TABLE: &str = "photon";
-
 /// What an object is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -53,7 +50,9 @@ impl TryFrom<String> for Name {
             Some(("set", name)) => Ok(Self::Set(name.to_owned())),
             Some(("map", name)) => Ok(Self::Map(name.to_owned())),
             Some(("chain", name)) => Ok(Self::Chain(name.to_owned())),
-            _ => Err(format!("'{text}' is not 'set NAME', 'map NAME' or 'chain NAME'")),
+            _ => Err(format!(
+                "'{text}' is not 'set NAME', 'map NAME' or 'chain NAME'"
+            )),
         }
     }
 }
@@ -97,6 +96,9 @@ pub struct Table {
 pub type Digests = BTreeMap<Name, String>;
 
 impl Table {
+    /// The name of both of our tables.
+    pub const NAME: &'static str = "photon";
+
     /// A table without objects.
     pub fn new(family: NfFamily) -> Self {
         Self {
@@ -139,8 +141,10 @@ impl Table {
 
     /// Adds a chain that others jump to.
     pub fn chain(&mut self, name: &str, rules: Vec<Statements>) {
-        self.objects
-            .insert(Name::Chain(name.to_owned()), Object::Chain { base: None, rules });
+        self.objects.insert(
+            Name::Chain(name.to_owned()),
+            Object::Chain { base: None, rules },
+        );
     }
 
     /// Adds a chain that packets come to by themselves.
@@ -169,7 +173,7 @@ impl Table {
     }
 
     fn body(&self, name: &str) -> Value {
-        json!({"family": self.family, "table": TABLE, "name": name})
+        json!({"family": self.family, "table": Self::NAME, "name": name})
     }
 
     fn declare(&self, name: &Name, commands: &mut Vec<Value>) {
@@ -232,7 +236,7 @@ impl Table {
             (Name::Chain(name), Some(Object::Chain { rules, .. })) => {
                 commands.extend(rules.iter().map(|statements| {
                     json!({"add": {"rule": {
-                        "family": self.family, "table": TABLE, "chain": name, "expr": statements
+                        "family": self.family, "table": Self::NAME, "chain": name, "expr": statements
                     }}})
                 }));
             }
@@ -250,7 +254,7 @@ impl Table {
     }
 
     fn whole(&self, verb: &str) -> Value {
-        json!({ verb: {"table": {"family": self.family, "name": TABLE}} })
+        json!({ verb: {"table": {"family": self.family, "name": Self::NAME}} })
     }
 
     /// One transaction that writes some objects and removes others. The rules of a base chain and the
@@ -261,7 +265,12 @@ impl Table {
             self.declare(name, &mut commands);
         }
         // Whatever refers to a chain is emptied before the chain is deleted.
-        commands.extend(write.iter().chain(remove).map(|name| self.on("flush", name)));
+        commands.extend(
+            write
+                .iter()
+                .chain(remove)
+                .map(|name| self.on("flush", name)),
+        );
         for name in write {
             self.fill(name, &mut commands);
         }
@@ -271,7 +280,12 @@ impl Table {
             |name: &&Name| matches!(name, Name::Chain(_)),
             |name: &&Name| matches!(name, Name::Set(_)),
         ] {
-            commands.extend(remove.iter().filter(kind).map(|name| self.on("delete", name)));
+            commands.extend(
+                remove
+                    .iter()
+                    .filter(kind)
+                    .map(|name| self.on("delete", name)),
+            );
         }
         commands
     }
@@ -296,11 +310,9 @@ impl Table {
             .digests()
             .into_iter()
             .filter(|(name, wanted)| {
-                let as_it_should_be = memory
-                    .get(name)
-                    .is_some_and(|(written, printed)| {
-                        written == wanted && seen.get(name) == Some(printed)
-                    });
+                let as_it_should_be = memory.get(name).is_some_and(|(written, printed)| {
+                    written == wanted && seen.get(name) == Some(printed)
+                });
                 !as_it_should_be
             })
             .map(|(name, _)| name)
@@ -324,7 +336,7 @@ impl Table {
 }
 
 /// A change of one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FilterChange {
     /// `bridge` or `inet`.
     pub family: &'static str,
@@ -333,9 +345,11 @@ pub struct FilterChange {
     /// Objects that are removed.
     pub remove: Vec<Name>,
     /// The transaction.
+    #[serde(skip)]
     pub commands: Commands,
     /// The transaction to use when the kernel refuses the first: somebody else changed the table so that
     /// its objects can't be exchanged one by one.
+    #[serde(skip)]
     pub otherwise: Commands,
 }
 

@@ -35,7 +35,10 @@ pub fn render(desired: &Desired) -> Table {
                     text(subnet.gateway.to_string()),
                 ]));
                 if let Some((_, gateway)) = subnet.v6 {
-                    gateways6.push(concat([text(interface.as_str()), text(gateway.to_string())]));
+                    gateways6.push(concat([
+                        text(interface.as_str()),
+                        text(gateway.to_string()),
+                    ]));
                 }
             }
             if subnet.v6.is_some() {

@@ -20,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use photon_host::nft::expr::{Expression, Verdict};
-use photon_host::nft::schema::SetType::{EtherAddr, Ifname, InetProto, InetService, Ipv4Addr as V4, Ipv6Addr as V6};
+use photon_host::nft::schema::SetType::{
+    EtherAddr, Ifname, InetProto, InetService, Ipv4Addr as V4, Ipv6Addr as V6,
+};
 use photon_host::nft::types::{NfFamily, NfHook};
 use photon_resource::SecurityGroupId;
 use sha2::{Digest, Sha256};
@@ -28,11 +30,11 @@ use sha2::{Digest, Sha256};
 use super::desired::{Desired, Port, Rule, Vpc};
 use super::filter::statement::{
     accept, any_of, concat, ct_known, ct_state, destination_port, drop, ether_type, goto, ibridge,
-    iif, is, is_not, jump, l4proto, lookup, masked, not_within, obridge, oif, payload, range,
-    set_zone, text, transport_bits, within,
+    iif, is, jump, l4proto, lookup, masked, not_within, obridge, oif, payload, range, set_zone,
+    text, transport_bits, within,
 };
 use super::filter::{Statements, Table, target};
-use super::rules::{Address, Cell, Range, by_address, by_group, merged};
+use super::rules::{Address, Cell, Range, by_address, by_group};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -47,6 +49,10 @@ const NEIGHBOUR: [&str; 5] = [
     "mld-listener-done",
     "mld2-listener-report",
 ];
+
+/// Protocol numbers (IANA): names would need `/etc/protocols` on the host.
+const ICMP: u32 = 1;
+const ICMPV6: u32 = 58;
 
 /// Renders the table.
 pub fn render(desired: &Desired) -> Table {
@@ -99,7 +105,10 @@ fn sets(table: &mut Table, desired: &Desired) {
         for subnet in &vpc.subnets {
             let bridge = subnet.bridge();
             bridges.push(interface(&bridge));
-            gateways4.push(concat([interface(&bridge), text(subnet.gateway.to_string())]));
+            gateways4.push(concat([
+                interface(&bridge),
+                text(subnet.gateway.to_string()),
+            ]));
             if let Some((_, gateway)) = subnet.v6 {
                 for address in [gateway, subnet.gateway_mac().link_local()] {
                     gateways6.push(concat([interface(&bridge), text(address.to_string())]));
@@ -108,7 +117,8 @@ fn sets(table: &mut Table, desired: &Desired) {
             zones.insert(bridge, Verdict::Jump(target(&zone)));
         }
     }
-    let (mut macs, mut sources4, mut sources6) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut macs, mut sources4) = (Vec::new(), Vec::new());
+    let (mut sources6, mut speakers6) = (Vec::new(), Vec::new());
     let (mut ingress, mut egress, mut advertise) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (vpc, _, port) in desired.ports() {
@@ -121,15 +131,16 @@ fn sets(table: &mut Table, desired: &Desired) {
             text(port.address.to_string()),
         ]));
         if let Some(address) = port.address6 {
-            let own = [address, port.mac.link_local()].map(|address| address.to_string());
-            for address in &own {
-                sources6.push(concat([interface(&tap), mac(), text(address)]));
+            speakers6.push(interface(&tap));
+            let own = [address, port.mac.link_local()];
+            for address in own {
+                sources6.push(concat([interface(&tap), mac(), text(address.to_string())]));
             }
             // The target address begins 8 bytes into the message (RFC 4861 section 4.4).
             let neighbour = format!("{tap}-neighbour");
             table.chain(
                 &neighbour,
-                own.iter()
+                own.into_iter()
                     .map(|address| vec![is(transport_bits(64, 128), number(address)), accept()])
                     .chain([vec![drop()]])
                     .collect(),
@@ -151,15 +162,16 @@ fn sets(table: &mut Table, desired: &Desired) {
     table.set("macs", &[Ifname, EtherAddr], false, macs);
     table.set("sources4", &[Ifname, EtherAddr, V4], false, sources4);
     table.set("sources6", &[Ifname, EtherAddr, V6], false, sources6);
+    table.set("speakers6", &[Ifname], false, speakers6);
     table.map("zones", zones);
     table.map("advertise", advertise);
     table.map("ingress", ingress);
     table.map("egress", egress);
 }
 
-/// An address as the number that a raw comparison wants.
-fn number(address: &str) -> Expression<'static> {
-    text(address)
+/// An address as the number that a comparison with bits wants.
+fn number(address: Ipv6Addr) -> Expression<'static> {
+    text(format!("{:#034x}", u128::from(address)))
 }
 
 /// Who a packet says it is from. Ends in a verdict for every packet.
@@ -210,8 +222,8 @@ fn source_chains(table: &mut Table) {
                 ),
                 accept(),
             ],
-            // Nobody without an IPv6 address of ours speaks IPv6.
-            vec![is_not(iif(), text("@advertise")), drop()],
+            // Who has no IPv6 address of ours does not speak IPv6.
+            vec![not_within(iif(), "speakers6"), drop()],
             // Before it has an address: duplicate detection, router solicitation, listener reports.
             vec![
                 is(payload("ip6", "saddr"), text("::")),
@@ -230,11 +242,7 @@ fn source_chains(table: &mut Table) {
             ],
             vec![
                 within(
-                    concat([
-                        iif(),
-                        payload("ether", "saddr"),
-                        payload("arp", "saddr ip"),
-                    ]),
+                    concat([iif(), payload("ether", "saddr"), payload("arp", "saddr ip")]),
                     "sources4",
                 ),
                 accept(),
@@ -345,12 +353,12 @@ fn to_guest(table: &mut Table) {
             ],
             vec![
                 within(concat([obridge(), payload("ip", "saddr")]), "gateways4"),
-                is(l4proto(), text("icmp")),
+                is(l4proto(), Expression::Number(ICMP)),
                 accept(),
             ],
             vec![
                 within(concat([obridge(), payload("ip6", "saddr")]), "gateways6"),
-                is(l4proto(), text("ipv6-icmp")),
+                is(l4proto(), Expression::Number(ICMPV6)),
                 accept(),
             ],
             // A neighbour's search for a DHCP server.
@@ -404,7 +412,10 @@ fn profile(table: &mut Table, vpc: &Vpc, port: &Port, direction: Direction) -> S
         digest.update(id.uuid().as_bytes());
     }
     let digest = digest.finalize();
-    let short: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let short: String = digest[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let name = format!("{}-{}-ports-{short}", vpc.vrf(), direction.name());
     let rules = known
         .iter()
@@ -458,21 +469,21 @@ fn member_set<A: Address>(
 /// What differs between the families in rules.
 trait Family: Address {
     const PROTOCOL: &'static str;
-    const ICMP: &'static str;
+    const ICMP: u32;
     const SUFFIX: &'static str;
     const TYPE: photon_host::nft::schema::SetType;
 }
 
 impl Family for Ipv4Addr {
     const PROTOCOL: &'static str = "ip";
-    const ICMP: &'static str = "icmp";
+    const ICMP: u32 = ICMP;
     const SUFFIX: &'static str = "4";
     const TYPE: photon_host::nft::schema::SetType = V4;
 }
 
 impl Family for Ipv6Addr {
     const PROTOCOL: &'static str = "ip6";
-    const ICMP: &'static str = "ipv6-icmp";
+    const ICMP: u32 = ICMPV6;
     const SUFFIX: &'static str = "6";
     const TYPE: photon_host::nft::schema::SetType = V6;
 }
@@ -505,7 +516,11 @@ fn address_rules<A: Family>(
         statements.push(rule);
     };
     addresses("any", &compiled.any, Vec::new());
-    addresses("icmp", &compiled.icmp, vec![is(l4proto(), text(A::ICMP))]);
+    addresses(
+        "icmp",
+        &compiled.icmp,
+        vec![is(l4proto(), Expression::Number(A::ICMP))],
+    );
     if !compiled.cells.is_empty() {
         let set = format!("{chain}-ports{}", A::SUFFIX);
         let elements = compiled.cells.iter().map(cell::<A>).collect();
@@ -524,7 +539,7 @@ fn ports((low, high): Range<u16>) -> Expression<'static> {
 
 fn cell<A: Family>((transport, of_ports, (low, high)): &Cell) -> Expression<'static> {
     concat([
-        text(transport.name()),
+        Expression::Number(transport.number().into()),
         ports(*of_ports),
         range(A::text(*low), A::text(*high)),
     ])
@@ -547,11 +562,13 @@ fn group_rules(
             let elements = allowed
                 .ports
                 .iter()
-                .map(|(transport, range)| concat([text(transport.name()), ports(*range)]))
+                .map(|(transport, range)| {
+                    concat([Expression::Number(transport.number().into()), ports(*range)])
+                })
                 .collect();
             table.set(&set, &[InetProto, InetService], true, elements);
         }
-        for (protocol, icmp, suffix) in [("ip", "icmp", "4"), ("ip6", "ipv6-icmp", "6")] {
+        for (protocol, icmp, suffix) in [("ip", ICMP, "4"), ("ip6", ICMPV6, "6")] {
             let member = || {
                 within(
                     payload(protocol, direction.remote_field()),
@@ -562,7 +579,11 @@ fn group_rules(
                 statements.push(vec![member(), accept()]);
             }
             if allowed.icmp {
-                statements.push(vec![is(l4proto(), text(icmp)), member(), accept()]);
+                statements.push(vec![
+                    is(l4proto(), Expression::Number(icmp)),
+                    member(),
+                    accept(),
+                ]);
             }
             if !allowed.ports.is_empty() {
                 statements.push(vec![

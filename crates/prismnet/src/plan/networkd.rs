@@ -55,7 +55,8 @@ fn vrf_device(vpc: &Vpc) -> String {
 
 /// What holds for every interface here: no address of the host's own, no waiting for a carrier (a bridge has
 /// none before its first guest runs), and a guest that goes away takes nothing down.
-const QUIET: &str = "IPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\nConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n";
+const QUIET: &str =
+    "IPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\nConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n";
 
 fn vrf_network(vpc: &Vpc) -> String {
     let mut text = format!(

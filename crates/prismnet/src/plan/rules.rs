@@ -81,11 +81,11 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// As nftables calls it.
-    pub fn name(self) -> &'static str {
+    /// The number of the protocol (IANA). Names would need `/etc/protocols` on the host.
+    pub fn number(self) -> u8 {
         match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
+            Self::Tcp => 6,
+            Self::Udp => 17,
         }
     }
 

@@ -21,7 +21,12 @@ fn remote() -> impl Strategy<Value = Remote> {
     prop_oneof![
         Just(Remote::Any),
         (0_u32..8, 26_u8..=32).prop_map(|(low, prefix)| {
-            Remote::Net(ipnet::Ipv4Net::new(Ipv4Addr::from(0x0a00_0000 + low * 16), prefix).unwrap().trunc().into())
+            Remote::Net(
+                ipnet::Ipv4Net::new(Ipv4Addr::from(0x0a00_0000 + low * 16), prefix)
+                    .unwrap()
+                    .trunc()
+                    .into(),
+            )
         }),
         Just(Remote::Net("fd00::/64".parse().unwrap())),
     ]

@@ -1,0 +1,278 @@
+//! Observes the host's networks and applies the plan.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use photon_host::links::{Links, Netlink};
+use photon_host::network_files::{Directory, NetworkFiles, RUNTIME_DIRECTORY};
+use photon_host::network1::{Network1, NetworkManager};
+use photon_host::nft::{Nft, PacketFilter};
+use photon_host::sysctl::{ProcSys, Sysctls};
+use photon_host::{Error, durable};
+use photon_reconcile::Reconciler;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::report::Report;
+use super::watch::Known;
+use crate::plan::{
+    FILE_PREFIX, FilterChange, FilterMemory, Observed, Plan, Target, observed_digests, port_problem,
+};
+
+/// The host, as far as networks go.
+#[derive(Clone)]
+pub struct Host {
+    /// networkd's files.
+    pub files: Arc<dyn NetworkFiles>,
+    /// networkd.
+    pub manager: Arc<dyn NetworkManager>,
+    /// Interfaces.
+    pub links: Arc<dyn Links>,
+    /// nftables.
+    pub filter: Arc<dyn PacketFilter>,
+    /// Kernel settings.
+    pub settings: Arc<dyn Sysctls>,
+}
+
+impl Host {
+    /// The machine that this runs on.
+    ///
+    /// Errors: no netlink socket.
+    pub fn real() -> Result<Self, Error> {
+        Ok(Self {
+            files: Arc::new(Directory::new(RUNTIME_DIRECTORY, FILE_PREFIX)),
+            manager: Arc::new(Network1::default()),
+            links: Arc::new(Netlink::new()?),
+            filter: Arc::new(Nft),
+            settings: Arc::new(ProcSys::default()),
+        })
+    }
+}
+
+/// How long interfaces may take to appear after networkd was told. A pass that gives up earlier would tell it
+/// again for nothing; the next pass goes on waiting.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Passes with something to do, one after the other, after which a missing interface is reported as an error.
+const PATIENCE: u32 = 3;
+
+/// The host's networks.
+pub struct Networks {
+    host: Host,
+    known: watch::Receiver<Known>,
+    reports: watch::Sender<Report>,
+    memory_file: PathBuf,
+    memory: FilterMemory,
+    target: Option<(Known, Arc<Target>)>,
+    unsettled: u32,
+}
+
+impl Networks {
+    /// `memory_file` is where [`FilterMemory`] is kept; if it can't be read, filters are written once more.
+    pub fn new(
+        host: Host,
+        known: watch::Receiver<Known>,
+        reports: watch::Sender<Report>,
+        memory_file: PathBuf,
+    ) -> Self {
+        let memory = std::fs::read(&memory_file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        Self {
+            host,
+            known,
+            reports,
+            memory_file,
+            memory,
+            target: None,
+            unsettled: 0,
+        }
+    }
+
+    /// Rendering is the same for the same desired state, so it is done once for each.
+    fn target(&mut self) -> Option<Arc<Target>> {
+        let known = self.known.borrow_and_update().clone()?;
+        match &self.target {
+            Some((Some(of), target)) if Arc::ptr_eq(of, &known) => Some(target.clone()),
+            _ => {
+                let target = Arc::new(Target::of(&known.desired));
+                self.target = Some((Some(known), target.clone()));
+                Some(target)
+            }
+        }
+    }
+
+    fn report(&self, links: &[photon_host::links::Link]) {
+        let Some((Some(known), _)) = &self.target else {
+            return;
+        };
+        let mut report = Report {
+            revision: known.desired.revision,
+            ports: Vec::new(),
+        };
+        for (id, reason) in &known.refused {
+            report.port(id.clone(), Some(reason.clone()));
+        }
+        for (_, subnet, port) in known.desired.ports() {
+            let problem = port_problem(subnet, port, links);
+            if problem.is_none() || self.unsettled >= PATIENCE {
+                report.port(port.id.to_string(), problem);
+            }
+        }
+        self.reports.send_if_modified(|current| {
+            let changed = *current != report;
+            *current = report;
+            changed
+        });
+    }
+
+    async fn change_filter(&mut self, target: &Target, change: &FilterChange) -> Result<(), Error> {
+        if let Err(error) = self.host.filter.apply(&change.commands).await {
+            tracing::warn!(%error, family = change.family, "replacing the whole table");
+            self.host.filter.apply(&change.otherwise).await?;
+        }
+        let Some(table) = target
+            .tables()
+            .iter()
+            .find(|table| table.family_name() == change.family)
+        else {
+            return Ok(());
+        };
+        let printed = self.printed(change.family).await?.unwrap_or_default();
+        let memory = table
+            .digests()
+            .into_iter()
+            .filter_map(|(name, written)| {
+                let printed = printed.get(&name)?.clone();
+                Some((name, (written, printed)))
+            })
+            .collect();
+        self.memory.0.insert(change.family.to_owned(), memory);
+        let text = serde_json::to_vec(&self.memory).map_err(|error| Error::Answer {
+            what: "the JSON encoder",
+            reason: error.to_string(),
+        })?;
+        durable::write_volatile(&self.memory_file, &text, 0o600)
+    }
+
+    async fn printed(&self, family: &str) -> Result<Option<crate::plan::Digests>, Error> {
+        let listing = self
+            .host
+            .filter
+            .list(family, crate::plan::Table::NAME)
+            .await?;
+        Ok(listing.map(|objects| observed_digests(&objects)))
+    }
+
+    /// Waits until the interfaces are as they should be, or for [`SETTLE`].
+    async fn settle(&self, target: &Target) -> Result<(), Error> {
+        let deadline = Instant::now() + SETTLE;
+        let mut changes = self.host.links.changes();
+        loop {
+            changes.mark_unchanged();
+            if target.interfaces_are(&self.host.links.list().await?) {
+                return Ok(());
+            }
+            match tokio::time::timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => {}
+                // Nobody tells of changes any more: the next pass looks again.
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => {
+                    return Err(Error::TimedOut {
+                        what: "networkd's work on the interfaces".to_owned(),
+                        limit: SETTLE,
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Reconciler for Networks {
+    type Observed = (Arc<Target>, Observed);
+    type Plan = Plan;
+    type Error = Error;
+
+    async fn observe(&mut self) -> Result<Option<Self::Observed>, Error> {
+        let Some(target) = self.target() else {
+            return Ok(None);
+        };
+        let mut tables = BTreeMap::new();
+        for table in target.tables() {
+            let family = table.family_name();
+            if let Some(digests) = self.printed(family).await? {
+                tables.insert(family.to_owned(), digests);
+            }
+        }
+        let mut settings = BTreeMap::new();
+        for key in target.settings() {
+            if let Some(value) = self.host.settings.get(key)? {
+                settings.insert(key.to_owned(), value);
+            }
+        }
+        let observed = Observed {
+            files: self.host.files.read()?,
+            links: self.host.links.list().await?,
+            tables,
+            memory: self.memory.clone(),
+            settings,
+        };
+        self.report(&observed.links);
+        Ok(Some((target, observed)))
+    }
+
+    fn plan(&self, (target, observed): &Self::Observed) -> Plan {
+        target.plan(observed)
+    }
+
+    async fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
+        self.unsettled += 1;
+        let Some((_, target)) = self.target.clone() else {
+            return Ok(());
+        };
+        for (key, value) in &plan.set {
+            self.host.settings.set(key, value)?;
+        }
+        for change in &plan.filter {
+            self.change_filter(&target, change).await?;
+        }
+        for (name, contents) in &plan.write {
+            self.host.files.write(name, contents)?;
+        }
+        for name in &plan.remove {
+            self.host.files.remove(name)?;
+        }
+        // A device of the wrong kind is in the way of the right one.
+        let (in_the_way, left_over): (Vec<&String>, Vec<&String>) = plan
+            .delete
+            .iter()
+            .partition(|name| target.wants_interface(name));
+        for name in in_the_way {
+            self.host.links.delete(name).await?;
+        }
+        if plan.reload {
+            self.host.manager.reload().await?;
+        }
+        // After the reload, or networkd would make them again.
+        for name in left_over {
+            self.host.links.delete(name).await?;
+        }
+        if !plan.reconfigure.is_empty() {
+            for link in self.host.links.list().await? {
+                if plan.reconfigure.contains(&link.name) {
+                    self.host.manager.reconfigure(link.index).await?;
+                }
+            }
+        }
+        self.settle(&target).await
+    }
+
+    async fn converged(&mut self, _observed: &Self::Observed) {
+        self.unsettled = 0;
+    }
+}

@@ -1,0 +1,297 @@
+//! What must be done so that a host's networks are as they should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use photon_host::links::{Kind, Link};
+use serde::{Deserialize, Serialize};
+
+use super::desired::{Desired, Mac, Port, Subnet};
+use super::filter::{Digests, FilterChange, Name, Table};
+use super::networkd::{self, Files};
+use super::{firewall, guest_filter};
+
+/// What this host's networks should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    files: Files,
+    tables: [Table; 2],
+    interfaces: BTreeMap<String, Interface>,
+    settings: BTreeMap<String, &'static str>,
+}
+
+/// An interface as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Interface {
+    kind: Kind,
+    master: Option<String>,
+    mac: Option<Mac>,
+    addresses: BTreeSet<IpNet>,
+}
+
+/// What was written to nftables, and how it was printed then: see [`super::filter`]. By family, then object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterMemory(pub BTreeMap<String, BTreeMap<Name, (String, String)>>);
+
+/// What there is on this host.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Our files; `None` as contents is anything but text.
+    pub files: BTreeMap<String, Option<String>>,
+    /// All interfaces.
+    pub links: Vec<Link>,
+    /// The objects of our tables by family; absent: no such table.
+    pub tables: BTreeMap<String, Digests>,
+    /// What is remembered of the tables.
+    pub memory: FilterMemory,
+    /// The settings that [`Target::settings`] names, where this kernel has them.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What to do, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Kernel settings to set.
+    pub set: BTreeMap<String, String>,
+    /// Changes of the packet filter: before an interface can appear that they are for.
+    pub filter: Vec<FilterChange>,
+    /// Files to write.
+    pub write: BTreeMap<String, String>,
+    /// Files to remove.
+    pub remove: BTreeSet<String>,
+    /// Whether networkd must read its files again.
+    pub reload: bool,
+    /// Interfaces that networkd must configure again.
+    pub reconfigure: BTreeSet<String>,
+    /// Interfaces to delete, in this order: networkd leaves them behind.
+    pub delete: Vec<String>,
+}
+
+impl photon_reconcile::Plan for Plan {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn summary(&self) -> String {
+        let filter: Vec<String> = self
+            .filter
+            .iter()
+            .map(|change| {
+                format!(
+                    "{}: {} written, {} removed",
+                    change.family,
+                    change.write.len(),
+                    change.remove.len()
+                )
+            })
+            .collect();
+        format!(
+            "settings {}; filter [{}]; files {} written, {} removed; reload {}; reconfigure {:?}; delete {:?}",
+            self.set.len(),
+            filter.join(", "),
+            self.write.len(),
+            self.remove.len(),
+            self.reload,
+            self.reconfigure,
+            self.delete
+        )
+    }
+}
+
+/// Bridged packets must not run through the IP hooks: the host's own firewall would decide about guests, and
+/// connections would be tracked outside of their VPC's zone.
+const BRIDGE_HOOKS: [&str; 3] = [
+    "net/bridge/bridge-nf-call-arptables",
+    "net/bridge/bridge-nf-call-ip6tables",
+    "net/bridge/bridge-nf-call-iptables",
+];
+
+impl Target {
+    /// What `desired` comes to on a host. Nothing desired is a target too: empty tables, nothing else.
+    pub fn of(desired: &Desired) -> Self {
+        let mut interfaces = BTreeMap::new();
+        let mut settings = BTreeMap::new();
+        for vpc in &desired.vpcs {
+            let vrf = vpc.vrf();
+            interfaces.insert(
+                vrf.clone(),
+                Interface {
+                    kind: Kind::Vrf {
+                        table: vpc.table.into(),
+                    },
+                    master: None,
+                    mac: None,
+                    addresses: BTreeSet::new(),
+                },
+            );
+            for subnet in &vpc.subnets {
+                let bridge = subnet.bridge();
+                if subnet.v6.is_some() {
+                    // networkd can only forward IPv6 on all interfaces of a host or on none.
+                    for interface in [&vrf, &bridge] {
+                        settings.insert(format!("net/ipv6/conf/{interface}/force_forwarding"), "1");
+                    }
+                }
+                for port in &subnet.ports {
+                    interfaces.insert(port.tap(), tap(&bridge));
+                }
+                interfaces.insert(bridge, segment(&vrf, subnet));
+            }
+        }
+        if !desired.vpcs.is_empty() {
+            settings.extend(BRIDGE_HOOKS.map(|key| (key.to_owned(), "0")));
+        }
+        Self {
+            files: networkd::render(desired),
+            tables: [guest_filter::render(desired), firewall::render(desired)],
+            interfaces,
+            settings,
+        }
+    }
+
+    /// Our tables.
+    pub fn tables(&self) -> &[Table; 2] {
+        &self.tables
+    }
+
+    /// The kernel settings that matter.
+    pub fn settings(&self) -> impl Iterator<Item = &str> {
+        self.settings.keys().map(String::as_str)
+    }
+
+    /// Whether there should be an interface of this name.
+    pub fn wants_interface(&self, name: &str) -> bool {
+        self.interfaces.contains_key(name)
+    }
+
+    /// Whether every interface is there and as it should be, and none is left over.
+    pub fn interfaces_are(&self, links: &[Link]) -> bool {
+        let mut plan = Plan::default();
+        self.compare_interfaces(links, &mut plan);
+        plan == Plan::default()
+    }
+
+    /// What must be done.
+    pub fn plan(&self, observed: &Observed) -> Plan {
+        let mut plan = Plan::default();
+        for (key, value) in &self.settings {
+            if observed.settings.get(key).is_some_and(|is| is != value) {
+                plan.set.insert(key.clone(), (*value).to_owned());
+            }
+        }
+        let nothing = BTreeMap::new();
+        for table in &self.tables {
+            let family = table.family_name();
+            plan.filter.extend(table.difference(
+                observed.tables.get(family),
+                observed.memory.0.get(family).unwrap_or(&nothing),
+            ));
+        }
+        for (name, contents) in &self.files {
+            if observed.files.get(name).and_then(Option::as_ref) != Some(contents) {
+                plan.write.insert(name.clone(), contents.clone());
+            }
+        }
+        for name in observed.files.keys() {
+            if !self.files.contains_key(name) {
+                plan.remove.insert(name.clone());
+            }
+        }
+        self.compare_interfaces(&observed.links, &mut plan);
+        plan.reload |= !plan.write.is_empty() || !plan.remove.is_empty();
+        // What networkd configures on reading its files again need not be asked for once more.
+        plan.reconfigure.retain(|name| {
+            let file = format!("{}{name}.network", super::FILE_PREFIX);
+            !plan.write.contains_key(&file)
+        });
+        plan
+    }
+
+    fn compare_interfaces(&self, links: &[Link], plan: &mut Plan) {
+        let by_name: BTreeMap<&str, &Link> = links
+            .iter()
+            .map(|link| (link.name.as_str(), link))
+            .collect();
+        for (name, wanted) in &self.interfaces {
+            match by_name.get(name.as_str()) {
+                None => plan.reload = true,
+                Some(link) if link.kind != wanted.kind => {
+                    plan.delete.push(name.clone());
+                    plan.reload = true;
+                }
+                Some(link) => {
+                    let as_it_should_be = link.up
+                        && link.master == wanted.master
+                        && wanted.addresses.is_subset(&link.addresses)
+                        && wanted.mac.is_none_or(|mac| link.mac == Some(mac.0));
+                    if !as_it_should_be {
+                        plan.reconfigure.insert(name.clone());
+                    }
+                }
+            }
+        }
+        for link in links {
+            if is_ours(&link.name) && !self.interfaces.contains_key(&link.name) {
+                plan.delete.push(link.name.clone());
+            }
+        }
+        // TAPs, tunnels, bridges, VRFs: a bridge that is deleted first would let its ports loose.
+        let rank = |name: &String| match &name[..2] {
+            "pt" => 0,
+            "px" => 1,
+            "pb" => 2,
+            _ => 3,
+        };
+        plan.delete.sort_by_key(|name| (rank(name), name.clone()));
+    }
+}
+
+fn tap(bridge: &str) -> Interface {
+    Interface {
+        kind: Kind::Tun,
+        master: Some(bridge.to_owned()),
+        mac: None,
+        addresses: BTreeSet::new(),
+    }
+}
+
+fn segment(vrf: &str, subnet: &Subnet) -> Interface {
+    let mut addresses = BTreeSet::new();
+    // Prefix lengths are those of the subnet's own networks.
+    addresses.extend(IpNet::new(subnet.gateway.into(), subnet.net.prefix_len()));
+    if let Some((net, gateway)) = subnet.v6 {
+        addresses.extend(IpNet::new(gateway.into(), net.prefix_len()));
+    }
+    Interface {
+        kind: Kind::Bridge,
+        master: Some(vrf.to_owned()),
+        mac: Some(subnet.gateway_mac()),
+        addresses,
+    }
+}
+
+/// Whether an interface's name is one that only we give: `photon_resource`'s prefixes and 11 hex digits.
+fn is_ours(name: &str) -> bool {
+    ["pv", "pb", "px", "pt"]
+        .iter()
+        .filter_map(|prefix| name.strip_prefix(prefix))
+        .any(|rest| {
+            rest.len() == 11
+                && rest
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        })
+}
+
+/// Why a port can't be used yet; `None` when its TAP is up in its bridge.
+pub fn port_problem(subnet: &Subnet, port: &Port, links: &[Link]) -> Option<String> {
+    let tap = port.tap();
+    let bridge = subnet.bridge();
+    let Some(link) = links.iter().find(|link| link.name == tap) else {
+        return Some(format!("interface {tap} is not there yet"));
+    };
+    if link.master.as_deref() != Some(bridge.as_str()) {
+        return Some(format!("interface {tap} is not in bridge {bridge} yet"));
+    }
+    (!link.up).then(|| format!("interface {tap} is not up yet"))
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, timeout_at};
 
+use super::host::quote;
 use super::session::Session;
 
 /// What every line begins with that the guest's init has to say.
@@ -49,7 +50,10 @@ pub struct Guest<L> {
     /// Up to here, answers to commands were taken out of the transcript.
     answered: usize,
     commands: u32,
-    ready: bool,
+    /// Whether the guest was up before this console was open, so that its first words are not known.
+    joined_late: bool,
+    /// Whether the guest's shell reads lines without echo and prompt.
+    plain: bool,
 }
 
 impl<L: Line> Guest<L> {
@@ -60,14 +64,15 @@ impl<L: Line> Guest<L> {
             transcript: String::new(),
             answered: 0,
             commands: 0,
-            ready: false,
+            joined_late: false,
+            plain: false,
         }
     }
 
-    /// A guest that has been up for a while: what it said before this is not known.
+    /// A guest that may have been up for a while.
     pub fn running(line: L) -> Self {
         Guest {
-            ready: true,
+            joined_late: true,
             ..Self::on(line)
         }
     }
@@ -81,42 +86,75 @@ impl<L: Line> Guest<L> {
     pub async fn lease(&mut self, limit: Duration) -> Result<Lease> {
         let find = |text: &str| marked(text, "lease ").find_map(parse_lease);
         let deadline = Instant::now() + limit;
-        // Where the console did not carry it, the guest is asked for what it wrote down.
-        while self.ready && Instant::now() + ASK_AGAIN < deadline {
+        while self.joined_late {
+            if let Some(lease) = find(&self.transcript) {
+                return Ok(lease);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            // What the console did not carry, the guest wrote down; it gets into the transcript here.
+            self.run("cat /run/lease", left).await?;
+            if left < ASK_AGAIN {
+                break;
+            }
             if let Ok(lease) = self.told("lease", ASK_AGAIN, find).await {
                 return Ok(lease);
             }
-            self.line.send(b"cat /run/lease\n").await?;
         }
-        self.told("lease", deadline - Instant::now(), find).await
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.told("lease", left, find).await
     }
 
     /// Waits until the guest's shell takes commands.
     pub async fn ready(&mut self, limit: Duration) -> Result<()> {
-        if !self.ready {
+        if self.plain {
+            return Ok(());
+        }
+        let deadline = Instant::now() + limit;
+        if !self.joined_late {
             self.told("word that it is ready", limit, |text| {
                 marked(text, "ready ").next().map(drop)
             })
             .await?;
-            self.ready = true;
         }
+        // From an interactive shell to one whose only output is that of commands: with echo, what is
+        // typed while a command still prints would stand amid its output.
+        let switch = "stty -echo; printf 'PHOTON-%s\\n' 'GUEST plain shell'; \
+                      exec sh -c 'while read -r line; do eval \"$line\"; done'\n";
+        loop {
+            self.line.send(switch.as_bytes()).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let switched = self
+                .told("plain shell", left.min(ASK_AGAIN), |text| {
+                    marked(text, "plain shell").next().map(drop)
+                })
+                .await;
+            match switched {
+                Ok(()) => break,
+                // What is typed before a booting guest opens its console is lost.
+                Err(_) if left > ASK_AGAIN => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.plain = true;
         Ok(())
     }
 
     /// Runs a command in the guest; its exit status and what it printed.
     pub async fn run(&mut self, command: &str, limit: Duration) -> Result<(i32, String)> {
+        let deadline = Instant::now() + limit;
         self.ready(limit).await?;
         self.commands += 1;
         let number = self.commands;
-        // The marks are put together by the guest, so that the echo of this line does not contain them.
         let typed = format!(
-            "printf '\\nPHOTON-%s {number}\\n' 'GUEST begin'; {command}\n\
-             printf '\\nPHOTON-%s {number} %d\\n' 'GUEST end' $?\n"
+            "printf '\\n{MARK}begin {number}\\n'; eval {} </dev/null 2>&1; \
+             printf '\\n{MARK}end {number} %d\\n' $?\n",
+            quote(&command.replace('\n', "; "))
         );
         self.line.send(typed.as_bytes()).await?;
         let from = self.answered;
+        let left = deadline.saturating_duration_since(Instant::now());
         let (status, output, end) = self
-            .told(&format!("answer to `{command}`"), limit, move |text| {
+            .told(&format!("answer to `{command}`"), left, move |text| {
                 answer(&text[from..], number)
                     .map(|(status, output, end)| (status, output, from + end))
             })
@@ -200,13 +238,6 @@ fn answer(text: &str, number: u32) -> Option<(i32, String, usize)> {
     let tail = output - 1 + text[output - 1..].find(&end)?;
     let (status, _) = text[tail + end.len()..].split_once('\n')?;
     let printed = text.get(output..tail).unwrap_or_default();
-    // The prompt and the echo of the second line stand in the last line before the mark.
-    let printed = match printed.rfind("printf '\\nPHOTON-") {
-        Some(echo) => printed[..echo]
-            .rsplit_once('\n')
-            .map_or("", |(kept, _)| kept),
-        None => printed,
-    };
     Some((
         status.trim().parse().ok()?,
         printed.trim_end().to_owned(),
@@ -230,12 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_what_was_printed_without_the_echo() {
-        let text = "/ # printf '\\nPHOTON-%s 3\\n' 'GUEST begin'; echo hello\n\nPHOTON-GUEST begin 3\nhello\n\
-                    / # printf '\\nPHOTON-%s 3 %d\\n' 'GUEST end' $?\n\nPHOTON-GUEST end 3 0\n/ # ";
+    fn an_answer_is_what_was_printed() {
+        let text = "\nPHOTON-GUEST begin 3\nhello\nthere\n\nPHOTON-GUEST end 3 0\n\nPHOTON-GUEST begin 4\n";
         let (status, output, end) = answer(text, 3).unwrap();
-        assert_eq!((status, output.as_str()), (0, "hello"));
-        assert_eq!(&text[end..], "\n/ # ");
+        assert_eq!((status, output.as_str()), (0, "hello\nthere"));
+        assert_eq!(&text[end..], "\n\nPHOTON-GUEST begin 4\n");
         assert_eq!(answer(text, 4), None);
     }
 

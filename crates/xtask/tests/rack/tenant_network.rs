@@ -107,6 +107,13 @@ async fn a_guest_gets_its_static_lease_from_networkd_in_a_vrf() {
         .await
         .unwrap();
     assert_eq!((status, output.as_str()), (1, "two words"));
+    for round in 0..20 {
+        let said = guest
+            .check(&format!("echo 'round {round}' && hostname"), 10 * SECOND)
+            .await
+            .unwrap();
+        assert_eq!(said, format!("round {round}\nguest"));
+    }
     host.check("ip vrf exec pvtest ping -c1 -W5 10.0.1.10")
         .await
         .unwrap();

@@ -7,7 +7,7 @@ use photon_resource::{
     ApiKeyId, Caller, Error, Page, PageRequest, PrincipalKind, ResourceName, validate_description,
 };
 
-use super::{Core, Effect, ceiling, now};
+use super::{Core, Done, Effect, ceiling, change, now};
 use crate::credential::ApiSecret;
 use crate::model::{ApiKey, Principal};
 use crate::store::{api_key as store, principal};
@@ -55,20 +55,16 @@ pub async fn create(
         expires_at: (!ttl.is_zero()).then(|| created_at + ttl),
     };
     let name = name(owner, id);
-    let mut mutation = core
+    let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         ceiling::check_principal(core, caller, ACTION, &name, owner.id).await?;
         tx.touch(&principal::credentials_guard(owner.id)).await?;
-        principal::principal_get(&mut tx, owner.id)
+        principal::principal_get(tx, owner.id)
             .await?
             .ok_or_else(|| Error::not_found("principal", owner.id))?;
-        store::api_key_create(&mut tx, &api_key)?;
+        store::api_key_create(tx, &api_key)?;
         let wire = api::ApiKey::from(&api_key);
         let effect = Effect::created(&wire);
         let replayed = api::CreateApiKeyResponse {
@@ -79,11 +75,11 @@ pub async fn create(
             secret: secret.reveal(),
             ..replayed.clone()
         };
-        let done = core.commit_secret(&mut mutation, tx, &name, &effect, response, &replayed);
-        if let Some(done) = done.await? {
-            return Ok(done);
-        }
-    }
+        Ok(Done {
+            replayed: Some(replayed),
+            ..Done::new(name.clone(), effect, response)
+        })
+    })
 }
 
 /// The key and whose it is; absent, or beyond the wall, is the same to the caller.
@@ -115,26 +111,17 @@ pub async fn delete(
     id: ApiKeyId,
     request: &api::DeleteApiKeyRequest,
 ) -> Result<api::DeleteApiKeyResponse, Error> {
-    let mut mutation =
+    let mutation =
         core.mutations
             .start(caller, "iam:apiKeys:delete", &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        let before = store::api_key_get(&mut tx, id)
+    change!(core, mutation, |tx| {
+        let before = store::api_key_get(tx, id)
             .await?
             .ok_or_else(|| Error::not_found("API key", id))?;
-        store::api_key_delete(&mut tx, &before);
+        store::api_key_delete(tx, &before);
         let effect = Effect::deleted(&api::ApiKey::from(&before));
         let response = api::DeleteApiKeyResponse {};
         let name = name(owner, id);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }

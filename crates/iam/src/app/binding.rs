@@ -7,7 +7,7 @@ use photon_resource::{
     BindingId, Caller, Error, Page, PageRequest, PrincipalId, ResourceName, Scope,
 };
 
-use super::{Core, Effect, ceiling, expect_revision, now, require_scope};
+use super::{Core, Done, Effect, ceiling, change, expect_revision, now, require_scope};
 use crate::convert;
 use crate::model::{Binding, Principal, Role, home};
 use crate::policy::built_in;
@@ -83,22 +83,18 @@ pub async fn create(
         revision: 1,
     };
     let name = name(&binding);
-    let mut mutation = core
+    let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         // Whoever deletes the principal, changes or deletes the role, or deletes the project or organization
         // touches the same: one of the two comes first.
         tx.touch(&principal::credentials_guard(who.id)).await?;
-        principal::principal_get(&mut tx, who.id)
+        principal::principal_get(tx, who.id)
             .await?
             .ok_or_else(|| Error::not_found("principal", who.id))?;
-        let role = bound_role(&mut tx, &what.id).await?;
-        require_scope(&mut tx, scope).await?;
+        let role = bound_role(tx, &what.id).await?;
+        require_scope(tx, scope).await?;
         let given = (role.name.as_str(), role.permissions.as_slice());
         ceiling::check_permissions(
             core,
@@ -110,19 +106,14 @@ pub async fn create(
             binding.expires_at,
         )
         .await?;
-        store::binding_put(&mut tx, &binding)?;
+        store::binding_put(tx, &binding)?;
         let wire = api::Binding::from(&binding);
         let effect = Effect::created(&wire);
         let response = api::CreateBindingResponse {
             binding: Some(wire),
         };
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name.clone(), effect, response))
+    })
 }
 
 /// The role as the transaction sees it, so that what is bound is what was checked.
@@ -166,15 +157,11 @@ pub async fn update(
         Some(end) if end.seconds == 0 && end.nanos == 0 => Some(None),
         Some(end) => Some(end_of(Some(end))?),
     };
-    let mut mutation = core
+    let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        let before = store::binding_get(&mut tx, id)
+    change!(core, mutation, |tx| {
+        let before = store::binding_get(tx, id)
             .await?
             .ok_or_else(|| Error::not_found("binding", id))?;
         expect_revision("binding", id, request.expected_revision, before.revision)?;
@@ -190,24 +177,19 @@ pub async fn update(
             (Some(before), Some(after)) => after > before,
         };
         if longer {
-            let role = bound_role(&mut tx, &after.role_id).await?;
+            let role = bound_role(tx, &after.role_id).await?;
             let given = (role.name.as_str(), role.permissions.as_slice());
             let (scope, end) = (&after.scope, after.expires_at);
             ceiling::check_permissions(core, caller, ACTION, &name, given, scope, end).await?;
         }
-        store::binding_put(&mut tx, &after)?;
+        store::binding_put(tx, &after)?;
         let wire = api::Binding::from(&after);
         let effect = Effect::changed(&api::Binding::from(&before), &wire);
         let response = api::UpdateBindingResponse {
             binding: Some(wire),
         };
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name.clone(), effect, response))
+    })
 }
 
 pub async fn delete(
@@ -216,26 +198,17 @@ pub async fn delete(
     id: BindingId,
     request: &api::DeleteBindingRequest,
 ) -> Result<api::DeleteBindingResponse, Error> {
-    let mut mutation =
+    let mutation =
         core.mutations
             .start(caller, "iam:bindings:delete", &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        let before = store::binding_get(&mut tx, id)
+    change!(core, mutation, |tx| {
+        let before = store::binding_get(tx, id)
             .await?
             .ok_or_else(|| Error::not_found("binding", id))?;
-        store::binding_delete(&mut tx, &before);
+        store::binding_delete(tx, &before);
         let effect = Effect::deleted(&api::Binding::from(&before));
         let response = api::DeleteBindingResponse {};
         let name = name(&before);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name.clone(), effect, response))
+    })
 }

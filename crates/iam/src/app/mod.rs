@@ -70,46 +70,90 @@ impl Effect {
     }
 }
 
+/// What a change wrote and answers.
+pub(crate) struct Done<R> {
+    pub resource: ResourceName,
+    pub effect: Effect,
+    pub response: R,
+    /// What repeated calls read, if that is something else: an answer with a secret is not stored.
+    pub replayed: Option<R>,
+}
+
+impl<R> Done<R> {
+    pub fn new(resource: ResourceName, effect: Effect, response: R) -> Self {
+        Self {
+            resource,
+            effect,
+            response,
+            replayed: None,
+        }
+    }
+}
+
+/// How often a refusal is looked into before it is believed.
+const DOUBTS: u32 = 100;
+
+/// Makes one change: works it out anew in each transaction until one of them commits, with its event and its answer,
+/// and waits until it is in effect. (A macro, because no trait can yet say that what an async closure that borrows
+/// returns is `Send`.)
+macro_rules! change {
+    ($core:expr, $mutation:expr, |$tx:ident| $work:block) => {{
+        let mut mutation = $mutation;
+        let mut doubts = $crate::app::DOUBTS;
+        loop {
+            let mut transaction = $core.db.begin();
+            if let Some(earlier) = mutation.replay(&mut transaction).await? {
+                break Ok(earlier);
+            }
+            let $tx = &mut transaction;
+            let worked: Result<$crate::app::Done<_>, photon_resource::Error> =
+                async { $work }.await;
+            let finished = $core.finish(&mut mutation, transaction, worked, &mut doubts);
+            if let Some(response) = finished.await? {
+                break Ok(response);
+            }
+        }
+    }};
+}
+pub(crate) use change;
+
 impl Core {
-    /// Commits a change with its event and its answer, and waits until it is in effect. `None`: others got there
-    /// first, and it has to be tried again.
-    pub(crate) async fn commit<R: prost::Message + Default>(
+    /// Commits what was worked out. `None`: others got there first, and it has to be worked out again.
+    pub(crate) async fn finish<R: prost::Message + Default>(
         &self,
         mutation: &mut Mutation,
         tx: Transaction,
-        resource: &ResourceName,
-        effect: &Effect,
-        response: R,
+        worked: Result<Done<R>, Error>,
+        doubts: &mut u32,
     ) -> Result<Option<R>, Error> {
-        let (before, after) = (effect.before.as_deref(), effect.after.as_deref());
-        let done = mutation
-            .commit(tx, resource, before, after, response)
-            .await?;
-        self.in_effect(done).await
-    }
-
-    /// As [`commit`](Self::commit), for an answer with a secret: repeated calls read `replayed`.
-    pub(crate) async fn commit_secret<R: prost::Message + Default>(
-        &self,
-        mutation: &mut Mutation,
-        tx: Transaction,
-        resource: &ResourceName,
-        effect: &Effect,
-        response: R,
-        replayed: &R,
-    ) -> Result<Option<R>, Error> {
-        let (before, after) = (effect.before.as_deref(), effect.after.as_deref());
-        let done = mutation
-            .commit_secret(tx, resource, before, after, response, replayed)
-            .await?;
-        self.in_effect(done).await
-    }
-
-    async fn in_effect<R>(&self, done: Option<R>) -> Result<Option<R>, Error> {
-        if done.is_some() {
+        let done = match worked {
+            Ok(done) => done,
+            // Refused, but only because another call's commit came between two reads: perhaps that of the very
+            // same request_id.
+            Err(_) if *doubts > 0 && !tx.holds().await? => {
+                *doubts -= 1;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let Effect { before, after } = &done.effect;
+        let (name, before, after) = (&done.resource, before.as_deref(), after.as_deref());
+        let committed = match done.replayed {
+            None => {
+                mutation
+                    .commit(tx, name, before, after, done.response)
+                    .await?
+            }
+            Some(replayed) => {
+                mutation
+                    .commit_secret(tx, name, before, after, done.response, &replayed)
+                    .await?
+            }
+        };
+        if committed.is_some() {
             self.live.settled().await?;
         }
-        Ok(done)
+        Ok(committed)
     }
 }
 

@@ -5,7 +5,7 @@ use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ResourceName, Scope, validate_description,
 };
 
-use super::{Core, Effect, expect_revision, now};
+use super::{Core, Done, Effect, change, expect_revision, now};
 use crate::model::{Organization, validate_display_name};
 use crate::store::{binding, organization as store, principal, project, role};
 
@@ -36,33 +36,24 @@ pub async fn create(
         updated_at: created_at,
         revision: 1,
     };
-    let mut mutation = core.mutations.start(
+    let mutation = core.mutations.start(
         caller,
         "iam:organizations:create",
         &request.request_id,
         request,
     )?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        if store::organization_get(&mut tx, &id).await?.is_some() {
+    change!(core, mutation, |tx| {
+        if store::organization_get(tx, &id).await?.is_some() {
             return Err(Error::already_exists("organization", &id));
         }
-        store::organization_put(&mut tx, &organization)?;
+        store::organization_put(tx, &organization)?;
         let wire = api::Organization::from(&organization);
         let effect = Effect::created(&wire);
         let response = api::CreateOrganizationResponse {
             organization: Some(wire),
         };
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name(&id), &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name(&id), effect, response))
+    })
 }
 
 pub async fn get(core: &Core, id: &OrgId) -> Result<Organization, Error> {
@@ -101,18 +92,14 @@ pub async fn update(
     if let Some(description) = &request.description {
         validate_description(description)?;
     }
-    let mut mutation = core.mutations.start(
+    let mutation = core.mutations.start(
         caller,
         "iam:organizations:update",
         &request.request_id,
         request,
     )?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        let before = store::organization_get(&mut tx, &id)
+    change!(core, mutation, |tx| {
+        let before = store::organization_get(tx, &id)
             .await?
             .ok_or_else(|| Error::not_found("organization", &id))?;
         expect_revision(
@@ -131,19 +118,14 @@ pub async fn update(
             revision: before.revision + 1,
             ..before.clone()
         };
-        store::organization_put(&mut tx, &after)?;
+        store::organization_put(tx, &after)?;
         let wire = api::Organization::from(&after);
         let effect = Effect::changed(&api::Organization::from(&before), &wire);
         let response = api::UpdateOrganizationResponse {
             organization: Some(wire),
         };
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name(&id), &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name(&id), effect, response))
+    })
 }
 
 /// Deletes an organization without projects and principals, with its roles and what operators were bound to in it.
@@ -153,43 +135,34 @@ pub async fn delete(
     request: &api::DeleteOrganizationRequest,
 ) -> Result<api::DeleteOrganizationResponse, Error> {
     let id: OrgId = request.id.parse()?;
-    let mut mutation = core.mutations.start(
+    let mutation = core.mutations.start(
         caller,
         "iam:organizations:delete",
         &request.request_id,
         request,
     )?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         tx.touch(&store::members_guard(&id)).await?;
-        let before = store::organization_get(&mut tx, &id)
+        let before = store::organization_get(tx, &id)
             .await?
             .ok_or_else(|| Error::not_found("organization", &id))?;
-        if project::project_any(&mut tx, &id).await? {
+        if project::project_any(tx, &id).await? {
             return Err(Error::FailedPrecondition(format!(
                 "organization '{id}' still has projects: delete them first"
             )));
         }
-        if principal::principal_any(&mut tx, &id).await? {
+        if principal::principal_any(tx, &id).await? {
             return Err(Error::FailedPrecondition(format!(
                 "organization '{id}' still has principals: delete them first"
             )));
         }
-        for left in binding::binding_below(&mut tx, &Scope::Org(id.clone())).await? {
-            binding::binding_delete(&mut tx, &left);
+        for left in binding::binding_below(tx, &Scope::Org(id.clone())).await? {
+            binding::binding_delete(tx, &left);
         }
-        role::role_delete_all(&mut tx, &id).await?;
-        store::organization_delete(&mut tx, &id);
+        role::role_delete_all(tx, &id).await?;
+        store::organization_delete(tx, &id);
         let effect = Effect::deleted(&api::Organization::from(&before));
         let response = api::DeleteOrganizationResponse {};
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name(&id), &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name(&id), effect, response))
+    })
 }

@@ -6,7 +6,7 @@ use photon_resource::{
     validate_description,
 };
 
-use super::{Core, Effect, ceiling, expect_revision, now, org_of, require_org};
+use super::{Core, Done, Effect, ceiling, change, expect_revision, now, org_of, require_org};
 use crate::convert;
 use crate::credential::validate_password;
 use crate::model::{Principal, home, validate_principal_name};
@@ -99,7 +99,7 @@ pub async fn create(
         updated_at: created_at,
         revision: 1,
     };
-    let mut mutation = core.mutations.start(
+    let mutation = core.mutations.start(
         caller,
         "iam:principals:create",
         &request.request_id,
@@ -109,34 +109,25 @@ pub async fn create(
             ..request.clone()
         },
     )?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         if let Some(org) = &org {
-            require_org(&mut tx, org).await?;
+            require_org(tx, org).await?;
         }
-        if store::principal_named(&mut tx, org.as_ref(), &principal.name)
+        if store::principal_named(tx, org.as_ref(), &principal.name)
             .await?
             .is_some()
         {
             return Err(Error::already_exists("principal", &principal.name));
         }
-        store::principal_create(&mut tx, &principal)?;
+        store::principal_create(tx, &principal)?;
         let wire = api::Principal::from(&principal);
         let effect = Effect::created(&wire);
         let response = api::CreatePrincipalResponse {
             principal: Some(wire),
         };
         let name = name(&principal);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }
 
 /// One page of an organization's, or of the system's, and of one kind if one is given. A page can hold fewer than
@@ -171,18 +162,14 @@ pub async fn update(
             "you can't disable yourself: let somebody else do it".into(),
         ));
     }
-    let mut mutation = core.mutations.start(
+    let mutation = core.mutations.start(
         caller,
         "iam:principals:update",
         &request.request_id,
         request,
     )?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        let before = store::principal_get(&mut tx, id)
+    change!(core, mutation, |tx| {
+        let before = store::principal_get(tx, id)
             .await?
             .ok_or_else(|| Error::not_found("principal", id))?;
         expect_revision("principal", id, request.expected_revision, before.revision)?;
@@ -198,14 +185,13 @@ pub async fn update(
             ..before.clone()
         };
         if before.name == after.name {
-            store::principal_update(&mut tx, &after)?;
+            store::principal_update(tx, &after)?;
         } else {
-            let taken =
-                store::principal_named(&mut tx, before.org_id.as_ref(), &after.name).await?;
+            let taken = store::principal_named(tx, before.org_id.as_ref(), &after.name).await?;
             if taken.is_some() {
                 return Err(Error::already_exists("principal", &after.name));
             }
-            store::principal_rename(&mut tx, &before.name, &after)?;
+            store::principal_rename(tx, &before.name, &after)?;
         }
         let wire = api::Principal::from(&after);
         let effect = Effect::changed(&api::Principal::from(&before), &wire);
@@ -213,13 +199,8 @@ pub async fn update(
             principal: Some(wire),
         };
         let name = name(&after);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }
 
 /// Deletes a principal with its credentials and bindings.
@@ -234,37 +215,28 @@ pub async fn delete(
             "you can't delete yourself: let somebody else do it".into(),
         ));
     }
-    let mut mutation = core.mutations.start(
+    let mutation = core.mutations.start(
         caller,
         "iam:principals:delete",
         &request.request_id,
         request,
     )?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         tx.touch(&store::credentials_guard(id)).await?;
-        let before = store::principal_get(&mut tx, id)
+        let before = store::principal_get(tx, id)
             .await?
             .ok_or_else(|| Error::not_found("principal", id))?;
-        for left in binding::binding_of(&mut tx, id).await? {
-            binding::binding_delete(&mut tx, &left);
+        for left in binding::binding_of(tx, id).await? {
+            binding::binding_delete(tx, &left);
         }
-        api_key::api_key_delete_all(&mut tx, id).await?;
-        s3_key::s3_key_delete_all(&mut tx, id).await?;
-        store::principal_delete(&mut tx, &before);
+        api_key::api_key_delete_all(tx, id).await?;
+        s3_key::s3_key_delete_all(tx, id).await?;
+        store::principal_delete(tx, &before);
         let effect = Effect::deleted(&api::Principal::from(&before));
         let response = api::DeletePrincipalResponse {};
         let name = name(&before);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }
 
 /// Sets a user's password and makes the tokens that it has useless: whoever changes a password may do so because
@@ -288,7 +260,7 @@ pub async fn set_password(
         new_password: String::new(),
         ..request.clone()
     };
-    let mut mutation = core
+    let mutation = core
         .mutations
         .start(caller, action, &request.request_id, &hidden)?;
     // Before the current password is asked for: it is not the current one any more when the call is repeated.
@@ -302,12 +274,8 @@ pub async fn set_password(
         ceiling::check_principal(core, caller, action, &name(principal), id).await?;
     }
     let password_hash = core.passwords.hash(&request.new_password).await?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        let before = store::principal_get(&mut tx, id)
+    change!(core, mutation, |tx| {
+        let before = store::principal_get(tx, id)
             .await?
             .ok_or_else(|| Error::not_found("principal", id))?;
         let after = Principal {
@@ -317,20 +285,15 @@ pub async fn set_password(
             revision: before.revision + 1,
             ..before.clone()
         };
-        store::principal_update(&mut tx, &after)?;
+        store::principal_update(tx, &after)?;
         let effect = Effect::changed(
             &api::Principal::from(&before),
             &api::Principal::from(&after),
         );
         let response = api::SetPasswordResponse {};
         let name = name(&after);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }
 
 /// Whether a list of an organization's principals is of the system's; for messages and names.

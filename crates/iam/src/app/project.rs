@@ -5,7 +5,7 @@ use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope, validate_description,
 };
 
-use super::{Core, Effect, expect_revision, now, require_org, tenant_of};
+use super::{Core, Done, Effect, change, expect_revision, now, require_org, tenant_of};
 use crate::model::{Project, validate_display_name};
 use crate::store::{binding, project as store};
 
@@ -42,32 +42,23 @@ pub async fn create(
         updated_at: created_at,
         revision: 1,
     };
-    let mut mutation =
+    let mutation =
         core.mutations
             .start(caller, "iam:projects:create", &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        require_org(&mut tx, &org).await?;
-        if store::project_get(&mut tx, &org, &id).await?.is_some() {
+    change!(core, mutation, |tx| {
+        require_org(tx, &org).await?;
+        if store::project_get(tx, &org, &id).await?.is_some() {
             return Err(Error::already_exists("project", &id));
         }
-        store::project_put(&mut tx, &project)?;
+        store::project_put(tx, &project)?;
         let wire = api::Project::from(&project);
         let effect = Effect::created(&wire);
         let response = api::CreateProjectResponse {
             project: Some(wire),
         };
         let name = name(&org, &id);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }
 
 pub async fn get(core: &Core, org: &OrgId, id: &ProjectId) -> Result<Project, Error> {
@@ -92,15 +83,11 @@ pub async fn update(
     if let Some(description) = &request.description {
         validate_description(description)?;
     }
-    let mut mutation =
+    let mutation =
         core.mutations
             .start(caller, "iam:projects:update", &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        let before = store::project_get(&mut tx, &org, &id)
+    change!(core, mutation, |tx| {
+        let before = store::project_get(tx, &org, &id)
             .await?
             .ok_or_else(|| Error::not_found("project", &id))?;
         expect_revision("project", &id, request.expected_revision, before.revision)?;
@@ -114,20 +101,15 @@ pub async fn update(
             revision: before.revision + 1,
             ..before.clone()
         };
-        store::project_put(&mut tx, &after)?;
+        store::project_put(tx, &after)?;
         let wire = api::Project::from(&after);
         let effect = Effect::changed(&api::Project::from(&before), &wire);
         let response = api::UpdateProjectResponse {
             project: Some(wire),
         };
         let name = name(&org, &id);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }
 
 /// Deletes a project and the bindings in it. What other services hold in the project is theirs to delete; nobody
@@ -138,33 +120,24 @@ pub async fn delete(
     request: &api::DeleteProjectRequest,
 ) -> Result<api::DeleteProjectResponse, Error> {
     let (org, id) = target(caller, &request.org_id, &request.id)?;
-    let mut mutation =
+    let mutation =
         core.mutations
             .start(caller, "iam:projects:delete", &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         // Before the look for bindings: whoever binds in the organization touches the same.
         tx.touch(&crate::store::organization::members_guard(&org))
             .await?;
-        let before = store::project_get(&mut tx, &org, &id)
+        let before = store::project_get(tx, &org, &id)
             .await?
             .ok_or_else(|| Error::not_found("project", &id))?;
         let scope = Scope::Project(org.clone(), id.clone());
-        for left in binding::binding_below(&mut tx, &scope).await? {
-            binding::binding_delete(&mut tx, &left);
+        for left in binding::binding_below(tx, &scope).await? {
+            binding::binding_delete(tx, &left);
         }
-        store::project_delete(&mut tx, &org, &id);
+        store::project_delete(tx, &org, &id);
         let effect = Effect::deleted(&api::Project::from(&before));
         let response = api::DeleteProjectResponse {};
         let name = name(&org, &id);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }

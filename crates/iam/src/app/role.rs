@@ -5,7 +5,7 @@ use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ResourceName, RoleId, validate_description,
 };
 
-use super::{Core, Effect, ceiling, expect_revision, now, org_of, require_org};
+use super::{Core, Done, Effect, ceiling, change, expect_revision, now, org_of, require_org};
 use crate::convert;
 use crate::model::{Role, home, validate_role_name};
 use crate::policy::{built_in, built_in_roles};
@@ -69,35 +69,26 @@ pub async fn create(
         updated_at: created_at,
         revision: 1,
     };
-    let mut mutation =
+    let mutation =
         core.mutations
             .start(caller, "iam:roles:create", &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         if let Some(org) = &org {
-            require_org(&mut tx, org).await?;
+            require_org(tx, org).await?;
         }
-        if store::role_named(&mut tx, org.as_ref(), &role.name)
+        if store::role_named(tx, org.as_ref(), &role.name)
             .await?
             .is_some()
         {
             return Err(Error::already_exists("role", &role.name));
         }
-        store::role_create(&mut tx, &role)?;
+        store::role_create(tx, &role)?;
         let wire = api::Role::from(&role);
         let effect = Effect::created(&wire);
         let response = api::CreateRoleResponse { role: Some(wire) };
         let name = name(caller, &role);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name.clone(), effect, response))
+    })
 }
 
 /// Built-in roles come first, on the first page, over and above its size.
@@ -133,16 +124,12 @@ pub async fn update(
         None => None,
     };
     let name = name(caller, role);
-    let mut mutation = core
+    let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         tx.touch(&store::bindings_guard(&role.id)).await?;
-        let before = store::role_get(&mut tx, &role.id)
+        let before = store::role_get(tx, &role.id)
             .await?
             .ok_or_else(|| Error::not_found("role", &role.id))?;
         expect_revision("role", &role.id, request.expected_revision, before.revision)?;
@@ -160,14 +147,14 @@ pub async fn update(
             ..before.clone()
         };
         if after.name != before.name
-            && store::role_named(&mut tx, before.org_id.as_ref(), &after.name)
+            && store::role_named(tx, before.org_id.as_ref(), &after.name)
                 .await?
                 .is_some()
         {
             return Err(Error::already_exists("role", &after.name));
         }
         if after.permissions != before.permissions {
-            for bound in binding::binding_of_role(&mut tx, &role.id).await? {
+            for bound in binding::binding_of_role(tx, &role.id).await? {
                 let given = (after.name.as_str(), after.permissions.as_slice());
                 ceiling::check_permissions(
                     core,
@@ -181,17 +168,12 @@ pub async fn update(
                 .await?;
             }
         }
-        store::role_update(&mut tx, &before.name, &after)?;
+        store::role_update(tx, &before.name, &after)?;
         let wire = api::Role::from(&after);
         let effect = Effect::changed(&api::Role::from(&before), &wire);
         let response = api::UpdateRoleResponse { role: Some(wire) };
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name.clone(), effect, response))
+    })
 }
 
 pub async fn delete(
@@ -202,35 +184,26 @@ pub async fn delete(
 ) -> Result<api::DeleteRoleResponse, Error> {
     refuse_built_in(role)?;
     let name = name(caller, role);
-    let mut mutation =
+    let mutation =
         core.mutations
             .start(caller, "iam:roles:delete", &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         tx.touch(&store::bindings_guard(&role.id)).await?;
-        let before = store::role_get(&mut tx, &role.id)
+        let before = store::role_get(tx, &role.id)
             .await?
             .ok_or_else(|| Error::not_found("role", &role.id))?;
-        let bound = binding::binding_of_role(&mut tx, &role.id).await?.len();
+        let bound = binding::binding_of_role(tx, &role.id).await?.len();
         if bound > 0 {
             return Err(Error::FailedPrecondition(format!(
                 "role '{}' is used by {bound} bindings: delete them first",
                 before.name
             )));
         }
-        store::role_delete(&mut tx, &before);
+        store::role_delete(tx, &before);
         let effect = Effect::deleted(&api::Role::from(&before));
         let response = api::DeleteRoleResponse {};
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name.clone(), effect, response))
+    })
 }
 
 fn refuse_built_in(role: &Role) -> Result<(), Error> {

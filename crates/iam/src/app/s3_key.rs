@@ -5,7 +5,7 @@ use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope, validate_description,
 };
 
-use super::{Core, Effect, ceiling, now, require_scope};
+use super::{Core, Done, Effect, ceiling, change, now, require_scope};
 use crate::credential::new_s3_pair;
 use crate::model::{Principal, S3AccessKey};
 use crate::store::{principal, s3_key as store};
@@ -50,21 +50,17 @@ pub async fn create(
         created_at: now(),
     };
     let name = name(&org, &project, &id);
-    let mut mutation = core
+    let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
+    change!(core, mutation, |tx| {
         ceiling::check_principal(core, caller, ACTION, &name, owner.id).await?;
         tx.touch(&principal::credentials_guard(owner.id)).await?;
-        principal::principal_get(&mut tx, owner.id)
+        principal::principal_get(tx, owner.id)
             .await?
             .ok_or_else(|| Error::not_found("principal", owner.id))?;
-        require_scope(&mut tx, name.scope()).await?;
-        store::s3_key_create(&mut tx, &s3_key)?;
+        require_scope(tx, name.scope()).await?;
+        store::s3_key_create(tx, &s3_key)?;
         let wire = api::S3AccessKey::from(&s3_key);
         let effect = Effect::created(&wire);
         let replayed = api::CreateS3AccessKeyResponse {
@@ -75,11 +71,11 @@ pub async fn create(
             secret_access_key: secret.clone(),
             ..replayed.clone()
         };
-        let done = core.commit_secret(&mut mutation, tx, &name, &effect, response, &replayed);
-        if let Some(done) = done.await? {
-            return Ok(done);
-        }
-    }
+        Ok(Done {
+            replayed: Some(replayed),
+            ..Done::new(name.clone(), effect, response)
+        })
+    })
 }
 
 /// The key and its organization; absent, or beyond the wall, is the same to the caller.
@@ -117,26 +113,17 @@ pub async fn delete(
     request: &api::DeleteS3AccessKeyRequest,
 ) -> Result<api::DeleteS3AccessKeyResponse, Error> {
     let id = &request.access_key_id;
-    let mut mutation =
+    let mutation =
         core.mutations
             .start(caller, "iam:s3Keys:delete", &request.request_id, request)?;
-    loop {
-        let mut tx = core.db.begin();
-        if let Some(done) = mutation.replay(&mut tx).await? {
-            return Ok(done);
-        }
-        let before = store::s3_key_get(&mut tx, id)
+    change!(core, mutation, |tx| {
+        let before = store::s3_key_get(tx, id)
             .await?
             .ok_or_else(|| Error::not_found("S3 access key", id))?;
-        store::s3_key_delete(&mut tx, &before);
+        store::s3_key_delete(tx, &before);
         let effect = Effect::deleted(&api::S3AccessKey::from(&before));
         let response = api::DeleteS3AccessKeyResponse {};
         let name = name(org, &before.project_id, id);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }

@@ -6,7 +6,7 @@ use flaredb::Transaction;
 use photon_api::iam::v1 as api;
 use photon_resource::{Caller, Error, ResourceName, Scope};
 
-use super::{Core, Effect, now};
+use super::{Core, Done, Effect, change, now};
 use crate::store::signing_key as store;
 use crate::token::{ServerKey, SigningKey};
 
@@ -36,24 +36,18 @@ pub async fn rotate(
     request: &api::RotateSigningKeyRequest,
 ) -> Result<api::RotateSigningKeyResponse, Error> {
     let key = SigningKey::generate(core.live.server_key(), now()).map_err(Error::internal)?;
-    let mut mutation = core
+    let mutation = core
         .mutations
         .start(caller, "iam:signingKeys:rotate", "", request)?;
-    loop {
-        let mut tx = core.db.begin();
-        rotate_in(&mut tx, &key, request.revoke_old).await?;
+    change!(core, mutation, |tx| {
+        rotate_in(tx, &key, request.revoke_old).await?;
         let response = api::RotateSigningKeyResponse {
             key_id: key.id.clone(),
         };
         let effect = Effect::created(&response);
         let name = name(&key.id);
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }
 
 /// Makes a key if there is none that signs, or the one that does is older than `longest`. Answers whether it did.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use photon_api::iam::v1 as api;
 use photon_resource::{Caller, Claims, Error, PrincipalId, ResourceName, Scope};
 
-use super::{Core, Effect, now};
+use super::{Core, Done, Effect, change, now};
 use crate::model::Principal;
 use crate::store::{principal, revoked_token, to_ms};
 
@@ -48,26 +48,20 @@ pub async fn revoke(
     token: &Claims,
 ) -> Result<api::RevokeTokenResponse, Error> {
     // Without the token itself: it is a secret.
-    let mut mutation =
-        core.mutations
-            .start(caller, ACTION, "", &api::RevokeTokenRequest::default())?;
+    let mutation = core
+        .mutations
+        .start(caller, ACTION, "", &api::RevokeTokenRequest::default())?;
     let left = token
         .expires_at
         .duration_since(SystemTime::now())
         .unwrap_or_default();
     let lease = core.db.lease_grant(left + CLOCKS).await?;
-    loop {
-        let mut tx = core.db.begin();
-        revoked_token::revoked_token_put(&mut tx, &token.token_id, to_ms(token.expires_at), lease)?;
+    change!(core, mutation, |tx| {
+        revoked_token::revoked_token_put(tx, &token.token_id, to_ms(token.expires_at), lease)?;
         let response = api::RevokeTokenResponse {};
         let effect = Effect::default();
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name(token), &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name(token), effect, response))
+    })
 }
 
 /// Revokes all tokens that a principal has got until now.
@@ -80,10 +74,9 @@ pub async fn revoke_all(
         principal_id: id.to_string(),
         ..Default::default()
     };
-    let mut mutation = core.mutations.start(caller, ACTION, "", &request)?;
-    loop {
-        let mut tx = core.db.begin();
-        let before = principal::principal_get(&mut tx, id)
+    let mutation = core.mutations.start(caller, ACTION, "", &request)?;
+    change!(core, mutation, |tx| {
+        let before = principal::principal_get(tx, id)
             .await?
             .ok_or_else(|| Error::not_found("principal", id))?;
         let after = Principal {
@@ -92,16 +85,11 @@ pub async fn revoke_all(
             revision: before.revision + 1,
             ..before
         };
-        principal::principal_update(&mut tx, &after)?;
+        principal::principal_update(tx, &after)?;
         let response = api::RevokeTokenResponse {};
         let (name, effect) = (all_of(&after), Effect::default());
-        if let Some(done) = core
-            .commit(&mut mutation, tx, &name, &effect, response)
-            .await?
-        {
-            return Ok(done);
-        }
-    }
+        Ok(Done::new(name, effect, response))
+    })
 }
 
 /// Where an operator's listing of all tokens would be: what asking for others is authorized on.

@@ -30,8 +30,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Nodes {
     db: Db,
     inventory: Arc<RwLock<Inventory>>,
-    /// Revision of the inventory; 0: it was not read yet.
-    revision: watch::Sender<Revision>,
+    /// Revision of the inventory; `None`: it was not read yet.
+    revision: watch::Sender<Option<Revision>>,
 }
 
 impl Nodes {
@@ -40,7 +40,7 @@ impl Nodes {
         Self {
             db,
             inventory: Arc::default(),
-            revision: watch::Sender::new(0),
+            revision: watch::Sender::new(None),
         }
     }
 
@@ -62,7 +62,7 @@ impl Nodes {
     async fn follow_once(&self) -> Result<(), Error> {
         let (everything, revision) = store::everything(&self.db).await?;
         *self.write() = Inventory::new(everything, revision);
-        self.revision.send_replace(revision);
+        self.revision.send_replace(Some(revision));
 
         // Every commit, so that the inventory's revision keeps up with the store's.
         let mut changes = self.db.watch("", revision).await?;
@@ -82,7 +82,7 @@ impl Nodes {
                 }
                 inventory.reached(revision);
             }
-            self.revision.send_replace(revision);
+            self.revision.send_replace(Some(revision));
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl Nodes {
 pub struct Interest {
     nodes: Nodes,
     node: String,
-    signal: watch::Receiver<Revision>,
+    signal: watch::Receiver<Option<Revision>>,
     /// `None`: nothing was asked for yet.
     seen: Option<Revision>,
 }
@@ -151,15 +151,14 @@ impl Interest {
     /// Errors: `Unavailable` when the store is closed.
     pub async fn changed(&mut self) -> Result<(), Error> {
         let Some(seen) = self.seen else {
-            // At least 1, for a store that was just created and an inventory that was never read.
-            let now = self.nodes.db.revision().await?.max(1);
-            let known = self.signal.wait_for(|revision| *revision >= now);
-            let revision = *known.await.map_err(|_| closed())?;
+            let now = self.nodes.db.revision().await?;
+            let known = self.signal.wait_for(|revision| *revision >= Some(now));
+            let revision = known.await.map_err(|_| closed())?.unwrap_or(now);
             self.seen = Some(revision);
             return Ok(());
         };
         loop {
-            let revision = *self.signal.borrow_and_update();
+            let revision = self.signal.borrow_and_update().unwrap_or_default();
             let concerned = {
                 let inventory = self
                     .nodes

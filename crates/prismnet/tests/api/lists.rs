@@ -1,1 +1,166 @@
+//! Pages and filters.
 
+use photon_api::prismnet::v1 as pb;
+use tonic::Code;
+
+use crate::cloud::{Client, Cloud, expect_error, new_id, new_port};
+
+async fn names(tenant: &mut Client, request: pb::ListPortsRequest) -> Vec<String> {
+    let mut request = request;
+    let mut names = Vec::new();
+    loop {
+        let page = tenant.ports.list_ports(request.clone()).await.unwrap();
+        let page = page.into_inner();
+        let size = if request.page_size == 0 {
+            100
+        } else {
+            request.page_size
+        };
+        assert!(page.ports.len() <= size as usize);
+        names.extend(page.ports.into_iter().map(|port| port.name));
+        if page.next_page_token.is_empty() {
+            return names;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn every_port_is_on_one_page_and_filters_choose() {
+    let cloud = Cloud::start().await;
+    let mut tenant = cloud.tenant("acme").await;
+    let vpc = tenant.vpc("main", "10.0.0.0/16").await;
+    let front = tenant.subnet(&vpc, "front", "10.0.1.0/24").await;
+    let back = tenant.subnet(&vpc, "back", "10.0.2.0/24").await;
+    for number in 0..25 {
+        let subnet = if number % 5 == 0 { &back } else { &front };
+        let mut request = new_port(subnet, &format!("p{number:02}"));
+        let parity = if number % 2 == 0 { "even" } else { "odd" };
+        request.labels.insert("parity".into(), parity.into());
+        request.labels.insert("all".into(), "yes".into());
+        tenant.ports.create_port(request).await.unwrap();
+    }
+    let all: Vec<_> = (0..25).map(|number| format!("p{number:02}")).collect();
+    for page_size in [0, 1, 7, 25, 1000] {
+        let request = pb::ListPortsRequest {
+            page_size,
+            ..Default::default()
+        };
+        assert_eq!(
+            sorted(names(&mut tenant, request).await),
+            all,
+            "{page_size}"
+        );
+    }
+
+    let of_back = pb::ListPortsRequest {
+        subnet_id: back.id.clone(),
+        page_size: 2,
+        ..Default::default()
+    };
+    let of_back = sorted(names(&mut tenant, of_back).await);
+    assert_eq!(of_back, ["p00", "p05", "p10", "p15", "p20"]);
+    let labels = [("parity", "odd"), ("all", "yes")];
+    let odd_of_back = pb::ListPortsRequest {
+        subnet_id: back.id.clone(),
+        labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        page_size: 1,
+        ..Default::default()
+    };
+    let odd_of_back = sorted(names(&mut tenant, odd_of_back).await);
+    assert_eq!(odd_of_back, ["p05", "p15"]);
+
+    let device = new_id();
+    let port = pb::Port {
+        id: "p03".into(),
+        ..Default::default()
+    };
+    tenant.attach(&port, &device, "n1").await.unwrap();
+    let filters = [
+        pb::ListPortsRequest {
+            device_id: device,
+            ..Default::default()
+        },
+        pb::ListPortsRequest {
+            name: "p03".into(),
+            ..Default::default()
+        },
+        pb::ListPortsRequest {
+            name: "p03".into(),
+            subnet_id: front.id.clone(),
+            ..Default::default()
+        },
+        pb::ListPortsRequest {
+            name: "p03".into(),
+            org_id: "acme".into(),
+            vpc_id: vpc.id.clone(),
+            ..Default::default()
+        },
+    ];
+    for filter in filters {
+        assert_eq!(
+            names(&mut tenant, filter.clone()).await,
+            ["p03"],
+            "{filter:?}"
+        );
+    }
+    let nothing = pb::ListPortsRequest {
+        name: "p03".into(),
+        subnet_id: back.id.clone(),
+        ..Default::default()
+    };
+    assert_eq!(names(&mut tenant, nothing).await, [""; 0]);
+
+    // A token is one of the same list alone.
+    let first = pb::ListPortsRequest {
+        page_size: 1,
+        ..Default::default()
+    };
+    let first = tenant.ports.list_ports(first).await.unwrap().into_inner();
+    let other = tenant
+        .vpcs
+        .list_vpcs(pb::ListVpcsRequest {
+            page_token: first.next_page_token,
+            ..Default::default()
+        })
+        .await;
+    expect_error(other, Code::InvalidArgument, "page of the same list");
+}
+
+#[tokio::test]
+async fn an_organization_lists_all_of_its_projects() {
+    let cloud = Cloud::start().await;
+    for (org, project) in [("acme", "web"), ("acme", "data"), ("globex", "web")] {
+        let mut member = cloud.member(org, project).await;
+        member.vpc(&format!("{org}-{project}"), "10.0.0.0/16").await;
+    }
+    let list = async |mut client: Client, org_id: &str, project_id: &str| {
+        let request = pb::ListVpcsRequest {
+            org_id: org_id.into(),
+            project_id: project_id.into(),
+            ..Default::default()
+        };
+        let page = client.vpcs.list_vpcs(request).await.unwrap().into_inner();
+        sorted(page.vpcs.into_iter().map(|vpc| vpc.name).collect())
+    };
+    let admin = cloud.org_admin("acme").await;
+    assert_eq!(list(admin.clone(), "", "").await, ["acme-data", "acme-web"]);
+    assert_eq!(
+        list(admin.clone(), "acme", "").await,
+        ["acme-data", "acme-web"]
+    );
+    assert_eq!(list(admin, "acme", "data").await, ["acme-data"]);
+    let tenant = cloud.tenant("acme").await;
+    assert_eq!(list(tenant, "", "").await, ["acme-web"]);
+    let operator = cloud.operator().await;
+    assert_eq!(
+        list(operator.clone(), "", "").await,
+        ["acme-data", "acme-web", "globex-web"]
+    );
+    assert_eq!(list(operator, "globex", "web").await, ["globex-web"]);
+}

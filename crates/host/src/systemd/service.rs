@@ -39,7 +39,8 @@ pub struct Sandbox {
     pub devices: Vec<PathBuf>,
     /// Directories that it may write to, at the same place; must exist at the start.
     pub writable: Vec<PathBuf>,
-    /// Paths below `/var` or `/run` that it may read; the rest of both is hidden from it.
+    /// Paths that it may read below `/var` or `/run`, the rest of which is hidden from it. One that is missing
+    /// at the start is left out.
     pub readable: Vec<PathBuf>,
     /// A directory that systemd makes below `/run` for as long as it runs, relative to `/run`.
     pub runtime_directory: String,
@@ -179,8 +180,8 @@ impl Sandbox {
                 "TemporaryFileSystem",
                 vec![("/var", "ro"), ("/run", "ro")].into(),
             ),
-            ("BindPaths", binds(writable)),
-            ("BindReadOnlyPaths", binds(self.readable.iter())),
+            ("BindPaths", binds(writable, false)),
+            ("BindReadOnlyPaths", binds(self.readable.iter(), true)),
             // Devices: a /dev with pseudo devices alone, the named ones bound into it.
             ("PrivateDevices", true.into()),
             ("DevicePolicy", "closed".into()),
@@ -257,12 +258,12 @@ fn micros(duration: Duration) -> Variant<'static> {
 }
 
 /// Source, destination, whether a missing source is ignored, mount flags (`MS_REC`).
-fn binds<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Variant<'static> {
+fn binds<'a>(paths: impl Iterator<Item = &'a PathBuf>, missing_is_fine: bool) -> Variant<'static> {
     const MS_REC: u64 = 16384;
     paths
         .map(|path| {
             let path = path.display().to_string();
-            (path.clone(), path, false, MS_REC)
+            (path.clone(), path, missing_is_fine, MS_REC)
         })
         .collect::<Vec<_>>()
         .into()

@@ -33,13 +33,15 @@ pub fn image(id: VmId, vm: &DesiredVm) -> std::io::Result<Vec<u8>> {
     Ok(disk.into_inner())
 }
 
-/// cloud-init reads YAML, of which JSON is a part that needs no care for quoting.
+/// The files by name. They are YAML whose values are JSON, which is YAML that needs no care for quoting; one
+/// key a line, so that a guest without a YAML parser finds its name too.
 fn files(id: VmId, vm: &DesiredVm) -> [(&'static str, String); 3] {
-    let meta = json!({
-        "instance-id": id,
-        "local-hostname": vm.hostname,
-        "public-keys": vm.ssh_authorized_keys,
-    });
+    let meta = format!(
+        "instance-id: {}\nlocal-hostname: {}\npublic-keys: {}\n",
+        json!(id),
+        json!(vm.hostname),
+        json!(vm.ssh_authorized_keys),
+    );
     let interfaces: serde_json::Map<_, _> = vm
         .interfaces
         .iter()
@@ -60,7 +62,7 @@ fn files(id: VmId, vm: &DesiredVm) -> [(&'static str, String); 3] {
         data => data.to_owned(),
     };
     [
-        ("meta-data", meta.to_string()),
+        ("meta-data", meta),
         ("user-data", user_data),
         ("network-config", network.to_string()),
     ]
@@ -99,9 +101,12 @@ mod tests {
             text
         };
         assert_eq!(read("user-data"), data);
-        let meta: serde_json::Value = serde_json::from_str(&read("meta-data")).unwrap();
-        assert_eq!(meta["public-keys"][0], "ssh-ed25519 AAAA a\"b");
-        assert_eq!(meta["local-hostname"], "web-1");
+        assert_eq!(
+            read("meta-data"),
+            "instance-id: \"6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e\"\n\
+             local-hostname: \"web-1\"\n\
+             public-keys: [\"ssh-ed25519 AAAA a\\\"b\"]\n"
+        );
         let network: serde_json::Value = serde_json::from_str(&read("network-config")).unwrap();
         assert_eq!(
             network["ethernets"]["eth0"]["match"]["macaddress"],

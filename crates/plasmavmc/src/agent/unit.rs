@@ -108,6 +108,7 @@ pub fn service(
         .map(|file| layout.image(&file.sha256))
         .collect();
     readable.push(layout.notes(id));
+    readable.push(stop_program.into());
     TransientService {
         name: id.unit_name(),
         description: format!("VM {} of {}/{}", vm.name, vm.org, vm.project),

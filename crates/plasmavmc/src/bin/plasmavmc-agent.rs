@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 use photon_api::plasmavmc::v1 as wire;
 use photon_host::links::Netlink;
 use photon_host::systemd::{ServiceManager, SystemdBus};
@@ -247,9 +248,8 @@ async fn apply(
     let driver = Driver::new("vms", reconciler, Timing::default(), signal);
     let driver = tokio::spawn(driver.run(shutdown.clone()));
     let limit = Duration::from_secs(args.timeout);
-    match tokio::time::timeout(limit, published.wait_for(is_settled)).await {
-        Ok(Err(_)) => bail!("ended before the desired state was reached"),
-        Ok(Ok(_)) | Err(_) => {}
+    if let Ok(Err(_)) = tokio::time::timeout(limit, published.wait_for(is_settled)).await {
+        bail!("ended before the desired state was reached");
     }
     let reports = published.borrow().clone();
     shutdown.cancel();
@@ -276,12 +276,15 @@ fn is_settled(reports: &Reports) -> bool {
         })
 }
 
+/// The parts of this host. Also sets the file mode mask: what is secret here is made with a mode of its own, and
+/// the rest is read by systemd, by nss-systemd in any process, and by the VMs' users.
 async fn host(
     settings: &Settings,
     layout: &Layout,
     registry: Arc<dyn Registry>,
     signal: &Signal,
 ) -> anyhow::Result<Host> {
+    umask(Mode::from_bits_truncate(0o022));
     for directory in [layout.images(), layout.vms(), layout.run.clone()] {
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("create {}", directory.display()))?;

@@ -40,7 +40,7 @@ fn a_vm_sees_its_own_files_and_no_others() {
     let notes = format!("/run/photoncloud/vm-notes/{id}");
     assert_eq!(
         unit.sandbox.readable,
-        [PathBuf::from(image), PathBuf::from(notes)]
+        [image, notes, "/bin/agent".to_owned()].map(PathBuf::from)
     );
     assert_eq!(
         unit.sandbox.runtime_directory,

@@ -8,7 +8,7 @@
 //! - [`Record`] is a stored, versioned struct with its migrations.
 //! - [`Watch`] tells every change after a revision, none lost, none repeated.
 //! - [`Engine`] is what a store must be able to do: `memory` and `sqlite` do it in this process (they
-//!   share one writer, [`local`](crate::local)); a networked engine such as etcd implements the same trait.
+//!   share one writer thread); a networked engine such as etcd implements the same trait.
 //!
 //! An acknowledged commit is durable (`sqlite`): it has been written and synced before the answer.
 //!

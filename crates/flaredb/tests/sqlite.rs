@@ -91,19 +91,23 @@ async fn leases_survive_a_restart_and_still_end() {
     assert!(new > long, "{new} after {long}");
 }
 
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
 #[tokio::test]
 async fn only_the_owner_can_read_the_files() {
     let (directory, path) = directory();
+    drop(Db::sqlite(&path).await.unwrap());
+    assert_eq!(mode(&path), 0o600);
     // Too open, as a careless copy would be.
-    std::fs::write(&path, b"").unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
     let db = Db::sqlite(&path).await.unwrap();
     write(&db, vec![put("secret")]).await;
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(directory.path()).unwrap() {
         let entry = entry.unwrap();
-        let mode = entry.metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{:?}", entry.path());
+        assert_eq!(mode(&entry.path()), 0o600, "{:?}", entry.path());
         names.insert(entry.file_name().into_string().unwrap());
     }
     for suffix in ["", "-wal", "-shm", ".lock"] {

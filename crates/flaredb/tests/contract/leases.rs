@@ -40,7 +40,8 @@ pub(crate) async fn an_expired_lease_takes_its_keys_in_one_commit(factory: impl 
         next(&mut watch).await,
         [change(2, "a", None), change(2, "c", None)]
     );
-    assert!(start.elapsed() >= SHORT);
+    let lasted = start.elapsed();
+    assert!((SHORT..SHORT * 400).contains(&lasted), "{lasted:?}");
     assert!(exists(db, "b").await && exists(db, "d").await);
     let over = db.lease_keep_alive(lease).await;
     assert!(matches!(over, Err(Error::LeaseNotFound(it)) if it == lease));

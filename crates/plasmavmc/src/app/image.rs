@@ -144,11 +144,24 @@ impl Images {
             let Some(before) = store::image::image_read(&mut tx, found.id).await? else {
                 return Err(Error::not_found(ImageId::KIND, &request.id));
             };
-            let after = updated(&before, request)?;
+            let after = match updated(&before, request) {
+                Ok(after) => after,
+                Err(refusal) => {
+                    // It may be this very call, sent twice, that has changed it: then the answer is there now.
+                    if tx.holds().await? {
+                        return Err(refusal);
+                    }
+                    continue;
+                }
+            };
             if after != before {
-                store::image::image_put(&mut tx, Some(&before), &after)
-                    .await?
-                    .map_err(|taken| taken_error(&taken, &after.name))?;
+                let put = store::image::image_put(&mut tx, Some(&before), &after).await?;
+                if let Err(taken) = put {
+                    if tx.holds().await? {
+                        return Err(taken_error(&taken, &after.name));
+                    }
+                    continue;
+                }
             }
             let (old, new) = (
                 store::image::image_bytes(&before)?,

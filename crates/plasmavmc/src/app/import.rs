@@ -299,9 +299,13 @@ async fn register(
                 return Err(Error::ResourceExhausted(images.over_quota(used - size)));
             }
         }
-        store::image::image_put(&mut tx, None, &image)
-            .await?
-            .map_err(|taken| taken_error(&taken, &image.name))?;
+        if let Err(taken) = store::image::image_put(&mut tx, None, &image).await? {
+            // It may be this very call, sent twice, that has taken the name: then the answer is there now.
+            if tx.holds().await? {
+                return Err(taken_error(&taken, &image.name));
+            }
+            continue;
+        }
         let bytes = store::image::image_bytes(&image)?;
         let response = v1::ImportImageResponse {
             image: Some(convert::image_to_wire(&image)),

@@ -294,7 +294,13 @@ impl Vms {
                 return Err(Error::not_found(Vm::NOUN, id));
             };
             let mut after = before.clone();
-            apply(&mut after)?;
+            if let Err(refusal) = apply(&mut after) {
+                // It may be this very call, sent twice, that has changed the VM: then the answer is there now.
+                if tx.holds().await? {
+                    return Err(refusal);
+                }
+                continue;
+            }
             if after != before {
                 after.updated_at = SystemTime::now();
                 after.revision += 1;

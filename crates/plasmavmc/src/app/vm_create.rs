@@ -221,15 +221,20 @@ impl Vms {
                 }
             }
             let vm = new.on(node);
-            match store::vm::vm_insert(&mut tx, &vm).await? {
-                Ok(()) => {}
+            let refusal = match store::vm::vm_insert(&mut tx, &vm).await? {
+                Ok(()) => None,
                 Err(Taken::Uid) => continue,
-                Err(Taken::Name) => return Err(Error::already_exists(Vm::NOUN, &vm.name)),
-                Err(Taken::Port(port, other)) => {
-                    return Err(Error::FailedPrecondition(format!(
-                        "port {port} can't be attached: VM {other} has it; delete that VM, or use another port"
-                    )));
+                Err(Taken::Name) => Some(Error::already_exists(Vm::NOUN, &vm.name)),
+                Err(Taken::Port(port, other)) => Some(Error::FailedPrecondition(format!(
+                    "port {port} can't be attached: VM {other} has it; delete that VM, or use another port"
+                ))),
+            };
+            if let Some(refusal) = refusal {
+                // It may be this very call that has taken it, sent twice: then the answer is there now.
+                if tx.holds().await? {
+                    return Err(refusal);
                 }
+                continue;
             }
             let bytes = store::vm::vm_bytes(&vm)?;
             let response = v1::CreateVmResponse {

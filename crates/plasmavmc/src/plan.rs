@@ -94,6 +94,18 @@ impl Unit {
             | Self::Failed(run, _) => Some(run),
         }
     }
+
+    /// The same, to add what the unit itself does not know.
+    pub fn run_mut(&mut self) -> Option<&mut Run> {
+        match self {
+            Self::Absent => None,
+            Self::Starting(run)
+            | Self::Running(run)
+            | Self::Exited(run)
+            | Self::Stopping(run)
+            | Self::Failed(run, _) => Some(run),
+        }
+    }
 }
 
 /// One thing to do. Each can be done again without harm.

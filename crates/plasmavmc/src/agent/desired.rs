@@ -12,6 +12,7 @@ use photon_resource::{ImageId, OrgId, ProjectId, VmId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::seed;
 use crate::model::{PowerState, RestartPolicy};
 
 /// Everything that should exist on this host.
@@ -161,6 +162,7 @@ impl DesiredVm {
     /// A digest of everything that its disks, seed and user are made from.
     pub fn preparation(&self, id: VmId) -> String {
         let made_from = (
+            seed::FORMAT,
             id,
             &self.disks,
             &self.interfaces,

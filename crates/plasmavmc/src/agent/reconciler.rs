@@ -268,8 +268,8 @@ impl Reconciler for VmReconciler {
                 continue;
             };
             let mut unit = unit::observed(&status);
-            if let Unit::Running(run) = &mut unit {
-                // A reset does not make a new run.
+            if let Some(run) = unit.run_mut() {
+                // A reset carries a reboot out without making a new run.
                 run.reboot_generation = run.reboot_generation.max(number(&layout.reset(id)));
             }
             vms.entry(id).or_default().unit = unit;

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::desired::DesiredVm;
 
+/// Version of what is made here: another one makes every VM's seed anew at its next start.
+pub const FORMAT: u32 = 2;
 /// Room for 64 KiB of user data, 64 SSH keys, and the file system.
 const IMAGE_BYTES: usize = 1024 * 1024;
 

@@ -241,6 +241,22 @@ async fn a_guest_that_powers_itself_down_stays_off_until_it_is_started() {
 }
 
 #[tokio::test]
+async fn a_reset_counts_as_the_reboot_even_after_the_guest_has_ended() {
+    let (it, mut reconciler) = fixture();
+    let id = VmId::generate();
+    it.want(id, json!({}));
+    it.plug("pt0");
+    settle(&it.host, &mut reconciler).await;
+    std::fs::write(it.host.layout.reset(id), "1").unwrap();
+    it.want(id, json!({"reboot_generation": 1, "force": true}));
+    settle(&it.host, &mut reconciler).await;
+    assert_eq!(it.reports.borrow().vms[&id].reboot_generation, 1);
+    it.systemd.exits(&id.unit_name(), 0);
+    settle(&it.host, &mut reconciler).await;
+    assert_eq!(it.phase(id), Phase::Stopped);
+}
+
+#[tokio::test]
 async fn what_can_not_be_made_is_told_and_the_others_go_on() {
     let (it, mut reconciler) = fixture();
     let (good, bad) = (VmId::generate(), VmId::generate());

@@ -273,7 +273,7 @@ impl Cloud {
         operator.admin.create_project(request).await.unwrap();
     }
 
-    /// The token of a new user with a role (`""`: none) in project `web` of an organization.
+    /// The token of a new user with a role in project `web` of an organization.
     pub async fn user_token(&self, org: &str, name: &str, role: &str) -> String {
         let mut operator = self.operator().await;
         let request = iam_pb::CreatePrincipalRequest {
@@ -285,10 +285,8 @@ impl Cloud {
         };
         let made = operator.admin.create_principal(request).await.unwrap();
         let id = made.into_inner().principal.unwrap().id;
-        if !role.is_empty() {
-            let scope = format!("org/{org}/project/web");
-            self.bind(&id, role, &scope).await;
-        }
+        self.bind(&id, role, &format!("org/{org}/project/web"))
+            .await;
         self.sign_in(org, name).await
     }
 
@@ -296,6 +294,30 @@ impl Cloud {
     pub async fn sign_in(&self, org: &str, name: &str) -> String {
         let password = Credential::Password(PASSWORD.into());
         token(&self.iam.url(), name, org, "web", password).await
+    }
+
+    /// The token of a new user that lost its only role after it had signed in.
+    pub async fn token_without_role(&self, org: &str, name: &str) -> String {
+        let token = self.user_token(org, name, "ProjectViewer").await;
+        let mut operator = self.operator().await;
+        let request = iam_pb::GetPrincipalRequest {
+            id: name.into(),
+            org_id: org.into(),
+        };
+        let found = operator.admin.get_principal(request).await.unwrap();
+        let request = iam_pb::ListBindingsRequest {
+            principal_id: found.into_inner().principal.unwrap().id,
+            ..Default::default()
+        };
+        let bindings = operator.admin.list_bindings(request).await.unwrap();
+        for binding in bindings.into_inner().bindings {
+            let request = iam_pb::DeleteBindingRequest {
+                id: binding.id,
+                ..Default::default()
+            };
+            operator.admin.delete_binding(request).await.unwrap();
+        }
+        token
     }
 
     async fn bind(&self, principal: &str, role: &str, scope: &str) {

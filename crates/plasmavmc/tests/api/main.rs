@@ -2,5 +2,9 @@
 
 mod cloud;
 mod host;
+mod images;
+mod input;
 mod lifecycle;
+mod nodes;
 mod saga;
+mod streams;

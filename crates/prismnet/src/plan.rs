@@ -27,4 +27,4 @@ pub use filter::{Digests, FilterChange, Table, observed_digests};
 pub const FILE_PREFIX: &str = "50-photon-";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

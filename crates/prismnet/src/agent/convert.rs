@@ -208,7 +208,7 @@ fn mac(text: &str) -> Result<Mac, String> {
     for byte in &mut bytes {
         let part = parts
             .next()
-            .filter(|part| part.len() == 2)
+            .filter(|part| part.len() == 2 && part.bytes().all(|it| it.is_ascii_hexdigit()))
             .ok_or_else(wrong)?;
         *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
     }

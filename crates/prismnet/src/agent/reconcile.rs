@@ -65,7 +65,6 @@ pub struct Networks {
     known: watch::Receiver<Known>,
     reports: watch::Sender<Report>,
     memory_file: PathBuf,
-    memory: FilterMemory,
     target: Option<(Known, Arc<Target>)>,
     unsettled: u32,
 }
@@ -78,16 +77,11 @@ impl Networks {
         reports: watch::Sender<Report>,
         memory_file: PathBuf,
     ) -> Self {
-        let memory = std::fs::read(&memory_file)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
         Self {
             host,
             known,
             reports,
             memory_file,
-            memory,
             target: None,
             unsettled: 0,
         }
@@ -104,6 +98,14 @@ impl Networks {
                 Some(target)
             }
         }
+    }
+
+    /// From the file each time: somebody may have used `prismnet-agent apply` meanwhile.
+    fn memory(&self) -> FilterMemory {
+        std::fs::read(&self.memory_file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
     }
 
     fn report(&self, links: &[photon_host::links::Link]) {
@@ -130,7 +132,7 @@ impl Networks {
         });
     }
 
-    async fn change_filter(&mut self, target: &Target, change: &FilterChange) -> Result<(), Error> {
+    async fn change_filter(&self, target: &Target, change: &FilterChange) -> Result<(), Error> {
         if let Err(error) = self.host.filter.apply(&change.commands).await {
             tracing::warn!(%error, family = change.family, "replacing the whole table");
             self.host.filter.apply(&change.otherwise).await?;
@@ -143,7 +145,7 @@ impl Networks {
             return Ok(());
         };
         let printed = self.printed(change.family).await?.unwrap_or_default();
-        let memory = table
+        let of_table = table
             .digests()
             .into_iter()
             .filter_map(|(name, written)| {
@@ -151,8 +153,9 @@ impl Networks {
                 Some((name, (written, printed)))
             })
             .collect();
-        self.memory.0.insert(change.family.to_owned(), memory);
-        let text = serde_json::to_vec(&self.memory).map_err(|error| Error::Answer {
+        let mut memory = self.memory();
+        memory.0.insert(change.family.to_owned(), of_table);
+        let text = serde_json::to_vec(&memory).map_err(|error| Error::Answer {
             what: "the JSON encoder",
             reason: error.to_string(),
         })?;
@@ -219,7 +222,7 @@ impl Reconciler for Networks {
             files: self.host.files.read()?,
             links: self.host.links.list().await?,
             tables,
-            memory: self.memory.clone(),
+            memory: self.memory(),
             settings,
         };
         self.report(&observed.links);

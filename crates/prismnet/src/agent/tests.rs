@@ -1,1 +1,479 @@
+//! The agent against fakes of the host: it converges from anything to anything, and then does nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use photon_api::prismnet::v1 as api;
+use photon_host::fake::{Files, Filter, Interfaces, Manager, Settings};
+use photon_host::links::{Kind, Link, Links};
+use photon_host::network_files::NetworkFiles;
+use photon_reconcile::{Pass, Plan as _, Reconciler, run_once};
+use proptest::prelude::*;
+use tokio::sync::watch;
+
+use super::cache::{Cache, from_json};
+use super::convert::{self, Understood};
+use super::reconcile::{Host, Networks};
+use super::report::Report;
+use super::watch::Known;
+use crate::plan::{self, Desired};
+
+/// A host whose networkd does at once what its files say.
+struct FakeHost {
+    files: Arc<Files>,
+    links: Arc<Interfaces>,
+    filter: Arc<Filter>,
+    known: watch::Sender<Known>,
+    reports: watch::Sender<Report>,
+    networks: Networks,
+    _state: tempfile::TempDir,
+}
+
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+}
+
+fn mac(text: &str) -> Option<[u8; 6]> {
+    let bytes: Vec<u8> = text
+        .split(':')
+        .filter_map(|part| u8::from_str_radix(part, 16).ok())
+        .collect();
+    bytes.try_into().ok()
+}
+
+/// Makes missing devices and sets masters and addresses, as networkd does on a reload.
+fn networkd(files: &Files, links: &Interfaces) {
+    let files = files.read().expect("the fake reads");
+    let texts = |kind: &str| -> Vec<String> {
+        files
+            .iter()
+            .filter(|(name, _)| name.ends_with(kind))
+            .filter_map(|(_, text)| text.clone())
+            .collect()
+    };
+    for text in texts(".netdev") {
+        let (Some(name), Some(kind)) = (value(&text, "Name"), value(&text, "Kind")) else {
+            continue;
+        };
+        let known = links.all();
+        if known.iter().any(|link| link.name == name) {
+            continue;
+        }
+        links.put(Link {
+            index: known.iter().map(|link| link.index).max().unwrap_or(0) + 1,
+            name: name.to_owned(),
+            kind: match kind {
+                "vrf" => Kind::Vrf {
+                    table: value(&text, "Table").unwrap().parse().unwrap(),
+                },
+                "bridge" => Kind::Bridge,
+                _ => Kind::Tun,
+            },
+            master: None,
+            mac: value(&text, "MACAddress").and_then(mac),
+            up: false,
+            addresses: BTreeSet::new(),
+        });
+    }
+    for text in texts(".network") {
+        let Some(name) = value(&text, "Name") else {
+            continue;
+        };
+        let Some(mut link) = links.all().into_iter().find(|link| link.name == name) else {
+            continue;
+        };
+        link.up = true;
+        link.master = value(&text, "Bridge")
+            .or(value(&text, "VRF"))
+            .map(str::to_owned);
+        link.addresses = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("Address=")?.parse().ok())
+            .collect();
+        links.put(link);
+    }
+}
+
+impl FakeHost {
+    fn new() -> Self {
+        Self::with_networkd(networkd)
+    }
+
+    fn with_networkd(work: fn(&Files, &Interfaces)) -> Self {
+        let (files, links) = (Arc::new(Files::default()), Arc::new(Interfaces::default()));
+        let filter = Arc::new(Filter::default());
+        let again = (files.clone(), links.clone());
+        let once = (files.clone(), links.clone());
+        let manager = Manager {
+            on_reload: Box::new(move || work(&again.0, &again.1)),
+            on_reconfigure: Box::new(move |_| work(&once.0, &once.1)),
+        };
+        let state = tempfile::tempdir().unwrap();
+        let known = watch::Sender::new(None);
+        let reports = watch::Sender::new(Report::default());
+        let settings = Settings::default();
+        settings
+            .0
+            .lock()
+            .unwrap()
+            .insert("net/bridge/bridge-nf-call-iptables".into(), "1".into());
+        let host = Host {
+            files: files.clone(),
+            manager: Arc::new(manager),
+            links: links.clone(),
+            filter: filter.clone(),
+            settings: Arc::new(settings),
+        };
+        let networks = Networks::new(
+            host,
+            known.subscribe(),
+            reports.clone(),
+            state.path().join("filter.json"),
+        );
+        Self {
+            files,
+            links,
+            filter,
+            known,
+            reports,
+            networks,
+            _state: state,
+        }
+    }
+
+    fn desire(&self, desired: Desired) {
+        self.known.send_replace(Some(Arc::new(Understood {
+            desired,
+            refused: BTreeMap::new(),
+        })));
+    }
+
+    /// Passes until there is nothing to do; says how many changed something.
+    async fn converge(&mut self) -> u32 {
+        for applied in 0..5 {
+            if run_once("test", &mut self.networks).await.unwrap() == Pass::NothingToDo {
+                return applied;
+            }
+        }
+        panic!("five passes were not enough");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Sabotage {
+    RemoveFile(prop::sample::Index),
+    GarbleFile(prop::sample::Index),
+    DeleteLink(prop::sample::Index),
+    Unslave(prop::sample::Index),
+    FlushAddresses(prop::sample::Index),
+    DeleteTables,
+    FlushAChain(prop::sample::Index),
+    AddStrangers,
+}
+
+impl Sabotage {
+    async fn commit(&self, host: &FakeHost) {
+        let names: Vec<String> = host.files.read().unwrap().into_keys().collect();
+        let links = host.links.all();
+        match self {
+            Self::RemoveFile(which) if !names.is_empty() => {
+                host.files.remove(&which.get(&names)[..]).unwrap();
+            }
+            Self::GarbleFile(which) if !names.is_empty() => {
+                host.files
+                    .write(&which.get(&names)[..], "[Match]\n")
+                    .unwrap();
+            }
+            Self::DeleteLink(which) if !links.is_empty() => {
+                host.links.delete(&which.get(&links).name).await.unwrap();
+            }
+            Self::Unslave(which) if !links.is_empty() => {
+                let mut link = which.get(&links).clone();
+                link.master = None;
+                host.links.put(link);
+            }
+            Self::FlushAddresses(which) if !links.is_empty() => {
+                let mut link = which.get(&links).clone();
+                link.addresses.clear();
+                host.links.put(link);
+            }
+            Self::DeleteTables => host.filter.0.lock().unwrap().clear(),
+            Self::FlushAChain(which) => {
+                let mut tables = host.filter.0.lock().unwrap();
+                let mut all: Vec<_> = tables.values_mut().flat_map(BTreeMap::values_mut).collect();
+                if !all.is_empty() {
+                    let which = which.index(all.len());
+                    all[which].clear();
+                }
+            }
+            Self::AddStrangers => {
+                host.files
+                    .write("50-photon-pb00000000000.netdev", "[NetDev]\n")
+                    .unwrap();
+                host.links.put(Link {
+                    index: 4711,
+                    name: "pt0123456789a".into(),
+                    kind: Kind::Tun,
+                    master: None,
+                    mac: None,
+                    up: true,
+                    addresses: BTreeSet::new(),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn sabotage() -> impl Strategy<Value = Sabotage> {
+    let which = any::<prop::sample::Index>;
+    prop_oneof![
+        which().prop_map(Sabotage::RemoveFile),
+        which().prop_map(Sabotage::GarbleFile),
+        which().prop_map(Sabotage::DeleteLink),
+        which().prop_map(Sabotage::Unslave),
+        which().prop_map(Sabotage::FlushAddresses),
+        Just(Sabotage::DeleteTables),
+        which().prop_map(Sabotage::FlushAChain),
+        Just(Sabotage::AddStrangers),
+    ]
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(work)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// From any state through any other, with whatever somebody else breaks: then exactly what is desired
+    /// is there, and a restarted agent finds nothing to do.
+    #[test]
+    fn converges_from_anything_and_then_does_nothing(
+        first in plan::tests::desired(),
+        second in plan::tests::desired(),
+        broken in prop::collection::vec(sabotage(), 0..4),
+    ) {
+        block_on(async {
+            let mut host = FakeHost::new();
+            host.desire(first);
+            host.converge().await;
+            for act in &broken {
+                act.commit(&host).await;
+            }
+            host.desire(second.clone());
+            host.converge().await;
+
+            let mut fresh = FakeHost::new();
+            fresh.desire(second.clone());
+            fresh.converge().await;
+            assert_eq!(host.files.read().unwrap(), fresh.files.read().unwrap());
+            let names = |host: &FakeHost| -> BTreeSet<String> {
+                host.links.all().into_iter().map(|link| link.name).collect()
+            };
+            assert_eq!(names(&host), names(&fresh));
+            assert_eq!(*host.filter.0.lock().unwrap(), *fresh.filter.0.lock().unwrap());
+
+            // Every port is there and was reported as such.
+            let report = host.reports.borrow().clone();
+            assert_eq!(report.revision, second.revision);
+            assert_eq!(report.ports.len(), second.ports().count());
+            assert!(report.ports.iter().all(|port| port.status() == api::PortStatus::Active));
+
+            // Again with nothing in memory.
+            let observed = host.networks.observe().await.unwrap().unwrap();
+            let plan = host.networks.plan(&observed);
+            assert!(plan.is_empty(), "{}", plan.summary());
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn touches_nothing_while_nothing_is_known() {
+    let mut host = FakeHost::new();
+    host.files
+        .write("50-photon-pb00000000000.netdev", "kept")
+        .unwrap();
+    assert_eq!(
+        run_once("test", &mut host.networks).await.unwrap(),
+        Pass::Unknown
+    );
+    assert_eq!(host.files.read().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_whose_interface_never_comes_is_reported_with_the_reason() {
+    let mut host = FakeHost::with_networkd(|_, _| {});
+    host.desire(plan::tests::small());
+    for _ in 0..4 {
+        // networkd does nothing, so each pass ends with its time limit.
+        run_once("test", &mut host.networks).await.unwrap_err();
+    }
+    let report = host.reports.borrow().clone();
+    assert_eq!(report.ports.len(), 2);
+    for port in &report.ports {
+        assert_eq!(port.status(), api::PortStatus::Error);
+        assert!(
+            port.message.contains("is not there yet"),
+            "{}",
+            port.message
+        );
+    }
+}
+
+#[test]
+fn the_cache_reads_what_it_wrote_and_what_a_newer_agent_wrote() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::in_directory(directory.path());
+    assert_eq!(cache.load().unwrap(), None);
+    let desired = sample();
+    cache.store(&desired).unwrap();
+    assert_eq!(cache.load().unwrap(), Some(desired));
+    let newer = r#"{"revision": "9", "vpcs": [], "aFieldOfTheFuture": {"x": 1}}"#;
+    assert_eq!(from_json(newer).unwrap().revision, 9);
+    let error = from_json(r#"{"revision": "many"}"#).unwrap_err();
+    assert!(format!("{error:#}").contains("line 1"), "{error:#}");
+}
+
+fn sample() -> api::DesiredNetwork {
+    let uuid = |number: u128| uuid::Uuid::from_u128(number).to_string();
+    api::DesiredNetwork {
+        revision: 3,
+        vpcs: vec![api::DesiredVpc {
+            id: uuid(1),
+            table: 1000,
+            subnets: vec![api::DesiredSubnet {
+                id: uuid(2),
+                cidr: "10.0.1.0/24".into(),
+                gateway: "10.0.1.1".into(),
+                dhcp_enabled: true,
+                ports: vec![api::DesiredPort {
+                    id: uuid(3),
+                    mac_address: "fa:16:3e:00:00:01".into(),
+                    ip_address: "10.0.1.10".into(),
+                    security_group_ids: vec![uuid(5)],
+                    device_id: uuid(4),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            groups: vec![api::DesiredGroup {
+                id: uuid(5),
+                rules: vec![api::SecurityGroupRule {
+                    direction: api::Direction::Ingress.into(),
+                    protocol: api::Protocol::Tcp.into(),
+                    port_min: 22,
+                    port_max: 22,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+        }],
+    }
+}
+
+#[test]
+fn understands_what_the_server_sends() {
+    let Understood { desired, refused } = convert::desired(&sample());
+    assert!(refused.is_empty());
+    let (vpc, subnet, port) = desired.ports().next().unwrap();
+    assert_eq!(vpc.table, 1000);
+    assert_eq!(subnet.net.to_string(), "10.0.1.0/24");
+    assert_eq!(port.mac.to_string(), "fa:16:3e:00:00:01");
+    assert_eq!(vpc.groups.values().next().unwrap().ingress.len(), 1);
+}
+
+/// What is wrong, and a part of the reason that must be given.
+#[test]
+fn refuses_what_can_not_be_made_and_says_why() {
+    type Change = fn(&mut api::DesiredNetwork);
+    let cases: [(Change, &str); 12] = [
+        (|it| it.vpcs[0].id = "x".into(), "VPC id 'x'"),
+        (|it| it.vpcs[0].table = 254, "routing table 254"),
+        (|it| it.vpcs[0].table = 70000, "routing table 70000"),
+        (
+            |it| it.vpcs[0].subnets[0].cidr = "10.0.1.0".into(),
+            "10.0.1.0",
+        ),
+        (
+            |it| it.vpcs[0].subnets[0].gateway = "10.0.9.1".into(),
+            "10.0.9.1",
+        ),
+        (
+            |it| it.vpcs[0].subnets[0].ipv6_cidr = "fd00::/48".into(),
+            "IPv6 gateway",
+        ),
+        (
+            |it| it.vpcs[0].subnets[0].ports[0].ip_address = "10.0.2.1".into(),
+            "10.0.2.1",
+        ),
+        (
+            |it| it.vpcs[0].subnets[0].ports[0].ip_address = "10.0.1.1".into(),
+            "10.0.1.1",
+        ),
+        (
+            |it| it.vpcs[0].subnets[0].ports[0].mac_address = "01:00:5e:00:00:01".into(),
+            "unicast",
+        ),
+        (
+            |it| it.vpcs[0].subnets[0].ports[0].mac_address = "+a:16:3e:00:00:01".into(),
+            "unicast",
+        ),
+        (
+            |it| it.vpcs[0].subnets[0].ports[0].device_id = String::new(),
+            "device id",
+        ),
+        (
+            |it| {
+                let again = it.vpcs[0].subnets[0].clone();
+                it.vpcs[0].subnets.insert(0, again);
+                it.vpcs[0].subnets[0].ports.clear();
+            },
+            "is taken by another",
+        ),
+    ];
+    for (change, reason) in cases {
+        let mut message = sample();
+        change(&mut message);
+        let understood = convert::desired(&message);
+        assert_eq!(understood.desired.ports().count(), 0, "{reason}");
+        let refused: Vec<_> = understood.refused.values().collect();
+        assert_eq!(refused.len(), 1, "{reason}");
+        assert!(
+            refused[0].contains(reason),
+            "{refused:?} says not: {reason}"
+        );
+    }
+}
+
+/// A rule that is not understood allows nothing; it must never be widened.
+#[test]
+fn a_rule_that_is_not_understood_allows_nothing() {
+    type Change = fn(&mut api::SecurityGroupRule);
+    let cases: [Change; 8] = [
+        |rule| rule.direction = 0,
+        |rule| rule.direction = 77,
+        |rule| rule.protocol = 0,
+        |rule| rule.protocol = 77,
+        |rule| rule.port_max = 70000,
+        |rule| (rule.port_min, rule.port_max) = (30, 20),
+        |rule| rule.remote_cidr = "10.0.0.0/33".into(),
+        |rule| rule.remote_group_id = "no group".into(),
+    ];
+    for change in cases {
+        let mut message = sample();
+        change(&mut message.vpcs[0].groups[0].rules[0]);
+        let understood = convert::desired(&message);
+        let group = understood.desired.vpcs[0].groups.values().next().unwrap();
+        assert!(
+            group.ingress.is_empty() && group.egress.is_empty(),
+            "{group:?}"
+        );
+    }
+}

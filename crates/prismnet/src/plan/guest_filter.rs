@@ -98,10 +98,12 @@ fn interface(name: &str) -> Expression<'static> {
 fn sets(table: &mut Table, desired: &Desired) {
     let mut bridges = Vec::new();
     let mut zones = BTreeMap::new();
-    let (mut gateways4, mut gateways6) = (Vec::new(), Vec::new());
+    let mut routers = BTreeMap::new();
+    let mut gateways4 = Vec::new();
     for vpc in &desired.vpcs {
         let zone = format!("{}-zone", vpc.vrf());
         table.chain(&zone, vec![vec![set_zone(vpc.table)]]);
+        let router = router_chain(table, vpc);
         for subnet in &vpc.subnets {
             let bridge = subnet.bridge();
             bridges.push(interface(&bridge));
@@ -109,11 +111,7 @@ fn sets(table: &mut Table, desired: &Desired) {
                 interface(&bridge),
                 text(subnet.gateway.to_string()),
             ]));
-            if let Some((_, gateway)) = subnet.v6 {
-                for address in [gateway, subnet.gateway_mac().link_local()] {
-                    gateways6.push(concat([interface(&bridge), text(address.to_string())]));
-                }
-            }
+            routers.insert(bridge.clone(), Verdict::Jump(target(&router)));
             zones.insert(bridge, Verdict::Jump(target(&zone)));
         }
     }
@@ -158,15 +156,50 @@ fn sets(table: &mut Table, desired: &Desired) {
     }
     table.set("bridges", &[Ifname], false, bridges);
     table.set("gateways4", &[Ifname, V4], false, gateways4);
-    table.set("gateways6", &[Ifname, V6], false, gateways6);
     table.set("macs", &[Ifname, EtherAddr], false, macs);
     table.set("sources4", &[Ifname, EtherAddr, V4], false, sources4);
     table.set("sources6", &[Ifname, EtherAddr, V6], false, sources6);
     table.set("speakers6", &[Ifname], false, speakers6);
     table.map("zones", zones);
+    table.map("routers", routers);
     table.map("advertise", advertise);
     table.map("ingress", ingress);
     table.map("egress", egress);
+}
+
+/// What the VPC's router itself says by ICMP: echo replies and errors, from any of its addresses.
+fn router_chain(table: &mut Table, vpc: &Vpc) -> String {
+    let own = vpc
+        .subnets
+        .iter()
+        .map(|subnet| text(subnet.gateway.to_string()));
+    let own6 = vpc.subnets.iter().filter_map(|subnet| {
+        let (_, gateway) = subnet.v6?;
+        Some([gateway, subnet.gateway_mac().link_local()].map(|address| text(address.to_string())))
+    });
+    let (set4, set6) = (
+        format!("{}-router4", vpc.vrf()),
+        format!("{}-router6", vpc.vrf()),
+    );
+    table.set(&set4, &[V4], false, own.collect());
+    table.set(&set6, &[V6], false, own6.flatten().collect());
+    let chain = format!("{}-router", vpc.vrf());
+    table.chain(
+        &chain,
+        vec![
+            vec![
+                within(payload("ip", "saddr"), &set4),
+                is(l4proto(), Expression::Number(ICMP)),
+                accept(),
+            ],
+            vec![
+                within(payload("ip6", "saddr"), &set6),
+                is(l4proto(), Expression::Number(ICMPV6)),
+                accept(),
+            ],
+        ],
+    );
+    chain
 }
 
 /// An address as the number that a comparison with bits wants.
@@ -344,23 +377,14 @@ fn to_guest(table: &mut Table) {
                 ),
                 accept(),
             ],
-            // The subnet's router and DHCP server; nobody else can have its address.
+            // The subnet's DHCP server and the router; nobody else can have their addresses.
             vec![
                 within(concat([obridge(), payload("ip", "saddr")]), "gateways4"),
                 is(payload("udp", "sport"), Expression::Number(67)),
                 is(payload("udp", "dport"), Expression::Number(68)),
                 accept(),
             ],
-            vec![
-                within(concat([obridge(), payload("ip", "saddr")]), "gateways4"),
-                is(l4proto(), Expression::Number(ICMP)),
-                accept(),
-            ],
-            vec![
-                within(concat([obridge(), payload("ip6", "saddr")]), "gateways6"),
-                is(l4proto(), Expression::Number(ICMPV6)),
-                accept(),
-            ],
+            vec![lookup(obridge(), "routers")],
             // A neighbour's search for a DHCP server.
             vec![is(payload("udp", "dport"), Expression::Number(67)), drop()],
             vec![ct_known(), accept()],

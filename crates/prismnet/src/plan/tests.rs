@@ -1,1 +1,344 @@
+//! Golden files, and what must hold of every plan.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use photon_host::nft::Commands;
+use photon_resource::{PortId, SecurityGroupId, SubnetId, VpcId};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::desired::*;
+use super::filter::{Digests, Table, observed_digests, statement};
+use super::{firewall, guest_filter, networkd};
+
+pub fn id<T: From<Uuid>>(number: u128) -> T {
+    Uuid::from_u128(number).into()
+}
+
+/// A VPC with one subnet of two ports, with IPv6.
+pub fn small() -> Desired {
+    let group: SecurityGroupId = id(0x90);
+    let port = |number: u8| Port {
+        id: id::<PortId>(0x40 + u128::from(number)),
+        mac: Mac([0xfa, 0x16, 0x3e, 0, 0, number]),
+        address: Ipv4Addr::new(10, 0, 1, number),
+        address6: Some(format!("fd00::f816:3eff:fe00:{number:x}").parse().unwrap()),
+        groups: BTreeSet::from([group]),
+        owner: 0x6000_0000 + u32::from(number),
+    };
+    Desired {
+        revision: 7,
+        vpcs: vec![Vpc {
+            id: id::<VpcId>(0x10),
+            table: 1000,
+            subnets: vec![Subnet {
+                id: id::<SubnetId>(0x20),
+                net: "10.0.1.0/24".parse().unwrap(),
+                gateway: Ipv4Addr::new(10, 0, 1, 1),
+                dhcp: true,
+                dns: vec!["9.9.9.9".parse().unwrap(), "2620:fe::fe".parse().unwrap()],
+                v6: Some(("fd00::/64".parse().unwrap(), "fd00::1".parse().unwrap())),
+                ports: vec![port(11), port(12)],
+            }],
+            groups: BTreeMap::from([(
+                group,
+                Group {
+                    ingress: vec![
+                        Rule {
+                            protocol: Protocol::Any,
+                            remote: Remote::Group(group),
+                        },
+                        Rule {
+                            protocol: Protocol::Tcp(22, 22),
+                            remote: Remote::Net("10.0.0.0/8".parse().unwrap()),
+                        },
+                    ],
+                    egress: vec![Rule {
+                        protocol: Protocol::Any,
+                        remote: Remote::Any,
+                    }],
+                    members: BTreeSet::from([
+                        IpAddr::from([10, 0, 1, 11]),
+                        IpAddr::from([10, 0, 1, 12]),
+                    ]),
+                },
+            )]),
+        }],
+    }
+}
+
+/// Compares with a file that was read by eye. After a change, `PHOTON_REGENERATE=1` writes it; read the
+/// difference before it is committed.
+fn golden(name: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/plan/tests")
+        .join(name);
+    if std::env::var_os("PHOTON_REGENERATE").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    for (number, (line, wanted)) in text.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(line, wanted, "{name}:{}", number + 1);
+    }
+    assert_eq!(text.lines().count(), expected.lines().count());
+}
+
+#[test]
+fn rendered_files_are_those_reviewed() {
+    let mut text = String::new();
+    for (name, contents) in networkd::render(&small()) {
+        text.push_str(&format!("==> {name}\n{contents}\n"));
+    }
+    golden("networkd.golden", &text);
+}
+
+/// Rules as JSON, a line each: what the kernel is told.
+fn lines(commands: &Commands) -> String {
+    commands
+        .iter()
+        .map(|command| format!("{command}\n"))
+        .collect()
+}
+
+#[test]
+fn rendered_filters_are_those_reviewed() {
+    let text = lines(&guest_filter::render(&small()).replace())
+        + &lines(&firewall::render(&small()).replace());
+    golden("filter.golden", &text);
+}
+
+#[test]
+fn a_gateway_has_one_mac_everywhere_and_it_is_local_and_unicast() {
+    let subnet = &small().vpcs[0].subnets[0];
+    let Mac(bytes) = subnet.gateway_mac();
+    assert_eq!(bytes[0] & 3, 2);
+    assert_eq!(
+        subnet.gateway_mac(),
+        small().vpcs[0].subnets[0].gateway_mac()
+    );
+}
+
+#[test]
+fn link_local_addresses_are_modified_eui64() {
+    // The example of RFC 2464 section 4.
+    let mac = Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
+    assert_eq!(mac.link_local().to_string(), "fe80::3656:78ff:fe9a:bcde");
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let protocol = prop_oneof![
+        Just(Protocol::Any),
+        Just(Protocol::Icmp),
+        (0_u16..20, 0_u16..20).prop_map(|(low, more)| Protocol::Tcp(low, low + more)),
+        (65500_u16..65535, 0_u16..35)
+            .prop_map(|(low, more)| Protocol::Udp(low, low.saturating_add(more))),
+    ];
+    let remote = prop_oneof![
+        Just(Remote::Any),
+        (any::<u32>(), 0_u8..=32).prop_map(|(address, prefix)| Remote::Net(IpNet::V4(
+            Ipv4Net::new(address.into(), prefix).unwrap().trunc()
+        ))),
+        (any::<u128>(), 0_u8..=128).prop_map(|(address, prefix)| Remote::Net(IpNet::V6(
+            ipnet::Ipv6Net::new(address.into(), prefix).unwrap().trunc()
+        ))),
+        // One more than there are: a rule may name a group that was not sent.
+        (0_u128..4).prop_map(|number| Remote::Group(id(0x900 + number))),
+    ];
+    (protocol, remote).prop_map(|(protocol, remote)| Rule { protocol, remote })
+}
+
+fn group() -> impl Strategy<Value = Group> {
+    (
+        prop::collection::vec(rule(), 0..6),
+        prop::collection::vec(rule(), 0..4),
+        prop::collection::btree_set(any::<[u8; 4]>().prop_map(IpAddr::from), 0..4),
+    )
+        .prop_map(|(ingress, egress, members)| Group {
+            ingress,
+            egress,
+            members,
+        })
+}
+
+/// VPCs whose subnets, addresses and MACs repeat those of others, as tenants' do.
+fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
+    let port = (0_u8..4, prop::collection::btree_set(0_u128..4, 0..3));
+    let subnet = (
+        prop::collection::btree_map(0_u8..5, port, 0..4),
+        any::<bool>(),
+        any::<bool>(),
+    );
+    (
+        prop::collection::btree_map(0_u8..3, subnet, 0..3),
+        prop::collection::vec(group(), 0..4),
+    )
+        .prop_map(move |(subnets, groups)| Vpc {
+            id: id(0x10 + number),
+            table: 1000 + number as u16,
+            subnets: subnets
+                .into_iter()
+                .map(|(subnet, (ports, dhcp, has_v6))| Subnet {
+                    id: id(number << 16 | u128::from(subnet) << 8),
+                    net: format!("10.0.{subnet}.0/24").parse().unwrap(),
+                    gateway: Ipv4Addr::new(10, 0, subnet, 254),
+                    dhcp,
+                    dns: Vec::new(),
+                    v6: has_v6.then(|| {
+                        (
+                            format!("fd00:0:0:{subnet}::/64").parse().unwrap(),
+                            format!("fd00:0:0:{subnet}::1").parse().unwrap(),
+                        )
+                    }),
+                    ports: ports
+                        .into_iter()
+                        .map(|(port, (_, groups))| Port {
+                            id: id(1 << 64
+                                | number << 16
+                                | u128::from(subnet) << 8
+                                | u128::from(port)),
+                            mac: Mac([0xfa, 0x16, 0x3e, 0, subnet, port]),
+                            address: Ipv4Addr::new(10, 0, subnet, port),
+                            address6: has_v6
+                                .then(|| format!("fd00:0:0:{subnet}::{port:x}").parse().unwrap()),
+                            groups: groups.into_iter().map(|group| id(0x900 + group)).collect(),
+                            owner: 0x6000_0000,
+                        })
+                        .collect(),
+                })
+                .collect(),
+            groups: groups
+                .into_iter()
+                .enumerate()
+                .map(|(group, contents)| (id(0x900 + group as u128), contents))
+                .collect(),
+        })
+}
+
+pub fn desired() -> impl Strategy<Value = Desired> {
+    (1_u64.., prop::option::of(vpc(0)), prop::option::of(vpc(1))).prop_map(
+        |(revision, first, second)| Desired {
+            revision,
+            vpcs: first.into_iter().chain(second).collect(),
+        },
+    )
+}
+
+/// What this machine's kernel has for bridges. The rack's has all; on a lesser one, what it lacks is left out
+/// or replaced by its like of the same type, so that everything else is still put before the kernel.
+#[derive(Clone, Copy)]
+struct Kernel {
+    conntrack: bool,
+    bridge_names: bool,
+}
+
+impl Kernel {
+    fn of_this_machine() -> Self {
+        let takes = |statements| {
+            let mut table = Table::new(photon_host::nft::types::NfFamily::Bridge);
+            table.chain("probe", vec![statements]);
+            nft("bridge", &[table.replace()]).is_ok()
+        };
+        Self {
+            conntrack: takes(vec![statement::set_zone(7)]),
+            bridge_names: takes(vec![statement::is(
+                statement::ibridge(),
+                statement::text("pb0"),
+            )]),
+        }
+    }
+
+    fn fit(self, commands: Commands) -> Commands {
+        commands
+            .into_iter()
+            .map(|command| command.to_string())
+            .filter(|command| self.conntrack || !command.contains(r#"{"ct":{"key""#))
+            .map(|command| match self.bridge_names {
+                true => command,
+                false => command
+                    .replace("ibriport", "iifname")
+                    .replace("obriport", "oifname"),
+            })
+            .map(|command| serde_json::from_str(&command).expect("it is still JSON"))
+            .collect()
+    }
+}
+
+static KERNEL: std::sync::LazyLock<Kernel> = std::sync::LazyLock::new(Kernel::of_this_machine);
+
+/// Feeds transactions to the real nft, one after the other, in a network namespace that ends with it; the
+/// last line of the answer is the table as it is then.
+fn nft(family: &str, transactions: &[Commands]) -> Result<Vec<Value>, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let mut script = String::from("set -e\n");
+    for (number, commands) in transactions.iter().enumerate() {
+        let path = directory.path().join(format!("{number}.json"));
+        std::fs::write(&path, json!({ "nftables": commands }).to_string()).unwrap();
+        script.push_str(&format!("nft -j -f {}\n", path.display()));
+    }
+    script.push_str(&format!("nft -j -s list ruleset {family}\n"));
+    let output = std::process::Command::new("unshare")
+        .args(["--net", "--map-root-user", "sh", "-c", &script])
+        .output()
+        .expect("unshare (util-linux) runs");
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("nft answers JSON");
+    Ok(answer["nftables"].as_array().expect("an array").clone())
+}
+
+/// What there is in the kernel after `before` and then the change from it to `after`.
+fn exchanged(before: &Table, after: &Table, kernel: Kernel) -> Result<Digests, String> {
+    let family = before.family_name();
+    let first = kernel.fit(before.replace());
+    let printed = observed_digests(&nft(family, std::slice::from_ref(&first))?);
+    let memory = before
+        .digests()
+        .into_iter()
+        .map(|(name, written)| {
+            let printed = printed.get(&name).cloned().unwrap_or_default();
+            (name, (written, printed))
+        })
+        .collect();
+    let mut transactions = vec![first];
+    if let Some(change) = after.difference(Some(&printed), &memory) {
+        transactions.push(kernel.fit(change.commands));
+    }
+    Ok(observed_digests(&nft(family, &transactions)?))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// The real nft and kernel take every table and every change of one into another, and an exchange ends
+    /// where writing the whole table would.
+    #[test]
+    fn the_kernel_takes_what_is_rendered(before in desired(), after in desired()) {
+        let kernel = *KERNEL;
+        for render in [guest_filter::render, firewall::render] {
+            let (before, after) = (render(&before), render(&after));
+            let there = exchanged(&before, &after, kernel);
+            prop_assert!(there.is_ok(), "{}", there.unwrap_err());
+            let directly = exchanged(&after, &after, kernel);
+            prop_assert_eq!(there, directly);
+        }
+    }
+}
+
+#[test]
+fn a_set_in_another_order_is_the_same_and_a_rule_in_another_order_is_not() {
+    let set = |elements: Value| json!({"set": {"name": "s", "type": "ifname", "elem": elements}});
+    let rule =
+        |verdict: &str| json!({"rule": {"chain": "c", "handle": 3, "expr": [{verdict: null}]}});
+    assert_eq!(
+        observed_digests(&[set(json!(["a", "b"]))]),
+        observed_digests(&[set(json!(["b", "a"]))])
+    );
+    assert_ne!(
+        observed_digests(&[rule("accept"), rule("drop")]),
+        observed_digests(&[rule("drop"), rule("accept")])
+    );
+}

@@ -4,7 +4,7 @@ use super::*;
 
 fn ports() -> impl Strategy<Value = (u16, u16)> {
     // Few values, so that rules overlap and touch.
-    (prop_oneof![0_u16..12, 65530..=65535], 0_u16..6)
+    (prop_oneof![0_u16..12, 65530_u16..=65535], 0_u16..6)
         .prop_map(|(low, more)| (low, low.saturating_add(more)))
 }
 
@@ -43,7 +43,7 @@ proptest! {
     #[test]
     fn boxes_allow_exactly_what_the_rules_do_and_never_overlap(
         rules in rules(),
-        port in prop_oneof![0_u16..20, 65528..=65535],
+        port in prop_oneof![0_u16..20, 65528_u16..=65535],
         address in 0x0a00_0000_u32 - 2..0x0a00_0100,
     ) {
         let compiled = by_address::<Ipv4Addr>(&rules);

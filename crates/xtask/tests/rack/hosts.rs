@@ -225,3 +225,35 @@ async fn a_host_can_do_what_the_components_need() {
         assert!(output.success(), "{what}: {output:?}");
     }
 }
+
+#[tokio::test]
+async fn a_forward_carries_much_in_both_directions() {
+    let host = shared().await;
+    const BYTES: usize = 40_000_000;
+    let _server = host
+        .spawn("socat -b 65536 TCP-LISTEN:4701,bind=127.0.0.1,reuseaddr EXEC:cat")
+        .await
+        .unwrap();
+    host.check("until ss -Hltn sport = :4701 | grep -q .; do :; done")
+        .await
+        .unwrap();
+    let forward = host.forward(4701, ANY_PORT).await.unwrap();
+    let mut stream = TcpStream::connect(forward.address()).await.unwrap();
+    let sent: Vec<u8> = (0..BYTES).map(|i| (i / 1000) as u8).collect();
+    let begun = Instant::now();
+    let (mut read, mut write) = stream.split();
+    let mut received = Vec::new();
+    let both = async {
+        let (_, result) = tokio::join!(
+            async {
+                write.write_all(&sent).await.unwrap();
+                write.shutdown().await.unwrap();
+            },
+            read.read_to_end(&mut received)
+        );
+        result.unwrap();
+    };
+    tokio::time::timeout(60 * SECOND, both).await.unwrap();
+    assert!(received == sent, "{} of {BYTES} bytes", received.len());
+    eprintln!("{BYTES} bytes there and back in {:?}", begun.elapsed());
+}

@@ -66,8 +66,10 @@ impl Settings {
         let name = match &self.node {
             Some(name) => name.clone(),
             None => {
-                let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-                host.trim()
+                // Not from /proc: the unit hides all of it but processes (ProcSubset=pid).
+                let host = nix::unistd::gethostname().unwrap_or_default();
+                host.to_string_lossy()
+                    .trim()
                     .split('.')
                     .next()
                     .unwrap_or_default()

@@ -36,6 +36,7 @@ impl ComponentSettings for Settings {
             if (least..=most).contains(&value) {
                 return Ok(());
             }
+            let key = format!("plasmavmc.{key}");
             Err(Invalid::new(key, value, format!("{least} to {most}")))
         };
         within("image_max_bytes", self.image_max_bytes, 512, 16 << 40)?;

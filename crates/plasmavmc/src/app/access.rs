@@ -80,11 +80,8 @@ impl Access {
     }
 
     /// Whether the caller may do `action` on this VM.
-    pub async fn may(&self, caller: &Caller, action: &str, vm: &Vm) -> Result<(), Error> {
-        let owner = vm.owner.to_string();
-        let mut attributes = attributes(&vm.name, &owner, &vm.labels);
-        attributes.push(("node".to_owned(), vm.node.clone()));
-        self.ask(caller, action, &vm.resource_name(), &attributes)
+    async fn may(&self, caller: &Caller, action: &str, vm: &Vm) -> Result<(), Error> {
+        self.ask(caller, action, &vm.resource_name(), &vm_attributes(vm))
             .await
     }
 
@@ -260,7 +257,14 @@ impl Access {
     }
 }
 
-/// What conditions of roles can read.
+/// What conditions of roles can read of a VM.
+pub(super) fn vm_attributes(vm: &Vm) -> Vec<(String, String)> {
+    let mut attributes = attributes(&vm.name, &vm.owner.to_string(), &vm.labels);
+    attributes.push(("node".to_owned(), vm.node.clone()));
+    attributes
+}
+
+/// What conditions of roles can read of anything.
 pub(super) fn attributes(name: &str, owner: &str, labels: &Labels) -> Vec<(String, String)> {
     let mut attributes = vec![
         ("name".to_owned(), name.to_owned()),

@@ -5,6 +5,7 @@ use photon_api::plasmavmc::v1::console_request::Message;
 use photon_resource::{Caller, Error};
 use tonic::Streaming;
 
+use super::access::vm_attributes;
 use super::{Access, ConsoleHub, Opened, Output, Reference, Supervision};
 use crate::phase::Phase;
 
@@ -49,8 +50,13 @@ impl Consoles {
             )));
         }
         let opened = self.hub.open(&vm.node, vm.id).await?;
-        let guard = self.access.guard().clone();
-        let supervision = Supervision::new(guard, caller.clone(), ACTION, vm.resource_name());
+        let supervision = Supervision::new(
+            self.access.clone(),
+            caller.clone(),
+            ACTION,
+            vm.resource_name(),
+            vm_attributes(&vm),
+        );
         Ok(Session {
             input: Some(input),
             opened,

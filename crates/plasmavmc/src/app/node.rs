@@ -10,7 +10,7 @@ use photon_resource::{Caller, Error, Page, PageRequest, PrincipalKind, ResourceN
 use photon_service::Mutations;
 use tokio::time::Instant;
 
-use super::Access;
+use super::{Access, Supervision};
 use crate::convert;
 use crate::model::Node;
 use crate::scheduler::Candidate;
@@ -79,6 +79,13 @@ impl Nodes {
         guard
             .authorize(caller, action, &resource, &[("node", node)])
             .await
+    }
+
+    /// Watches over the right of a host that was found to be the caller's [`own`](Self::own).
+    pub fn supervision(&self, caller: Caller, action: &'static str, node: &str) -> Supervision {
+        let attributes = vec![("node".to_owned(), node.to_owned())];
+        let name = Node::resource_name(node);
+        Supervision::new(self.access.clone(), caller, action, name, attributes)
     }
 
     /// Takes in that a host is there. Stored, and recorded, only if what it has has changed.

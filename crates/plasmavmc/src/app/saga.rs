@@ -92,10 +92,18 @@ impl Saga {
                         self.undo(id, &reason).await?;
                         refused = Some(reason);
                     }
-                    Err(NotAttached::Failed(error)) => return Err(error),
+                    Err(NotAttached::Failed(error)) => {
+                        self.explain(id, "its ports are not attached yet", &error)
+                            .await?;
+                        return Err(error);
+                    }
                 },
                 Stage::Releasing => {
-                    self.detach(&vm).await?;
+                    if let Err(error) = self.detach(&vm).await {
+                        self.explain(id, "its ports are not detached yet", &error)
+                            .await?;
+                        return Err(error);
+                    }
                     self.remove(id).await?;
                 }
             }
@@ -149,9 +157,29 @@ impl Saga {
         self.change(id, Stage::Attaching, |vm| {
             vm.stage = Stage::Placed;
             vm.ports = ports.clone();
+            vm.status.message.clear();
             format!("its ports are attached: handed to host {}", vm.node)
         })
         .await
+    }
+
+    /// Shows the VM's owner what it waits for.
+    async fn explain(&self, id: VmId, what: &str, error: &Error) -> Result<(), Error> {
+        let message = format!("{what}: {error}");
+        loop {
+            let mut tx = self.db.begin();
+            let Some((mut vm, _)) = store::vm::vm_read(&mut tx, id).await? else {
+                return Ok(());
+            };
+            if !vm.stage.is_servers() || vm.status.message == message {
+                return Ok(());
+            }
+            vm.status.message = message.clone();
+            store::vm::vm_update_status(&mut tx, &vm)?;
+            if matches!(tx.commit().await?, Committed::Done(_)) {
+                return Ok(());
+            }
+        }
     }
 
     async fn undo(&self, id: VmId, reason: &str) -> Result<(), Error> {

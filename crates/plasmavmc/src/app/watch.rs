@@ -7,11 +7,11 @@ use flaredb::{Db, Watch};
 use futures::FutureExt;
 use photon_api::plasmavmc::v1;
 use photon_resource::{Caller, Error, ResourceName, VmId};
-use photon_service::Guard;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::access::vm_attributes;
 use super::{Access, Desired, Reference, list};
 use crate::model::Vm;
 use crate::{convert, store};
@@ -28,11 +28,17 @@ pub struct Supervision {
 }
 
 impl Supervision {
-    /// `caller` was permitted `action` on `resource` just now.
-    pub fn new(guard: Guard, caller: Caller, action: &'static str, resource: ResourceName) -> Self {
+    /// `caller` was permitted `action` on `resource`, which has `attributes`, just now.
+    pub fn new(
+        access: Access,
+        caller: Caller,
+        action: &'static str,
+        resource: ResourceName,
+        attributes: Vec<(String, String)>,
+    ) -> Self {
         let (told, lost) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let error = ask_until_lost(&guard, &caller, action, &resource).await;
+            let error = ask_until_lost(&access, &caller, action, &resource, &attributes).await;
             // The call has ended by itself.
             let _ = told.send(error);
         });
@@ -51,15 +57,16 @@ impl Supervision {
 }
 
 async fn ask_until_lost(
-    guard: &Guard,
+    access: &Access,
     caller: &Caller,
     action: &str,
     resource: &ResourceName,
+    attributes: &[(String, String)],
 ) -> Error {
     let mut permitted = Instant::now();
     loop {
         tokio::time::sleep(ASKED_EVERY).await;
-        match guard.authorize(caller, action, resource, &[]).await {
+        match access.ask(caller, action, resource, attributes).await {
             Ok(()) => permitted = Instant::now(),
             Err(Error::Unavailable(_)) if permitted.elapsed() < UNASKED_AT_MOST => {}
             Err(error) => return error,
@@ -105,11 +112,11 @@ impl Watches {
         request: &v1::WatchVmRequest,
     ) -> Result<VmWatch, Error> {
         const ACTION: &str = "compute:instances:watch";
-        let (only, scope, resource) = if request.id.is_empty() {
+        let (only, scope, resource, attributes) = if request.id.is_empty() {
             let scope = list::scope(caller, &request.org_id, &request.project_id)?;
             let all = ResourceName::any(scope.clone(), Vm::KIND);
             self.access.ask(caller, ACTION, &all, &[]).await?;
-            (None, scope, all)
+            (None, scope, all, Vec::new())
         } else {
             let reference = Reference {
                 id: &request.id,
@@ -117,7 +124,8 @@ impl Watches {
                 project_id: &request.project_id,
             };
             let vm = self.access.vm(caller, ACTION, reference).await?;
-            (Some(vm.id), vm.scope(), vm.resource_name())
+            let attributes = vm_attributes(&vm);
+            (Some(vm.id), vm.scope(), vm.resource_name(), attributes)
         };
         // From before the first look: what changes between the two is told twice rather than never.
         let revision = self.db.revision().await?;
@@ -140,10 +148,11 @@ impl Watches {
             waiting: Vec::new(),
             ended: false,
             supervision: Supervision::new(
-                self.access.guard().clone(),
+                self.access.clone(),
                 caller.clone(),
                 ACTION,
                 resource,
+                attributes,
             ),
         };
         for id in ids {

@@ -16,8 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Answers;
-use crate::app::{ConsoleHub, Files, Nodes, Reports, Supervision, Watches};
-use crate::model::Node;
+use crate::app::{ConsoleHub, Files, Nodes, Reports, Watches};
 
 pub struct NodeServer {
     guard: Guard,
@@ -72,8 +71,7 @@ impl NodeService for NodeServer {
         let node = request.into_inner().node;
         self.nodes.own(&caller, ACTION, &node).await?;
         let watch = self.watches.desired(&node).await?;
-        let name = Node::resource_name(&node);
-        let supervision = Supervision::new(self.guard.clone(), caller, ACTION, name);
+        let supervision = self.nodes.supervision(caller, ACTION, &node);
         let answers = try_unfold(
             (watch, supervision),
             async |(mut watch, mut supervision)| {

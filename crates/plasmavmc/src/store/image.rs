@@ -325,3 +325,6 @@ pub async fn blobs_in_use(db: &Db) -> Result<std::collections::HashSet<String>, 
 pub fn image_bytes(image: &Image) -> Result<Vec<u8>, Error> {
     flaredb::encode(&image_key(image.id), &ImageRecord::of(image))
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,8 +235,13 @@ async fn a_deletion_waits_for_prismnet_to_come_back() {
     let without = tenant.create(new_vm("web-2", &[&port])).await;
     expect_error(without, Code::Unavailable, "PrismNET can't be reached");
     tenant.delete(&vm.id).await.unwrap();
-    let deleting = tenant.get(&vm.id).await.unwrap();
-    assert_eq!(deleting.phase(), pb::VmPhase::Deleting);
+    let waiting = |vm: &pb::Vm| {
+        vm.phase() == pb::VmPhase::Deleting
+            && vm
+                .status_message
+                .starts_with("its ports are not detached yet: PrismNET can't be reached")
+    };
+    tenant.wait(&vm.id, waiting).await;
     cloud.start_prismnet().await;
     tenant.wait_gone(&vm.id).await;
     assert_eq!(tenant.device_of(&port).await, "");

@@ -1,7 +1,9 @@
 //! Consoles and watches.
 
 use pb::console_request::Message;
-use photon_api::iam::v1::RevokeTokenRequest;
+use std::time::Duration;
+
+use photon_api::iam::v1 as pb_iam;
 use photon_api::plasmavmc::v1 as pb;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -190,7 +192,7 @@ async fn a_revoked_token_ends_open_streams() {
     watch.message().await.unwrap().unwrap();
     tenant
         .tokens
-        .revoke_token(RevokeTokenRequest::default())
+        .revoke_token(pb_iam::RevokeTokenRequest::default())
         .await
         .unwrap();
     expect_error(within(output.message()).await, Code::Unauthenticated, "");
@@ -256,4 +258,48 @@ async fn a_watch_tells_what_is_and_then_every_change_until_the_end() {
         }
     }
     assert!(names.contains(&"web-2".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_with_a_condition_lasts_as_long_as_the_condition_holds() {
+    let cloud = Cloud::start().await;
+    let _host = Host::first(&cloud).await;
+    let mut admin = cloud.tenant("acme").await;
+    let theirs = admin.create(new_vm("theirs", &[])).await.unwrap();
+    let role = pb_iam::CreateRoleRequest {
+        org_id: "acme".into(),
+        name: "owner".into(),
+        permissions: vec![pb_iam::Permission {
+            action: "compute:instances:*".into(),
+            resource: String::new(),
+            condition: "resource.owner == principal.id".into(),
+        }],
+        ..Default::default()
+    };
+    let role = cloud
+        .operator()
+        .await
+        .admin
+        .create_role(role)
+        .await
+        .unwrap();
+    let role = role.into_inner().role.unwrap().id;
+    let mut owner = cloud
+        .client(&cloud.user_token("acme", "owner", &role).await)
+        .await;
+    let own = owner.create(new_vm("own", &[])).await.unwrap();
+    let of = |id: &str| pb::WatchVmRequest {
+        id: id.into(),
+        ..Default::default()
+    };
+    expect_error(
+        owner.vms.watch_vm(of(&theirs.id)).await.map(|_| ()),
+        Code::PermissionDenied,
+        "compute:instances:watch",
+    );
+    let mut watch = owner.vms.watch_vm(of(&own.id)).await.unwrap().into_inner();
+    watch.message().await.unwrap().unwrap();
+    // Longer than the right goes without being looked at again.
+    let nothing = tokio::time::timeout(Duration::from_millis(2500), watch.message()).await;
+    assert!(nothing.is_err(), "the watch goes on");
 }

@@ -369,7 +369,7 @@ fn plan_deleting(id: VmId, there: &ObservedVm, observed: &Observed) -> (Vec<Step
             vec![Step::Stop { timeout_seconds: 0 }, Step::Kill]
         }
         Unit::Stopping(_) => kill_if(true, id, observed),
-        Unit::Exited(_) | Unit::Failed(..) => vec![Step::Clear],
+        Unit::Exited(_) | Unit::Failed(..) => vec![Step::Clear, Step::Remove],
     };
     (steps, report(there, Phase::Deleting, ""))
 }

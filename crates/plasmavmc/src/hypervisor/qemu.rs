@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use super::{Accelerator, Boot, Control, ControlError, Hypervisor, Launch, Machine, qmp::Qmp};
 
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod tests;
 
 /// Translated code that TCG keeps. Its own default is a gigabyte, which no limit of a small VM could hold.

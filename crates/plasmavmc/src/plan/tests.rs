@@ -226,7 +226,7 @@ fn every_state_leads_to_what_is_wanted() {
             "delete: guest off",
             Unit::Exited(run(1)),
             delete,
-            &[Step::Clear],
+            &[Step::Clear, Step::Remove],
             Phase::Deleting,
         ),
         (

@@ -7,8 +7,8 @@ use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::{
-    CreateApiKeyRequest, CreateBindingRequest, CreatePrincipalRequest, IssueTokenRequest,
-    PrincipalKind,
+    CreateApiKeyRequest, CreateBindingRequest, CreatePrincipalRequest, CreateRoleRequest,
+    IssueTokenRequest, Permission, PrincipalKind,
 };
 use photon_service::{Component, ComponentSettings, Endpoints, Settings};
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ pub struct TestCloud {
     pub plasmavmc: TestServer,
     /// The operator: SystemAdmin.
     pub operator: Session,
-    /// A principal of the system's without any role.
+    /// A principal of the system's whose role permits nothing that there is. (Without any, IAM gives no token.)
     pub stranger: Session,
     /// One tenant.
     pub acme: Tenant,
@@ -93,8 +93,10 @@ impl TestCloud {
         let password = std::fs::read_to_string(credentials.join("operator-password"))
             .expect("the operator's password");
         let channel = iam.channel();
-        let operator = sign_in(&channel, "operator", "", "", password.trim()).await;
-        let stranger = program(&channel, &operator, "", "stranger", &[]).await;
+        let credential = Credential::Password(password.trim().to_owned());
+        let operator = issue(&channel, "operator", 3600, credential).await;
+        let idle = idle_role(&channel, &operator, "").await;
+        let stranger = program(&channel, &operator, "", "stranger", &[(&idle, "system")]).await;
         let acme = Tenant::create(&channel, &operator, "acme").await;
         let globex = Tenant::create(&channel, &operator, "globex").await;
         Self {
@@ -117,6 +119,11 @@ impl TestCloud {
     /// A session of one of the programs that have a key: `plasmavmc-server`, or an agent of [`NODE`],
     /// `prismnet-agent`.
     pub async fn program(&self, name: &str) -> Session {
+        self.program_for(name, 3600).await
+    }
+
+    /// As [`program`](Self::program), with a token that lives so many seconds.
+    pub async fn program_for(&self, name: &str, ttl_seconds: u32) -> Session {
         let file = self
             .dir
             .path()
@@ -128,7 +135,7 @@ impl TestCloud {
             false => name.to_owned(),
         };
         let credential = Credential::ApiKey(key.trim().to_owned());
-        issue(&self.iam.channel(), &principal, "", "", credential).await
+        issue(&self.iam.channel(), &principal, ttl_seconds, credential).await
     }
 
     /// A client of IAM's administration.
@@ -162,31 +169,17 @@ fn settings<S: ComponentSettings>(
     settings
 }
 
-/// Signs in with a password.
-pub(crate) async fn sign_in(
-    iam: &Channel,
-    principal: &str,
-    org: &str,
-    project: &str,
-    password: &str,
-) -> Session {
-    let credential = Credential::Password(password.to_owned());
-    issue(iam, principal, org, project, credential).await
-}
-
 async fn issue(
     iam: &Channel,
     principal: &str,
-    org: &str,
-    project: &str,
+    ttl_seconds: u32,
     credential: Credential,
 ) -> Session {
     let request = IssueTokenRequest {
         principal_id: principal.to_owned(),
-        org_id: org.to_owned(),
-        project_id: project.to_owned(),
         credential: Some(credential),
-        ttl_seconds: 3600,
+        ttl_seconds,
+        ..Default::default()
     };
     let issued = IamTokenServiceClient::new(iam.clone())
         .issue_token(request)
@@ -197,6 +190,24 @@ async fn issue(
         principal_id: issued.principal_id,
         token: issued.token,
     }
+}
+
+/// A role that lets its bearer sign in, and do nothing: it is about a type of resource that there is not.
+pub(crate) async fn idle_role(iam: &Channel, operator: &Session, org: &str) -> String {
+    let request = CreateRoleRequest {
+        org_id: org.to_owned(),
+        name: "Idle".to_owned(),
+        permissions: vec![Permission {
+            action: "none:none:none".to_owned(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let made = IamAdminServiceClient::new(iam.clone())
+        .create_role(operator.request(request))
+        .await
+        .unwrap_or_else(|status| panic!("the role Idle: {status}"));
+    made.into_inner().role.expect("a role").id
 }
 
 /// Makes a service account with roles at scopes, and signs it in with an API key, which is quicker than a password.
@@ -237,5 +248,5 @@ pub(crate) async fn program(
         .await
         .unwrap_or_else(|status| panic!("API key of {name}: {status}"));
     let credential = Credential::ApiKey(key.into_inner().secret);
-    issue(iam, &id, "", "", credential).await
+    issue(iam, &id, 3600, credential).await
 }

@@ -4,7 +4,7 @@ use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::{CreateOrganizationRequest, CreateProjectRequest};
 use tonic::transport::Channel;
 
-use crate::cloud::program;
+use crate::cloud::{idle_role, program};
 use crate::session::Session;
 
 /// An organization with a project, and a principal for each of the roles that tenants have. Their tokens are for the
@@ -20,7 +20,7 @@ pub struct Tenant {
     pub member: Session,
     /// ProjectViewer of the project.
     pub viewer: Session,
-    /// Without any role.
+    /// With a role that permits nothing that there is. (Without any, IAM gives no token.)
     pub nobody: Session,
 }
 
@@ -46,6 +46,7 @@ impl Tenant {
             .await
             .unwrap_or_else(|status| panic!("project {org}/{project}: {status}"));
         let (whole, part) = (format!("org/{org}"), format!("org/{org}/project/{project}"));
+        let idle = idle_role(iam, operator, org).await;
         let person = async |name: &str, roles: &[(&str, &str)]| {
             program(iam, operator, org, name, roles).await
         };
@@ -55,7 +56,7 @@ impl Tenant {
             admin: person("admin", &[("OrgAdmin", &whole)]).await,
             member: person("member", &[("ProjectMember", &part)]).await,
             viewer: person("viewer", &[("ProjectViewer", &part)]).await,
-            nobody: person("nobody", &[]).await,
+            nobody: person("nobody", &[(&idle, &whole)]).await,
         }
     }
 

@@ -8,10 +8,11 @@ mod forge;
 mod raw;
 mod reflection;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use prost::Message;
 use tonic::Code;
 use tonic::transport::Channel;
@@ -25,7 +26,7 @@ use crate::session::Session;
 pub struct Case {
     /// `package.Service/Method`.
     pub method: &'static str,
-    request: Bytes,
+    messages: Vec<Bytes>,
     who: Who,
 }
 
@@ -82,153 +83,160 @@ impl Case {
     fn new(method: &'static str, request: &impl Message, who: Who) -> Self {
         Self {
             method,
-            request: request.encode_to_vec().into(),
+            messages: vec![request.encode_to_vec().into()],
             who,
         }
     }
+
+    /// A further message of a call to which the client streams.
+    #[must_use]
+    pub fn then(mut self, message: &impl Message) -> Self {
+        self.messages.push(message.encode_to_vec().into());
+        self
+    }
 }
 
-/// Tokens that nobody may get in with, wherever they are shown.
-pub struct BadTokens {
-    /// A token of one who may do everything, which has ended.
+/// A principal with its tokens, of which one is good.
+pub struct Bearer {
+    /// With a good token.
+    pub session: Session,
+    /// One that has ended.
     pub expired: String,
-    /// A token of one who may do everything, which was revoked.
+    /// One that was revoked.
     pub revoked: String,
-    /// A good token of one who may do everything, to forge from.
-    pub genuine: String,
 }
 
 /// Walks over every RPC of the server behind `channel`. Answers how many calls were made.
+///
+/// `bearers` are those whose bad tokens are tried: for each RPC those of the one whom it would let in, or else of the
+/// first, who may do everything.
 ///
 /// Panics, with all that is wrong at once, if an RPC has no case, a case no RPC, an exception (an RPC without a token or
 /// for any token) is not in `exceptions`, or a call ends as it must not.
 pub async fn walk(
     channel: &Channel,
     cases: Vec<Case>,
-    bad: &BadTokens,
+    bearers: &[Bearer],
     exceptions: &[&str],
 ) -> usize {
     let found = methods(channel).await;
-    let mut walk = Walk {
-        channel,
-        problems: Vec::new(),
-        calls: 0,
-    };
-    walk.compare(&found, &cases, exceptions);
-    let found: BTreeMap<&str, &Method> = found
+    let mut problems = compare(&found, &cases, exceptions);
+    let there: BTreeSet<&str> = found.iter().map(|method| method.name.as_str()).collect();
+    let cases: Vec<&Case> = cases
         .iter()
-        .map(|method| (method.name.as_str(), method))
+        .filter(|it| there.contains(it.method))
         .collect();
-    for case in &cases {
-        if found.contains_key(case.method) {
-            walk.refusals(case, bad).await;
-        }
+    // A token of an unknown key waits until keys may be fetched again, so that calls one by one would take a second
+    // each.
+    let refusals: Vec<_> = futures::stream::iter(&cases)
+        .map(|case| refusals(channel, case, bearers))
+        .buffered(8)
+        .collect()
+        .await;
+    let mut calls = 0;
+    for (count, wrong) in refusals {
+        calls += count;
+        problems.extend(wrong);
     }
-    // After all refusals, because these change things.
-    for case in &cases {
-        if found.contains_key(case.method) {
-            walk.admission(case).await;
-        }
+    // After all refusals and in order, because these change things.
+    for case in cases {
+        calls += 1;
+        problems.extend(admission(channel, case).await);
     }
-    assert!(walk.problems.is_empty(), "\n{}\n", walk.problems.join("\n"));
-    walk.calls
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+    calls
 }
 
-struct Walk<'a> {
-    channel: &'a Channel,
-    problems: Vec<String>,
-    calls: usize,
+/// Whether each RPC has its case and each case its RPC, and the exceptions are those that are known.
+fn compare(found: &[Method], cases: &[Case], exceptions: &[&str]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let there: BTreeSet<&str> = found.iter().map(|method| method.name.as_str()).collect();
+    let tried: BTreeSet<&str> = cases.iter().map(|case| case.method).collect();
+    for method in there.difference(&tried) {
+        problems.push(format!("{method}: no case says who may call it"));
+    }
+    for method in tried.difference(&there) {
+        problems.push(format!("{method}: there is a case, but no such RPC"));
+    }
+    let open: BTreeSet<&str> = cases
+        .iter()
+        .filter(|case| !matches!(case.who, Who::Guarded { .. }))
+        .map(|case| case.method)
+        .collect();
+    let known: BTreeSet<&str> = exceptions.iter().copied().collect();
+    for method in open.symmetric_difference(&known) {
+        problems.push(format!(
+            "{method}: the exceptions of the walk and the cases without a right are not the same"
+        ));
+    }
+    problems
 }
 
-impl Walk<'_> {
-    fn compare(&mut self, found: &[Method], cases: &[Case], exceptions: &[&str]) {
-        let there: BTreeSet<&str> = found.iter().map(|method| method.name.as_str()).collect();
-        let tried: BTreeSet<&str> = cases.iter().map(|case| case.method).collect();
-        for method in there.difference(&tried) {
-            self.problems
-                .push(format!("{method}: no case says who may call it"));
-        }
-        for method in tried.difference(&there) {
-            self.problems
-                .push(format!("{method}: there is a case, but no such RPC"));
-        }
-        let open: BTreeSet<&str> = cases
+/// The calls that must be refused: how many there were, and what was wrong.
+async fn refusals(channel: &Channel, case: &Case, bearers: &[Bearer]) -> (usize, Vec<String>) {
+    let (allowed, refused) = match &case.who {
+        Who::NoToken { .. } => return (0, Vec::new()),
+        Who::AnyToken { .. } => (None, &[][..]),
+        Who::Guarded { allowed, refused } => (Some(allowed), refused.as_slice()),
+    };
+    let bearer = bearers
+        .iter()
+        .find(|bearer| allowed.is_some_and(|it| it.principal_id == bearer.session.principal_id))
+        .unwrap_or(&bearers[0]);
+    const UNKNOWN: &[Code] = &[Code::Unauthenticated];
+    let mut tries = vec![("no token", None, UNKNOWN)];
+    let forgeries = forgeries(&bearer.session.token);
+    tries.extend(
+        forgeries
             .iter()
-            .filter(|case| !matches!(case.who, Who::Guarded { .. }))
-            .map(|case| case.method)
-            .collect();
-        let known: BTreeSet<&str> = exceptions.iter().copied().collect();
-        for method in open.symmetric_difference(&known) {
-            self.problems.push(format!(
-                "{method}: the exceptions of the walk and the cases without a right are not the same"
-            ));
-        }
-    }
+            .map(|(what, token)| (*what, Some(token.as_str()), UNKNOWN)),
+    );
+    tries.push(("an expired token", Some(bearer.expired.as_str()), UNKNOWN));
+    tries.push(("a revoked token", Some(bearer.revoked.as_str()), UNKNOWN));
+    tries.extend(
+        refused
+            .iter()
+            .map(|it| (it.who, Some(it.session.token.as_str()), it.codes)),
+    );
 
-    /// The calls that must be refused.
-    async fn refusals(&mut self, case: &Case, bad: &BadTokens) {
-        if let Who::NoToken { .. } = case.who {
-            return;
-        }
-        let unauthenticated = &[Code::Unauthenticated];
-        let mut tokens = vec![("no token".to_owned(), None)];
-        for (what, token) in forgeries(&bad.genuine) {
-            tokens.push((what.to_owned(), Some(token)));
-        }
-        tokens.push(("an expired token".to_owned(), Some(bad.expired.clone())));
-        tokens.push(("a revoked token".to_owned(), Some(bad.revoked.clone())));
-        for (what, token) in tokens {
-            self.expect(case, &what, token.as_deref(), unauthenticated)
-                .await;
-        }
-        if let Who::Guarded { refused, .. } = &case.who {
-            for it in refused {
-                self.expect(case, it.who, Some(&it.session.token), it.codes)
-                    .await;
-            }
-        }
-    }
-
-    async fn expect(&mut self, case: &Case, what: &str, token: Option<&str>, codes: &[Code]) {
-        self.calls += 1;
-        let answer = raw::call(self.channel, case.method, case.request.clone(), token).await;
-        match answer {
+    let mut problems = Vec::new();
+    for (what, token, codes) in &tries {
+        match raw::call(channel, case.method, &case.messages, *token).await {
             Some(Err(status)) if codes.contains(&status.code()) => {}
-            other => self.problems.push(format!(
+            other => problems.push(format!(
                 "{}, {what}: expected {codes:?}, got {}",
                 case.method,
                 shown(&other)
             )),
         }
     }
+    (tries.len(), problems)
+}
 
-    /// The call that must get in; whatever else it ends with is not this walk's matter.
-    async fn admission(&mut self, case: &Case) {
-        let (token, what) = match &case.who {
-            Who::Guarded { allowed, .. } => (Some(allowed.token.as_str()), "one who may"),
-            Who::NoToken { why } => (None, *why),
-            Who::AnyToken { .. } => return,
-        };
-        self.calls += 1;
-        let answer = raw::call(self.channel, case.method, case.request.clone(), token).await;
-        if let Some(Err(status)) = &answer {
-            let refusals = [
-                Code::Unauthenticated,
-                Code::PermissionDenied,
-                Code::NotFound,
-                Code::InvalidArgument,
-                Code::Unimplemented,
-                Code::Unavailable,
-                Code::Internal,
-                Code::Unknown,
-            ];
-            let no_token = matches!(case.who, Who::NoToken { .. });
-            // An open RPC may still refuse what it is given: a wrong password.
-            if !no_token && refusals.contains(&status.code()) {
-                self.problems
-                    .push(format!("{}, {what}: got {}", case.method, shown(&answer)));
-            }
+/// The call that must get in; whatever else it ends with is not this walk's matter.
+async fn admission(channel: &Channel, case: &Case) -> Option<String> {
+    let (token, what) = match &case.who {
+        Who::Guarded { allowed, .. } => (Some(allowed.token.as_str()), "one who may"),
+        Who::NoToken { why } => (None, *why),
+        Who::AnyToken { .. } => return None,
+    };
+    let refusals = [
+        Code::Unauthenticated,
+        Code::PermissionDenied,
+        Code::NotFound,
+        Code::InvalidArgument,
+        Code::Unimplemented,
+        Code::Unavailable,
+        Code::Internal,
+        Code::Unknown,
+    ];
+    let answer = raw::call(channel, case.method, &case.messages, token).await;
+    match &answer {
+        // An open RPC may still refuse what it is given: a wrong password.
+        Some(Err(status)) if token.is_some() && refusals.contains(&status.code()) => {
+            Some(format!("{}, {what}: got {}", case.method, shown(&answer)))
         }
+        _ => None,
     }
 }
 

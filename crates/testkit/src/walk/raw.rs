@@ -45,17 +45,17 @@ impl Decoder for RawCodec {
     }
 }
 
-/// Calls `method` with one message, and waits for the first of the answer. On the wire a unary call is a stream of one
+/// Calls `method` with these messages, and waits for the first of the answer. On the wire a unary call is a stream of one
 /// message, so this fits every kind. `None`: the server neither answers nor refuses, as a stream does that has
 /// nothing to say yet.
 pub(super) async fn call(
     channel: &Channel,
     method: &str,
-    message: Bytes,
+    messages: &[Bytes],
     token: Option<&str>,
 ) -> Option<Result<(), Status>> {
     let path: PathAndQuery = format!("/{method}").parse().expect("a method's path");
-    let mut request = Request::new(tokio_stream::once(message));
+    let mut request = Request::new(tokio_stream::iter(messages.to_vec()));
     if let Some(token) = token {
         let value = format!("Bearer {token}")
             .parse()

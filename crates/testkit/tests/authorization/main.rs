@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use photon_api::chainfire::v1::{ListEventsRequest, VerifyChainRequest};
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
-use photon_api::iam::v1::{IssueTokenRequest, RevokeTokenRequest, WhoAmIRequest};
-use photon_testkit::walk::{BadTokens, Case, Refused, rest_of_life};
+use photon_api::iam::v1::{GetJwksRequest, IssueTokenRequest, RevokeTokenRequest, WhoAmIRequest};
+use photon_service::claims::LEEWAY_SECONDS;
+use photon_testkit::walk::{Bearer, Case, Refused, rest_of_life, walk};
 use photon_testkit::{Session, TestCloud};
 use prost::Message;
 use tonic::Code;
@@ -109,9 +110,10 @@ fn events(cloud: &TestCloud) -> [Case; 2] {
     ]
 }
 
-/// Tokens of the operator's that are good for nothing.
-async fn bad_tokens(cloud: &TestCloud) -> BadTokens {
+/// The operator, and those of the cloud's own programs that are named, with their bad tokens.
+async fn bearers(cloud: &TestCloud, programs: &[&str]) -> Vec<Bearer> {
     let mut iam = IamTokenServiceClient::new(cloud.iam.channel());
+    let mut bearers = Vec::new();
     let operator = &cloud.operator;
     // The operator may impersonate itself, which needs no second password.
     let mut issue = async |ttl_seconds: u32| {
@@ -123,26 +125,84 @@ async fn bad_tokens(cloud: &TestCloud) -> BadTokens {
         let issued = iam.issue_token(operator.request(request)).await.unwrap();
         issued.into_inner().token
     };
-    let expired = issue(1).await;
-    let revoked = issue(900).await;
-    let session = |token: &str| Session {
-        principal_id: operator.principal_id.clone(),
-        token: token.to_owned(),
+    bearers.push(Bearer {
+        session: operator.clone(),
+        expired: issue(1).await,
+        revoked: issue(900).await,
+    });
+    for name in programs {
+        bearers.push(Bearer {
+            session: cloud.program(name).await,
+            expired: cloud.program_for(name, 1).await.token,
+            revoked: cloud.program(name).await.token,
+        });
+    }
+    // There is nothing to watch for but the time: clocks of other hosts may be behind, so that servers take a token a
+    // few seconds longer than it says.
+    let longest = bearers
+        .iter()
+        .map(|bearer| rest_of_life(&bearer.expired))
+        .max();
+    tokio::time::sleep(longest.unwrap_or_default() + Duration::from_secs(LEEWAY_SECONDS + 1)).await;
+    for bearer in &bearers {
+        let revoking = bearing(&bearer.revoked, RevokeTokenRequest::default());
+        iam.revoke_token(revoking).await.unwrap();
+        let asking = bearing(&bearer.expired, WhoAmIRequest {});
+        let status = iam.who_am_i(asking).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+    }
+    bearers
+}
+
+fn bearing<T>(token: &str, message: T) -> tonic::Request<T> {
+    photon_service::with_token(message, token, "").unwrap()
+}
+
+/// The walk itself must be able to fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_notices_what_is_forgotten_and_what_is_open() {
+    let cloud = TestCloud::start().await;
+    let channel = cloud.iam.channel();
+    let good = || Bearer {
+        session: cloud.operator.clone(),
+        expired: "a.b.c".into(),
+        revoked: "a.b.c".into(),
     };
-    iam.revoke_token(session(&revoked).request(RevokeTokenRequest::default()))
-        .await
-        .unwrap();
-    // Clocks of other hosts may be behind, so that a token lives a few seconds longer.
-    let leeway = Duration::from_secs(photon_service::claims::LEEWAY_SECONDS + 1);
-    tokio::time::sleep(rest_of_life(&expired) + leeway).await;
-    let status = iam
-        .who_am_i(session(&expired).request(WhoAmIRequest {}))
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), Code::Unauthenticated);
-    BadTokens {
-        expired,
-        revoked,
-        genuine: operator.token.clone(),
+    let problems = async |cases: Vec<Case>| {
+        let (channel, bearers) = (channel.clone(), [good()]);
+        let walking = tokio::spawn(async move { walk(&channel, cases, &bearers, &[]).await });
+        let panic = walking.await.unwrap_err().into_panic();
+        panic.downcast_ref::<String>().unwrap().clone()
+    };
+    let forgotten = problems(Vec::new()).await;
+    assert!(
+        forgotten.contains("iam.v1.IamAdminService/CreateRole: no case says who may call it"),
+        "{forgotten}"
+    );
+    // An RPC that is open to everybody, told as if it were not; one that there is not; an exception that is not known.
+    let open = problems(vec![
+        system(
+            &cloud,
+            "iam.v1.IamTokenService/GetJwks",
+            &cloud.operator,
+            GetJwksRequest {},
+        ),
+        reads(
+            &cloud,
+            "iam.v1.IamTokenService/GetKeys",
+            HIDDEN,
+            GetJwksRequest {},
+        ),
+        Case::any_token("iam.v1.IamTokenService/WhoAmI", &WhoAmIRequest {}, "a test"),
+    ])
+    .await;
+    for expected in [
+        "iam.v1.IamTokenService/GetJwks, no token: expected [Unauthenticated], got OK: it was let in",
+        "iam.v1.IamTokenService/GetJwks, a token with alg none: expected",
+        "iam.v1.IamTokenService/GetJwks, one of the system without a role: expected",
+        "iam.v1.IamTokenService/GetKeys: there is a case, but no such RPC",
+        "iam.v1.IamTokenService/WhoAmI: the exceptions of the walk",
+    ] {
+        assert!(open.contains(expected), "no '{expected}' in {open}");
     }
 }

@@ -6,7 +6,7 @@ use photon_testkit::walk::{Case, walk};
 use photon_testkit::{NODE, Session, TestCloud};
 use tonic::Code;
 
-use crate::{HIDDEN, NAMED, bad_tokens, changes, events, reads, system};
+use crate::{HIDDEN, NAMED, bearers, changes, events, reads, system};
 
 /// Makes things of `acme` in project `web`.
 struct Things<'a>(&'a TestCloud);
@@ -22,13 +22,7 @@ impl Things<'_> {
 
     async fn image(&self, name: &str) -> String {
         let mut client = ImageServiceClient::new(self.0.plasmavmc.channel());
-        let chunk = ImportImageRequest {
-            message: Some(import_image_request::Message::Chunk(ImportImageChunk {
-                part: ImagePart::Disk.into(),
-                data: vec![7; 4096],
-            })),
-        };
-        let messages = tokio_stream::iter([header(name), chunk]);
+        let messages = tokio_stream::iter([header(name), chunk()]);
         let request = self.0.acme.admin.request(messages);
         client
             .import_image(request)
@@ -62,6 +56,15 @@ fn header(name: &str) -> ImportImageRequest {
             name: name.into(),
             format: ImageFormat::Raw.into(),
             ..Default::default()
+        })),
+    }
+}
+
+fn chunk() -> ImportImageRequest {
+    ImportImageRequest {
+        message: Some(import_image_request::Message::Chunk(ImportImageChunk {
+            part: ImagePart::Disk.into(),
+            data: vec![7; 4096],
         })),
     }
 }
@@ -117,13 +120,13 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
     let changed = || Some("changed".to_owned());
     let mut cases: Vec<Case> = events(cloud).into();
     cases.extend([
-        // The header alone: what follows would only be read after it was let in.
         changes(
             cloud,
             "plasmavmc.v1.ImageService/ImportImage",
             NAMED,
             header("new"),
-        ),
+        )
+        .then(&chunk()),
         reads(
             cloud,
             "plasmavmc.v1.ImageService/GetImage",
@@ -304,10 +307,10 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rpc_of_plasmavmc_has_its_walls() {
     let cloud = TestCloud::start().await;
-    let bad = bad_tokens(&cloud).await;
+    let bearers = bearers(&cloud, &["plasmavmc-agent"]).await;
     let cases = cases(&cloud).await;
     let count = cases.len();
-    let calls = walk(&cloud.plasmavmc.channel(), cases, &bad, &[]).await;
+    let calls = walk(&cloud.plasmavmc.channel(), cases, &bearers, &[]).await;
     println!("{calls} calls of {count} RPCs");
 }
 

@@ -8,7 +8,7 @@ use photon_testkit::walk::{Case, walk};
 use photon_testkit::{NODE, TestCloud};
 use tonic::Code;
 
-use crate::{HIDDEN, NAMED, bad_tokens, changes, events, reads, system};
+use crate::{HIDDEN, NAMED, bearers, changes, events, reads, system};
 
 /// Makes things of `acme` in project `web`.
 struct Things<'a>(&'a TestCloud);
@@ -392,10 +392,10 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rpc_of_prismnet_has_its_walls() {
     let cloud = TestCloud::start().await;
-    let bad = bad_tokens(&cloud).await;
+    let bearers = bearers(&cloud, &["prismnet-agent"]).await;
     let cases = cases(&cloud).await;
     let count = cases.len();
-    let calls = walk(&cloud.prismnet.channel(), cases, &bad, &[]).await;
+    let calls = walk(&cloud.prismnet.channel(), cases, &bearers, &[]).await;
     println!("{calls} calls of {count} RPCs");
 }
 

@@ -18,7 +18,7 @@ mod guest_filter;
 mod networkd;
 mod rules;
 
-pub use desired::{Desired, Group, Mac, Port, Protocol, Remote, Rule, Subnet, Vpc};
+pub use desired::{Desired, Group, Mac, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
 pub use difference::{FilterMemory, Observed, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};
 

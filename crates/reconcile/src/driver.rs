@@ -90,10 +90,9 @@ impl<R: Reconciler> Driver<R> {
                     let delay = backoff.failed();
                     tracing::warn!(
                         reconciler = self.name,
-                        error,
                         failures,
                         retry_in_ms = delay.as_millis(),
-                        "pass failed"
+                        "pass failed: {error}"
                     );
                     pause(delay, &cancel).await;
                 }

@@ -64,7 +64,7 @@ pub async fn run_once<R: Reconciler>(name: &str, reconciler: &mut R) -> Result<P
         reconciler.converged(&observed).await;
         return Ok(Pass::NothingToDo);
     }
-    tracing::info!(reconciler = name, plan = plan.summary(), "applying");
+    tracing::info!(reconciler = name, "applying: {}", plan.summary());
     reconciler.apply(&plan).await?;
     Ok(Pass::Applied)
 }

@@ -9,12 +9,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use photon_api::prismnet::v1 as api;
 use photon_resource::{SecurityGroupId, SubnetId, VmId};
 
-use crate::plan::{Desired, Group, Mac, Port, Protocol, Remote, Rule, Subnet, Vpc};
+use crate::plan::{Desired, Group, Mac, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
 
 /// Routing tables below are the kernel's and the operator's (`ip-route(8)`: 253 to 255 and names).
 const FIRST_TABLE: u32 = 1000;
-/// A table's number is also the conntrack zone, which has 16 bits.
-const LAST_TABLE: u32 = 65535;
 
 /// What was understood, and which ports can't be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +26,7 @@ pub struct Understood {
 /// Understands a whole desired state.
 pub fn desired(message: &api::DesiredNetwork) -> Understood {
     let mut reader = Reader::default();
-    let vpcs = message
+    let mut vpcs: Vec<Vpc> = message
         .vpcs
         .iter()
         .filter_map(|vpc| {
@@ -37,6 +35,13 @@ pub fn desired(message: &api::DesiredNetwork) -> Understood {
             reader.refuse(result, ports)
         })
         .collect();
+    let zones = zones(&vpcs.iter().map(|vpc| vpc.id).collect());
+    vpcs.retain_mut(|vpc| {
+        // There is one for each of the first 65535.
+        let zone = zones.get(&vpc.id).copied();
+        vpc.zone = zone.unwrap_or_default();
+        zone.is_some()
+    });
     Understood {
         desired: Desired {
             revision: message.revision,
@@ -68,7 +73,7 @@ impl Reader {
         match result {
             Ok(value) => Some(value),
             Err(reason) => {
-                tracing::warn!(reason, "left out of the desired state");
+                tracing::warn!("left out of the desired state: {reason}");
                 self.refused
                     .extend(ports.map(|port| (port.id.clone(), reason.clone())));
                 None
@@ -85,22 +90,22 @@ impl Reader {
     }
 
     fn vpc(&mut self, vpc: &api::DesiredVpc) -> Result<Vpc, String> {
-        let table = u16::try_from(vpc.table)
-            .ok()
-            .filter(|table| (FIRST_TABLE..=LAST_TABLE).contains(&u32::from(*table)))
-            .ok_or_else(|| {
-                format!(
-                    "routing table {} of VPC {} is not within {FIRST_TABLE} to {LAST_TABLE}",
-                    vpc.table, vpc.id
-                )
-            })?;
+        let table = vpc.table;
+        if table < FIRST_TABLE {
+            return Err(format!(
+                "routing table {table} of VPC {} is below {FIRST_TABLE}",
+                vpc.id
+            ));
+        }
         let mut result = Vpc {
             id: parse("VPC id", &vpc.id)?,
             table,
+            // Given when all are known.
+            zone: 0,
             subnets: Vec::new(),
             groups: vpc.groups.iter().filter_map(group).collect(),
         };
-        if !self.tables.insert(vpc.table) {
+        if !self.tables.insert(table) {
             return Err(format!("routing table {table} belongs to two VPCs"));
         }
         self.own_name(result.vrf())?;

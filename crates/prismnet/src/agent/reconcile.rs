@@ -134,7 +134,10 @@ impl Networks {
 
     async fn change_filter(&self, target: &Target, change: &FilterChange) -> Result<(), Error> {
         if let Err(error) = self.host.filter.apply(&change.commands).await {
-            tracing::warn!(%error, family = change.family, "replacing the whole table");
+            tracing::warn!(
+                family = change.family,
+                "replacing the whole table, because its objects could not be exchanged: {error}"
+            );
             self.host.filter.apply(&change.otherwise).await?;
         }
         let Some(table) = target

@@ -64,7 +64,10 @@ pub async fn send(
             };
             if let Err(error) = sent.await {
                 let delay = backoff.failed();
-                tracing::warn!(%error, retry_in_ms = delay.as_millis(), "status not reported");
+                tracing::warn!(
+                    retry_in_ms = delay.as_millis(),
+                    "status not reported: {error:#}"
+                );
                 identity.forget().await;
                 tokio::time::sleep(delay).await;
                 continue;

@@ -22,7 +22,7 @@ pub type Known = Option<Arc<Understood>>;
 /// again.
 pub fn accept(message: &DesiredNetwork, cache: &Cache, known: &watch::Sender<Known>) {
     if let Err(error) = cache.store(message) {
-        tracing::error!(error = format!("{error:#}"), "desired state not stored");
+        tracing::error!("desired state not stored: {error:#}");
     }
     let understood = convert::desired(message);
     tracing::info!(
@@ -65,7 +65,10 @@ pub async fn follow(
         match ended {
             Ok(()) => tracing::info!("the control plane ended the stream"),
             Err(error) => {
-                tracing::warn!(%error, retry_in_ms = delay.as_millis(), "the control plane can't be followed");
+                tracing::warn!(
+                    retry_in_ms = delay.as_millis(),
+                    "the control plane can't be followed: {error:#}"
+                );
                 // The token may be what was refused.
                 identity.forget().await;
             }

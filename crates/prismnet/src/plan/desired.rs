@@ -34,8 +34,10 @@ impl Desired {
 pub struct Vpc {
     /// Its id.
     pub id: VpcId,
-    /// Routing table of its VRF, and its conntrack zone: 1 to 65535, of no other VPC on this host.
-    pub table: u16,
+    /// Routing table of its VRF: of no other VPC on this host.
+    pub table: u32,
+    /// Conntrack zone of its connections: of no other VPC on this host, see [`zones`].
+    pub zone: u16,
     /// Subnets with a port on this host.
     pub subnets: Vec<Subnet>,
     /// The security groups that its ports here are in, and those that their rules name.
@@ -47,6 +49,25 @@ impl Vpc {
     pub fn vrf(&self) -> String {
         vrf_name(self.id)
     }
+}
+
+/// A conntrack zone for each VPC: not 0, which is the host's own. Zones have 16 bits, so they can't be the
+/// VPCs' tables. It depends on the id alone, so that it is the same after a restart, unless two VPCs of a host
+/// want the same: then the one with the greater id gets the next free one. Should the other go later, this
+/// one's connections are tracked anew, which established TCP survives (`nf_conntrack_tcp_loose`).
+pub fn zones(vpcs: &BTreeSet<VpcId>) -> BTreeMap<VpcId, u16> {
+    let mut taken = BTreeSet::new();
+    vpcs.iter()
+        .take(usize::from(u16::MAX))
+        .map(|id| {
+            let digest = Sha256::digest(id.uuid().as_bytes());
+            let mut zone = u16::from_be_bytes([digest[6], digest[7]]).max(1);
+            while !taken.insert(zone) {
+                zone = zone.checked_add(1).unwrap_or(1);
+            }
+            (*id, zone)
+        })
+        .collect()
 }
 
 /// A segment.

@@ -116,9 +116,7 @@ impl Target {
             interfaces.insert(
                 vrf.clone(),
                 Interface {
-                    kind: Kind::Vrf {
-                        table: vpc.table.into(),
-                    },
+                    kind: Kind::Vrf { table: vpc.table },
                     master: None,
                     mac: None,
                     addresses: BTreeSet::new(),

@@ -102,7 +102,7 @@ fn sets(table: &mut Table, desired: &Desired) {
     let mut gateways4 = Vec::new();
     for vpc in &desired.vpcs {
         let zone = format!("{}-zone", vpc.vrf());
-        table.chain(&zone, vec![vec![set_zone(vpc.table)]]);
+        table.chain(&zone, vec![vec![set_zone(vpc.zone)]]);
         let router = router_chain(table, vpc);
         for subnet in &vpc.subnets {
             let bridge = subnet.bridge();

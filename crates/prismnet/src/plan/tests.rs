@@ -34,6 +34,7 @@ pub fn small() -> Desired {
         vpcs: vec![Vpc {
             id: id::<VpcId>(0x10),
             table: 1000,
+            zone: 77,
             subnets: vec![Subnet {
                 id: id::<SubnetId>(0x20),
                 net: "10.0.1.0/24".parse().unwrap(),
@@ -122,6 +123,21 @@ fn a_gateway_has_one_mac_everywhere_and_it_is_local_and_unicast() {
 }
 
 #[test]
+fn zones_are_distinct_never_the_hosts_and_stay_when_others_come() {
+    let all: BTreeSet<VpcId> = (0..2000).map(id).collect();
+    let zones_of_all = zones(&all);
+    let distinct: BTreeSet<u16> = zones_of_all.values().copied().collect();
+    assert_eq!(distinct.len(), all.len());
+    assert!(!distinct.contains(&0));
+    // Alone, nearly each has the zone that it has among 2000: only those that wanted a taken one moved.
+    let moved = all
+        .iter()
+        .filter(|id| zones(&BTreeSet::from([**id]))[id] != zones_of_all[id])
+        .count();
+    assert!(moved < 100, "{moved}");
+}
+
+#[test]
 fn link_local_addresses_are_modified_eui64() {
     // The example of RFC 2464 section 4.
     let mac = Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
@@ -177,7 +193,8 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
     )
         .prop_map(move |(subnets, groups)| Vpc {
             id: id(0x10 + number),
-            table: 1000 + number as u16,
+            table: 1000 + number as u32,
+            zone: 1 + number as u16,
             subnets: subnets
                 .into_iter()
                 .map(|(subnet, (ports, dhcp, has_v6))| Subnet {

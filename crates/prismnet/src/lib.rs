@@ -38,8 +38,8 @@ pub const COMPONENT: Component = Component {
 
 /// Serves PrismNET at `listener` until `shutdown`: opens the store, follows it for the hosts, answers calls.
 ///
-/// Errors: the store can't be opened (in use, of a newer program, no disk), the settings of TLS or metrics are
-/// wrong.
+/// Errors: the store can't be opened (in use, of a newer program, no disk) or fails later, the settings of TLS or
+/// metrics are wrong.
 pub async fn run(
     settings: photon_service::Settings<Settings>,
     listener: TcpListener,
@@ -56,15 +56,18 @@ pub async fn run(
 
     let nodes = app::Nodes::new(db.clone());
     let following = tokio::spawn(nodes.clone().follow());
-    let services = services(db, ledger, guard, nodes);
-    let served =
-        photon_service::serve(&settings.server, COMPONENT, services, listener, shutdown).await;
+    let services = services(db.clone(), ledger, guard, nodes);
+    let served = photon_service::serve(&settings.server, COMPONENT, services, listener, shutdown);
+    let ended = tokio::select! {
+        served = served => served,
+        // Nothing can be promised any more; systemd starts the program again.
+        () = db.closed() => Err(anyhow::anyhow!("the store has failed")),
+    };
     following.abort();
-    served
+    ended
 }
 
-/// The gRPC services over a store: callers pass `guard`, and hosts hear of what `nodes` follows.
-pub fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services {
+fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services {
     let mutations = Mutations::new(db.clone(), ledger.clone());
     let access = server::Access::new(db.clone(), guard.clone(), mutations);
     let addresses = app::Addresses::new(db.clone());

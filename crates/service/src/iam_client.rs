@@ -1,8 +1,8 @@
 //! IAM as the other servers use it: its public keys to verify tokens offline, and its decisions.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
@@ -11,6 +11,7 @@ use photon_api::iam::v1::{AuthorizeRequest, GetJwksRequest};
 use photon_resource::{
     Action, Authorizer, Caller, Claims, Decision, Error, ResourceName, TokenVerifier,
 };
+use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, Semaphore};
 use tonic::Code;
 use tonic::transport::Channel;
@@ -21,6 +22,11 @@ use crate::outgoing::with_token;
 
 /// How long IAM may take to answer. After that there is no decision, and none is a refusal.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// How many decisions may be asked for at once. More wait here and not in IAM, where their [`DEADLINE`] would run:
+/// a burst of calls is to take a little longer, not to be refused.
+const DECISIONS: usize = 32;
+/// How long a call waits for its turn to be decided.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Keys are fetched at most this often, whatever tokens strangers make up.
 const FETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Keys that IAM has dropped are forgotten after this long. (Until then IAM's own decision refuses them.)
@@ -29,11 +35,15 @@ const KEYS_KEPT: Duration = Duration::from_secs(60);
 /// calls that the server takes.
 const WAITERS: usize = 64;
 
+/// How many verified tokens are remembered, so that a caller's next call costs a digest and not a signature.
+const REMEMBERED: usize = 4096;
+
 /// Verifies tokens with IAM's keys, and asks IAM to decide. Clones share keys and connection.
 #[derive(Clone, Debug)]
 pub struct IamClient {
     channel: Channel,
     keys: Arc<Keys>,
+    decisions: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -41,6 +51,14 @@ struct Keys {
     current: RwLock<Fetched>,
     fetching: Mutex<()>,
     waiters: Semaphore,
+    verified: RwLock<Verified>,
+}
+
+/// What tokens said, by their digest, and the keys with which that was found: it counts for no others.
+#[derive(Debug, Default)]
+struct Verified {
+    set: Arc<KeySet>,
+    claims: HashMap<[u8; 32], Claims>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -60,7 +78,9 @@ impl IamClient {
                 current: RwLock::default(),
                 fetching: Mutex::new(()),
                 waiters: Semaphore::new(WAITERS),
+                verified: RwLock::default(),
             }),
+            decisions: Arc::new(Semaphore::new(DECISIONS)),
         })
     }
 
@@ -107,6 +127,35 @@ impl IamClient {
     }
 }
 
+impl Keys {
+    /// As [`KeySet::verify`], which is not asked again about a token that it accepted.
+    fn verify(&self, set: &Arc<KeySet>, token: &str) -> Result<Claims, Rejection> {
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        {
+            let verified = self.verified.read().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&verified.set, set)
+                && let Some(claims) = verified.claims.get(&digest)
+                && claims.expires_at > SystemTime::now()
+            {
+                return Ok(claims.clone());
+            }
+        }
+        let claims = set.verify(token)?;
+        let mut verified = self
+            .verified
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&verified.set, set) || verified.claims.len() >= REMEMBERED {
+            *verified = Verified {
+                set: set.clone(),
+                claims: HashMap::new(),
+            };
+        }
+        verified.claims.insert(digest, claims.clone());
+        Ok(claims)
+    }
+}
+
 fn refused(rejection: &Rejection) -> Error {
     Error::Unauthenticated(rejection.to_string())
 }
@@ -117,7 +166,7 @@ impl TokenVerifier for IamClient {
         let now = Instant::now();
         let known = self.fetched();
         if known.worked.is_some_and(|worked| now - worked < KEYS_KEPT) {
-            match known.set.verify(token) {
+            match self.keys.verify(&known.set, token) {
                 Err(Rejection::UnknownKey) => {}
                 Err(rejection) => return Err(refused(&rejection)),
                 Ok(claims) => return Ok(claims),
@@ -135,7 +184,8 @@ impl TokenVerifier for IamClient {
             return Err(refused(&Rejection::UnknownKey));
         };
         let keys = self.fetch(now).await?;
-        keys.verify(token).map_err(|rejection| refused(&rejection))
+        let verified = self.keys.verify(&keys, token);
+        verified.map_err(|rejection| refused(&rejection))
     }
 }
 
@@ -158,6 +208,12 @@ impl Authorizer for IamClient {
         let mut request = with_token(message, &caller.token, &caller.request_id)?;
         request.set_timeout(DEADLINE);
         let mut client = IamAuthzServiceClient::new(self.channel.clone());
+        let turn = tokio::time::timeout(PATIENCE, self.decisions.acquire()).await;
+        // The semaphore is never closed; out of patience or not, without a turn there is no decision.
+        let Ok(Ok(_turn)) = turn else {
+            tracing::warn!("too many calls wait for IAM's decision");
+            return Err(no_decision());
+        };
         let answer = tokio::time::timeout(DEADLINE, client.authorize(request)).await;
         match answer {
             Ok(Ok(response)) => {

@@ -1,23 +1,23 @@
-//! A real server with its store on disk, and clients of several tenants.
+//! IAM and PrismNET, real, in this process, with their stores on disk; and clients of several tenants.
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use async_trait::async_trait;
-use chainfire::Ledger;
-use flaredb::Db;
+use iam::app::bootstrap::make_credentials;
+use photon_api::chainfire::v1::event_service_client::EventServiceClient;
+use photon_api::iam::v1 as iam_pb;
+use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
+use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
+use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
 use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
-use photon_resource::{
-    Action, Authorizer, Caller, Claims, Decision, Error, PrincipalKind, ResourceName, TokenVerifier,
-};
-use photon_service::{Guard, Settings};
+use photon_service::Settings;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,135 +29,142 @@ use tonic::{Code, Request, Status};
 /// As long as a test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-struct FakeIam;
-
-#[async_trait]
-impl TokenVerifier for FakeIam {
-    async fn verify(&self, token: &str) -> Result<Claims, Error> {
-        let parts: Vec<&str> = token.split(':').collect();
-        let [kind, org, project, node, role] = parts[..] else {
-            return Err(Error::Unauthenticated(
-                "the token is not one of ours".into(),
-            ));
-        };
-        let bytes: Vec<u8> = token.bytes().chain([0; 16]).take(16).collect();
-        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let _ = role;
-        Ok(Claims {
-            principal_id: uuid::Uuid::from_slice(&bytes).unwrap().into(),
-            principal_name: token.into(),
-            kind: match kind {
-                "node" => PrincipalKind::Node,
-                "service" => PrincipalKind::Service,
-                _ => PrincipalKind::User,
-            },
-            org_id: some(org).map(|org| org.parse().unwrap()),
-            project_id: some(project).map(|project| project.parse().unwrap()),
-            node: some(node),
-            token_id: token.into(),
-            expires_at: SystemTime::now() + Duration::from_secs(600),
-        })
-    }
-}
-
-#[async_trait]
-impl Authorizer for FakeIam {
-    async fn authorize(
-        &self,
-        caller: &Caller,
-        action: &Action,
-        _: &ResourceName,
-        _: &BTreeMap<String, String>,
-    ) -> Result<Decision, Error> {
-        let read = action.as_str().ends_with(":get") || action.as_str().ends_with(":list");
-        let allowed = match caller.claims.token_id.rsplit(':').next() {
-            Some("admin") => true,
-            Some("viewer") => read,
-            _ => false,
-        };
-        Ok(Decision {
-            allowed,
-            reason: if allowed {
-                String::new()
-            } else {
-                "no role permits it".into()
-            },
-        })
-    }
-}
-
 /// The servers.
 pub struct Cloud {
+    iam: Server,
+    prismnet: Server,
+    operator: String,
+    /// So that every principal has a name of its own.
+    principals: AtomicU32,
+    // Last, so that it is removed after the servers were told to stop.
     state: tempfile::TempDir,
-    server: Server,
 }
 
 struct Server {
+    address: SocketAddr,
     channel: Channel,
     shutdown: CancellationToken,
     served: JoinHandle<anyhow::Result<()>>,
 }
 
-async fn serve(state: &Path) -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let shutdown = CancellationToken::new();
-    let mut settings = Settings::<prismnet::Settings>::new(prismnet::COMPONENT);
-    settings.server.metrics_listen = None;
-    settings.server.state_dir = state.to_owned();
-    let db = Db::sqlite(&state.join("flaredb.sqlite")).await.unwrap();
-    let ledger = Ledger::new(db.clone(), "prismnet");
-    let guard = Guard::new(Arc::new(FakeIam), Arc::new(FakeIam), ledger.clone());
-    let nodes = prismnet::app::Nodes::new(db.clone());
-    let following = tokio::spawn(nodes.clone().follow());
-    let services = prismnet::services(db, ledger, guard, nodes);
-    let served = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            let done = photon_service::serve(
-                &settings.server,
-                prismnet::COMPONENT,
-                services,
-                listener,
-                shutdown,
-            )
-            .await;
-            following.abort();
-            let _ = following.await;
-            done
-        }
-    });
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    Server {
-        channel: endpoint.connect().await.unwrap(),
-        shutdown,
-        served,
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
     }
+}
+
+impl Server {
+    /// In a runtime of its own, as it is in a process of its own: a burst of calls at one server must not keep the
+    /// other from its turn.
+    async fn start<F>(
+        run: impl FnOnce(TcpListener, CancellationToken) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let served = tokio::task::spawn_blocking({
+            let shutdown = shutdown.clone();
+            move || {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(2)
+                    .enable_all()
+                    .build()?;
+                runtime.block_on(async {
+                    let listener = TcpListener::from_std(listener)?;
+                    run(listener, shutdown).await
+                })
+            }
+        });
+        // The listener is bound: a connection waits in its queue until it is served.
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        Self {
+            address,
+            channel: endpoint.connect_lazy(),
+            shutdown,
+            served,
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(DEADLINE, &mut self.served).await;
+        ended.expect("the server stops in time").unwrap().unwrap();
+    }
+}
+
+async fn start_iam(dir: &Path) -> Server {
+    let mut settings = Settings::<iam::Settings>::new(iam::COMPONENT);
+    settings.server.state_dir = dir.join("iam");
+    settings.server.metrics_listen = None;
+    settings.component.credentials_dir = Some(dir.join("credentials"));
+    settings.component.node = Some("n1".into());
+    Server::start(|listener, shutdown| iam::run(settings, listener, shutdown)).await
+}
+
+async fn start_prismnet(dir: &Path, iam: &Server) -> Server {
+    let mut settings = Settings::<prismnet::Settings>::new(prismnet::COMPONENT);
+    settings.server.state_dir = dir.join("prismnet");
+    settings.server.metrics_listen = None;
+    settings.server.endpoints.iam = format!("http://{}", iam.address);
+    Server::start(|listener, shutdown| prismnet::run(settings, listener, shutdown)).await
 }
 
 impl Cloud {
     pub async fn start() -> Self {
         let state = tempfile::tempdir().unwrap();
-        let server = serve(state.path()).await;
-        Self { state, server }
+        let credentials = state.path().join("credentials");
+        make_credentials(&credentials).unwrap();
+        let iam = start_iam(state.path()).await;
+        let prismnet = start_prismnet(state.path(), &iam).await;
+        let password = std::fs::read_to_string(credentials.join("operator-password")).unwrap();
+        let password = Credential::Password(password.trim().to_owned());
+        let operator = issue(&iam, "operator", "", "", password).await;
+        Self {
+            iam,
+            prismnet,
+            operator,
+            principals: AtomicU32::new(0),
+            state,
+        }
     }
 
     /// Stops PrismNET's server and starts it again on the same state.
     pub async fn restart(&mut self) {
-        self.server.shutdown.cancel();
-        let served = &mut self.server.served;
-        tokio::time::timeout(DEADLINE, served)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        self.server = serve(self.state.path()).await;
+        self.prismnet.stop().await;
+        self.prismnet = start_prismnet(self.state.path(), &self.iam).await;
     }
 
-    fn client(&self, token: String) -> Client {
+    /// Stops IAM, and does not start it again.
+    pub async fn stop_iam(&mut self) {
+        self.iam.stop().await;
+    }
+
+    fn admin(&self) -> IamAdminServiceClient<With> {
+        let operator = Bearer(Some(self.operator.clone()));
+        IamAdminServiceClient::with_interceptor(self.iam.channel.clone(), operator)
+    }
+
+    /// Makes every token that was issued to a caller until now useless.
+    pub async fn revoke(&self, client: &Client) {
+        let operator = Bearer(Some(self.operator.clone()));
+        let request = iam_pb::RevokeTokenRequest {
+            token: client.token.clone(),
+            ..Default::default()
+        };
+        IamTokenServiceClient::with_interceptor(self.iam.channel.clone(), operator)
+            .revoke_token(request)
+            .await
+            .unwrap();
+    }
+
+    pub fn client(&self, token: String) -> Client {
         let with = || {
             let token = Bearer(Some(token.clone()));
-            InterceptedService::new(self.server.channel.clone(), token)
+            InterceptedService::new(self.prismnet.channel.clone(), token)
         };
         Client {
             vpcs: VpcServiceClient::new(with()),
@@ -165,7 +172,17 @@ impl Cloud {
             ports: PortServiceClient::new(with()),
             groups: SecurityGroupServiceClient::new(with()),
             nodes: NodeServiceClient::new(with()),
+            events: EventServiceClient::new(with()),
+            token,
         }
+    }
+
+    /// Somebody without a token at all.
+    pub fn stranger(&self) -> Client {
+        let mut client = self.client(String::new());
+        let with = || InterceptedService::new(self.prismnet.channel.clone(), Bearer(None));
+        client.vpcs = VpcServiceClient::new(with());
+        client
     }
 
     /// Somebody who may do everything with networks in project `web` of an organization.
@@ -175,38 +192,163 @@ impl Cloud {
 
     /// The same in another project.
     pub async fn member(&self, org: &str, project: &str) -> Client {
-        self.client(format!("user:{org}:{project}::admin"))
+        self.principal(org, project, "ProjectMember").await
     }
 
     /// The administrator of an organization: the token is for no project.
     pub async fn org_admin(&self, org: &str) -> Client {
-        self.client(format!("user:{org}:::admin"))
+        self.principal(org, "", "OrgAdmin").await
     }
 
     /// Somebody of project `web` who may only read.
     pub async fn viewer(&self, org: &str) -> Client {
-        self.client(format!("user:{org}:web::viewer"))
+        self.principal(org, "web", "ProjectViewer").await
     }
 
-    /// Somebody of project `web` without any role.
+    /// Somebody of project `web` who may do nothing with networks.
     pub async fn nobody(&self, org: &str) -> Client {
-        self.client(format!("user:{org}:web::none"))
+        self.with_role(org, &[("compute:images:list", "")]).await
+    }
+
+    /// Somebody of project `web` with these permissions: action and condition.
+    pub async fn with_role(&self, org: &str, permissions: &[(&str, &str)]) -> Client {
+        self.ensure(org, "web").await;
+        let request = iam_pb::CreateRoleRequest {
+            org_id: org.into(),
+            name: self.name("role"),
+            permissions: permissions
+                .iter()
+                .map(|(action, condition)| iam_pb::Permission {
+                    action: (*action).into(),
+                    resource: format!("org/{org}/*"),
+                    condition: (*condition).into(),
+                })
+                .collect(),
+            ..Default::default()
+        };
+        let role = self.admin().create_role(request).await.unwrap();
+        let role = role.into_inner().role.unwrap();
+        self.principal(org, "web", &role.id).await
     }
 
     /// The operator of the cloud.
     pub async fn operator(&self) -> Client {
-        self.client("user::::admin".into())
+        self.client(self.operator.clone())
     }
 
     /// The agent of a host.
     pub async fn agent(&self, node: &str) -> Client {
-        self.client(format!("node:::{node}:admin"))
+        let request = iam_pb::CreatePrincipalRequest {
+            name: self.name("agent"),
+            kind: iam_pb::PrincipalKind::Node.into(),
+            node: node.into(),
+            ..Default::default()
+        };
+        let token = self.sign_in(request, "", "NodeAgent", "system").await;
+        self.client(token)
     }
 
     /// A caller with this for a token.
     pub async fn with_token(&self, token: &str) -> Client {
         self.client(token.into())
     }
+
+    async fn principal(&self, org: &str, project: &str, role: &str) -> Client {
+        let scope = if project.is_empty() {
+            self.ensure(org, "web").await;
+            format!("org/{org}")
+        } else {
+            self.ensure(org, project).await;
+            format!("org/{org}/project/{project}")
+        };
+        let request = iam_pb::CreatePrincipalRequest {
+            org_id: org.into(),
+            name: self.name("program"),
+            kind: iam_pb::PrincipalKind::ServiceAccount.into(),
+            ..Default::default()
+        };
+        let token = self.sign_in(request, project, role, &scope).await;
+        self.client(token)
+    }
+
+    fn name(&self, kind: &str) -> String {
+        let number = self.principals.fetch_add(1, Ordering::Relaxed);
+        format!("{kind}-{number}")
+    }
+
+    /// Makes a principal, gives it a role, and signs it in with an API key.
+    async fn sign_in(
+        &self,
+        request: iam_pb::CreatePrincipalRequest,
+        project: &str,
+        role: &str,
+        scope: &str,
+    ) -> String {
+        let mut admin = self.admin();
+        let org = request.org_id.clone();
+        let made = admin.create_principal(request).await.unwrap();
+        let id = made.into_inner().principal.unwrap().id;
+        let binding = iam_pb::CreateBindingRequest {
+            principal_id: id.clone(),
+            role_id: role.into(),
+            scope: scope.into(),
+            ..Default::default()
+        };
+        admin.create_binding(binding).await.unwrap();
+        let key = iam_pb::CreateApiKeyRequest {
+            principal_id: id.clone(),
+            ..Default::default()
+        };
+        let key = admin.create_api_key(key).await.unwrap().into_inner();
+        issue(
+            &self.iam,
+            &id,
+            &org,
+            project,
+            Credential::ApiKey(key.secret),
+        )
+        .await
+    }
+
+    /// Makes an organization and a project of it, if they are not there.
+    async fn ensure(&self, org: &str, project: &str) {
+        let mut admin = self.admin();
+        let request = iam_pb::CreateOrganizationRequest {
+            id: org.into(),
+            ..Default::default()
+        };
+        let made = admin.create_organization(request).await.map(drop);
+        let request = iam_pb::CreateProjectRequest {
+            org_id: org.into(),
+            id: project.into(),
+            ..Default::default()
+        };
+        let made = [made, admin.create_project(request).await.map(drop)];
+        for refused in made.into_iter().filter_map(Result::err) {
+            assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+        }
+    }
+}
+
+async fn issue(
+    iam: &Server,
+    principal: &str,
+    org: &str,
+    project: &str,
+    credential: Credential,
+) -> String {
+    let request = iam_pb::IssueTokenRequest {
+        principal_id: principal.into(),
+        org_id: org.into(),
+        project_id: project.into(),
+        credential: Some(credential),
+        ttl_seconds: 0,
+    };
+    let issued = IamTokenServiceClient::new(iam.channel.clone())
+        .issue_token(request)
+        .await
+        .unwrap();
+    issued.into_inner().token
 }
 
 #[derive(Clone)]
@@ -232,6 +374,8 @@ pub struct Client {
     pub ports: PortServiceClient<With>,
     pub groups: SecurityGroupServiceClient<With>,
     pub nodes: NodeServiceClient<With>,
+    pub events: EventServiceClient<With>,
+    pub token: String,
 }
 
 impl Client {

@@ -98,6 +98,7 @@ async fn every_port_is_on_one_page_and_filters_choose() {
         pb::ListPortsRequest {
             name: "p03".into(),
             org_id: "acme".into(),
+            project_id: "web".into(),
             vpc_id: vpc.id.clone(),
             ..Default::default()
         },

@@ -2,6 +2,7 @@
 
 mod cloud;
 mod concurrency;
+mod events;
 mod input;
 mod lifecycle;
 mod lists;

@@ -244,3 +244,50 @@ async fn a_role_decides_what_one_may_do() {
     let listed = forged.vpcs.list_vpcs(pb::ListVpcsRequest::default()).await;
     expect_error(listed, Code::Unauthenticated, "");
 }
+
+#[tokio::test]
+async fn conditions_see_owner_name_and_labels() {
+    let cloud = Cloud::start().await;
+    let mut tenant = cloud.tenant("acme").await;
+    let (_, subnet) = tenant.network().await;
+    tenant.port(&subnet, "theirs").await;
+    let mut careful = cloud
+        .with_role(
+            "acme",
+            &[
+                ("network:ports:create", "resource.name like \"lab-*\""),
+                ("network:ports:delete", "resource.owner == principal.id"),
+            ],
+        )
+        .await;
+    let other = careful.ports.create_port(new_port(&subnet, "eth0")).await;
+    expect_error(other, Code::PermissionDenied, "network:ports:create");
+    careful.port(&subnet, "lab-1").await;
+    let delete = |id: &str| pb::DeletePortRequest {
+        id: id.into(),
+        ..Default::default()
+    };
+    let theirs = careful.ports.delete_port(delete("theirs")).await;
+    expect_error(theirs, Code::PermissionDenied, "network:ports:delete");
+    careful.ports.delete_port(delete("lab-1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_iam_and_with_a_revoked_token_nothing_goes() {
+    let mut cloud = Cloud::start().await;
+    let mut tenant = cloud.tenant("acme").await;
+    let list = pb::ListVpcsRequest::default();
+    tenant.vpcs.list_vpcs(list.clone()).await.unwrap();
+    let mut stranger = cloud.stranger();
+    let listed = stranger.vpcs.list_vpcs(list.clone()).await;
+    expect_error(listed, Code::Unauthenticated, "authorization: Bearer");
+
+    cloud.revoke(&tenant).await;
+    let listed = tenant.vpcs.list_vpcs(list.clone()).await;
+    expect_error(listed, Code::Unauthenticated, "revoked");
+
+    let mut other = cloud.tenant("acme").await;
+    cloud.stop_iam().await;
+    let listed = other.vpcs.list_vpcs(list).await;
+    expect_error(listed, Code::Unavailable, "try again");
+}

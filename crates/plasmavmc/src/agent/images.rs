@@ -149,6 +149,8 @@ impl Images {
             (digest, length) = (Sha256::new(), 0);
         }
         let mut pieces = match &file.source {
+            // It was complete, and the agent ended before it could keep it.
+            _ if length == file.size_bytes => futures::stream::empty().boxed(),
             ImageSource::Registry { .. } => self.registry.fetch(file, length).await?,
             ImageSource::Path(path) => local(path.clone(), length).await?,
         };

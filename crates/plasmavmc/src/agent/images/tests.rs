@@ -73,6 +73,16 @@ async fn a_broken_fetch_goes_on_where_it_ended() {
 }
 
 #[tokio::test]
+async fn a_part_that_is_complete_is_kept_without_asking() {
+    let it = fixture(b"content", 100);
+    let part = it.images.layout.image_part(&it.file.sha256);
+    std::fs::write(part, b"content").unwrap();
+    it.images.fetch(&it.file).await.unwrap();
+    assert!(it.images.has(&it.file.sha256));
+    assert_eq!(it.registry.calls.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
 async fn wrong_content_is_never_kept() {
     let mut it = fixture(b"what the registry sends", 1000);
     it.file.sha256 = hex(&Sha256::digest(b"what was announced......"))

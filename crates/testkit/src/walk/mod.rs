@@ -115,12 +115,24 @@ pub struct Bearer {
 /// for any token) is not in `exceptions`, or a call ends as it must not.
 pub async fn walk(
     channel: &Channel,
-    cases: Vec<Case>,
+    cases: &[Case],
     bearers: &[Bearer],
     exceptions: &[&str],
 ) -> usize {
+    let (calls, problems) = problems(channel, cases, bearers, exceptions).await;
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+    calls
+}
+
+/// As [`walk`], but answers how many calls were made and what is wrong.
+pub async fn problems(
+    channel: &Channel,
+    cases: &[Case],
+    bearers: &[Bearer],
+    exceptions: &[&str],
+) -> (usize, Vec<String>) {
     let found = methods(channel).await;
-    let mut problems = compare(&found, &cases, exceptions);
+    let mut problems = compare(&found, cases, exceptions);
     let there: BTreeSet<&str> = found.iter().map(|method| method.name.as_str()).collect();
     let cases: Vec<&Case> = cases
         .iter()
@@ -143,8 +155,7 @@ pub async fn walk(
         calls += 1;
         problems.extend(admission(channel, case).await);
     }
-    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
-    calls
+    (calls, problems)
 }
 
 /// Whether each RPC has its case and each case its RPC, and the exceptions are those that are known.

@@ -531,6 +531,6 @@ async fn every_rpc_of_iam_has_its_walls() {
     let bearers = bearers(&cloud, &["prismnet-server"]).await;
     let cases = cases(&cloud).await;
     let count = cases.len();
-    let calls = walk(&cloud.iam.channel(), cases, &bearers, EXCEPTIONS).await;
+    let calls = walk(&cloud.iam.channel(), &cases, &bearers, EXCEPTIONS).await;
     println!("{calls} calls of {count} RPCs");
 }

@@ -10,7 +10,7 @@ use photon_api::chainfire::v1::{ListEventsRequest, VerifyChainRequest};
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{GetJwksRequest, IssueTokenRequest, RevokeTokenRequest, WhoAmIRequest};
 use photon_service::claims::LEEWAY_SECONDS;
-use photon_testkit::walk::{Bearer, Case, Refused, rest_of_life, walk};
+use photon_testkit::walk::{Bearer, Case, Refused, problems, rest_of_life};
 use photon_testkit::{Session, TestCloud};
 use prost::Message;
 use tonic::Code;
@@ -163,24 +163,19 @@ fn bearing<T>(token: &str, message: T) -> tonic::Request<T> {
 async fn the_walk_notices_what_is_forgotten_and_what_is_open() {
     let cloud = TestCloud::start().await;
     let channel = cloud.iam.channel();
-    let good = || Bearer {
+    let bearers = [Bearer {
         session: cloud.operator.clone(),
         expired: "a.b.c".into(),
         revoked: "a.b.c".into(),
-    };
-    let problems = async |cases: Vec<Case>| {
-        let (channel, bearers) = (channel.clone(), [good()]);
-        let walking = tokio::spawn(async move { walk(&channel, cases, &bearers, &[]).await });
-        let panic = walking.await.unwrap_err().into_panic();
-        panic.downcast_ref::<String>().unwrap().clone()
-    };
-    let forgotten = problems(Vec::new()).await;
+    }];
+    let (_, forgotten) = problems(&channel, &[], &bearers, &[]).await;
+    let forgotten = forgotten.join("\n");
     assert!(
         forgotten.contains("iam.v1.IamAdminService/CreateRole: no case says who may call it"),
         "{forgotten}"
     );
     // An RPC that is open to everybody, told as if it were not; one that there is not; an exception that is not known.
-    let open = problems(vec![
+    let cases = [
         system(
             &cloud,
             "iam.v1.IamTokenService/GetJwks",
@@ -194,8 +189,9 @@ async fn the_walk_notices_what_is_forgotten_and_what_is_open() {
             GetJwksRequest {},
         ),
         Case::any_token("iam.v1.IamTokenService/WhoAmI", &WhoAmIRequest {}, "a test"),
-    ])
-    .await;
+    ];
+    let (_, open) = problems(&channel, &cases, &bearers, &[]).await;
+    let open = open.join("\n");
     for expected in [
         "iam.v1.IamTokenService/GetJwks, no token: expected [Unauthenticated], got OK: it was let in",
         "iam.v1.IamTokenService/GetJwks, a token with alg none: expected",

@@ -310,7 +310,7 @@ async fn every_rpc_of_plasmavmc_has_its_walls() {
     let bearers = bearers(&cloud, &["plasmavmc-agent"]).await;
     let cases = cases(&cloud).await;
     let count = cases.len();
-    let calls = walk(&cloud.plasmavmc.channel(), cases, &bearers, &[]).await;
+    let calls = walk(&cloud.plasmavmc.channel(), &cases, &bearers, &[]).await;
     println!("{calls} calls of {count} RPCs");
 }
 

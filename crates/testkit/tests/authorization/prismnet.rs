@@ -395,7 +395,7 @@ async fn every_rpc_of_prismnet_has_its_walls() {
     let bearers = bearers(&cloud, &["prismnet-agent"]).await;
     let cases = cases(&cloud).await;
     let count = cases.len();
-    let calls = walk(&cloud.prismnet.channel(), cases, &bearers, &[]).await;
+    let calls = walk(&cloud.prismnet.channel(), &cases, &bearers, &[]).await;
     println!("{calls} calls of {count} RPCs");
 }
 

@@ -39,14 +39,14 @@ pub const COMPONENT: Component = Component {
 /// How often the age of the signing key is looked at.
 const KEY_CHECK: Duration = Duration::from_secs(3600);
 
-/// Serves IAM at `listener` until `shutdown`.
+/// Opens IAM's store, and what decisions need of it in memory, which follows the store until `shutdown`. What this
+/// answers verifies tokens and authorizes, in process.
 ///
-/// Errors: the store or the server key can't be opened; a credential is not one.
-pub async fn run(
-    settings: photon_service::Settings<Settings>,
-    listener: TcpListener,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+/// Errors: the store or the server key can't be opened.
+pub async fn open(
+    settings: &photon_service::Settings<Settings>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Arc<app::Core>> {
     let (server, own) = (&settings.server, &settings.component);
     let dir = &server.state_dir;
     std::fs::create_dir_all(dir)
@@ -60,16 +60,31 @@ pub async fn run(
     app::signing_key::ensure(&db, &server_key, own.signing_key_age()).await?;
 
     let live = live::Live::start(db.clone(), server_key, shutdown.clone()).await?;
-    let core = Arc::new(app::Core {
+    Ok(Arc::new(app::Core {
         mutations: Mutations::new(db.clone(), ledger.clone()),
-        ledger: ledger.clone(),
+        ledger,
         live,
         passwords: credential::Passwords::default(),
         password_attempts: credential::Slowdown::default(),
         key_attempts: credential::Slowdown::default(),
         tokens: own.tokens(),
         db,
-    });
+    }))
+}
+
+/// Serves IAM at `listener` until `shutdown`.
+///
+/// Errors: the store or the server key can't be opened; a credential is not one.
+pub async fn run(
+    settings: photon_service::Settings<Settings>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let core = open(&settings, &shutdown).await?;
+    let (server, own) = (&settings.server, &settings.component);
+    let dir = &server.state_dir;
+    let ledger = core.ledger.clone();
+    let db = core.db.clone();
     let credentials = match &own.credentials_dir {
         Some(credentials) => Some((credentials.as_path(), own.node()?)),
         None => None,
@@ -88,7 +103,11 @@ pub async fn run(
         .add(IamAuthzServiceServer::new(iam.clone()))
         .add(IamAdminServiceServer::new(iam))
         .add(EventServiceServer::new(Events::new(guard, ledger)));
-    photon_service::serve(server, COMPONENT, services, listener, shutdown).await
+    tokio::select! {
+        served = photon_service::serve(server, COMPONENT, services, listener, shutdown) => served,
+        // Every change would fail from now on: systemd starts the server anew.
+        () = db.closed() => Err(anyhow::anyhow!("the store has failed")),
+    }
 }
 
 /// Rotates the signing key when it is old.

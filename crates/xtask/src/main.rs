@@ -10,7 +10,7 @@ use xtask::cache::Cache;
 use xtask::images::Images;
 use xtask::progress::{human, say};
 use xtask::rack::{Rack, run};
-use xtask::{check, demo, host_agent, prerequisites, up};
+use xtask::{bench, check, demo, host_agent, prerequisites, up};
 
 /// The developer's and newcomer's commands of PhotonCloud.
 #[derive(Parser)]
@@ -30,6 +30,8 @@ enum Command {
     Up,
     /// Ends what `up` left running.
     Down,
+    /// Measures a release build: prints a table, and writes target/photon/bench.json.
+    Bench(bench::Options),
     /// The process behind `up`.
     #[command(hide = true)]
     HoldUp,
@@ -90,6 +92,9 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Test => tokio::task::spawn_blocking(check::run).await??,
         Command::Up => up::up().await?,
         Command::Down => up::down().await?,
+        Command::Bench(options) => {
+            tokio::task::spawn_blocking(move || bench::run(&options)).await??;
+        }
         Command::HoldUp => up::hold().await?,
         Command::Rack(command) => return rack(command).await,
         Command::HostAgent { listen } => host_agent::serve(listen).await?,

@@ -6,6 +6,7 @@ pub mod vm;
 
 use anyhow::{Context, Result};
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
+use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{
     CreateBindingRequest, CreateOrganizationRequest, CreatePrincipalRequest, CreateProjectRequest,
@@ -50,11 +51,17 @@ pub struct Channels {
 
 impl Channels {
     pub fn to(endpoints: &Endpoints) -> Result<Self> {
+        Self::at([endpoints.iam(), endpoints.prismnet(), endpoints.plasmavmc()])
+    }
+
+    /// To IAM, PrismNET and PlasmaVMC at these URLs.
+    pub fn at(urls: [String; 3]) -> Result<Self> {
         let lazy = |url: String| -> Result<Channel> { Ok(Endpoint::new(url)?.connect_lazy()) };
+        let [iam, prismnet, plasmavmc] = urls;
         Ok(Channels {
-            iam: lazy(endpoints.iam())?,
-            prismnet: lazy(endpoints.prismnet())?,
-            plasmavmc: lazy(endpoints.plasmavmc())?,
+            iam: lazy(iam)?,
+            prismnet: lazy(prismnet)?,
+            plasmavmc: lazy(plasmavmc)?,
         })
     }
 }
@@ -101,6 +108,25 @@ impl Session {
             project: project.into(),
             expires_at: answer.expires_at.map_or(0, |time| time.seconds),
         })
+    }
+
+    /// The same token over connections of its own, as another client's would be.
+    pub fn over(&self, channels: &Channels) -> Self {
+        Session {
+            channels: channels.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The bearer token.
+    pub fn token(&self) -> &str {
+        // It was made of ASCII, with this in front.
+        let header = self.bearer.0.to_str().unwrap_or_default();
+        header.trim_start_matches("Bearer ")
+    }
+
+    pub fn authz(&self) -> IamAuthzServiceClient<Authorized> {
+        IamAuthzServiceClient::with_interceptor(self.channels.iam.clone(), self.bearer.clone())
     }
 
     fn admin(&self) -> IamAdminServiceClient<Authorized> {

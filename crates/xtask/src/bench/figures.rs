@@ -1,0 +1,200 @@
+//! Figures: what was measured, as a table for people and as JSON for comparisons.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// One measured thing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// The part of the benchmark.
+    pub part: &'static str,
+    pub what: String,
+    pub unit: &'static str,
+    /// The median of `samples`, or the one value there is.
+    pub value: f64,
+    /// One value for each round.
+    pub samples: Vec<f64>,
+    /// The value should be below this.
+    pub target: Option<f64>,
+    pub note: String,
+}
+
+impl Figure {
+    /// Of several rounds. Their median is the figure; it exists, so there must be a round.
+    pub fn of(
+        part: &'static str,
+        what: impl Into<String>,
+        unit: &'static str,
+        samples: &[f64],
+    ) -> Self {
+        Figure {
+            part,
+            what: what.into(),
+            unit,
+            value: median(samples),
+            samples: samples.to_vec(),
+            target: None,
+            note: String::new(),
+        }
+    }
+
+    pub fn below(mut self, target: f64) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = note.into();
+        self
+    }
+
+    fn row(&self) -> [String; 4] {
+        let spread = match self.samples.len() {
+            0 | 1 => String::new(),
+            count => {
+                let low = self.samples.iter().copied().fold(f64::INFINITY, f64::min);
+                let high = self
+                    .samples
+                    .iter()
+                    .copied()
+                    .fold(f64::NEG_INFINITY, f64::max);
+                format!("{} to {} ({count})", digits(low), digits(high))
+            }
+        };
+        let target = match self.target {
+            Some(target) if self.value < target => format!("< {}: met", digits(target)),
+            Some(target) => format!("< {}: MISSED", digits(target)),
+            None => String::new(),
+        };
+        [
+            self.what.clone(),
+            format!("{} {}", digits(self.value), self.unit),
+            spread,
+            target,
+        ]
+    }
+}
+
+/// Three digits that mean something.
+fn digits(value: f64) -> String {
+    let decimals = match value.abs() {
+        0.0 => 0,
+        size if size < 1.0 => 3,
+        size if size < 10.0 => 2,
+        size if size < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$}")
+}
+
+/// The table, a block for each part, with the notes under the rows that they are about.
+pub fn table(figures: &[Figure]) -> String {
+    let mut rows = vec![["", "median", "spread (rounds)", "target"].map(str::to_owned)];
+    rows.extend(figures.iter().map(Figure::row));
+    let widths: Vec<usize> = (0..4)
+        .map(|column| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.max().unwrap_or(0)
+        })
+        .collect();
+    let line = |row: &[String; 4]| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells = cells.map(|(column, (cell, width))| match column {
+            0 | 3 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let mut text = line(&rows[0]) + "\n";
+    let mut part = "";
+    for (figure, row) in figures.iter().zip(&rows[1..]) {
+        if figure.part != part {
+            part = figure.part;
+            text += &format!("\n{part}\n");
+        }
+        text += &format!("{}\n", line(row));
+        if !figure.note.is_empty() {
+            text += &format!("    {}\n", figure.note);
+        }
+    }
+    text
+}
+
+/// NaN when there is nothing.
+pub fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => sorted[odd / 2],
+        even => (sorted[even / 2 - 1] + sorted[even / 2]) / 2.0,
+    }
+}
+
+/// How long each of many calls took.
+#[derive(Clone, Debug, Default)]
+pub struct Times(Vec<Duration>);
+
+impl Times {
+    pub fn push(&mut self, took: Duration) {
+        self.0.push(took);
+    }
+
+    pub fn extend(&mut self, others: Times) {
+        self.0.extend(others.0);
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The time within which `share` of the calls were answered, in ms (nearest rank).
+    pub fn quantile_ms(&mut self, share: f64) -> f64 {
+        self.0.sort_unstable();
+        let rank = (self.0.len() as f64 * share).ceil() as usize;
+        let at = rank.clamp(1, self.0.len().max(1)) - 1;
+        self.0
+            .get(at)
+            .map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_quantile_is_a_time_that_occurred() {
+        let mut times = Times::default();
+        for ms in (1..=100).rev() {
+            times.push(Duration::from_millis(ms));
+        }
+        assert_eq!(times.quantile_ms(0.5), 50.0);
+        assert_eq!(times.quantile_ms(0.99), 99.0);
+        assert_eq!(times.quantile_ms(1.0), 100.0);
+        assert!(Times::default().quantile_ms(0.5).is_nan());
+    }
+
+    #[test]
+    fn the_table_says_whether_a_target_is_met() {
+        let figures = [
+            Figure::of("calls", "p99", "ms", &[0.5, 0.7, 0.6]).below(1.0),
+            Figure::of("calls", "memory", "MiB", &[120.0])
+                .below(100.0)
+                .note("of five"),
+        ];
+        let text = table(&figures);
+        assert!(text.contains("0.600 ms"), "{text}");
+        assert!(text.contains("0.500 to 0.700 (3)"), "{text}");
+        assert!(text.contains("< 1.00: met"), "{text}");
+        assert!(text.contains("< 100: MISSED\n    of five"), "{text}");
+    }
+}

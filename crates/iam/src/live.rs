@@ -21,8 +21,8 @@ use crate::policy::{Grant, Rights, built_in};
 use crate::store;
 use crate::token::{Keyring, ServerKey, Verified};
 
-/// Verified tokens, principals and scopes that are remembered; beyond that all are forgotten and read anew.
-const REMEMBERED: usize = 50_000;
+/// Verified tokens, principals and scopes that are remembered, each; beyond that all are forgotten and read anew.
+const REMEMBERED: usize = 5_000;
 /// How long a change waits for the watch. It has happened then in any case.
 const SETTLE: Duration = Duration::from_secs(5);
 /// The pause before a lost watch is tried again.
@@ -266,17 +266,21 @@ impl Live {
     /// A binding with its role's permissions: none if the role can't be read.
     async fn grant(&self, binding: Binding) -> Result<Grant, Error> {
         let role = match built_in(&binding.role_id) {
-            Some(role) => Ok(Some(role.clone())),
-            None => store::role::role_find(&self.db, &binding.role_id).await,
+            Some(role) => Some(Ok(role.clone())),
+            None => store::role::role_read(&self.db, &binding.role_id).await?,
         };
         let (role_name, permissions) = match role {
-            Ok(Some(role)) => (role.name, role.permissions),
-            Ok(None) => (binding.role_id.clone(), Vec::new()),
-            Err(Error::Internal(cause)) => {
-                tracing::error!(role = binding.role_id, %cause, "a role can't be read and permits nothing");
+            Some(Ok(role)) => (role.name, role.permissions),
+            None => (binding.role_id.clone(), Vec::new()),
+            Some(Err(error)) => {
+                let cause = std::error::Error::source(&error);
+                tracing::error!(
+                    role = binding.role_id,
+                    cause,
+                    "a role can't be read and permits nothing"
+                );
                 (binding.role_id.clone(), Vec::new())
             }
-            Err(error) => return Err(error),
         };
         Ok(Grant {
             binding,
@@ -364,3 +368,6 @@ fn principal_of(key: &str) -> Option<&str> {
         .find_map(|prefix| key.strip_prefix(prefix))
         .map(|rest| rest.split('/').next().unwrap_or(rest))
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use flaredb::{Committed, Transaction};
 use photon_api::iam::v1 as api;
 use photon_resource::{ApiKeyId, BindingId, Error, PrincipalId, PrincipalKind, Scope};
 
-use super::sign_in::Stranger;
+use super::issue::Stranger;
 use super::{Core, Effect, now};
 use crate::credential::{ApiSecret, validate_password};
 use crate::model::{ApiKey, Binding, Principal, validate_principal_name};

@@ -6,6 +6,7 @@ pub mod authorization;
 pub mod binding;
 pub mod bootstrap;
 pub mod ceiling;
+pub mod issue;
 pub mod organization;
 pub mod principal;
 pub mod project;
@@ -118,6 +119,22 @@ macro_rules! change {
 pub(crate) use change;
 
 impl Core {
+    /// What an earlier call with this `request_id` was answered, for a call whose resource that one may have deleted.
+    pub(crate) async fn repeated<Req, Resp>(
+        &self,
+        caller: &Caller,
+        action: &str,
+        request_id: &str,
+        request: &Req,
+    ) -> Result<Option<Resp>, Error>
+    where
+        Req: prost::Message,
+        Resp: prost::Message + Default,
+    {
+        let mutation = self.mutations.start(caller, action, request_id, request)?;
+        mutation.replay(&mut self.db.begin()).await
+    }
+
     /// Commits what was worked out. `None`: others got there first, and it has to be worked out again.
     pub(crate) async fn finish<R: prost::Message + Default>(
         &self,

@@ -3,13 +3,16 @@
 use photon_api::iam::v1::*;
 use photon_resource::{Caller, Error, PageRequest, ResourceName, Scope};
 
-use super::Server;
-use crate::app::{binding as app, principal, role};
+use super::{Server, principal, role};
+use crate::app::binding as app;
 use crate::model::Binding;
 
 /// The binding that is meant, if the caller may do `action` to it.
 async fn reach(server: &Server, caller: &Caller, action: &str, id: &str) -> Result<Binding, Error> {
-    let binding = app::find(&server.core, caller, id).await?;
+    let binding = app::find(&server.core, id).await?;
+    server
+        .wall(caller, action, &app::name(&binding), ("binding", id))
+        .await?;
     let owner = binding.principal_id.to_string();
     let attributes = [("owner", owner.as_str())];
     server
@@ -24,15 +27,13 @@ pub async fn create(
     caller: &Caller,
     request: CreateBindingRequest,
 ) -> Result<CreateBindingResponse, Error> {
+    const ACTION: &str = "iam:bindings:create";
     let scope: Scope = request.scope.parse()?;
     let all = ResourceName::any(scope.clone(), "bindings");
-    server
-        .guard
-        .authorize(caller, "iam:bindings:create", &all, &[])
-        .await?;
+    server.guard.authorize(caller, ACTION, &all, &[]).await?;
     let org = scope.org().map(ToString::to_string).unwrap_or_default();
-    let who = principal::find(&server.core, caller, &request.principal_id, &org).await?;
-    let what = role::find(&server.core, caller, &request.role_id, &org).await?;
+    let who = principal::visible(server, caller, ACTION, (&request.principal_id, &org)).await?;
+    let what = role::visible(server, caller, ACTION, (&request.role_id, &org)).await?;
     app::create(&server.core, caller, (&who, &what, &scope), &request).await
 }
 
@@ -65,7 +66,11 @@ pub async fn list(
         "" => None,
         id => {
             let org = scope.org().map(ToString::to_string).unwrap_or_default();
-            Some(principal::find(&server.core, caller, id, &org).await?.id)
+            Some(
+                principal::visible(server, caller, "iam:bindings:list", (id, &org))
+                    .await?
+                    .id,
+            )
         }
     };
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
@@ -90,6 +95,15 @@ pub async fn delete(
     caller: &Caller,
     request: DeleteBindingRequest,
 ) -> Result<DeleteBindingResponse, Error> {
-    let binding = reach(server, caller, "iam:bindings:delete", &request.id).await?;
-    app::delete(&server.core, caller, binding.id, &request).await
+    const ACTION: &str = "iam:bindings:delete";
+    match reach(server, caller, ACTION, &request.id).await {
+        Ok(binding) => app::delete(&server.core, caller, binding.id, &request).await,
+        Err(absent @ Error::NotFound { .. }) => {
+            let earlier = server
+                .core
+                .repeated(caller, ACTION, &request.request_id, &request);
+            earlier.await?.ok_or(absent)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -18,7 +18,7 @@ mod token;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use photon_resource::{Caller, Error};
+use photon_resource::{Caller, Error, ResourceName};
 use photon_service::Guard;
 use tonic::Request;
 
@@ -40,6 +40,23 @@ impl Server {
             core,
             state_dir: Arc::new(state_dir),
         }
+    }
+
+    /// The wall between tenants, before anything is said of what was found: beyond it things look absent, under the
+    /// very id or name that was `given`. The refusal is recorded.
+    async fn wall(
+        &self,
+        caller: &Caller,
+        action: &str,
+        name: &ResourceName,
+        (kind, given): (&'static str, &str),
+    ) -> Result<(), Error> {
+        if caller.may_see(name.scope()) {
+            return Ok(());
+        }
+        let reason = "it is outside of the tenant that the token is for";
+        self.guard.record(caller, action, name, reason).await;
+        Err(Error::not_found(kind, given))
     }
 
     /// Who calls, and what it asks for.

@@ -8,14 +8,29 @@ use crate::app::{org_of, principal as app};
 use crate::convert;
 use crate::model::Principal;
 
-/// The principal that is meant, if the caller may do `action` to it.
-pub(super) async fn reach(
+/// The principal that is meant, if it is on the caller's side of the wall.
+pub(super) async fn visible(
     server: &Server,
     caller: &Caller,
     action: &str,
     (id, org_id): (&str, &str),
 ) -> Result<Principal, Error> {
     let principal = app::find(&server.core, caller, id, org_id).await?;
+    let name = app::name(&principal);
+    server
+        .wall(caller, action, &name, ("principal", id))
+        .await?;
+    Ok(principal)
+}
+
+/// The principal that is meant, if the caller may do `action` to it.
+pub(super) async fn reach(
+    server: &Server,
+    caller: &Caller,
+    action: &str,
+    target: (&str, &str),
+) -> Result<Principal, Error> {
+    let principal = visible(server, caller, action, target).await?;
     let attributes = [("name", principal.name.as_str())];
     server
         .guard
@@ -82,8 +97,17 @@ pub async fn delete(
     caller: &Caller,
     request: DeletePrincipalRequest,
 ) -> Result<DeletePrincipalResponse, Error> {
-    let principal = reach(server, caller, "iam:principals:delete", (&request.id, "")).await?;
-    app::delete(&server.core, caller, principal.id, &request).await
+    const ACTION: &str = "iam:principals:delete";
+    match reach(server, caller, ACTION, (&request.id, "")).await {
+        Ok(principal) => app::delete(&server.core, caller, principal.id, &request).await,
+        Err(absent @ Error::NotFound { .. }) => {
+            let earlier = server
+                .core
+                .repeated(caller, ACTION, &request.request_id, &request);
+            earlier.await?.ok_or(absent)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// One's own with the current password; another's with the right to update it.
@@ -92,13 +116,11 @@ pub async fn set_password(
     caller: &Caller,
     request: SetPasswordRequest,
 ) -> Result<SetPasswordResponse, Error> {
-    let principal = app::find(&server.core, caller, &request.principal_id, "").await?;
+    const ACTION: &str = "iam:principals:update";
+    let principal = visible(server, caller, ACTION, (&request.principal_id, "")).await?;
     if principal.id != caller.claims.principal_id {
         let name = app::name(&principal);
-        server
-            .guard
-            .authorize(caller, "iam:principals:update", &name, &[])
-            .await?;
+        server.guard.authorize(caller, ACTION, &name, &[]).await?;
     }
     app::set_password(&server.core, caller, &principal, &request).await
 }

@@ -7,14 +7,28 @@ use super::Server;
 use crate::app::{org_of, role as app};
 use crate::model::{Role, home};
 
-/// The role that is meant, if the caller may do `action` to it.
-async fn reach(
+/// The role that is meant, if it is on the caller's side of the wall.
+pub(super) async fn visible(
     server: &Server,
     caller: &Caller,
     action: &str,
     (id, org_id): (&str, &str),
 ) -> Result<Role, Error> {
     let role = app::find(&server.core, caller, id, org_id).await?;
+    server
+        .wall(caller, action, &app::name(caller, &role), ("role", id))
+        .await?;
+    Ok(role)
+}
+
+/// The role that is meant, if the caller may do `action` to it.
+async fn reach(
+    server: &Server,
+    caller: &Caller,
+    action: &str,
+    target: (&str, &str),
+) -> Result<Role, Error> {
+    let role = visible(server, caller, action, target).await?;
     let attributes = [("name", role.name.as_str())];
     server
         .guard
@@ -82,6 +96,15 @@ pub async fn delete(
     caller: &Caller,
     request: DeleteRoleRequest,
 ) -> Result<DeleteRoleResponse, Error> {
-    let role = reach(server, caller, "iam:roles:delete", (&request.id, "")).await?;
-    app::delete(&server.core, caller, &role, &request).await
+    const ACTION: &str = "iam:roles:delete";
+    match reach(server, caller, ACTION, (&request.id, "")).await {
+        Ok(role) => app::delete(&server.core, caller, &role, &request).await,
+        Err(absent @ Error::NotFound { .. }) => {
+            let earlier = server
+                .core
+                .repeated(caller, ACTION, &request.request_id, &request);
+            earlier.await?.ok_or(absent)
+        }
+        Err(error) => Err(error),
+    }
 }

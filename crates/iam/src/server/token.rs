@@ -9,7 +9,7 @@ use photon_service::Guard;
 use tonic::{Request, Response, Status};
 
 use super::{Server, principal};
-use crate::app::sign_in::Stranger;
+use crate::app::issue::Stranger;
 use crate::app::{authorization, bootstrap, sign_in, signing_key, token};
 
 fn stranger<T>(request: &Request<T>) -> Stranger {
@@ -62,8 +62,8 @@ impl IamTokenService for Server {
             .into());
         }
         if !request.principal_id.is_empty() {
-            let app = crate::app::principal::find(&self.core, &caller, &request.principal_id, "");
-            let principal = app.await?;
+            let target = (request.principal_id.as_str(), "");
+            let principal = principal::visible(self, &caller, ACTION, target).await?;
             if principal.id != caller.claims.principal_id {
                 self.guard
                     .authorize(&caller, ACTION, &token::all_of(&principal), &[])

@@ -120,6 +120,14 @@ pub async fn role_find(db: &Db, id: &str) -> Result<Option<Role>, Error> {
     record.map(TryInto::try_into).transpose()
 }
 
+/// The role as it is now, apart from whether it can be understood: the outer error is the store's, the inner one says
+/// that the record is damaged, or of a later version.
+pub async fn role_read(db: &Db, id: &str) -> Result<Option<Result<Role, Error>>, Error> {
+    let key = key(id);
+    let (item, _) = db.get_raw(&key).await?;
+    Ok(item.map(|item| flaredb::decode::<RoleRecord>(&key, &item.value)?.try_into()))
+}
+
 /// The id of the role of this name, as it is now.
 pub async fn role_find_id(
     db: &Db,

@@ -1,1 +1,153 @@
+//! Guessing is slowed, per principal and per address, and only as long as it must be.
 
+use std::time::{Duration, Instant};
+
+use photon_api::iam::v1::issue_token_request::Credential;
+use photon_api::iam::v1::*;
+use tonic::Code;
+
+use super::fixture::{Iam, PASSWORD, refused};
+
+async fn guess(iam: &Iam, name: &str) -> tonic::Status {
+    iam.sign_in("acme", "", name, "a wrong password")
+        .await
+        .map(drop)
+        .unwrap_err()
+}
+
+#[tokio::test]
+async fn a_principal_is_slowed_after_five_failures_whether_it_exists_or_not() {
+    let iam = Iam::start().await;
+    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let judy = admin.create_user("acme", "judy").await.unwrap();
+    admin
+        .bind(&judy, "ProjectViewer", "org/acme")
+        .await
+        .unwrap();
+    for name in ["judy", "nobody-at-all"] {
+        let mut messages = Vec::new();
+        for _ in 0..5 {
+            let status = guess(&iam, name).await;
+            assert_eq!(status.code(), Code::Unauthenticated, "{name}: {status}");
+            messages.push(status.message().to_owned());
+        }
+        messages.dedup();
+        assert_eq!(
+            messages,
+            ["not authenticated: the principal or its credential is not right"]
+        );
+        let status = guess(&iam, name).await;
+        assert_eq!(status.code(), Code::ResourceExhausted, "{name}");
+        assert_eq!(
+            status.message(),
+            "too many failed attempts: try again in 1 s"
+        );
+    }
+    // The right password has to wait as well: else the wait would tell which one is right.
+    let status = iam.sign_in("acme", "", "judy", PASSWORD).await.map(drop);
+    refused(status, Code::ResourceExhausted);
+    // Others do not; and after the wait all is forgotten.
+    iam.sign_in("acme", "", "root", PASSWORD).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match iam.sign_in("acme", "", "judy", PASSWORD).await {
+            Ok(_) => break,
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted);
+                assert!(Instant::now() < deadline);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    for _ in 0..4 {
+        assert_eq!(guess(&iam, "judy").await.code(), Code::Unauthenticated);
+    }
+    iam.sign_in("acme", "", "judy", PASSWORD)
+        .await
+        .expect("success has reset the count");
+}
+
+#[tokio::test]
+async fn an_address_is_slowed_whoever_it_tries() {
+    let iam = Iam::start().await;
+    iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let mut slowed = None;
+    for at in 0..30 {
+        let status = guess(&iam, &format!("victim-{at}")).await;
+        if status.code() == Code::ResourceExhausted {
+            slowed = Some(at);
+            break;
+        }
+    }
+    assert_eq!(slowed, Some(20));
+    // Programs of this address, whose secrets can't be guessed, are not held up.
+    let issued = iam
+        .issue(IssueTokenRequest {
+            principal_id: "prismnet-server".into(),
+            credential: Some(Credential::ApiKey(iam.key_of("prismnet-server"))),
+            ..Default::default()
+        })
+        .await;
+    issued.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_name_takes_as_long_as_a_known_one() {
+    let iam = Iam::start().await;
+    iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let mut fastest = [Duration::MAX; 2];
+    for _ in 0..4 {
+        for (name, fastest) in ["root", "nobody-at-all"].iter().zip(&mut fastest) {
+            let start = Instant::now();
+            assert_eq!(guess(&iam, name).await.code(), Code::Unauthenticated);
+            *fastest = start.elapsed().min(*fastest);
+        }
+    }
+    let [known, unknown] = fastest;
+    assert!(unknown > known / 2, "known {known:?}, unknown {unknown:?}");
+}
+
+#[tokio::test]
+async fn attempts_are_in_the_event_log_without_what_was_typed() {
+    use photon_api::chainfire::v1::ListEventsRequest;
+    use photon_api::chainfire::v1::event_service_client::EventServiceClient;
+
+    let iam = Iam::start().await;
+    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    guess(&iam, "root").await;
+    guess(&iam, "hunter2-typed-as-a-name").await;
+    let list = |org: &str, caller: &super::fixture::Caller| {
+        let request = ListEventsRequest {
+            org_id: org.into(),
+            ..Default::default()
+        };
+        let request = photon_service::with_token(request, &caller.token, "").unwrap();
+        let mut client = EventServiceClient::new(iam.channel.clone());
+        async move {
+            client
+                .list_events(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .events
+        }
+    };
+    let events = list("acme", &admin).await;
+    let denied = events
+        .iter()
+        .filter(|event| event.action == "iam:tokens:create" && !event.reason.is_empty());
+    assert_eq!(denied.count(), 1);
+    assert!(
+        events
+            .iter()
+            .any(|event| event.action == "iam:bindings:create")
+    );
+    let all = format!(
+        "{:?} {:?}",
+        events,
+        list("system", &iam.operator().await).await
+    );
+    for secret in ["hunter2", PASSWORD, "a wrong password", &admin.token] {
+        assert!(!all.contains(secret), "{secret} is in the event log");
+    }
+}

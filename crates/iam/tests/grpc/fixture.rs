@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use photon_api::chainfire::v1::event_service_client::EventServiceClient;
+use photon_api::chainfire::v1::{Event, ListEventsRequest};
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
@@ -165,9 +167,14 @@ async fn serve(
 }
 
 async fn connect(address: SocketAddr) -> Channel {
-    // The listener is bound: the connection waits in its queue until it is served.
+    // The listener is bound: the first call waits in its queue until it is served.
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    endpoint.connect().await.unwrap()
+    let channel = endpoint.connect().await.unwrap();
+    let first = IamTokenServiceClient::new(channel.clone())
+        .get_jwks(GetJwksRequest {})
+        .await;
+    first.expect("IAM serves");
+    channel
 }
 
 /// Somebody who calls, with a token or none.
@@ -211,6 +218,16 @@ impl Caller {
 
     pub fn authz(&self) -> IamAuthzServiceClient<Intercepted> {
         IamAuthzServiceClient::with_interceptor(self.channel.clone(), self.bearer())
+    }
+
+    /// The event log of its organization, or of the system.
+    pub async fn events(&self) -> Vec<Event> {
+        let mut client = EventServiceClient::with_interceptor(self.channel.clone(), self.bearer());
+        let list = ListEventsRequest {
+            page_size: 1000,
+            ..Default::default()
+        };
+        client.list_events(list).await.unwrap().into_inner().events
     }
 
     pub async fn create_org(&self, id: &str) -> Result<Organization, Status> {

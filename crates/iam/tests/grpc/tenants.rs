@@ -1,5 +1,6 @@
 //! What the mission names: tenants, their walls, their roles.
 
+use photon_api::chainfire::v1::{Event, Outcome};
 use photon_api::iam::v1::*;
 use tonic::Code;
 
@@ -229,6 +230,28 @@ async fn test_cross_tenant_denial() {
         .list_principals(ListPrincipalsRequest::default())
         .await;
     assert_eq!(people.unwrap().into_inner().principals.len(), 1);
+
+    // Each of these is in the chain of whoever tried, and none in that of the other tenant.
+    let events = acme.events().await;
+    for action in [
+        "iam:principals:get",
+        "iam:principals:delete",
+        "iam:principals:update",
+        "iam:apiKeys:create",
+        "iam:projects:create",
+        "iam:bindings:create",
+        "iam:bindings:delete",
+        "iam:tokens:revoke",
+        "iam:principals:list",
+    ] {
+        let denied = |event: &&Event| event.action == action && event.outcome() == Outcome::Denied;
+        assert!(
+            events.iter().find(denied).is_some(),
+            "no refused {action} is recorded"
+        );
+    }
+    let theirs = globex.events().await;
+    assert!(theirs.iter().all(|event| event.principal_name != "alice"));
 
     // A token for the other organization is not to be had.
     refused(
@@ -609,7 +632,7 @@ async fn test_multiple_role_bindings() {
             .await
             .unwrap()
             .binding_ids,
-        [member.id.clone()]
+        std::slice::from_ref(&member.id)
     );
     assert!(grace.allowed("compute:instances:get", ops).await);
     assert!(!grace.allowed("compute:instances:delete", ops).await);

@@ -1,0 +1,206 @@
+//! Making a token for whoever has proven who it is.
+
+use std::time::{Duration, SystemTime};
+
+use chainfire::{NewEvent, Outcome};
+use photon_api::iam::v1 as api;
+use photon_resource::{
+    ApiKeyId, Claims, Error, OrgId, PrincipalId, ProjectId, ResourceName, Scope,
+};
+
+use super::{Core, now};
+use crate::model::Principal;
+use crate::token::NewToken;
+
+const ACTION: &str = "iam:tokens:create";
+
+/// Where a call without a token comes from.
+pub struct Stranger {
+    pub source: String,
+    pub request_id: String,
+}
+
+/// Whose credential was right, and what it ties the token to.
+pub(super) struct Proven {
+    pub principal: Principal,
+    pub api_key: Option<ApiKeyId>,
+    pub actor: Option<(PrincipalId, u64)>,
+    /// No token outlives what it was issued for.
+    pub until: Option<SystemTime>,
+}
+
+/// What the token shall be for.
+pub(super) struct Wanted {
+    org: Option<OrgId>,
+    project: Option<ProjectId>,
+    ttl: Duration,
+}
+
+impl Wanted {
+    pub fn parse(core: &Core, request: &api::IssueTokenRequest) -> Result<Self, Error> {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let ttl = match request.ttl_seconds {
+            0 => core.tokens.default_ttl(),
+            seconds => Duration::from_secs(seconds.into()),
+        };
+        let longest = core.tokens.max_ttl();
+        if ttl > longest {
+            return Err(Error::invalid(
+                "ttl_seconds",
+                request.ttl_seconds,
+                format!("at most {}", longest.as_secs()),
+            ));
+        }
+        Ok(Self {
+            org: some(&request.org_id).map(|org| org.parse()).transpose()?,
+            project: some(&request.project_id)
+                .map(|project| project.parse())
+                .transpose()?,
+            ttl,
+        })
+    }
+}
+
+/// The same for an unknown principal, a wrong credential, and a principal that can't sign in this way.
+pub(super) fn wrong() -> Error {
+    Error::Unauthenticated("the principal or its credential is not right".into())
+}
+
+/// The scope of the token: there must be such a thing, the principal must be let into its organization, and have
+/// a binding at it, above it or below it.
+async fn scope_for(core: &Core, wanted: &Wanted, proven: &Proven) -> Result<Scope, Error> {
+    let principal = &proven.principal;
+    let org = wanted.org.clone().or_else(|| principal.org_id.clone());
+    let scope = match (org, &wanted.project) {
+        (None, None) => Scope::System,
+        (Some(org), None) => Scope::Org(org),
+        (Some(org), Some(project)) => Scope::Project(org, project.clone()),
+        (None, Some(project)) => {
+            return Err(Error::invalid(
+                "org_id",
+                "",
+                format!("the organization of project '{project}'"),
+            ));
+        }
+    };
+    let no = |reason: String| Error::PermissionDenied {
+        action: ACTION.to_owned(),
+        resource: ResourceName::any(scope.clone(), "tokens").to_string(),
+        reason,
+    };
+    if principal.org_id.is_some() && principal.org_id.as_ref() != scope.org() {
+        return Err(no(format!("{} does not belong to it", principal.name)));
+    }
+    if !core.live.exists(&scope).await? {
+        return Err(no(format!("there is no {scope}")));
+    }
+    let known = core.live.known(principal.id).await?.ok_or_else(wrong)?;
+    let applies = known.rights.grants().iter().any(|grant| {
+        let bound = &grant.binding;
+        bound.active(SystemTime::now())
+            && (bound.scope.contains(&scope) || scope.contains(&bound.scope))
+    });
+    if !applies {
+        return Err(no(format!(
+            "{} has no role there: an administrator can give it one with a binding",
+            principal.name
+        )));
+    }
+    Ok(scope)
+}
+
+pub(super) async fn issue(
+    core: &Core,
+    from: &Stranger,
+    wanted: &Wanted,
+    proven: Proven,
+) -> Result<api::IssueTokenResponse, Error> {
+    let scope = match scope_for(core, wanted, &proven).await {
+        Ok(scope) => scope,
+        Err(error) => {
+            if let Error::PermissionDenied { reason, .. } = &error {
+                let scope = proven.principal.home();
+                let event = event(
+                    from,
+                    Some(&proven.principal),
+                    &scope,
+                    Outcome::Denied,
+                    reason,
+                );
+                core.ledger.record(event).await?;
+            }
+            return Err(error);
+        }
+    };
+    let issued_at = now();
+    let mut expires_at = issued_at + wanted.ttl;
+    if let Some(until) = proven.until {
+        expires_at = expires_at.min(until);
+    }
+    let principal = &proven.principal;
+    let text = |part: Option<String>| part.unwrap_or_default();
+    let claims = Claims {
+        principal_id: principal.id,
+        principal_name: principal.name.clone(),
+        kind: principal.kind,
+        org_id: scope.org().cloned(),
+        project_id: scope.project().cloned(),
+        node: principal.node.clone(),
+        token_id: uuid::Uuid::new_v4().to_string(),
+        expires_at,
+    };
+    let token = core.live.keyring()?.sign(&NewToken {
+        claims,
+        issued_at,
+        generation: principal.token_generation,
+        api_key: proven.api_key,
+        actor: proven.actor,
+    });
+    let token = token.map_err(Error::internal)?;
+    let reason = match proven.actor {
+        Some((actor, _)) => format!("impersonated by {actor}"),
+        None => String::new(),
+    };
+    // Before the token is handed out: there is none that the log does not know of.
+    core.ledger
+        .record(event(
+            from,
+            Some(principal),
+            &scope,
+            Outcome::Success,
+            &reason,
+        ))
+        .await?;
+    Ok(api::IssueTokenResponse {
+        token,
+        expires_at: Some(expires_at.into()),
+        principal_id: principal.id.to_string(),
+        org_id: text(scope.org().map(ToString::to_string)),
+        project_id: text(scope.project().map(ToString::to_string)),
+    })
+}
+
+pub(super) fn event(
+    from: &Stranger,
+    principal: Option<&Principal>,
+    scope: &Scope,
+    outcome: Outcome,
+    reason: &str,
+) -> NewEvent {
+    NewEvent {
+        org_id: scope.org().cloned(),
+        project_id: scope.project().cloned(),
+        principal_id: principal.map(|principal| principal.id),
+        principal_name: principal
+            .map(|principal| principal.name.clone())
+            .unwrap_or_default(),
+        source: from.source.clone(),
+        action: ACTION.to_owned(),
+        resource: ResourceName::any(scope.clone(), "tokens").to_string(),
+        outcome,
+        reason: reason.to_owned(),
+        request_id: from.request_id.clone(),
+        before_digest: None,
+        after_digest: None,
+    }
+}

@@ -56,7 +56,7 @@ pub async fn run(
     let access = Access::new(db.clone(), guard.clone());
     let timeout = Duration::from_secs(component.node_timeout_seconds);
     let nodes = Nodes::new(db.clone(), mutations.clone(), access.clone(), timeout);
-    let saga = Saga::new(db.clone(), ledger.clone(), ports.clone());
+    let saga = Saga::new(db.clone(), ledger.clone(), ports.clone(), shutdown.clone());
     let desired = Desired::new(db.clone(), component.guest_mtu);
     let watches = Watches::new(db.clone(), access.clone(), desired.clone());
     let hub = ConsoleHub::default();
@@ -82,7 +82,7 @@ pub async fn run(
 
     // What a crash may have left to do.
     images.collect_garbage().await;
-    let background = tokio::spawn(saga.run(shutdown.clone()));
+    let background = tokio::spawn(saga.run());
 
     let services = Services::new()
         .add(ImageServiceServer::new(ImageServer::new(

@@ -99,8 +99,7 @@ impl Reports {
             };
             if matches!(committed, Committed::Done(_)) {
                 if released {
-                    let saga = self.saga.clone();
-                    tokio::spawn(async move { saga.advance(id).await });
+                    drop(self.saga.begin(id));
                 }
                 return Ok(());
             }

@@ -16,7 +16,9 @@ use futures::StreamExt;
 use futures::future::join_all;
 use photon_reconcile::{Driver, Plan, Reconciler, Signal, Timing};
 use photon_resource::{Error, VmId};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::port::{NotAttached, Ports};
 use crate::COMPONENT;
@@ -48,32 +50,45 @@ pub struct Saga {
     ports: Ports,
     locks: Arc<Mutex<HashMap<VmId, Weak<tokio::sync::Mutex<()>>>>>,
     leftovers: Signal,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
 }
 
 impl Saga {
-    pub fn new(db: Db, ledger: Ledger, ports: Ports) -> Self {
+    /// At `shutdown` it stops where it is, as in a crash.
+    pub fn new(db: Db, ledger: Ledger, ports: Ports, shutdown: CancellationToken) -> Self {
         Self {
             db,
             ledger,
             ports,
             locks: Arc::default(),
             leftovers: Signal::new(),
+            tasks: TaskTracker::new(),
+            shutdown,
         }
     }
 
     /// Does all that the server has to do for the VM now. It goes on when the caller stops waiting; what fails
     /// is tried again in the background.
     pub async fn advance(&self, id: VmId) -> Result<Progress, Error> {
+        self.begin(id).await.map_err(Error::internal)?
+    }
+
+    /// As [`advance`](Self::advance), without waiting.
+    pub fn begin(&self, id: VmId) -> JoinHandle<Result<Progress, Error>> {
         let this = self.clone();
-        let task = tokio::spawn(async move {
-            let done = this.advance_alone(id).await;
+        self.tasks.spawn(async move {
+            let working = this.advance_alone(id);
+            let done = match this.shutdown.run_until_cancelled(working).await {
+                Some(done) => done,
+                None => Err(Error::Unavailable("the server is stopping".to_owned())),
+            };
             if let Err(error) = &done {
                 tracing::warn!(vm = %id, %error, "ports are not settled yet; trying again");
                 this.leftovers.notify();
             }
             done
-        });
-        task.await.map_err(Error::internal)?
+        })
     }
 
     async fn advance_alone(&self, id: VmId) -> Result<Progress, Error> {
@@ -281,17 +296,21 @@ impl Saga {
         Ok(matches!(committed, Committed::Done(_)))
     }
 
-    /// Works on everything that is left, until `shutdown`: at the start what a crash left, later what failed.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Works on everything that is left, until the shutdown: at the start what a crash left, later what failed.
+    /// Returns when nothing is being worked on any more.
+    pub async fn run(self) {
+        let (shutdown, tasks) = (self.shutdown.clone(), self.tasks.clone());
         let timing = Timing {
             every: Duration::from_secs(30),
             retry_first: Duration::from_millis(100),
             retry_most: Duration::from_secs(2),
         };
         let signal = self.leftovers.clone();
-        Driver::new("vm-ports", Leftovers(self), timing, signal)
-            .run(shutdown)
-            .await;
+        let driver = Driver::new("vm-ports", Leftovers(self), timing, signal);
+        let working = driver.run(CancellationToken::new());
+        shutdown.run_until_cancelled(working).await;
+        tasks.close();
+        tasks.wait().await;
     }
 }
 

@@ -251,8 +251,7 @@ impl Vms {
         let response = self.change(mutation, id, apply, respond).await?;
         if command == Command::Delete {
             // Only if the host never knew of it, there is something to do already.
-            let saga = self.saga.clone();
-            tokio::spawn(async move { saga.advance(id).await });
+            drop(self.saga.begin(id));
         }
         Ok(response)
     }

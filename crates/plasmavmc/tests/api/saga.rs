@@ -73,6 +73,33 @@ async fn only_free_ports_of_the_same_project_can_be_used() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_that_want_one_port_at_once_one_gets_it() {
+    let cloud = Cloud::start().await;
+    let mut host = Host::first(&cloud).await;
+    let mut tenant = cloud.tenant("acme").await;
+    let subnet = tenant.subnet().await;
+    let port = tenant.port(&subnet, "one").await;
+    let calls = (0..12).map(|at| {
+        let (mut tenant, port) = (tenant.clone(), port.clone());
+        let name = format!("web-{at}");
+        tokio::spawn(async move { tenant.create(new_vm(&name, &[&port])).await })
+    });
+    let mut made = Vec::new();
+    for call in calls.collect::<Vec<_>>() {
+        match call.await.unwrap() {
+            Ok(vm) => made.push(vm.id),
+            Err(refused) => {
+                let message = format!("port {} can't be attached", port.id);
+                expect_error::<()>(Err(refused), Code::FailedPrecondition, &message);
+            }
+        }
+    }
+    assert_eq!(made.len(), 1);
+    assert_eq!(tenant.device_of(&port).await, made[0]);
+    assert_eq!(host.desired_now().await.vms.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn creation_goes_on_after_a_crash_before_its_ports_are_attached() {
     let mut cloud = Cloud::start().await;
     let mut host = Host::first(&cloud).await;

@@ -14,6 +14,8 @@ pub const MAX_DISK_BYTES: u64 = 16 << 40;
 const MAX_DISKS: usize = 16;
 const MAX_INTERFACES: usize = 16;
 const MAX_SSH_KEYS: usize = 64;
+/// All of them together, in bytes: a VM is one record in the store, which has bounds of its own.
+const MAX_SSH_KEY_BYTES: usize = 64 * 1024;
 const MAX_USER_DATA: usize = 64 * 1024;
 /// x86's COMMAND_LINE_SIZE is 2048 with the final NUL (`arch/x86/include/asm/setup.h`).
 const MAX_COMMAND_LINE: usize = 2047;
@@ -124,6 +126,12 @@ impl<I> Spec<I> {
                 let field = format!("spec.ssh_authorized_keys[{index}]");
                 return Err(Error::invalid(field, key, ssh_key::EXPECTED));
             }
+        }
+        let bytes: usize = keys.iter().map(String::len).sum();
+        if bytes > MAX_SSH_KEY_BYTES {
+            let value = format!("({bytes} bytes)");
+            let expected = "at most 65536 bytes together";
+            return Err(Error::invalid("spec.ssh_authorized_keys", value, expected));
         }
         Ok(())
     }

@@ -74,7 +74,11 @@ fn a_usual_spec_is_accepted_and_takes_the_images_size() {
 #[test]
 fn bad_specs_are_refused_with_what_a_person_reads() {
     type Case = (fn(&mut Spec<String>), &'static str);
-    let cases: [Case; 17] = [
+    let cases: [Case; 18] = [
+        (
+            |s| s.ssh_authorized_keys = vec![format!("{KEY} {}", "x".repeat(2000)); 40],
+            "spec.ssh_authorized_keys '(83360 bytes)' is not valid: expected at most 65536 bytes together",
+        ),
         (
             |s| s.size.vcpus = 65,
             "spec.vcpus '65' is not valid: expected 1 to 64",

@@ -28,6 +28,9 @@ const GUEST_MEMORY_MIB: u64 = 192;
 /// Four guests boot on one emulated processor.
 const BOOT: Duration = Duration::from_secs(180);
 
+/// An agent that began before the servers were there tries again after a moment.
+const HOST: Duration = Duration::from_secs(30);
+
 struct Tenant {
     session: Session,
     vpc: Vpc,
@@ -45,7 +48,7 @@ struct Machine {
 
 pub async fn run() -> Result<()> {
     let begun = Instant::now();
-    let programs = tokio::task::spawn_blocking(Programs::build).await??;
+    let programs = tokio::task::spawn_blocking(Programs::ensure).await??;
     let step = Step::begin("booting a host");
     let rack = Rack::start(1).await?;
     let booted = step.end();
@@ -60,6 +63,7 @@ pub async fn run() -> Result<()> {
     let password = photoncloud::operator_password(&host).await?;
     let operator = Session::open(&channels, OPERATOR, "", "", &password).await?;
     say("    the operator signed in");
+    operator.wait_for_host(HOST).await?;
     let mut tenants = Vec::new();
     for (org, addresses) in TENANTS {
         let account = Account::new(org)?;

@@ -25,6 +25,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+    ("jq", "jq"),
+    ("pip3", "python3-pip"),
 ];
 
 /// Headers without which the kernel does not compile, and their package.

@@ -52,7 +52,7 @@ pub async fn up() -> Result<()> {
         );
     }
     // The slow part here, where it is seen and can be interrupted.
-    tokio::task::spawn_blocking(Programs::build).await??;
+    tokio::task::spawn_blocking(Programs::ensure).await??;
     let _ = std::fs::remove_file(file("env"));
     let log = File::create(file("log"))?;
     let mut holder = Command::new(std::env::current_exe()?)
@@ -101,7 +101,7 @@ pub async fn hold() -> Result<()> {
     lock.set_len(0)?;
     write!(lock, "{}", std::process::id())?;
 
-    let programs = tokio::task::spawn_blocking(Programs::build).await??;
+    let programs = tokio::task::spawn_blocking(Programs::ensure).await??;
     let rack = Rack::start(1).await?;
     let host = rack.host(1);
     say("the host is up");
@@ -111,6 +111,7 @@ pub async fn hold() -> Result<()> {
     let channels = Channels::to(&endpoints)?;
     let password = photoncloud::operator_password(&host).await?;
     let operator = Session::open(&channels, OPERATOR, "", "", &password).await?;
+    operator.wait_for_host(END).await?;
     let mut lines = vec![
         format!("IAM_ENDPOINT={}", endpoints.iam()),
         format!("PRISMNET_ENDPOINT={}", endpoints.prismnet()),

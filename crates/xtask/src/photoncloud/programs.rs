@@ -24,8 +24,15 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds them with cargo, which does nothing for what is up to date.
-    pub fn build() -> Result<Self> {
+    /// Those of the directory `$PHOTON_PROGRAMS` (a release, a package), else of this tree: cargo builds
+    /// them, which does nothing for what is up to date.
+    pub fn ensure() -> Result<Self> {
+        if let Some(directory) = std::env::var_os("PHOTON_PROGRAMS") {
+            let paths = PROGRAMS.iter().map(|name| Path::new(&directory).join(name));
+            return Ok(Programs {
+                paths: paths.collect(),
+            });
+        }
         let step = Step::begin("building PhotonCloud's programs");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo

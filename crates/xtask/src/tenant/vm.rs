@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use photon_api::plasmavmc::v1::image_service_client::ImageServiceClient;
+use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
 use photon_api::plasmavmc::v1::vm_service_client::VmServiceClient;
 use photon_api::plasmavmc::v1::{
     CreateVmRequest, DeleteVmRequest, Image, ImageFormat, ImagePart, ImportImageChunk,
-    ImportImageHeader, ImportImageRequest, NetworkInterface, Vm, VmPhase, VmSpec, WatchVmRequest,
-    import_image_request::Message,
+    ImportImageHeader, ImportImageRequest, ListNodesRequest, NetworkInterface, Vm, VmPhase, VmSpec,
+    WatchVmRequest, import_image_request::Message,
 };
 use photon_api::prismnet::v1::Port;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Authorized, Session};
 
@@ -26,6 +27,27 @@ impl Session {
 
     pub fn vms(&self) -> VmServiceClient<Authorized> {
         VmServiceClient::with_interceptor(self.channels.plasmavmc.clone(), self.bearer.clone())
+    }
+
+    /// As the operator: waits until a host takes VMs.
+    pub async fn wait_for_host(&self, limit: Duration) -> Result<()> {
+        let mut nodes = NodeServiceClient::with_interceptor(
+            self.channels.plasmavmc.clone(),
+            self.bearer.clone(),
+        );
+        let deadline = Instant::now() + limit;
+        loop {
+            let answer = nodes.list_nodes(ListNodesRequest::default()).await?;
+            if answer.into_inner().nodes.iter().any(|node| node.ready) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "no host takes VMs after {} s",
+                limit.as_secs()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Imports a kernel and its initramfs as an image.

@@ -1,8 +1,14 @@
 //! The rack itself, and PhotonCloud on it: real hosts, real guests, real packets.
 //! Run by `cargo xtask test`; alone: `cargo test -p xtask --test rack`.
 
+mod cloud;
 mod debris;
+mod faults;
 mod hosts;
+mod isolation;
+mod onboarding;
+mod port_lifecycle;
+mod security;
 mod tenant_network;
 
 use std::time::Duration;

@@ -1,0 +1,74 @@
+//! The commands of docs/getting-started/tenant-onboarding.md do what it says: with a generic gRPC client that
+//! finds the API by reflection, and with `photon`.
+
+use std::process::Stdio;
+
+use xtask::photoncloud;
+use xtask::tenant::OPERATOR;
+
+use crate::SECOND;
+use crate::cloud::Cloud;
+
+/// The commands of a document: its blocks marked `sh`, in order.
+fn commands(document: &str) -> String {
+    let mut script = String::new();
+    let mut inside = false;
+    for line in document.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside => {
+                script.push_str(line);
+                script.push('\n');
+            }
+            _ => {}
+        }
+    }
+    script
+}
+
+#[tokio::test]
+async fn the_commands_of_the_tenants_first_day_work() {
+    let client = tokio::task::spawn_blocking(xtask::grpcurl::ensure)
+        .await
+        .unwrap()
+        .unwrap();
+    let cloud = Cloud::start().await;
+    let document = photoncloud::tree().join("docs/getting-started/tenant-onboarding.md");
+    let script = commands(&std::fs::read_to_string(document).unwrap());
+    assert!(
+        script.lines().count() > 40,
+        "the document's commands were not found"
+    );
+    let password = photoncloud::operator_password(&cloud.host()).await.unwrap();
+    let config = tempfile::tempdir().unwrap();
+    let path = format!(
+        "{}:{}:{}",
+        client.display(),
+        cloud.host().share().join("bin").display(),
+        std::env::var("PATH").unwrap()
+    );
+    let run = tokio::process::Command::new("bash")
+        .args(["-euxo", "pipefail", "-c", &script])
+        .env("PATH", path)
+        .env("PHOTON_CONFIG_DIR", config.path())
+        .env("IAM_ENDPOINT", cloud.endpoints.iam())
+        .env("PRISMNET_ENDPOINT", cloud.endpoints.prismnet())
+        .env("PLASMAVMC_ENDPOINT", cloud.endpoints.plasmavmc())
+        .env("PHOTON_OPERATOR", OPERATOR)
+        .env("PHOTON_OPERATOR_PASSWORD", password)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(300 * SECOND, run)
+        .await
+        .expect("the commands end")
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -55,9 +55,19 @@ impl Drop for Record {
         let milliseconds = (elapsed.as_secs_f64() * 1e5).round() / 1e2;
         // Method and request id are the span's. Probes come every few seconds and say nothing.
         if method.starts_with("grpc.") {
-            tracing::debug!(code = name(code), milliseconds, principal, "answered");
+            tracing::debug!(
+                code = name(code),
+                milliseconds,
+                principal,
+                "{method} answered"
+            );
         } else {
-            tracing::info!(code = name(code), milliseconds, principal, "answered");
+            tracing::info!(
+                code = name(code),
+                milliseconds,
+                principal,
+                "{method} answered"
+            );
         }
     }
 }

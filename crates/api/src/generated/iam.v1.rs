@@ -137,12 +137,14 @@ pub struct AuthorizeRequest {
     /// `service:type:verb`, for example `compute:instances:create`.
     #[prost(string, tag = "2")]
     pub action: ::prost::alloc::string::String,
-    /// `org/{org}/project/{project}/{type}/{id}`; shorter forms name an organization or project itself,
-    /// `system/{type}/{id}` what belongs to no tenant.
+    /// `org/{org}/project/{project}/{type}/{id}`, `org/{org}/{type}/{id}` for what belongs to no project,
+    /// `system/{type}/{id}` for what belongs to no tenant; `org/{org}` and `org/{org}/project/{project}`
+    /// are the organization and the project themselves. The id `*` is all of a type: create and list.
     #[prost(string, tag = "3")]
     pub resource: ::prost::alloc::string::String,
     /// Attributes that conditions can read, as strings: `source_ip` (the caller's address), `owner`,
-    /// `name`, `node`, `label.KEY`.
+    /// `name`, `node`, `label.KEY`; others are ignored. A condition that reads one that is not here does
+    /// not hold.
     #[prost(map = "string, string", tag = "4")]
     pub attributes: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -565,7 +567,7 @@ pub struct DeleteProjectResponse {}
 /// What CreatePrincipal is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreatePrincipalRequest {
-    /// Empty: a principal of the system (only for operators).
+    /// Empty: the token's organization; with an operator's token for the system, a principal of the system.
     #[prost(string, tag = "1")]
     pub org_id: ::prost::alloc::string::String,
     /// Name, unique in its organization.
@@ -839,7 +841,7 @@ pub struct DeleteS3AccessKeyResponse {}
 /// What CreateRole is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateRoleRequest {
-    /// Empty: a role of the system (only for operators).
+    /// Empty: the token's organization; with an operator's token for the system, a role of the system.
     #[prost(string, tag = "1")]
     pub org_id: ::prost::alloc::string::String,
     /// Name, unique in its organization.
@@ -957,7 +959,7 @@ pub struct CreateBindingRequest {
     /// Id of the principal.
     #[prost(string, tag = "1")]
     pub principal_id: ::prost::alloc::string::String,
-    /// Role id, or the name of a built-in role.
+    /// Role id, or name: a built-in role's, or one of the scope's organization.
     #[prost(string, tag = "2")]
     pub role_id: ::prost::alloc::string::String,
     /// `system`, `org/{org}` or `org/{org}/project/{project}`.
@@ -1188,6 +1190,9 @@ pub mod iam_token_service_client {
         /// Exchanges a credential for a short-lived token. Needs exactly one credential: `password`,
         /// `api_key`, or neither and a bearer token whose principal may `iam:principals:impersonate`.
         /// Attempts are slowed per principal and per address: RESOURCE_EXHAUSTED says when to try again.
+        /// A token is issued only for a scope in which the principal has a role: one of its bindings must be
+        /// at, above or below it. Who impersonates may do no less than the principal, and the token ends
+        /// with the impersonator's own.
         pub async fn issue_token(
             &mut self,
             request: impl tonic::IntoRequest<super::IssueTokenRequest>,
@@ -1354,6 +1359,9 @@ pub mod iam_token_service_server {
         /// Exchanges a credential for a short-lived token. Needs exactly one credential: `password`,
         /// `api_key`, or neither and a bearer token whose principal may `iam:principals:impersonate`.
         /// Attempts are slowed per principal and per address: RESOURCE_EXHAUSTED says when to try again.
+        /// A token is issued only for a scope in which the principal has a role: one of its bindings must be
+        /// at, above or below it. Who impersonates may do no less than the principal, and the token ends
+        /// with the impersonator's own.
         async fn issue_token(
             &self,
             request: tonic::Request<super::IssueTokenRequest>,
@@ -2408,7 +2416,8 @@ pub mod iam_admin_service_client {
                 .insert(GrpcMethod::new("iam.v1.IamAdminService", "UpdateProject"));
             self.inner.unary(req, path, codec).await
         }
-        /// Removes a project.
+        /// Removes a project and the bindings in it. Nothing can be created in it any more; what other
+        /// services hold in it is deleted there.
         pub async fn delete_project(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteProjectRequest>,
@@ -2558,7 +2567,8 @@ pub mod iam_admin_service_client {
                 .insert(GrpcMethod::new("iam.v1.IamAdminService", "DeletePrincipal"));
             self.inner.unary(req, path, codec).await
         }
-        /// Sets a user's password (stored as argon2id). A user changing its own gives the current one.
+        /// Sets a user's password (stored as argon2id). A user changing its own gives the current one; for
+        /// another's one may do no less than that user. Tokens that the user has stop working.
         pub async fn set_password(
             &mut self,
             request: impl tonic::IntoRequest<super::SetPasswordRequest>,
@@ -2583,7 +2593,8 @@ pub mod iam_admin_service_client {
                 .insert(GrpcMethod::new("iam.v1.IamAdminService", "SetPassword"));
             self.inner.unary(req, path, codec).await
         }
-        /// Makes an API key. The secret is in this answer and nowhere else: it is stored hashed.
+        /// Makes an API key. The secret is in this answer and nowhere else: it is stored hashed. A user's key
+        /// only the user can make; a service account's whoever may do no less than the account.
         pub async fn create_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateApiKeyRequest>,
@@ -2658,7 +2669,7 @@ pub mod iam_admin_service_client {
                 .insert(GrpcMethod::new("iam.v1.IamAdminService", "ListApiKeys"));
             self.inner.unary(req, path, codec).await
         }
-        /// Removes an API key.
+        /// Removes an API key. Tokens that were issued for it stop working.
         pub async fn delete_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteApiKeyRequest>,
@@ -2809,7 +2820,8 @@ pub mod iam_admin_service_client {
                 .insert(GrpcMethod::new("iam.v1.IamAdminService", "GetRole"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists built-in roles and those of the organization.
+        /// Lists those of the organization, by name; on the first page after the built-in ones, which do not
+        /// count toward its size.
         pub async fn list_roles(
             &mut self,
             request: impl tonic::IntoRequest<super::ListRolesRequest>,
@@ -3096,7 +3108,8 @@ pub mod iam_admin_service_server {
             tonic::Response<super::UpdateProjectResponse>,
             tonic::Status,
         >;
-        /// Removes a project.
+        /// Removes a project and the bindings in it. Nothing can be created in it any more; what other
+        /// services hold in it is deleted there.
         async fn delete_project(
             &self,
             request: tonic::Request<super::DeleteProjectRequest>,
@@ -3144,7 +3157,8 @@ pub mod iam_admin_service_server {
             tonic::Response<super::DeletePrincipalResponse>,
             tonic::Status,
         >;
-        /// Sets a user's password (stored as argon2id). A user changing its own gives the current one.
+        /// Sets a user's password (stored as argon2id). A user changing its own gives the current one; for
+        /// another's one may do no less than that user. Tokens that the user has stop working.
         async fn set_password(
             &self,
             request: tonic::Request<super::SetPasswordRequest>,
@@ -3152,7 +3166,8 @@ pub mod iam_admin_service_server {
             tonic::Response<super::SetPasswordResponse>,
             tonic::Status,
         >;
-        /// Makes an API key. The secret is in this answer and nowhere else: it is stored hashed.
+        /// Makes an API key. The secret is in this answer and nowhere else: it is stored hashed. A user's key
+        /// only the user can make; a service account's whoever may do no less than the account.
         async fn create_api_key(
             &self,
             request: tonic::Request<super::CreateApiKeyRequest>,
@@ -3176,7 +3191,7 @@ pub mod iam_admin_service_server {
             tonic::Response<super::ListApiKeysResponse>,
             tonic::Status,
         >;
-        /// Removes an API key.
+        /// Removes an API key. Tokens that were issued for it stop working.
         async fn delete_api_key(
             &self,
             request: tonic::Request<super::DeleteApiKeyRequest>,
@@ -3222,7 +3237,8 @@ pub mod iam_admin_service_server {
             &self,
             request: tonic::Request<super::GetRoleRequest>,
         ) -> std::result::Result<tonic::Response<super::GetRoleResponse>, tonic::Status>;
-        /// Lists built-in roles and those of the organization.
+        /// Lists those of the organization, by name; on the first page after the built-in ones, which do not
+        /// count toward its size.
         async fn list_roles(
             &self,
             request: tonic::Request<super::ListRolesRequest>,

@@ -684,3 +684,43 @@ async fn a_host_reads_the_images_of_its_own_vms_from_any_offset() {
     );
     let _ = other.desired_now().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_creation_and_a_deletion_of_its_image_at_once_never_both_succeed() {
+    let cloud = Cloud::start().await;
+    let mut host = Host::first(&cloud).await;
+    let mut tenant = cloud.tenant("acme").await;
+    for round in 0..10u8 {
+        let name = format!("image-{round}");
+        let content = [round; 512];
+        let image = send(
+            &mut tenant,
+            disk(header(&name, pb::ImageFormat::Raw), &content),
+        )
+        .await
+        .unwrap();
+        let mut request = new_vm(&format!("vm-{round}"), &[]);
+        request.spec.as_mut().unwrap().disks.push(pb::Disk {
+            id: "root".into(),
+            image_id: image.id.clone(),
+            size_bytes: 0,
+        });
+        let delete = pb::DeleteImageRequest {
+            id: image.id.clone(),
+            ..Default::default()
+        };
+        let (mut one, mut other) = (tenant.clone(), tenant.clone());
+        let (created, deleted) =
+            tokio::join!(one.create(request), other.images.delete_image(delete));
+        assert_ne!(created.is_ok(), deleted.is_ok(), "round {round}");
+        match (created, deleted) {
+            (Ok(vm), deleted) => {
+                expect_error(deleted, Code::FailedPrecondition, "is in use by VM");
+                let told = host.desired_now().await;
+                let told = told.vms.iter().find(|told| told.id == vm.id).unwrap();
+                assert_eq!(told.images[0].id, image.id);
+            }
+            (created, _) => expect_error(created, Code::NotFound, "image"),
+        }
+    }
+}

@@ -1,12 +1,14 @@
 //! Fakes of this crate's traits: they keep what they are told in memory. For tests only.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::conntrack::Connections;
 use crate::links::{Link, Links};
 use crate::network_files::NetworkFiles;
 use crate::network1::NetworkManager;
@@ -34,6 +36,18 @@ impl NetworkFiles for Files {
     }
     fn remove(&self, name: &str) -> Result<()> {
         locked(&self.0).remove(name);
+        Ok(())
+    }
+}
+
+/// Remembers which connections were to be forgotten.
+#[derive(Debug, Default)]
+pub struct Forgotten(pub Mutex<Vec<(u16, IpAddr)>>);
+
+#[async_trait]
+impl Connections for Forgotten {
+    async fn forget(&self, zone: u16, address: IpAddr) -> Result<()> {
+        locked(&self.0).push((zone, address));
         Ok(())
     }
 }

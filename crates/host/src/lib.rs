@@ -5,6 +5,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | [`conntrack`] | tracked connections |
 //! | [`durable`] | files that survive a power cut |
 //! | [`links`] | network interfaces and their addresses, by rtnetlink |
 //! | [`network1`] | systemd-networkd's D-Bus interface |
@@ -14,6 +15,7 @@
 //! | [`systemd`] | services, by systemd's D-Bus interface |
 //! | [`sysctl`] | kernel settings under `/proc/sys` |
 
+pub mod conntrack;
 pub mod durable;
 mod error;
 #[cfg(feature = "fake")]

@@ -19,7 +19,7 @@ mod networkd;
 mod rules;
 
 pub use desired::{Desired, Group, Mac, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
-pub use difference::{FilterMemory, Observed, Plan, Target, port_problem};
+pub use difference::{Endpoint, FilterMemory, Observed, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};
 
 /// The names of networkd's files that the agent owns begin so. `50`: after an operator's own, which may

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use photon_host::conntrack::{Connections, Conntrack};
 use photon_host::links::{Links, Netlink};
 use photon_host::network_files::{Directory, NetworkFiles, RUNTIME_DIRECTORY};
 use photon_host::network1::{Network1, NetworkManager};
@@ -14,7 +15,6 @@ use photon_host::sysctl::{ProcSys, Sysctls};
 use photon_host::{Error, durable};
 use photon_reconcile::Reconciler;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::report::Report;
 use super::watch::Known;
@@ -35,6 +35,8 @@ pub struct Host {
     pub filter: Arc<dyn PacketFilter>,
     /// Kernel settings.
     pub settings: Arc<dyn Sysctls>,
+    /// Tracked connections.
+    pub connections: Arc<dyn Connections>,
 }
 
 impl Host {
@@ -48,12 +50,13 @@ impl Host {
             links: Arc::new(Netlink::new()?),
             filter: Arc::new(Nft),
             settings: Arc::new(ProcSys::default()),
+            connections: Arc::new(Conntrack),
         })
     }
 }
 
-/// How long interfaces may take to appear after networkd was told. A pass that gives up earlier would tell it
-/// again for nothing; the next pass goes on waiting.
+/// How long networkd may do nothing that is seen, after it was told and before all interfaces are as they should
+/// be. A pass that gives up earlier would tell it again for nothing.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// Passes with something to do, one after the other, after which a missing interface is reported as an error.
@@ -157,8 +160,12 @@ impl Networks {
             })
             .collect();
         let mut memory = self.memory();
-        memory.0.insert(change.family.to_owned(), of_table);
-        let text = serde_json::to_vec(&memory).map_err(|error| Error::Answer {
+        memory.tables.insert(change.family.to_owned(), of_table);
+        self.store(&memory)
+    }
+
+    fn store(&self, memory: &FilterMemory) -> Result<(), Error> {
+        let text = serde_json::to_vec(memory).map_err(|error| Error::Answer {
             what: "the JSON encoder",
             reason: error.to_string(),
         })?;
@@ -174,16 +181,15 @@ impl Networks {
         Ok(listing.map(|objects| observed_digests(&objects)))
     }
 
-    /// Waits until the interfaces are as they should be, or for [`SETTLE`].
+    /// Waits until the interfaces are as they should be, or for [`SETTLE`] after the last change.
     async fn settle(&self, target: &Target) -> Result<(), Error> {
-        let deadline = Instant::now() + SETTLE;
         let mut changes = self.host.links.changes();
         loop {
             changes.mark_unchanged();
             if target.interfaces_are(&self.host.links.list().await?) {
                 return Ok(());
             }
-            match tokio::time::timeout_at(deadline, changes.changed()).await {
+            match tokio::time::timeout(SETTLE, changes.changed()).await {
                 Ok(Ok(())) => {}
                 // Nobody tells of changes any more: the next pass looks again.
                 Ok(Err(_)) => return Ok(()),
@@ -244,6 +250,12 @@ impl Reconciler for Networks {
         for (key, value) in &plan.set {
             self.host.settings.set(key, value)?;
         }
+        if !plan.remember.is_empty() {
+            // Before they can have a connection.
+            let mut memory = self.memory();
+            memory.endpoints.extend(plan.remember.iter().cloned());
+            self.store(&memory)?;
+        }
         for change in &plan.filter {
             self.change_filter(&target, change).await?;
         }
@@ -275,7 +287,20 @@ impl Reconciler for Networks {
                 }
             }
         }
-        self.settle(&target).await
+        self.settle(&target).await?;
+        // When nothing of the port can come any more, or a late packet would be tracked again.
+        for endpoint in &plan.forget {
+            self.host
+                .connections
+                .forget(endpoint.zone, endpoint.address)
+                .await?;
+        }
+        if !plan.forget.is_empty() {
+            let mut memory = self.memory();
+            memory.endpoints.retain(|it| !plan.forget.contains(it));
+            self.store(&memory)?;
+        }
+        Ok(())
     }
 
     async fn converged(&mut self, _observed: &Self::Observed) {

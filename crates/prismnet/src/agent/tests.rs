@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use photon_api::prismnet::v1 as api;
-use photon_host::fake::{Files, Filter, Interfaces, Manager, Settings};
+use photon_host::fake::{Files, Filter, Forgotten, Interfaces, Manager, Settings};
 use photon_host::links::{Kind, Link, Links};
 use photon_host::network_files::NetworkFiles;
 use photon_reconcile::{Pass, Plan as _, Reconciler, run_once};
@@ -23,6 +23,7 @@ struct FakeHost {
     files: Arc<Files>,
     links: Arc<Interfaces>,
     filter: Arc<Filter>,
+    forgotten: Arc<Forgotten>,
     known: watch::Sender<Known>,
     reports: watch::Sender<Report>,
     networks: Networks,
@@ -112,6 +113,7 @@ impl FakeHost {
         let state = tempfile::tempdir().unwrap();
         let known = watch::Sender::new(None);
         let reports = watch::Sender::new(Report::default());
+        let forgotten = Arc::new(Forgotten::default());
         let settings = Settings::default();
         settings
             .0
@@ -124,6 +126,7 @@ impl FakeHost {
             links: links.clone(),
             filter: filter.clone(),
             settings: Arc::new(settings),
+            connections: forgotten.clone(),
         };
         let networks = Networks::new(
             host,
@@ -135,6 +138,7 @@ impl FakeHost {
             files,
             links,
             filter,
+            forgotten,
             known,
             reports,
             networks,
@@ -325,6 +329,25 @@ async fn a_port_whose_interface_never_comes_is_reported_with_the_reason() {
             port.message
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_port_with_an_address_inherits_no_connection() {
+    let mut host = FakeHost::new();
+    let desired = plan::tests::small();
+    host.desire(desired.clone());
+    host.converge().await;
+    assert!(host.forgotten.0.lock().unwrap().is_empty());
+
+    let mut replaced = desired.clone();
+    let port = &mut replaced.vpcs[0].subnets[0].ports[0];
+    port.id = plan::tests::id(0x4711);
+    let address = port.address;
+    host.desire(replaced);
+    host.converge().await;
+    let forgotten = host.forgotten.0.lock().unwrap().clone();
+    assert_eq!(forgotten.len(), 2, "IPv4 and IPv6: {forgotten:?}");
+    assert!(forgotten.contains(&(desired.vpcs[0].zone, address.into())));
 }
 
 #[test]

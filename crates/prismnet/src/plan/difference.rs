@@ -1,6 +1,7 @@
 //! What must be done so that a host's networks are as they should be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use photon_host::links::{Kind, Link};
@@ -18,6 +19,18 @@ pub struct Target {
     tables: [Table; 2],
     interfaces: BTreeMap<String, Interface>,
     settings: BTreeMap<String, &'static str>,
+    endpoints: BTreeSet<Endpoint>,
+}
+
+/// An address of a port, as conntrack knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The VPC's zone.
+    pub zone: u16,
+    /// The port's address.
+    pub address: IpAddr,
+    /// Whose it is: the port's TAP. An address that goes to another port is another endpoint.
+    pub tap: String,
 }
 
 /// An interface as it should be.
@@ -29,9 +42,16 @@ struct Interface {
     addresses: BTreeSet<IpNet>,
 }
 
-/// What was written to nftables, and how it was printed then: see [`super::filter`]. By family, then object.
+/// What the agent must remember: what can't be found out by looking.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilterMemory(pub BTreeMap<String, BTreeMap<Name, (String, String)>>);
+#[serde(default)]
+pub struct FilterMemory {
+    /// What was written to nftables, and how it was printed then: see [`super::filter`]. By family, then
+    /// object.
+    pub tables: BTreeMap<String, BTreeMap<Name, (String, String)>>,
+    /// Endpoints that may have connections.
+    pub endpoints: BTreeSet<Endpoint>,
+}
 
 /// What there is on this host.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +85,10 @@ pub struct Plan {
     pub reconfigure: BTreeSet<String>,
     /// Interfaces to delete, in this order: networkd leaves them behind.
     pub delete: Vec<String>,
+    /// Ports that are gone, whose connections must not be inherited by the next one with their address.
+    pub forget: BTreeSet<Endpoint>,
+    /// Ports that are new.
+    pub remember: BTreeSet<Endpoint>,
 }
 
 impl photon_reconcile::Plan for Plan {
@@ -86,14 +110,17 @@ impl photon_reconcile::Plan for Plan {
             })
             .collect();
         format!(
-            "settings {}; filter [{}]; files {} written, {} removed; reload {}; reconfigure {:?}; delete {:?}",
+            "settings {}; filter [{}]; files {} written, {} removed; reload {}; reconfigure {:?}; delete {:?}; \
+             endpoints {} new, {} gone",
             self.set.len(),
             filter.join(", "),
             self.write.len(),
             self.remove.len(),
             self.reload,
             self.reconfigure,
-            self.delete
+            self.delete,
+            self.remember.len(),
+            self.forget.len()
         )
     }
 }
@@ -111,6 +138,7 @@ impl Target {
     pub fn of(desired: &Desired) -> Self {
         let mut interfaces = BTreeMap::new();
         let mut settings = BTreeMap::new();
+        let mut endpoints = BTreeSet::new();
         for vpc in &desired.vpcs {
             let vrf = vpc.vrf();
             interfaces.insert(
@@ -132,6 +160,12 @@ impl Target {
                 }
                 for port in &subnet.ports {
                     interfaces.insert(port.tap(), tap(&bridge));
+                    let addresses = [Some(port.address.into()), port.address6.map(IpAddr::from)];
+                    endpoints.extend(addresses.into_iter().flatten().map(|address| Endpoint {
+                        zone: vpc.zone,
+                        address,
+                        tap: port.tap(),
+                    }));
                 }
                 interfaces.insert(bridge, segment(&vrf, subnet));
             }
@@ -144,6 +178,7 @@ impl Target {
             tables: [guest_filter::render(desired), firewall::render(desired)],
             interfaces,
             settings,
+            endpoints,
         }
     }
 
@@ -182,7 +217,7 @@ impl Target {
             let family = table.family_name();
             plan.filter.extend(table.difference(
                 observed.tables.get(family),
-                observed.memory.0.get(family).unwrap_or(&nothing),
+                observed.memory.tables.get(family).unwrap_or(&nothing),
             ));
         }
         for (name, contents) in &self.files {
@@ -195,6 +230,9 @@ impl Target {
                 plan.remove.insert(name.clone());
             }
         }
+        let known = &observed.memory.endpoints;
+        plan.forget = known.difference(&self.endpoints).cloned().collect();
+        plan.remember = self.endpoints.difference(known).cloned().collect();
         self.compare_interfaces(&observed.links, &mut plan);
         plan.reload |= !plan.write.is_empty() || !plan.remove.is_empty();
         // What networkd configures on reading its files again need not be asked for once more.

@@ -33,3 +33,6 @@ pub use security_group::{
 pub use subnet::{subnet_create, subnet_delete, subnet_update, subnets_of, vni_holder};
 pub use users::Users;
 pub use vpc::{table_holder, vpc_create, vpc_delete, vpc_update};
+
+#[cfg(test)]
+mod tests;

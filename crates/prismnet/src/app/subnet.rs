@@ -11,6 +11,9 @@ use super::number::free_vni;
 use crate::model::{NewSubnet, Subnet, SubnetChanges, Vpc, validate_dns_servers};
 use crate::store::{self, Query};
 
+/// As many subnets as a VPC has: a new one is compared with each.
+const MAX_SUBNETS: usize = 1000;
+
 /// The subnets of all tenants.
 #[derive(Clone)]
 pub struct Subnets {
@@ -25,7 +28,7 @@ impl Subnets {
     }
 
     /// Errors: `NotFound` (the VPC), `AlreadyExists`, `InvalidArgument` (also: outside of the VPC, or
-    /// overlapping another subnet).
+    /// overlapping another subnet), `ResourceExhausted`.
     pub async fn create<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
@@ -88,7 +91,14 @@ impl Change for Create {
         let vpc: Vpc = store::find(tx, org, project, &self.new.vpc).await?;
         self.new.fits(&vpc)?;
         let ipv6 = self.new.ipv6.map(|ipv6| ipv6.cidr);
-        for other in store::subnets_of(tx, vpc.id).await? {
+        let others = store::subnets_of(tx, vpc.id).await?;
+        if others.len() >= MAX_SUBNETS {
+            return Err(Error::ResourceExhausted(format!(
+                "VPC '{}' has {MAX_SUBNETS} subnets, which is the most: delete one or use another VPC",
+                vpc.meta.name
+            )));
+        }
+        for other in others {
             if other.overlaps(self.new.cidr, ipv6) {
                 return Err(overlap(&self.new, &vpc, &other));
             }

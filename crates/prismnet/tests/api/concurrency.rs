@@ -1,13 +1,14 @@
 //! Many calls at once.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use photon_api::prismnet::v1 as pb;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tonic::Code;
 
-use crate::cloud::{Client, Cloud, new_port};
+use crate::cloud::{Client, Cloud, DEADLINE, new_port};
 
 /// `count` CreatePort at once: the ports, and how many calls ended with which other code.
 async fn create_ports(
@@ -120,6 +121,45 @@ async fn asked_for_and_chosen_addresses_never_meet() {
     // 64 less three; one of them (10.0.1.62) nobody asked for.
     assert_eq!(distinct(&made, |port| &port.ip_address), made.len());
     assert!((60..=61).contains(&made.len()), "{}", made.len());
+}
+
+/// Calls that are given up in the middle leave neither an address that nobody gets nor one that two have.
+#[tokio::test(flavor = "multi_thread")]
+async fn abandoned_calls_lose_no_address() {
+    let cloud = Cloud::start().await;
+    let mut tenant = cloud.tenant("acme").await;
+    let vpc = tenant.vpc("main", "10.0.0.0/16").await;
+    let subnet = tenant.subnet(&vpc, "front", "10.0.1.0/25").await;
+    let mut calls = JoinSet::new();
+    for number in 0..100 {
+        let mut ports = tenant.ports.clone();
+        let request = new_port(&subnet, &format!("given-up-{number}"));
+        let patience = Duration::from_micros(500 * number);
+        calls.spawn(async move { timeout(patience, ports.create_port(request)).await });
+    }
+    calls.join_all().await;
+    // 128 less three. What was given up and still made counts, too.
+    let list = pb::ListPortsRequest {
+        page_size: 1000,
+        ..Default::default()
+    };
+    let mut attempt = 0;
+    let full = async {
+        loop {
+            let mut ports = tenant.ports.clone();
+            attempt += 1;
+            let request = new_port(&subnet, &format!("p{attempt}"));
+            if ports.create_port(request).await.is_err() {
+                let listed = ports.list_ports(list.clone()).await.unwrap();
+                let listed = listed.into_inner().ports;
+                if listed.len() == 125 {
+                    return listed;
+                }
+            }
+        }
+    };
+    let listed = timeout(DEADLINE, full).await.expect("a full subnet");
+    assert_eq!(distinct(&listed, |port| &port.ip_address), 125);
 }
 
 #[tokio::test(flavor = "multi_thread")]

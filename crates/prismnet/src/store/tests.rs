@@ -1,0 +1,183 @@
+//! The stored form. What is written here was written by version 1 of each record: a change of these texts is a
+//! change of what running clouds have on their disks, and needs a new version and a migration.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{
+    Attachment, DeviceType, Direction, Ipv6Subnet, Labels, Mac, NewMeta, Port, PortRange,
+    PortStatus, Remote, Rule, SecurityGroup, Subnet, Traffic, Vpc,
+};
+
+const ID: &str = "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e";
+const META: &str = r#""meta":{"org_id":"acme","project_id":"web","owner":"6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e","name":"main","description":"","labels":{"tier":"1"},"created_at":1000001,"updated_at":1000001,"revision":1}"#;
+
+fn meta() -> crate::model::Meta {
+    NewMeta {
+        org_id: "acme".parse().unwrap(),
+        project_id: "web".parse().unwrap(),
+        owner: ID.parse().unwrap(),
+        name: "main".into(),
+        description: String::new(),
+        labels: Labels::from([("tier".into(), "1".into())]),
+    }
+    .into_meta(SystemTime::UNIX_EPOCH + Duration::from_micros(1_000_001))
+}
+
+#[track_caller]
+fn stored_as<R: Stored + PartialEq + std::fmt::Debug>(resource: &R, record: &str) {
+    let record = record.replace("META", META).replace("ID", ID);
+    let bytes = stored_bytes(resource).unwrap();
+    assert_eq!(String::from_utf8(bytes.clone()).unwrap(), record);
+    let read: R = flaredb::decode::<R::Record>("k", &bytes).unwrap().into();
+    assert_eq!(read, *resource);
+}
+
+#[test]
+fn vpcs() {
+    let vpc = Vpc {
+        id: ID.parse().unwrap(),
+        meta: meta(),
+        cidr: "10.0.0.0/16".parse().unwrap(),
+        ipv6_cidr: Some("fd00::/48".parse().unwrap()),
+        table: 1000,
+    };
+    stored_as(
+        &vpc,
+        r#"{"v":1,"d":{"id":"ID",META,"cidr":"10.0.0.0/16","ipv6_cidr":"fd00::/48","table":1000}}"#,
+    );
+}
+
+#[test]
+fn subnets() {
+    let subnet = Subnet {
+        id: ID.parse().unwrap(),
+        vpc_id: ID.parse().unwrap(),
+        meta: meta(),
+        cidr: "10.0.1.0/24".parse().unwrap(),
+        gateway: "10.0.1.1".parse().unwrap(),
+        dhcp_enabled: true,
+        dns_servers: vec!["9.9.9.9".parse().unwrap()],
+        ipv6: Some(Ipv6Subnet {
+            cidr: "fd00::/64".parse().unwrap(),
+            gateway: "fd00::1".parse().unwrap(),
+        }),
+        vni: 7,
+    };
+    stored_as(
+        &subnet,
+        r#"{"v":1,"d":{"id":"ID","vpc_id":"ID",META,"cidr":"10.0.1.0/24","gateway":"10.0.1.1","dhcp_enabled":true,"dns_servers":["9.9.9.9"],"ipv6":{"cidr":"fd00::/64","gateway":"fd00::1"},"vni":7}}"#,
+    );
+}
+
+#[test]
+fn ports() {
+    let attachment = |status| Attachment {
+        device_id: "vm".into(),
+        device_type: DeviceType::LoadBalancer,
+        node: "n1".into(),
+        after: 9,
+        status,
+    };
+    let mut port = Port {
+        id: ID.parse().unwrap(),
+        vpc_id: ID.parse().unwrap(),
+        subnet_id: ID.parse().unwrap(),
+        meta: meta(),
+        address: "10.0.1.2".parse().unwrap(),
+        ipv6_address: Some("fd00::2".parse().unwrap()),
+        mac: Mac::generated(0x00ab_cdef),
+        security_groups: BTreeSet::from([ID.parse().unwrap()]),
+        attachment: Some(attachment(PortStatus::Error("no TAP".into()))),
+    };
+    stored_as(
+        &port,
+        r#"{"v":1,"d":{"id":"ID","vpc_id":"ID","subnet_id":"ID",META,"address":"10.0.1.2","ipv6_address":"fd00::2","mac_tail":11259375,"security_groups":["ID"],"attachment":{"device_id":"vm","device_type":"load_balancer","node":"n1","after":9,"status":{"error":"no TAP"}}}}"#,
+    );
+    for status in [PortStatus::Building, PortStatus::Active] {
+        port.attachment = Some(Attachment {
+            device_type: DeviceType::Vm,
+            ..attachment(status)
+        });
+        let bytes = stored_bytes(&port).unwrap();
+        let read: Port = flaredb::decode::<<Port as Stored>::Record>("k", &bytes)
+            .unwrap()
+            .into();
+        assert_eq!(read, port);
+    }
+}
+
+#[test]
+fn security_groups() {
+    let rule = |direction, traffic, remote| Rule {
+        id: ID.parse().unwrap(),
+        direction,
+        traffic,
+        remote,
+        description: String::new(),
+    };
+    let ports = PortRange {
+        first: 22,
+        last: 23,
+    };
+    let group = SecurityGroup {
+        id: ID.parse().unwrap(),
+        meta: meta(),
+        rules: vec![
+            rule(
+                Direction::Ingress,
+                Traffic::Tcp(ports),
+                Remote::Cidr("10.0.0.0/8".parse().unwrap()),
+            ),
+            rule(
+                Direction::Ingress,
+                Traffic::Udp(ports),
+                Remote::Group(ID.parse().unwrap()),
+            ),
+            rule(Direction::Egress, Traffic::Icmp, Remote::Anybody),
+            rule(Direction::Egress, Traffic::Any, Remote::Anybody),
+        ],
+        is_default: true,
+    };
+    stored_as(
+        &group,
+        concat!(
+            r#"{"v":1,"d":{"id":"ID",META,"rules":["#,
+            r#"{"id":"ID","direction":"ingress","traffic":{"tcp":[22,23]},"remote":{"cidr":"10.0.0.0/8"},"description":""},"#,
+            r#"{"id":"ID","direction":"ingress","traffic":{"udp":[22,23]},"remote":{"group":"ID"},"description":""},"#,
+            r#"{"id":"ID","direction":"egress","traffic":"icmp","remote":"anybody","description":""},"#,
+            r#"{"id":"ID","direction":"egress","traffic":"any","remote":"anybody","description":""}"#,
+            r#"],"is_default":true}}"#
+        ),
+    );
+}
+
+proptest! {
+    /// A damaged record is an error, never a panic.
+    #[test]
+    fn damaged_records_are_refused(at in 0usize..400, byte: u8, cut in 0usize..500) {
+        let vpc = Vpc {
+            id: ID.parse().unwrap(),
+            meta: meta(),
+            cidr: "10.0.0.0/16".parse().unwrap(),
+            ipv6_cidr: None,
+            table: 1000,
+        };
+        let mut bytes = stored_bytes(&vpc).unwrap();
+        let length = bytes.len();
+        bytes[at % length] = byte;
+        bytes.truncate(cut.max(1));
+        let _ = flaredb::decode::<<Vpc as Stored>::Record>("k", &bytes);
+        let change = |key: &str| flaredb::Change {
+            key: key.to_owned(),
+            value: Some(bytes.clone()),
+            revision: 1,
+        };
+        for key in ["vpc/x", "subnet/x", "port/x", "security-group/x", "other", "vpc"] {
+            let _ = changed(&change(key));
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use photon_api::plasmavmc::v1::{Vm, VmPhase};
 use photon_api::prismnet::v1::{Port, Subnet, Vpc};
+use tokio::task::JoinSet;
 
 use crate::photoncloud::programs::Programs;
 use crate::photoncloud::{self, Endpoints};
@@ -129,7 +130,7 @@ async fn set_up(
     say(format!("    {org}: VPC {VPC}, subnet {SUBNET}"));
     let files = rack.guest();
     let image = session
-        .import_kernel("guest", &files.kernel, &files.initrd)
+        .import_kernel("guest", &files.kernel_unpacked, &files.initrd)
         .await?;
     say(format!("    {org}: image {}", image.name));
     let mut machines = Vec::new();
@@ -195,11 +196,12 @@ struct Ask {
     expected: bool,
 }
 
+/// All guests ask at once, each one address after the other.
 async fn reach(tenants: &mut [Tenant]) -> Result<Vec<Ask>> {
     let mut addresses: Vec<&str> = TENANTS.iter().flat_map(|(_, all)| *all).collect();
     addresses.sort_unstable();
     addresses.dedup();
-    let mut matrix = Vec::new();
+    let mut asking = JoinSet::new();
     for tenant in tenants {
         let own: Vec<String> = tenant
             .machines
@@ -207,25 +209,43 @@ async fn reach(tenants: &mut [Tenant]) -> Result<Vec<Ask>> {
             .map(|machine| machine.port.ip_address.clone())
             .collect();
         for machine in &mut tenant.machines {
-            let Some(guest) = &mut machine.guest else {
+            let Some(guest) = machine.guest.take() else {
                 continue;
             };
-            for to in &addresses {
-                if *to == machine.port.ip_address {
-                    continue;
-                }
-                let ping = format!("ping -c 2 -W 2 {to} >/dev/null");
-                let (status, _) = guest.run(&ping, Duration::from_secs(30)).await?;
-                matrix.push(Ask {
-                    from: format!("{}/{}", tenant.session.org, machine.vm.name),
-                    to: (*to).to_owned(),
-                    reached: status == 0,
-                    expected: own.iter().any(|address| address == to),
-                });
-            }
+            let from = format!("{}/{}", tenant.session.org, machine.vm.name);
+            let others = addresses
+                .iter()
+                .filter(|to| **to != machine.port.ip_address)
+                .map(|to| (*to, own.iter().any(|address| address == to)))
+                .collect();
+            asking.spawn(ask(guest, from, others));
         }
     }
+    let mut matrix = Vec::new();
+    while let Some(asked) = asking.join_next().await {
+        matrix.extend(asked??);
+    }
+    matrix.sort_by(|one, other| (&one.from, &one.to).cmp(&(&other.from, &other.to)));
     Ok(matrix)
+}
+
+async fn ask(
+    mut guest: Guest<Console>,
+    from: String,
+    others: Vec<(&'static str, bool)>,
+) -> Result<Vec<Ask>> {
+    let mut asked = Vec::new();
+    for (to, expected) in others {
+        let ping = format!("ping -c 3 -W 2 {to} >/dev/null");
+        let (status, _) = guest.run(&ping, Duration::from_secs(60)).await?;
+        asked.push(Ask {
+            from: from.clone(),
+            to: to.to_owned(),
+            reached: status == 0,
+            expected,
+        });
+    }
+    Ok(asked)
 }
 
 fn word(reached: bool) -> &'static str {

@@ -44,6 +44,7 @@ impl Cloud {
         let operator = Session::open(&channels, OPERATOR, "", "", &password)
             .await
             .unwrap();
+        operator.wait_for_host(BOOT).await.unwrap();
         Self {
             rack,
             endpoints,

@@ -59,10 +59,9 @@ async fn nothing_to_do(host: &Host, agent: &str) {
             .unwrap();
         let plan: serde_json::Value = serde_json::from_str(&report.stdout)
             .unwrap_or_else(|error| panic!("{agent} plan: {error}: {report:?}"));
-        let empty = plan.as_array().is_some_and(Vec::is_empty)
-            || plan
-                .as_object()
-                .is_some_and(|fields| fields.values().all(is_nothing));
+        let empty = plan
+            .get("empty")
+            .map_or_else(|| is_nothing(&plan), |empty| *empty == true);
         if empty {
             return;
         }

@@ -193,6 +193,8 @@ async fn a_guest_that_does_not_obey_gets_its_time_and_no_more() {
     );
     live.process.start_kill().unwrap();
     assert_eq!(event(&*control).await, None);
+    // Its sockets close one after the other.
+    assert!(!live.process.wait().await.unwrap().success());
     let error = power_down(&live.power_socket(), LIMIT).await.unwrap_err();
     assert!(matches!(error, ControlError::Connect { .. }), "{error}");
     assert!(control.reset().await.is_err());

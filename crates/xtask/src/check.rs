@@ -15,7 +15,7 @@ const RACK_THREADS: &str = "--test-threads=2";
 
 pub fn run() -> Result<()> {
     let begun = Instant::now();
-    prerequisites::ensure()?;
+    prerequisites::ensure_for_tests()?;
     step("format", &["fmt", "--all", "--check"])?;
     let all = ["--workspace", "--all-targets", "--locked"];
     step(

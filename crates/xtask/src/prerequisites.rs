@@ -25,6 +25,14 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+];
+
+/// What tests run on this machine itself besides: QEMU with its tools, the real nft, the generic
+/// client and what its answers are read with.
+const FOR_TESTS: &[(&str, &str)] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("nft", "nftables"),
     ("jq", "jq"),
     ("pip3", "python3-pip"),
 ];
@@ -40,8 +48,9 @@ fn installed(program: &str) -> bool {
         .any(|directory| Path::new(directory).join(program).is_file())
 }
 
-fn missing() -> Vec<(&'static str, &'static str)> {
-    let programs = PROGRAMS.iter().filter(|(program, _)| !installed(program));
+fn missing(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    let programs = PROGRAMS.iter().chain(more);
+    let programs = programs.filter(|(program, _)| !installed(program));
     let headers = HEADERS.iter().filter(|(file, _)| !Path::new(file).exists());
     programs.chain(headers).copied().collect()
 }
@@ -51,6 +60,15 @@ fn missing() -> Vec<(&'static str, &'static str)> {
 /// # Errors
 /// When this is not root, or something is missing that apt cannot bring; the message names it.
 pub fn ensure() -> Result<()> {
+    ensure_with(&[])
+}
+
+/// As [`ensure`], and that all tests can run here.
+pub fn ensure_for_tests() -> Result<()> {
+    ensure_with(FOR_TESTS)
+}
+
+fn ensure_with(more: &[(&'static str, &'static str)]) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!(
             "the rack needs root, for network namespaces and for making the host image: \
@@ -60,7 +78,7 @@ pub fn ensure() -> Result<()> {
     if !Path::new("/dev/net/tun").exists() {
         bail!("/dev/net/tun is missing: the rack's hosts are connected by TAP devices");
     }
-    let wanted = missing();
+    let wanted = missing(more);
     if wanted.is_empty() {
         return Ok(());
     }
@@ -83,7 +101,7 @@ pub fn ensure() -> Result<()> {
     let _ = std::fs::remove_file(&log);
     outcome.with_context(|| format!("cannot install {}", packages.join(" ")))?;
     step.end();
-    let still: Vec<&str> = missing().iter().map(|(name, _)| *name).collect();
+    let still: Vec<&str> = missing(more).iter().map(|(name, _)| *name).collect();
     if !still.is_empty() {
         bail!("still missing after installation: {}", still.join(", "));
     }

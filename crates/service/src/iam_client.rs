@@ -31,9 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const FETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Keys that IAM has dropped are forgotten after this long. (Until then IAM's own decision refuses them.)
 const KEYS_KEPT: Duration = Duration::from_secs(60);
-/// How many calls may wait for keys to be fetched; more are refused, so that made-up key ids can't occupy all
+/// How many calls may wait for keys to be fetched; more are sent away, so that made-up key ids can't occupy all
 /// calls that the server takes.
-const WAITERS: usize = 64;
+const WAITERS: usize = 2048;
 
 /// How many verified tokens are remembered, so that a caller's next call costs a digest and not a signature.
 const REMEMBERED: usize = 4096;
@@ -91,12 +91,17 @@ impl IamClient {
             .clone()
     }
 
-    /// Keys that were asked for after `since`; several callers share one fetch.
-    async fn fetch(&self, since: Instant) -> Result<Arc<KeySet>, Error> {
+    /// Keys that were asked for after `since`; if `old` are none, any. Callers share a fetch, and its failure, so that none
+    /// waits for longer than two take.
+    async fn fetch(&self, old: &Fetched, since: Instant) -> Result<Arc<KeySet>, Error> {
         let _one = self.keys.fetching.lock().await;
         let before = self.fetched();
-        if before.worked.is_some_and(|worked| worked >= since) {
+        let first = old.worked.is_none() && before.worked.is_some();
+        if first || before.worked.is_some_and(|worked| worked >= since) {
             return Ok(before.set);
+        }
+        if before.tried.is_some_and(|tried| tried >= since) {
+            return Err(no_keys());
         }
         if let Some(tried) = before.tried {
             tokio::time::sleep_until((tried + FETCH_INTERVAL).into()).await;
@@ -119,7 +124,7 @@ impl IamClient {
         current.tried = Some(tried);
         let set = set.map_err(|error| {
             tracing::warn!(error, "IAM's keys could not be fetched");
-            Error::Unavailable("IAM can't be reached to verify the token: try again".into())
+            no_keys()
         })?;
         current.set = set.clone();
         current.worked = Some(tried);
@@ -165,26 +170,27 @@ impl TokenVerifier for IamClient {
     async fn verify(&self, token: &str) -> Result<Claims, Error> {
         let now = Instant::now();
         let known = self.fetched();
-        if known.worked.is_some_and(|worked| now - worked < KEYS_KEPT) {
+        if let Some(worked) = known.worked {
             match self.keys.verify(&known.set, token) {
-                Err(Rejection::UnknownKey) => {}
+                Ok(claims) if now - worked < KEYS_KEPT => return Ok(claims),
+                // One call gets the keys anew; the others need not wait for it.
+                Ok(claims) if self.keys.fetching.try_lock().is_err() => return Ok(claims),
+                Ok(_) | Err(Rejection::UnknownKey) => {}
+                // Nothing that IAM could say now would make this one good.
                 Err(rejection) => return Err(refused(&rejection)),
-                Ok(claims) => return Ok(claims),
             }
-        } else if known.worked.is_some()
-            && known
-                .set
-                .verify(token)
-                .is_err_and(|it| it != Rejection::UnknownKey)
-        {
-            // Nothing that IAM could say now would make this one good.
-            return Err(Error::Unauthenticated("the token is not valid".into()));
         }
         let Ok(_waiter) = self.keys.waiters.try_acquire() else {
-            return Err(refused(&Rejection::UnknownKey));
+            tracing::warn!("too many calls wait for IAM's keys");
+            return Err(no_keys());
         };
-        let keys = self.fetch(now).await?;
-        let verified = self.keys.verify(&keys, token);
+        let mut keys = self.fetch(&known, now).await?;
+        let mut verified = self.keys.verify(&keys, token);
+        // The first keys may have been asked for before this call; it waits for newer ones only if they don't do.
+        if known.worked.is_none() && verified.as_ref() == Err(&Rejection::UnknownKey) {
+            keys = self.fetch(&self.fetched(), now).await?;
+            verified = self.keys.verify(&keys, token);
+        }
         verified.map_err(|rejection| refused(&rejection))
     }
 }
@@ -242,6 +248,10 @@ impl Authorizer for IamClient {
             }
         }
     }
+}
+
+fn no_keys() -> Error {
+    Error::Unavailable("IAM's keys can't be had to verify the token: try again".into())
 }
 
 fn no_decision() -> Error {

@@ -76,6 +76,23 @@ async fn a_new_key_is_known_within_a_second_or_so_and_floods_fetch_once_a_second
 }
 
 #[tokio::test]
+async fn a_burst_of_first_calls_gets_in_with_one_fetch() {
+    let iam = ScriptedIam::new();
+    let (_running, endpoints) = iam.run().await;
+    let client = IamClient::new(&endpoints).unwrap();
+    let mut burst = JoinSet::new();
+    let token = iam.token();
+    for _ in 0..1000 {
+        let (client, token) = (client.clone(), token.clone());
+        burst.spawn(async move { client.verify(&token).await });
+    }
+    for answer in burst.join_all().await {
+        answer.unwrap();
+    }
+    assert_eq!(iam.0.keys_fetched.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn without_iam_nothing_is_verified_and_nothing_allowed() {
     // A port that nothing listens on: it was free a moment ago, and is not handed out again at once.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

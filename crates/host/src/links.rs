@@ -221,14 +221,11 @@ impl Links for Netlink {
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        let found = self
-            .list()
-            .await?
-            .into_iter()
-            .find(|link| link.name == name);
-        let Some(link) = found else { return Ok(()) };
-        match self.handle.link().del(link.index).execute().await {
-            // Somebody else was faster.
+        // By name (index 0): an index could belong to another interface by now.
+        let mut request = self.handle.link().del(0);
+        let attributes = &mut request.message_mut().attributes;
+        attributes.push(LinkAttribute::IfName(name.to_owned()));
+        match request.execute().await {
             Err(rtnetlink::Error::NetlinkError(message))
                 if message.raw_code() == -nix::libc::ENODEV =>
             {

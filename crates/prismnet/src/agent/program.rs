@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use photon_reconcile::{Driver, Outcome, Pass, Plan, Reconciler, Signal, Timing, run_once};
@@ -120,11 +121,16 @@ fn memory_file(settings: &AgentSettings<()>) -> PathBuf {
     settings.state_dir.join("filter.json")
 }
 
+/// Changes of interfaces cause no more than one pass in this time.
+const GATHER: Duration = Duration::from_millis(200);
+
 /// A change of any interface may be one of ours. The agent's own changes cause one pass more, which finds
 /// nothing to do.
 async fn notify_of_changes(mut changes: watch::Receiver<u64>, signal: Signal) {
     while changes.changed().await.is_ok() {
         signal.notify();
+        // A guest that starts changes its interface several times.
+        tokio::time::sleep(GATHER).await;
     }
 }
 

@@ -59,6 +59,9 @@ impl Host {
 /// be. A pass that gives up earlier would tell it again for nothing.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// How long changes of interfaces are gathered before they are looked at.
+const COALESCE: Duration = Duration::from_millis(20);
+
 /// Passes with something to do, one after the other, after which a missing interface is reported as an error.
 const PATIENCE: u32 = 3;
 
@@ -190,7 +193,8 @@ impl Networks {
                 return Ok(());
             }
             match tokio::time::timeout(SETTLE, changes.changed()).await {
-                Ok(Ok(())) => {}
+                // Many changes come together; looking after each would cost the square of their number.
+                Ok(Ok(())) => tokio::time::sleep(COALESCE).await,
                 // Nobody tells of changes any more: the next pass looks again.
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => {

@@ -1,0 +1,99 @@
+//! Interfaces and nftables of the real kernel, in a network namespace that each test makes for itself. Needs
+//! the right to make one (`CAP_SYS_ADMIN`), as the rack does.
+
+use std::process::Command;
+
+use nix::sched::{CloneFlags, unshare};
+use photon_host::links::{Kind, Links, Netlink};
+use photon_host::nft::{Nft, PacketFilter};
+use serde_json::json;
+
+/// Runs `work` in a thread of its own with a network namespace of its own; what it starts inherits it.
+fn in_namespace<F>(work: impl FnOnce() -> F + Send + 'static)
+where
+    F: Future<Output = ()>,
+{
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace can be made");
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
+            .block_on(work());
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .status()
+        .expect("ip (iproute2) runs");
+    assert!(status.success(), "ip {arguments}");
+}
+
+#[test]
+fn lists_deletes_and_hears_of_interfaces() {
+    in_namespace(|| async {
+        let links = Netlink::new().unwrap();
+        let mut changes = links.changes();
+        changes.mark_unchanged();
+        ip("link add br0 address 02:00:00:00:00:07 type bridge");
+        ip("tuntap add tap0 mode tap");
+        ip("link set tap0 master br0 up");
+        ip("address add 10.1.2.3/24 dev br0");
+        let heard = tokio::time::timeout(std::time::Duration::from_secs(20), changes.changed());
+        heard.await.expect("in time").expect("the listener runs");
+
+        let all = links.list().await.unwrap();
+        let find = |name: &str| {
+            all.iter()
+                .find(|link| link.name == name)
+                .unwrap_or_else(|| panic!("no {name} in {all:?}"))
+        };
+        let bridge = find("br0");
+        assert_eq!(bridge.kind, Kind::Bridge);
+        assert_eq!(bridge.mac, Some([2, 0, 0, 0, 0, 7]));
+        assert!(!bridge.up);
+        assert!(bridge.addresses.contains(&"10.1.2.3/24".parse().unwrap()));
+        let tap = find("tap0");
+        assert_eq!(tap.kind, Kind::Tun);
+        assert_eq!(tap.master.as_deref(), Some("br0"));
+        assert!(tap.up);
+
+        links.delete("tap0").await.unwrap();
+        links.delete("tap0").await.unwrap();
+        let left = links.list().await.unwrap();
+        assert!(left.iter().all(|link| link.name != "tap0"));
+        assert!(left.iter().any(|link| link.name == "br0"));
+    });
+}
+
+#[test]
+fn a_transaction_is_applied_whole_or_not_at_all() {
+    in_namespace(|| async {
+        let table = |verb: &str| json!({ verb: {"table": {"family": "inet", "name": "ours"}} });
+        let chain = json!({"add": {"chain": {"family": "inet", "table": "ours", "name": "c"}}});
+        let rule = |chain: &str| {
+            json!({"add": {"rule": {
+                "family": "inet", "table": "ours", "chain": chain, "expr": [{"drop": null}]
+            }}})
+        };
+        assert_eq!(Nft.list("inet", "ours").await.unwrap(), None);
+
+        let wrong = vec![table("add"), chain.clone(), rule("absent")];
+        let error = Nft.apply(&wrong).await.unwrap_err().to_string();
+        assert!(error.contains("nft -j -f -"), "{error}");
+        assert_eq!(Nft.list("inet", "ours").await.unwrap(), None);
+
+        let right = vec![table("add"), chain, rule("c")];
+        Nft.check(&right).await.unwrap();
+        assert_eq!(Nft.list("inet", "ours").await.unwrap(), None);
+        Nft.apply(&right).await.unwrap();
+        let listing = Nft.list("inet", "ours").await.unwrap().expect("a table");
+        assert_eq!(listing.len(), 3, "table, chain, rule: {listing:?}");
+        assert_eq!(Nft.list("inet", "others").await.unwrap(), None);
+    });
+}

@@ -4,15 +4,18 @@
 //! | --- | --- |
 //! | `create-port`, `authorize` | release programs as processes of this machine, over the loopback of a network namespace |
 //! | `vm` | systemd natively in a container (`systemd-nspawn`), because inside User-mode Linux only ratios count |
-//! | `host` | a rack host: what needs VRFs and bridge conntrack, which the machine's kernel may not have |
+//! | `memory`, `agent-restart`, `vm-on-rack` | a rack host: what needs VRFs and bridge conntrack, which the machine's kernel may not have |
 
 mod authorize;
+mod container;
 mod create_port;
 mod figures;
+mod host;
 mod machine;
 mod programs;
 mod servers;
 mod stage;
+mod vm;
 
 use std::path::PathBuf;
 
@@ -21,13 +24,22 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::cache::Cache;
+use crate::images::Images;
+use crate::photoncloud::programs::Programs;
 use crate::photoncloud::tree;
 use crate::prerequisites;
 use crate::progress::{Step, say};
+use crate::rack::GuestFiles;
 use crate::rack::run::Run;
+use container::Container;
 use figures::Figure;
 use machine::Machine;
 use servers::Servers;
+
+const NATIVE: &str =
+    "a VM, systemd native (network made beforehand: no prismnet-agent, no VRF, no filters)";
+const ON_RACK: &str =
+    "a VM on a rack host, the whole path with prismnet-agent (User-mode Linux: only ratios count)";
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -49,6 +61,10 @@ pub struct Options {
 enum Part {
     CreatePort,
     Authorize,
+    Vm,
+    Memory,
+    AgentRestart,
+    VmOnRack,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -97,13 +113,61 @@ fn measure(options: &Options, figures: &mut Vec<Figure>) -> Result<()> {
         figures.extend(calls(options)?);
         step.end();
     }
+    if options.wants(Part::Vm) {
+        container::ensure_nspawn()?;
+        let step = Step::begin("measuring VMs under a native systemd");
+        figures.extend(native_vms(options)?);
+        step.end();
+    }
+    let rack = [Part::Memory, Part::AgentRestart, Part::VmOnRack];
+    if rack.into_iter().any(|part| options.wants(part)) {
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(on_a_rack_host(options, figures))?;
+    }
+    Ok(())
+}
+
+fn native_vms(options: &Options) -> Result<Vec<Figure>> {
+    let cache = Cache::open()?;
+    let images = Images::ensure(&cache)?;
+    let files = GuestFiles::of(&images);
+    let programs = Programs::ensure()?;
+    let run = Run::begin(&cache)?;
+    let rounds = options.rounds;
+    let figures = stage::inside(&run.namespace, {
+        let run = run.clone();
+        async move || {
+            let container = Container::boot(&run, &images, &programs).await?;
+            let tenant = container.start().await?;
+            let figures = vm::measure(NATIVE, &container, &tenant, &files, rounds).await?;
+            container.stop().await?;
+            Ok(figures)
+        }
+    });
+    run.end()?;
+    figures
+}
+
+async fn on_a_rack_host(options: &Options, figures: &mut Vec<Figure>) -> Result<()> {
+    let cloud = host::Cloud::start(options.wants(Part::Memory)).await?;
+    figures.extend(cloud.memory.iter().cloned());
+    if options.wants(Part::VmOnRack) {
+        let step = Step::begin("measuring VMs on the rack host, with prismnet-agent");
+        let rounds = options.rounds.min(3);
+        figures
+            .extend(vm::measure(ON_RACK, &cloud.host, &cloud.tenant, &cloud.guest, rounds).await?);
+        step.end();
+    }
+    if options.wants(Part::AgentRestart) {
+        figures.extend(cloud.agent_restart().await?);
+    }
     Ok(())
 }
 
 fn calls(options: &Options) -> Result<Vec<Figure>> {
     let run = Run::begin(&Cache::open()?)?;
     let (namespace, directory) = (run.namespace.clone(), run.dir.clone());
-    let bin = programs::directory(options.profile);
+    let bin = programs::measured(options.profile);
     let options = options.clone();
     let figures = stage::inside(&run.namespace, async move || {
         let servers = Servers::start(&bin, &directory, &namespace).await?;

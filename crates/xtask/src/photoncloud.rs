@@ -15,7 +15,7 @@ use crate::rack::forward::Forward;
 
 /// Where units expect the programs; what `@bindir@` in them becomes.
 const BINDIR: &str = "/usr/lib/photoncloud/bin";
-const CREDENTIALS: &str = "/var/lib/photoncloud/credentials";
+pub const CREDENTIALS: &str = "/var/lib/photoncloud/credentials";
 
 /// The servers and their ports, on the host's loopback.
 const IAM: u16 = 50080;
@@ -35,7 +35,7 @@ pub fn tree() -> PathBuf {
 }
 
 /// The unit files, by name, ready for a host.
-fn units() -> Result<BTreeMap<String, String>> {
+pub fn units() -> Result<BTreeMap<String, String>> {
     let directory = tree().join("modules/units");
     let mut units = BTreeMap::new();
     for entry in std::fs::read_dir(&directory)

@@ -133,11 +133,7 @@ impl Rack {
 
     /// The guest's kernel as Debian packs it, its unpacked form, and its initramfs.
     pub fn guest(&self) -> GuestFiles {
-        GuestFiles {
-            kernel: self.images.guest.file(images::guest::KERNEL),
-            kernel_unpacked: self.images.guest.file(images::guest::KERNEL_UNPACKED),
-            initrd: self.images.guest.file(images::guest::INITRD),
-        }
+        GuestFiles::of(&self.images)
     }
 
     /// Where the run keeps its files, which go with it.
@@ -151,6 +147,16 @@ pub struct GuestFiles {
     pub kernel: PathBuf,
     pub kernel_unpacked: PathBuf,
     pub initrd: PathBuf,
+}
+
+impl GuestFiles {
+    pub fn of(images: &Images) -> Self {
+        GuestFiles {
+            kernel: images.guest.file(images::guest::KERNEL),
+            kernel_unpacked: images.guest.file(images::guest::KERNEL_UNPACKED),
+            initrd: images.guest.file(images::guest::INITRD),
+        }
+    }
 }
 
 impl Drop for Rack {

@@ -13,11 +13,19 @@ use crate::progress::Step;
 
 const PACKAGES: [&str; 5] = ["iam", "prismnet", "plasmavmc", "photon-cli", "xtask"];
 
-/// The directory with the programs of this profile.
-pub fn directory(profile: Profile) -> PathBuf {
+/// Where cargo puts the programs of this profile.
+fn directory(profile: Profile) -> PathBuf {
     match profile {
         Profile::Release => tree().join("target/bench/release"),
         Profile::Dev => tree().join("target/debug"),
+    }
+}
+
+/// The directory with the programs that are measured: `$PHOTON_PROGRAMS`, as on rack hosts, else the built ones.
+pub fn measured(profile: Profile) -> PathBuf {
+    match std::env::var_os("PHOTON_PROGRAMS") {
+        Some(programs) => programs.into(),
+        None => directory(profile),
     }
 }
 
@@ -56,9 +64,12 @@ pub fn build(profile: Profile) -> Result<()> {
 /// Always, if it returns.
 pub fn become_built(profile: Profile) -> Result<()> {
     let program = directory(profile).join("xtask");
+    let measured = measured(profile);
     let error = Command::new(&program)
         .args(std::env::args_os().skip(1))
         .arg("--measure")
+        // Which programs a rack host gets.
+        .env("PHOTON_PROGRAMS", measured)
         .exec();
     Err(error).with_context(|| format!("cannot start {}", program.display()))
 }

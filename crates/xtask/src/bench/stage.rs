@@ -107,8 +107,12 @@ impl Process {
         Ok(())
     }
 
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// An error when it has ended.
-    fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if *self.ended.borrow() {
             bail!("{} ended:\n{}", self.name, tail(&self.log, 20));
         }

@@ -1,0 +1,284 @@
+//! A VM by CreateVm, against the very same QEMU started by hand, in turns.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use photon_api::plasmavmc::v1::console_request::Message;
+use photon_api::plasmavmc::v1::{ConsoleRequest, Image, StopVmRequest, Vm, VmPhase};
+use photon_api::prismnet::v1::{Port, Subnet};
+use tokio::time::{Instant, timeout};
+
+use crate::progress::say;
+use crate::rack::GuestFiles;
+use crate::rack::guest::Line;
+use crate::rack::host::quote;
+use crate::tenant::Session;
+
+use super::figures::{Figure, median};
+
+const MEMORY_MIB: u64 = 192;
+const BOOT: Duration = Duration::from_secs(180);
+const STOP: Duration = Duration::from_secs(60);
+/// What the guest prints when it has its address.
+const LEASE: &str = "PHOTON-GUEST lease ";
+
+/// A host with PhotonCloud, from outside.
+pub trait Place {
+    /// Runs a bash script that must succeed; its standard output.
+    fn check(&self, script: &str) -> impl Future<Output = Result<String>>;
+    /// Starts a bash script to be talked to; it ends when this is dropped.
+    fn talk(&self, script: &str) -> impl Future<Output = Result<impl Line>>;
+    /// Makes what a port needs on the host and nobody else makes.
+    fn plug(&self, subnet: &Subnet, port: &Port) -> impl Future<Output = Result<()>>;
+    /// Removes it.
+    fn unplug(&self, port: &Port) -> impl Future<Output = Result<()>>;
+}
+
+/// Seconds, all of one round.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    /// CreateVm sent to answered.
+    answer: f64,
+    /// CreateVm answered to QEMU's exec, by systemd's word.
+    exec: f64,
+    /// CreateVm answered to the lease on the console, by way of PlasmaVMC's Console call.
+    lease: f64,
+    /// The same QEMU by hand: exec to the lease on its console.
+    hand: f64,
+}
+
+/// `rounds` of both ways, after one that brings the image to the host.
+pub async fn measure(
+    part: &'static str,
+    place: &impl Place,
+    tenant: &Session,
+    files: &GuestFiles,
+    rounds: u32,
+) -> Result<Vec<Figure>> {
+    let vpc = tenant.create_vpc("vms", "10.0.0.0/16").await?;
+    let subnet = tenant
+        .create_subnet(&vpc, "vms", "10.0.1.0/24", "10.0.1.1")
+        .await?;
+    let image = tenant
+        .import_kernel("bench", &files.kernel_unpacked, &files.initrd)
+        .await?;
+    let mut measured = Vec::new();
+    for number in 0..=rounds {
+        let name = format!("vm{number}");
+        let round = round(place, tenant, &subnet, &image, &name).await?;
+        let counts = if number == 0 { " (does not count)" } else { "" };
+        say(format!(
+            "    round {number}: CreateVm {:.0} ms, to exec {:.0} ms, to lease {:.2} s; by hand {:.2} s{counts}",
+            round.answer * 1e3,
+            round.exec * 1e3,
+            round.lease,
+            round.hand
+        ));
+        if number > 0 {
+            measured.push(round);
+        }
+    }
+    Ok(figures(part, &measured))
+}
+
+fn figures(part: &'static str, rounds: &[Round]) -> Vec<Figure> {
+    let of = |value: fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<f64>>();
+    let by_hand = median(&of(|round| round.hand));
+    // Of medians: what differs from round to round is the guest's boot, not PhotonCloud's share of it.
+    let overhead = median(&of(|round| round.lease)) - by_hand;
+    let hands = of(|round| round.hand);
+    let spread = hands.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+        - hands.iter().copied().fold(f64::INFINITY, f64::min);
+    let note = format!(
+        "of {by_hand:.2} s; the boots by hand differ by {:.0} ms among themselves, and less cannot be told apart",
+        1e3 * spread
+    );
+    vec![
+        Figure::of(
+            part,
+            "CreateVm sent to answered",
+            "ms",
+            &of(|r| 1e3 * r.answer),
+        ),
+        Figure::of(part, "answered to QEMU's exec", "ms", &of(|r| 1e3 * r.exec)).below(150.0),
+        Figure::of(part, "answered to the guest's lease", "s", &of(|r| r.lease)),
+        Figure::of(
+            part,
+            "by hand: exec to the guest's lease",
+            "s",
+            &of(|r| r.hand),
+        ),
+        Figure::of(
+            part,
+            "QEMU's exec to lease, VM against by hand",
+            "ms",
+            &of(|r| 1e3 * (r.lease - r.exec - r.hand)),
+        ),
+        Figure::of(part, "overhead (of the medians)", "ms", &[1e3 * overhead])
+            .below(150.0)
+            .note(note),
+        Figure::of(
+            part,
+            "overhead (of the medians)",
+            "%",
+            &[100.0 * overhead / by_hand],
+        )
+        .below(5.0),
+    ]
+}
+
+async fn round(
+    place: &impl Place,
+    tenant: &Session,
+    subnet: &Subnet,
+    image: &Image,
+    name: &str,
+) -> Result<Round> {
+    let port = tenant.create_port(subnet, name, "").await?;
+    place.plug(subnet, &port).await?;
+
+    let sent = Instant::now();
+    let vm = tenant.create_vm(name, image, &port, MEMORY_MIB).await?;
+    let (answered, answered_at) = (Instant::now(), SystemTime::now());
+    let vm = tenant.wait_for_phase(&vm, VmPhase::Running, BOOT).await?;
+    let leased = console_lease(tenant, &vm)
+        .await
+        .with_context(|| format!("the VM {name}"))?;
+    let started_at = exec_time(place, &vm).await?;
+    let argv = argv(place, &vm).await?;
+    stop(tenant, &vm).await?;
+
+    let hand = by_hand(place, &vm, &argv)
+        .await
+        .with_context(|| format!("{name} by hand"))?;
+    tenant.delete_vm(&vm).await?;
+    place.unplug(&port).await?;
+    let exec = match started_at.duration_since(answered_at) {
+        Ok(after) => after.as_secs_f64(),
+        // The answer may be a moment late.
+        Err(before) => -before.duration().as_secs_f64(),
+    };
+    Ok(Round {
+        answer: (answered - sent).as_secs_f64(),
+        exec,
+        lease: (leased - answered).as_secs_f64(),
+        hand: hand.as_secs_f64(),
+    })
+}
+
+/// When the guest said on its console that it has its address. The console also tells what was printed before it
+/// was opened.
+async fn console_lease(tenant: &Session, vm: &Vm) -> Result<Instant> {
+    let (typed, requests) = tokio::sync::mpsc::channel(1);
+    let first = ConsoleRequest {
+        message: Some(Message::VmId(vm.id.clone())),
+    };
+    typed.send(first).await.context("the channel is new")?;
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let mut printed = tenant.vms().console(requests).await?.into_inner();
+    let mut text = Vec::new();
+    let read = async {
+        while let Some(response) = printed.message().await? {
+            text.extend(response.output);
+            if has_lease(&text) {
+                return Ok(Instant::now());
+            }
+        }
+        bail!("the server closed the console")
+    };
+    let read = timeout(BOOT, read).await;
+    read.unwrap_or_else(|_| bail!("no lease after {} s", BOOT.as_secs()))
+}
+
+fn has_lease(text: &[u8]) -> bool {
+    text.windows(LEASE.len())
+        .any(|part| part == LEASE.as_bytes())
+}
+
+/// When systemd handed the unit's process over to QEMU: microseconds of the clock that both sides share.
+async fn exec_time(place: &impl Place, vm: &Vm) -> Result<SystemTime> {
+    let mut label = String::new();
+    for byte in vm.unit.bytes() {
+        match byte.is_ascii_alphanumeric() {
+            true => label.push(char::from(byte)),
+            false => label.push_str(&format!("_{byte:02x}")),
+        }
+    }
+    let script = format!(
+        "busctl get-property org.freedesktop.systemd1 /org/freedesktop/systemd1/unit/{label} \
+         org.freedesktop.systemd1.Service ExecMainHandoffTimestamp"
+    );
+    let printed = place.check(&script).await?;
+    let micros = printed.trim().strip_prefix("t ");
+    let micros = micros.with_context(|| format!("not a time: {printed}"))?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_micros(micros.parse()?))
+}
+
+async fn argv(place: &impl Place, vm: &Vm) -> Result<Vec<String>> {
+    let script = format!(
+        "tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID {})/cmdline",
+        vm.unit
+    );
+    let argv: Vec<String> = place
+        .check(&script)
+        .await?
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    ensure!(argv.len() > 10, "that is no QEMU: {argv:?}");
+    Ok(argv)
+}
+
+async fn stop(tenant: &Session, vm: &Vm) -> Result<()> {
+    let request = StopVmRequest {
+        id: vm.id.clone(),
+        force: true,
+        ..Default::default()
+    };
+    tenant.vms().stop_vm(request).await?;
+    tenant.wait_for_phase(vm, VmPhase::Stopped, STOP).await?;
+    Ok(())
+}
+
+/// Starts what the unit ran, as root and without a unit around it; from exec to lease.
+async fn by_hand(place: &impl Place, vm: &Vm, argv: &[String]) -> Result<Duration> {
+    let command: Vec<String> = argv.iter().map(|word| quote(word)).collect();
+    let directory = format!("/run/photoncloud/vm/{}", vm.id);
+    // The console is read by the connection that tells of the exec, and of the process's id.
+    let script = format!(
+        "mkdir -p {directory} && cd / || exit 1\n\
+         (echo exec $BASHPID; exec {}) </dev/null &\n\
+         until [ -S {directory}/console.sock ]; do sleep 0.005; kill -0 $! || exit 1; done\n\
+         socat - UNIX-CONNECT:{directory}/console.sock",
+        command.join(" ")
+    );
+    let mut line = place.talk(&script).await?;
+    let mut text = Vec::new();
+    let mut begun = None;
+    let read = async {
+        loop {
+            text.extend(line.receive().await?);
+            let begun = *begun.get_or_insert_with(Instant::now);
+            if has_lease(&text) {
+                return anyhow::Ok(begun.elapsed());
+            }
+        }
+    };
+    let took = match timeout(BOOT, read).await {
+        Ok(took) => took,
+        Err(_) => bail!("no lease after {} s", BOOT.as_secs()),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let pid = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("exec "));
+    let pid: u32 = pid.context("the script told no process id")?.parse()?;
+    // Its end is waited for: the next guest has the processors for itself.
+    place
+        .check(&format!(
+            "kill -9 {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; rm -rf {directory}"
+        ))
+        .await?;
+    took
+}

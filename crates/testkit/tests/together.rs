@@ -1,0 +1,173 @@
+//! What holds only between servers: they run together, lose each other, and find each other again.
+
+use std::time::Duration;
+
+use photon_api::chainfire::v1::ListEventsRequest;
+use photon_api::chainfire::v1::event_service_client::EventServiceClient;
+use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
+use photon_api::iam::v1::{RevokeTokenRequest, RotateSigningKeyRequest};
+use photon_api::plasmavmc::v1::ListVmsRequest;
+use photon_api::plasmavmc::v1::vm_service_client::VmServiceClient;
+use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
+use photon_api::prismnet::v1::{CreateVpcRequest, GetVpcRequest, ListVpcsRequest};
+use photon_testkit::{Session, TestCloud};
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+fn create(name: &str) -> CreateVpcRequest {
+    CreateVpcRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        name: name.into(),
+        cidr: "10.0.0.0/16".into(),
+        ..Default::default()
+    }
+}
+
+fn vpcs(cloud: &TestCloud) -> VpcServiceClient<Channel> {
+    VpcServiceClient::new(cloud.prismnet.channel())
+}
+
+/// What PrismNET and PlasmaVMC say to a bearer who only looks.
+async fn look(cloud: &TestCloud, who: &Session) -> [Result<(), Status>; 2] {
+    let networks = ListVpcsRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        ..Default::default()
+    };
+    let machines = ListVmsRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        ..Default::default()
+    };
+    let mut vms = VmServiceClient::new(cloud.plasmavmc.channel());
+    [
+        vpcs(cloud).list_vpcs(who.request(networks)).await.map(drop),
+        vms.list_vms(who.request(machines)).await.map(drop),
+    ]
+}
+
+/// Until both say `code` (`Ok` for `None`), at most so long.
+async fn until_both_say(cloud: &TestCloud, who: &Session, code: Option<Code>, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    loop {
+        let said = look(cloud, who).await;
+        let codes = said
+            .each_ref()
+            .map(|it| it.as_ref().err().map(Status::code));
+        if codes == [code; 2] {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: {said:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_iam_nobody_gets_in_and_with_it_again_everybody_who_may() {
+    let mut cloud = TestCloud::start().await;
+    let member = cloud.acme.member.clone();
+    until_both_say(&cloud, &member, None, Duration::from_secs(5)).await;
+    cloud.iam.stop().await;
+    for said in look(&cloud, &member).await {
+        assert_eq!(said.unwrap_err().code(), Code::Unavailable);
+    }
+    // Not even the operator makes anything.
+    let status = vpcs(&cloud)
+        .create_vpc(cloud.operator.request(create("net")))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    cloud.iam.start().await;
+    until_both_say(&cloud, &member, None, Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_there_after_all_servers_were_stopped() {
+    let mut cloud = TestCloud::start().await;
+    let admin = cloud.acme.admin.clone();
+    let made = vpcs(&cloud)
+        .create_vpc(admin.request(create("net")))
+        .await
+        .unwrap();
+    let made = made.into_inner().vpc.unwrap();
+    cloud.plasmavmc.stop().await;
+    cloud.prismnet.stop().await;
+    cloud.iam.stop().await;
+    cloud.iam.start().await;
+    cloud.prismnet.start().await;
+    cloud.plasmavmc.start().await;
+    // The token, too, is as good as before.
+    let request = GetVpcRequest {
+        id: made.id.clone(),
+        ..Default::default()
+    };
+    let found = vpcs(&cloud).get_vpc(admin.request(request)).await.unwrap();
+    assert_eq!(found.into_inner().vpc.unwrap(), made);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_is_useless_everywhere_within_a_second() {
+    let cloud = TestCloud::start().await;
+    let member = cloud.acme.member.clone();
+    until_both_say(&cloud, &member, None, Duration::from_secs(5)).await;
+    let mut iam = IamTokenServiceClient::new(cloud.iam.channel());
+    iam.revoke_token(member.request(RevokeTokenRequest::default()))
+        .await
+        .unwrap();
+    let second = Duration::from_secs(1);
+    until_both_say(&cloud, &member, Some(Code::Unauthenticated), second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotating_the_signing_key_ends_old_tokens_everywhere_within_a_second() {
+    let cloud = TestCloud::start().await;
+    let member = cloud.acme.member.clone();
+    until_both_say(&cloud, &member, None, Duration::from_secs(5)).await;
+    let mut iam = IamTokenServiceClient::new(cloud.iam.channel());
+    let rotate = |revoke_old| {
+        cloud
+            .operator
+            .request(RotateSigningKeyRequest { revoke_old })
+    };
+    iam.rotate_signing_key(rotate(false)).await.unwrap();
+    // Signed by the key before, which is only retired.
+    until_both_say(&cloud, &member, None, Duration::from_secs(1)).await;
+    // Signed by the new key, which the services have not seen yet.
+    let agent = cloud.program("plasmavmc-server").await;
+    let said = look(&cloud, &agent).await;
+    for answer in said {
+        assert_eq!(answer.unwrap_err().code(), Code::PermissionDenied);
+    }
+    iam.rotate_signing_key(rotate(true)).await.unwrap();
+    let second = Duration::from_secs(1);
+    until_both_say(&cloud, &member, Some(Code::Unauthenticated), second).await;
+    until_both_say(&cloud, &cloud.operator, Some(Code::Unauthenticated), second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_is_in_the_answer_and_in_the_event() {
+    let cloud = TestCloud::start().await;
+    let mut request = cloud.acme.admin.request(create("net"));
+    request
+        .metadata_mut()
+        .insert("x-request-id", "follow-me-7".parse().unwrap());
+    let made = vpcs(&cloud).create_vpc(request).await.unwrap();
+    assert_eq!(made.metadata().get("x-request-id").unwrap(), "follow-me-7");
+    let mut events = EventServiceClient::new(cloud.prismnet.channel());
+    let request = cloud.acme.admin.request(ListEventsRequest {
+        action_prefix: "network:vpcs:create".into(),
+        ..Default::default()
+    });
+    let events = events
+        .list_events(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .events;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].request_id, "follow-me-7");
+    assert_eq!(events[0].principal_id, cloud.acme.admin.principal_id);
+    assert_eq!(events[0].source, "127.0.0.1");
+}

@@ -67,7 +67,7 @@ impl Step {
         })?;
         if !status.success() {
             bail!(
-                "{program} failed ({status}) while {}; its last lines:\n{}",
+                "{} failed ({status}); the last lines of its log:\n{}",
                 self.what,
                 tail(log, 20)
             );

@@ -4,10 +4,17 @@
 //! needs (a map of verdicts, for one), so a transaction is JSON. The program is run by [`crate::process`], which
 //! has a time limit and does not block.
 
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
 use serde_json::{Value, json};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 
 use crate::process;
 use crate::{Error, Result};
@@ -32,15 +39,67 @@ pub trait PacketFilter: Send + Sync {
     async fn list(&self, family: &str, table: &str) -> Result<Option<Vec<Value>>>;
 }
 
+/// Changes its value with every change of any nftables ruleset of this network namespace, wherever it came from,
+/// our own included.
+///
+/// Errors: [`Error::Netlink`]: no socket (it needs `CAP_NET_ADMIN`).
+pub fn changes() -> Result<watch::Receiver<u64>> {
+    /// `NFNLGRP_NFTABLES` of `linux/netfilter/nfnetlink.h`; the address has a bit for each group, from 1.
+    const GROUP: u32 = 7;
+    let opened = |error: nix::Error| Error::Netlink {
+        action: "listen for changes of nftables".to_owned(),
+        reason: error.to_string(),
+    };
+    let socket = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        SockProtocol::NetlinkNetFilter,
+    )
+    .map_err(opened)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 1 << (GROUP - 1))).map_err(opened)?;
+    // SAFETY: an `OwnedFd` gives the same open descriptor each time it is asked, and closes it only when it is
+    // dropped, which `AsyncFd` does after it has deregistered it.
+    let registered = unsafe { AsyncFd::register(socket) };
+    let socket = registered.map_err(|error| Error::Netlink {
+        action: "listen for changes of nftables".to_owned(),
+        reason: error.to_string(),
+    })?;
+    let (sender, receiver) = watch::channel(0_u64);
+    tokio::spawn(async move {
+        let mut message = vec![0; 1 << 16];
+        while let Ok(mut ready) = socket.readable().await {
+            match recv(socket.as_raw_fd(), &mut message, MsgFlags::empty()) {
+                Err(Errno::EAGAIN) => ready.clear_ready(),
+                // ENOBUFS: there were more than the socket holds. What they said is not looked at anyway.
+                Ok(_) | Err(Errno::ENOBUFS) => {
+                    sender.send_modify(|count| *count = count.wrapping_add(1));
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!("nftables is not followed any more: {error}");
+                    return;
+                }
+            }
+            if sender.is_closed() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
 /// The program `nft`, found in PATH.
 #[derive(Debug, Default)]
 pub struct Nft;
 
 impl Nft {
     async fn feed(arguments: &[&str], commands: &Commands) -> Result<()> {
-        let input = serde_json::to_vec(&json!({ "nftables": commands })).map_err(|error| Error::Answer {
-            what: "the JSON encoder",
-            reason: error.to_string(),
+        let input = serde_json::to_vec(&json!({ "nftables": commands })).map_err(|error| {
+            Error::Answer {
+                what: "the JSON encoder",
+                reason: error.to_string(),
+            }
         })?;
         process::run("nft", arguments, &input, LIMIT).await?;
         Ok(())

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 use photon_host::links::{Kind, Links, Netlink};
-use photon_host::nft::{Nft, PacketFilter};
+use photon_host::nft::{Nft, PacketFilter, changes};
 use serde_json::json;
 
 /// Runs `work` in a thread of its own with a network namespace of its own; what it starts inherits it.
@@ -89,9 +89,13 @@ fn a_transaction_is_applied_whole_or_not_at_all() {
         assert_eq!(Nft.list("inet", "ours").await.unwrap(), None);
 
         let right = vec![table("add"), chain, rule("c")];
+        let mut changes = changes().unwrap();
         Nft.check(&right).await.unwrap();
         assert_eq!(Nft.list("inet", "ours").await.unwrap(), None);
+        assert!(!changes.has_changed().unwrap());
         Nft.apply(&right).await.unwrap();
+        let heard = tokio::time::timeout(std::time::Duration::from_secs(20), changes.changed());
+        heard.await.expect("in time").expect("the listener runs");
         let listing = Nft.list("inet", "ours").await.unwrap().expect("a table");
         assert_eq!(listing.len(), 3, "table, chain, rule: {listing:?}");
         assert_eq!(Nft.list("inet", "others").await.unwrap(), None);

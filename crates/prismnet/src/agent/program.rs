@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use photon_host::nft;
 use photon_reconcile::{Driver, Outcome, Pass, Plan, Reconciler, Signal, Timing, run_once};
 use photon_service::{AgentSettings, Component, Identity, systemd};
 use tokio::sync::watch;
@@ -90,7 +91,8 @@ pub async fn run(settings: AgentSettings<()>, shutdown: CancellationToken) -> Re
             reports.subscribe(),
         )),
         tokio::spawn(publish(driver.status())),
-        tokio::spawn(notify_of_changes(host.links.changes(), signal)),
+        tokio::spawn(notify_of_changes(host.links.changes(), signal.clone())),
+        tokio::spawn(notify_of_changes(nft::changes()?, signal)),
     ];
     driver.run(shutdown).await;
     for task in tasks {
@@ -121,11 +123,11 @@ fn memory_file(settings: &AgentSettings<()>) -> PathBuf {
     settings.state_dir.join("filter.json")
 }
 
-/// Changes of interfaces cause no more than one pass in this time.
+/// Changes that come together cause no more than one pass in this time.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// A change of any interface may be one of ours. The agent's own changes cause one pass more, which finds
-/// nothing to do.
+/// A change of any interface or filter may be one of ours. The agent's own changes cause one pass more, which
+/// finds nothing to do.
 async fn notify_of_changes(mut changes: watch::Receiver<u64>, signal: Signal) {
     while changes.changed().await.is_ok() {
         signal.notify();

@@ -14,6 +14,7 @@ mod desired;
 mod difference;
 mod filter;
 mod firewall;
+mod group_filter;
 mod guest_filter;
 mod networkd;
 mod rules;

@@ -103,7 +103,7 @@ impl Identity {
         *self.held.lock().await = None;
     }
 
-    /// A request with this identity's token and a request id (empty: none).
+    /// A request with this identity's token and a request id (empty: that of the call which is being answered).
     pub async fn request<T>(&self, message: T, request_id: &str) -> Result<Request<T>, Error> {
         with_token(message, &self.token().await?, request_id)
     }

@@ -21,6 +21,7 @@ pub mod systemd;
 mod telemetry;
 mod tls;
 
+pub use call::carry;
 pub use config::{
     AgentArgs, AgentSettings, CommonArgs, Component, ComponentSettings, ConfigError, Endpoints,
     Invalid, Limits, ServerArgs, ServerSettings, Settings, TlsFiles,

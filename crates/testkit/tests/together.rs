@@ -6,11 +6,21 @@ use photon_api::chainfire::v1::ListEventsRequest;
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{RevokeTokenRequest, RotateSigningKeyRequest};
-use photon_api::plasmavmc::v1::ListVmsRequest;
+use photon_api::plasmavmc::v1::image_service_client::ImageServiceClient;
+use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
 use photon_api::plasmavmc::v1::vm_service_client::VmServiceClient;
+use photon_api::plasmavmc::v1::{
+    CreateVmRequest, Disk, HypervisorKind, ImageFormat, ImagePart, ImportImageChunk,
+    ImportImageHeader, ImportImageRequest, ListVmsRequest, NetworkInterface, Node,
+    RegisterNodeRequest, VmSpec, import_image_request,
+};
+use photon_api::prismnet::v1::port_service_client::PortServiceClient;
+use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
-use photon_api::prismnet::v1::{CreateVpcRequest, GetVpcRequest, ListVpcsRequest};
-use photon_testkit::{Session, TestCloud};
+use photon_api::prismnet::v1::{
+    CreatePortRequest, CreateSubnetRequest, CreateVpcRequest, GetVpcRequest, ListVpcsRequest,
+};
+use photon_testkit::{NODE, Session, TestCloud};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -144,6 +154,118 @@ async fn rotating_the_signing_key_ends_old_tokens_everywhere_within_a_second() {
     let second = Duration::from_secs(1);
     until_both_say(&cloud, &member, Some(Code::Unauthenticated), second).await;
     until_both_say(&cloud, &cloud.operator, Some(Code::Unauthenticated), second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_follows_a_call_from_server_to_server() {
+    let cloud = TestCloud::start().await;
+    let admin = &cloud.acme.admin;
+    let vpc_id = vpcs(&cloud)
+        .create_vpc(admin.request(create("net")))
+        .await
+        .unwrap();
+    let vpc_id = vpc_id.into_inner().vpc.unwrap().id;
+    let subnet = CreateSubnetRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        vpc_id,
+        name: "front".into(),
+        cidr: "10.0.1.0/24".into(),
+        ..Default::default()
+    };
+    let mut subnets = SubnetServiceClient::new(cloud.prismnet.channel());
+    let made = subnets.create_subnet(admin.request(subnet)).await.unwrap();
+    let port = CreatePortRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        subnet_id: made.into_inner().subnet.unwrap().id,
+        name: "eth".into(),
+        ..Default::default()
+    };
+    let mut ports = PortServiceClient::new(cloud.prismnet.channel());
+    let made = ports.create_port(admin.request(port)).await.unwrap();
+    let port_id = made.into_inner().port.unwrap().id;
+
+    let agent = cloud.program("plasmavmc-agent").await;
+    let node = Node {
+        name: NODE.into(),
+        vcpus: 4,
+        memory_mib: 4096,
+        accelerator: "tcg".into(),
+        hypervisors: vec![HypervisorKind::Qemu.into()],
+        ..Default::default()
+    };
+    let registration = RegisterNodeRequest { node: Some(node) };
+    let mut nodes = NodeServiceClient::new(cloud.plasmavmc.channel());
+    nodes
+        .register_node(agent.request(registration))
+        .await
+        .unwrap();
+    let header = import_image_request::Message::Header(ImportImageHeader {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        name: "disk".into(),
+        format: ImageFormat::Raw.into(),
+        ..Default::default()
+    });
+    let chunk = import_image_request::Message::Chunk(ImportImageChunk {
+        part: ImagePart::Disk.into(),
+        data: vec![7; 4096],
+    });
+    let messages = [header, chunk].map(|message| ImportImageRequest {
+        message: Some(message),
+    });
+    let mut images = ImageServiceClient::new(cloud.plasmavmc.channel());
+    let request = admin.request(tokio_stream::iter(messages));
+    let image = images
+        .import_image(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .image
+        .unwrap();
+
+    let mut request = admin.request(CreateVmRequest {
+        name: "vm".into(),
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        spec: Some(VmSpec {
+            vcpus: 1,
+            memory_mib: 128,
+            disks: vec![Disk {
+                id: "root".into(),
+                image_id: image.id,
+                ..Default::default()
+            }],
+            network: vec![NetworkInterface {
+                id: "eth0".into(),
+                port_id,
+            }],
+            ..Default::default()
+        }),
+        ..Default::default()
+    });
+    request
+        .metadata_mut()
+        .insert("x-request-id", "follow-me-8".parse().unwrap());
+    let mut vms = VmServiceClient::new(cloud.plasmavmc.channel());
+    vms.create_vm(request).await.unwrap();
+
+    // PlasmaVMC attached the port in its own name, and for this call.
+    let mut events = EventServiceClient::new(cloud.prismnet.channel());
+    let request = admin.request(ListEventsRequest {
+        action_prefix: "network:ports:attach".into(),
+        ..Default::default()
+    });
+    let events = events
+        .list_events(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .events;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].principal_name, "plasmavmc-server");
+    assert_eq!(events[0].request_id, "follow-me-8");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,7 +77,7 @@ impl Saga {
     /// As [`advance`](Self::advance), without waiting.
     pub fn begin(&self, id: VmId) -> JoinHandle<Result<Progress, Error>> {
         let this = self.clone();
-        self.tasks.spawn(async move {
+        self.tasks.spawn(photon_service::carry(async move {
             let working = this.advance_alone(id);
             let done = match this.shutdown.run_until_cancelled(working).await {
                 Some(done) => done,
@@ -88,7 +88,7 @@ impl Saga {
                 this.leftovers.notify();
             }
             done
-        })
+        }))
     }
 
     async fn advance_alone(&self, id: VmId) -> Result<Progress, Error> {

@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::body::CallBody;
-use super::{CallContext, REQUEST_ID, is_request_id, new_request_id};
+use super::{CallContext, REQUEST_ID, answering, is_request_id, new_request_id};
 
 /// How much may be asked for.
 #[derive(Clone, Debug)]
@@ -135,7 +135,7 @@ where
                     .into_http(),
                 }
             };
-            let mut response = answer.instrument(span).await;
+            let mut response = answering(request_id, answer.instrument(span)).await;
             response.headers_mut().insert(REQUEST_ID, header);
             // An answer without a message has its status in the headers (gRPC: Trailers-Only).
             if let Some(code) = response.headers().get("grpc-status") {

@@ -22,6 +22,8 @@ pub fn run() -> Result<()> {
         "clippy",
         &[&["clippy"], &all[..], &["--", "-D", "warnings"]].concat(),
     )?;
+    // The programs too: the rack's hosts then run these, and nothing is built a second time.
+    step("build", &[&["build"], &all[..]].concat())?;
     // nextest shows more and runs wider; cargo's own runner finds the same tests.
     if has_nextest() {
         step(
@@ -46,9 +48,19 @@ pub fn run() -> Result<()> {
         &["test", "--workspace", "--locked", "--doc"],
     )?;
     // The whole workspace, though one package has them: so the libraries are those of the step before.
-    step(
+    rack_tests()?;
+    say(format!("everything passed in {}", human(begun.elapsed())));
+    Ok(())
+}
+
+fn rack_tests() -> Result<()> {
+    let programs = std::env::current_exe()?;
+    let programs = programs
+        .parent()
+        .context("this program lies in a directory")?;
+    run_step(
         "rack tests",
-        &[
+        cargo().env("PHOTON_PROGRAMS", programs).args([
             "test",
             "--workspace",
             "--locked",
@@ -56,10 +68,8 @@ pub fn run() -> Result<()> {
             "rack",
             "--",
             RACK_THREADS,
-        ],
-    )?;
-    say(format!("everything passed in {}", human(begun.elapsed())));
-    Ok(())
+        ]),
+    )
 }
 
 fn cargo() -> Command {
@@ -69,13 +79,14 @@ fn cargo() -> Command {
 }
 
 fn step(what: &str, arguments: &[&str]) -> Result<()> {
+    run_step(what, cargo().args(arguments))
+}
+
+fn run_step(what: &str, command: &mut Command) -> Result<()> {
     let step = Step::begin(what);
-    let status = cargo()
-        .args(arguments)
-        .status()
-        .context("cannot start cargo")?;
+    let status = command.status().context("cannot start cargo")?;
     if !status.success() {
-        bail!("{what} failed: cargo {} ({status})", arguments.join(" "));
+        bail!("{what} failed: {command:?} ({status})");
     }
     step.end();
     Ok(())

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # What udhcpc calls with each answer (its variables: busybox, examples/udhcp/simple.script).
 case $1 in
-  deconfig) ip address flush dev "$interface" scope global ;;
+  deconfig) ip -4 address flush dev "$interface" scope global ;;
   bound | renew)
     ip address replace "$ip/$mask" dev "$interface"
     for gateway in $router; do ip route replace default via "$gateway" dev "$interface"; done

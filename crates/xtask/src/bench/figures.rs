@@ -17,6 +17,8 @@ pub struct Figure {
     pub samples: Vec<f64>,
     /// The value should be below this.
     pub target: Option<f64>,
+    /// By how much the value would differ if nothing differed; more than the target: nothing is known.
+    pub noise: f64,
     pub note: String,
 }
 
@@ -35,12 +37,18 @@ impl Figure {
             value: median(samples),
             samples: samples.to_vec(),
             target: None,
+            noise: 0.0,
             note: String::new(),
         }
     }
 
     pub fn below(mut self, target: f64) -> Self {
         self.target = Some(target);
+        self
+    }
+
+    pub fn noise(mut self, noise: f64) -> Self {
+        self.noise = noise;
         self
     }
 
@@ -63,6 +71,9 @@ impl Figure {
             }
         };
         let target = match self.target {
+            Some(target) if self.noise > target => {
+                format!("< {}: lost in noise", digits(target))
+            }
             Some(target) if self.value < target => format!("< {}: met", digits(target)),
             Some(target) => format!("< {}: MISSED", digits(target)),
             None => String::new(),
@@ -191,6 +202,9 @@ mod tests {
                 .below(100.0)
                 .note("of five"),
         ];
+        let noisy = Figure::of("calls", "overhead", "%", &[1.0]);
+        let noisy = table(&[noisy.below(5.0).noise(30.0)]);
+        assert!(noisy.contains("< 5.00: lost in noise"), "{noisy}");
         let text = table(&figures);
         assert!(text.contains("0.600 ms"), "{text}");
         assert!(text.contains("0.500 to 0.700 (3)"), "{text}");

@@ -84,13 +84,16 @@ pub async fn measure(
 fn figures(part: &'static str, rounds: &[Round]) -> Vec<Figure> {
     let of = |value: fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<f64>>();
     let by_hand = median(&of(|round| round.hand));
+    let (leases, hands) = (of(|round| round.lease), of(|round| round.hand));
+    let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     // Of medians: what differs from round to round is the guest's boot, not PhotonCloud's share of it.
-    let overhead = median(&of(|round| round.lease)) - by_hand;
-    let hands = of(|round| round.hand);
-    let spread = hands.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-        - hands.iter().copied().fold(f64::INFINITY, f64::min);
+    let overhead = median(&leases) - by_hand;
+    // On a machine that others use, the quickest boots are those that they disturbed least.
+    let of_least = least(&leases) - least(&hands);
+    let spread = most(&hands) - least(&hands);
     let note = format!(
-        "of {by_hand:.2} s; the boots by hand differ by {:.0} ms among themselves, and less cannot be told apart",
+        "of {by_hand:.2} s; the boots by hand differ by {:.0} ms among themselves",
         1e3 * spread
     );
     vec![
@@ -116,6 +119,7 @@ fn figures(part: &'static str, rounds: &[Round]) -> Vec<Figure> {
         ),
         Figure::of(part, "overhead (of the medians)", "ms", &[1e3 * overhead])
             .below(150.0)
+            .noise(1e3 * spread)
             .note(note),
         Figure::of(
             part,
@@ -123,7 +127,15 @@ fn figures(part: &'static str, rounds: &[Round]) -> Vec<Figure> {
             "%",
             &[100.0 * overhead / by_hand],
         )
-        .below(5.0),
+        .below(5.0)
+        .noise(100.0 * spread / by_hand),
+        Figure::of(
+            part,
+            "overhead (of the quickest boots)",
+            "ms",
+            &[1e3 * of_least],
+        )
+        .note(format!("of {:.2} s", least(&hands))),
     ]
 }
 

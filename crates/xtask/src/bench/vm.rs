@@ -191,8 +191,7 @@ async fn console_lease(tenant: &Session, vm: &Vm) -> Result<Instant> {
     let mut text = Vec::new();
     let read = async {
         while let Some(response) = printed.message().await? {
-            text.extend(response.output);
-            if has_lease(&text) {
+            if has_lease(&mut text, &response.output) {
                 return Ok(Instant::now());
             }
         }
@@ -202,9 +201,13 @@ async fn console_lease(tenant: &Session, vm: &Vm) -> Result<Instant> {
     read.unwrap_or_else(|_| bail!("no lease after {} s", BOOT.as_secs()))
 }
 
-fn has_lease(text: &[u8]) -> bool {
-    text.windows(LEASE.len())
-        .any(|part| part == LEASE.as_bytes())
+/// Adds to the text what was printed, and looks at that and what may have begun before it: the whole of a boot's
+/// output at every piece would take the processor from the guest.
+fn has_lease(text: &mut Vec<u8>, printed: &[u8]) -> bool {
+    let from = text.len().saturating_sub(LEASE.len());
+    text.extend_from_slice(printed);
+    let mut parts = text[from..].windows(LEASE.len());
+    parts.any(|part| part == LEASE.as_bytes())
 }
 
 /// When systemd handed the unit's process over to QEMU: microseconds of the clock that both sides share.
@@ -269,9 +272,9 @@ async fn by_hand(place: &impl Place, vm: &Vm, argv: &[String]) -> Result<Duratio
     let mut begun = None;
     let read = async {
         loop {
-            text.extend(line.receive().await?);
+            let printed = line.receive().await?;
             let begun = *begun.get_or_insert_with(Instant::now);
-            if has_lease(&text) {
+            if has_lease(&mut text, &printed) {
                 return anyhow::Ok(begun.elapsed());
             }
         }
@@ -293,4 +296,23 @@ async fn by_hand(place: &impl Place, vm: &Vm, argv: &[String]) -> Result<Duratio
         ))
         .await?;
     took
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_seen_however_the_console_cuts_it() {
+        let said = format!("noise\n{LEASE}10.0.1.2/24 gw=10.0.1.1\n");
+        for size in [1, 7, 1000] {
+            let mut text = Vec::new();
+            let mut pieces = said.as_bytes().chunks(size);
+            assert!(pieces.any(|piece| has_lease(&mut text, piece)));
+            assert!(!has_lease(
+                &mut Vec::new(),
+                b"PHOTON-GUEST ready hostname=guest\n"
+            ));
+        }
+    }
 }

@@ -24,6 +24,13 @@ pub fn run() -> Result<()> {
     )?;
     // The programs too: the rack's hosts then run these, and nothing is built a second time.
     step("build", &[&["build"], &all[..]].concat())?;
+    // Not one of "all targets", because a plain `cargo test` shall not run it.
+    step(
+        "clippy on the rack tests",
+        &[
+            "clippy", "-p", "xtask", "--test", "rack", "--locked", "--", "-D", "warnings",
+        ],
+    )?;
     // nextest shows more and runs wider; cargo's own runner finds the same tests.
     if has_nextest() {
         step(

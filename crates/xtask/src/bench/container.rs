@@ -174,6 +174,8 @@ fn leader_of(process: &Process) -> Result<Option<String>> {
 }
 
 impl Place for Container {
+    const NATIVE: bool = true;
+
     async fn check(&self, script: &str) -> Result<String> {
         let output = tokio::process::Command::from(self.bash(script))
             .stdin(Stdio::null())

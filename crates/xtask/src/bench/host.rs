@@ -216,6 +216,8 @@ impl Cloud {
 }
 
 impl Place for Host {
+    const NATIVE: bool = false;
+
     async fn check(&self, script: &str) -> Result<String> {
         Host::check(self, script).await
     }

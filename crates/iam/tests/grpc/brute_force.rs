@@ -93,6 +93,22 @@ async fn an_address_is_slowed_whoever_it_tries() {
 
 #[tokio::test]
 async fn an_unknown_name_takes_as_long_as_a_known_one() {
+    // What else runs on the machine can only add to a time, to either: one quiet moment must show them equal.
+    // Without the work for an unknown name every round fails, by a factor of ten and more.
+    const ROUNDS: usize = 5;
+    let mut seen = Vec::new();
+    for _ in 0..ROUNDS {
+        let [known, unknown] = fastest_guesses().await;
+        if unknown > known / 2 {
+            return;
+        }
+        seen.push(format!("known {known:?}, unknown {unknown:?}"));
+    }
+    panic!("{}", seen.join("; "));
+}
+
+/// The fastest of four wrong guesses, for a name that exists and for one that does not.
+async fn fastest_guesses() -> [Duration; 2] {
     let iam = Iam::start().await;
     iam.tenant("acme", "web", "root", "OrgAdmin").await;
     let mut fastest = [Duration::MAX; 2];
@@ -103,8 +119,7 @@ async fn an_unknown_name_takes_as_long_as_a_known_one() {
             *fastest = start.elapsed().min(*fastest);
         }
     }
-    let [known, unknown] = fastest;
-    assert!(unknown > known / 2, "known {known:?}, unknown {unknown:?}");
+    fastest
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Talking to the test guest (`images::guest`) over its serial console, whoever carries that: a
 //! socket in a host, or the Console call of PlasmaVMC.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -50,6 +51,8 @@ pub struct Guest<L> {
     /// Up to here, answers to commands were taken out of the transcript.
     answered: usize,
     commands: u32,
+    /// In every mark of this console: one that is opened later may be shown what was said on it before.
+    tag: String,
     /// Whether the guest was up before this console was open, so that its first words are not known.
     joined_late: bool,
     /// Whether the guest's shell reads lines without echo and prompt.
@@ -64,6 +67,8 @@ impl<L: Line> Guest<L> {
             transcript: String::new(),
             answered: 0,
             commands: 0,
+            // The standard library's random seed: other consoles have another.
+            tag: format!("{:016x}", RandomState::new().build_hasher().finish()),
             joined_late: false,
             plain: false,
         }
@@ -118,14 +123,17 @@ impl<L: Line> Guest<L> {
         }
         // From an interactive shell to one whose only output is that of commands: with echo, what is
         // typed while a command still prints would stand amid its output.
-        let switch = "stty -echo; printf 'PHOTON-%s\\n' 'GUEST plain shell'; \
-                      exec sh -c 'while read -r line; do eval \"$line\"; done'\n";
+        let plain = format!("plain shell {}", self.tag);
+        let switch = format!(
+            "stty -echo; printf 'PHOTON-%s\\n' 'GUEST {plain}'; \
+             exec sh -c 'while read -r line; do eval \"$line\"; done'\n"
+        );
         loop {
             self.line.send(switch.as_bytes()).await?;
             let left = deadline.saturating_duration_since(Instant::now());
             let switched = self
                 .told("plain shell", left.min(ASK_AGAIN), |text| {
-                    marked(text, "plain shell").next().map(drop)
+                    marked(text, &plain).next().map(drop)
                 })
                 .await;
             match switched {
@@ -144,7 +152,7 @@ impl<L: Line> Guest<L> {
         let deadline = Instant::now() + limit;
         self.ready(limit).await?;
         self.commands += 1;
-        let number = self.commands;
+        let number = format!("{}-{}", self.tag, self.commands);
         let typed = format!(
             "printf '\\n{MARK}begin {number}\\n'; eval {} </dev/null 2>&1; \
              printf '\\n{MARK}end {number} %d\\n' $?\n",
@@ -155,7 +163,7 @@ impl<L: Line> Guest<L> {
         let left = deadline.saturating_duration_since(Instant::now());
         let (status, output, end) = self
             .told(&format!("answer to `{command}`"), left, move |text| {
-                answer(&text[from..], number)
+                answer(&text[from..], &number)
                     .map(|(status, output, end)| (status, output, from + end))
             })
             .await?;
@@ -230,7 +238,7 @@ fn parse_lease(said: &str) -> Option<Lease> {
 }
 
 /// Status, output, and where in `text` the answer to this command ends.
-fn answer(text: &str, number: u32) -> Option<(i32, String, usize)> {
+fn answer(text: &str, number: &str) -> Option<(i32, String, usize)> {
     let begin = format!("\n{MARK}begin {number}\n");
     let end = format!("\n{MARK}end {number} ");
     let output = text.find(&begin)? + begin.len();
@@ -263,16 +271,16 @@ mod tests {
     #[test]
     fn an_answer_is_what_was_printed() {
         let text = "\nPHOTON-GUEST begin 3\nhello\nthere\n\nPHOTON-GUEST end 3 0\n\nPHOTON-GUEST begin 4\n";
-        let (status, output, end) = answer(text, 3).unwrap();
+        let (status, output, end) = answer(text, "3").unwrap();
         assert_eq!((status, output.as_str()), (0, "hello\nthere"));
         assert_eq!(&text[end..], "\n\nPHOTON-GUEST begin 4\n");
-        assert_eq!(answer(text, 4), None);
+        assert_eq!(answer(text, "4"), None);
     }
 
     #[test]
     fn a_silent_command_has_an_empty_answer() {
         let text = "\nPHOTON-GUEST begin 1\n\nPHOTON-GUEST end 1 1\n";
-        let (status, output, _) = answer(text, 1).unwrap();
+        let (status, output, _) = answer(text, "1").unwrap();
         assert_eq!((status, output.as_str()), (1, ""));
     }
 }

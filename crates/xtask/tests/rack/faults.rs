@@ -108,11 +108,10 @@ async fn write(
         };
         match session.ports().create_port(request).await {
             Ok(answer) => acknowledged.push(answer.into_inner().port.unwrap().id),
-            Err(status) => {
-                refusal = Some(status);
-                tokio::time::sleep(SECOND / 10).await;
-            }
+            Err(status) => refusal = Some(status),
         }
+        // A few hundred show as much as thousands, and are sooner asked for again.
+        tokio::time::sleep(SECOND / 20).await;
     }
     (acknowledged, refusal)
 }

@@ -263,6 +263,8 @@ impl Host {
         setsockopt(&stream, sockopt::TcpKeepIdle, &5)?;
         setsockopt(&stream, sockopt::TcpKeepInterval, &3)?;
         setsockopt(&stream, sockopt::TcpKeepCount, &5)?;
+        // Nor whoever has sent it something, to which keep-alive does not apply (milliseconds).
+        setsockopt(&stream, sockopt::TcpUserTimeout, &10_000)?;
         Ok(stream)
     }
 }

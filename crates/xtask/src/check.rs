@@ -35,7 +35,13 @@ pub fn run() -> Result<()> {
     if has_nextest() {
         step(
             "unit and crate tests",
-            &["nextest", "run", "--workspace", "--locked"],
+            &[
+                "nextest",
+                "run",
+                "--workspace",
+                "--locked",
+                "--no-fail-fast",
+            ],
         )?;
     } else {
         step(

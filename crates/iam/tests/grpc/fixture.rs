@@ -70,6 +70,13 @@ impl Iam {
         self.shutdown.cancel();
         let serving = self.serving.take().unwrap();
         serving.await.unwrap().unwrap();
+        // A call that was cut off may hold the store for a moment more; a process would have taken it along.
+        let store = self.dir.path().join("state/flaredb.sqlite");
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while let Err(error) = flaredb::Db::sqlite(&store).await {
+            assert!(tokio::time::Instant::now() < deadline, "{error}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub fn state_dir(&self) -> PathBuf {

@@ -210,13 +210,12 @@ async fn damage_is_an_error_and_not_a_wrong_answer() {
 
 const STORE: &str = "FLAREDB_TEST_STORE";
 
-/// Runs the helper below in a process of its own on this store.
+/// Runs the test below in a process of its own, where it finds this store in its environment and writes.
 fn start_writer(path: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([
-            "--ignored",
             "--exact",
-            "helper_writes_until_killed",
+            "kill_9_loses_nothing_that_was_acknowledged",
             "--nocapture",
         ])
         .env(STORE, path)
@@ -225,13 +224,9 @@ fn start_writer(path: &Path) -> Child {
         .unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not a test: the process that kill_9_loses_nothing_that_was_acknowledged starts and kills"]
-async fn helper_writes_until_killed() {
-    let Some(path) = std::env::var_os(STORE) else {
-        return;
-    };
-    let db = Db::sqlite(Path::new(&path)).await.unwrap();
+/// What the process does that is killed: it ends in no other way.
+async fn write_until_killed(path: &Path) {
+    let db = Db::sqlite(path).await.unwrap();
     let start = db.revision().await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..16 {
@@ -253,6 +248,9 @@ async fn helper_writes_until_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_loses_nothing_that_was_acknowledged() {
+    if let Some(path) = std::env::var_os(STORE) {
+        return write_until_killed(Path::new(&path)).await;
+    }
     let (_directory, path) = directory();
     let mut acknowledged = BTreeSet::new();
     for round in 0..5 {

@@ -151,8 +151,6 @@ fn no_test_is_skipped_and_nothing_is_left_for_later() {
     ];
     for path in files {
         let text = fs::read_to_string(&path).unwrap();
-        // A helper process that a test starts and kills is no test that is skipped.
-        let text = text.replace(&[&words[0], " = \"not a test: "].concat(), "");
         for word in &words {
             assert!(
                 !text.contains(word.as_str()),

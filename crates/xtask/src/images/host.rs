@@ -32,6 +32,10 @@ const PACKAGES: &[&str] = &[
     "conntrack",
     "qemu-system-x86",
     "qemu-utils",
+    // How operators reach a host, and what a boot server is made of.
+    "openssh-server",
+    "dnsmasq-base",
+    "ipxe",
     // What tests look with.
     "arping",
     "busybox-static",
@@ -62,6 +66,9 @@ const MASKED: &[&str] = &[
     "getty@tty1.service",
     "proc-sys-fs-binfmt_misc.automount",
     "serial-getty@ttyS0.service",
+    // Started by the tests that want it.
+    "ssh.service",
+    "ssh.socket",
     "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount",
     "ldconfig.service",

@@ -28,6 +28,14 @@ pub mod plasmavmc {
     }
 }
 
+/// Machines on their way to being hosts, and hosts' certificates.
+pub mod provisioner {
+    #[allow(clippy::all, missing_docs, rustdoc::all)]
+    pub mod v1 {
+        include!("generated/provisioner.v1.rs");
+    }
+}
+
 /// The event log.
 pub mod chainfire {
     #[allow(clippy::all, missing_docs, rustdoc::all)]

@@ -18,6 +18,7 @@ fn generate_into(out: &Path) {
         "prismnet/v1/prismnet.proto",
         "plasmavmc/v1/plasmavmc.proto",
         "chainfire/v1/chainfire.proto",
+        "provisioner/v1/provisioner.proto",
     ];
     let descriptors = protox::Compiler::new([&proto])
         .expect("the proto directory exists")

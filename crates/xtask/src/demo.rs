@@ -12,9 +12,9 @@ use crate::photoncloud::programs::Programs;
 use crate::photoncloud::{self, Endpoints};
 use crate::progress::{Step, human, say};
 use crate::rack::Rack;
-use crate::rack::guest::{Guest, Lease};
-use crate::tenant::console::Console;
-use crate::tenant::{Account, Channels, OPERATOR, Session, onboard};
+use photon_e2e::console::Console;
+use photon_e2e::guest::{Guest, Lease};
+use photon_e2e::{Account, Channels, OPERATOR, Session, onboard};
 
 /// Both tenants use the same network, and one address of it twice.
 const VPC: &str = "10.0.0.0/16";
@@ -58,7 +58,7 @@ pub async fn run() -> Result<()> {
     photoncloud::install(&host, &programs).await?;
     let started = step.end();
     let endpoints = Endpoints::open(&host).await?;
-    let channels = Channels::to(&endpoints)?;
+    let channels = Channels::at(endpoints.urls())?;
 
     let step = Step::begin("taking two tenants from sign-in to VMs");
     let password = photoncloud::operator_password(&host).await?;

@@ -18,5 +18,4 @@ pub mod photoncloud;
 pub mod prerequisites;
 pub mod progress;
 pub mod rack;
-pub mod tenant;
 pub mod up;

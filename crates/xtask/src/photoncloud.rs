@@ -155,6 +155,11 @@ impl Endpoints {
     pub fn plasmavmc(&self) -> String {
         format!("http://{}", self.plasmavmc.address())
     }
+
+    /// All three, in this order.
+    pub fn urls(&self) -> [String; 3] {
+        [self.iam(), self.prismnet(), self.plasmavmc()]
+    }
 }
 
 /// The password of the first operator, which the host's bootstrap made.

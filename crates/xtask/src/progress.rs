@@ -8,21 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Prints one line of what is being done, to standard error: standard output is for results.
-pub fn say(line: impl AsRef<str>) {
-    eprintln!("{}", line.as_ref());
-}
-
-/// A duration as people say it: `0.4 s`, `12.3 s`, `4 min 15 s`.
-pub fn human(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    if seconds < 100.0 {
-        format!("{seconds:.1} s")
-    } else {
-        let whole = duration.as_secs();
-        format!("{} min {:02} s", whole / 60, whole % 60)
-    }
-}
+pub use photon_e2e::progress::{human, say};
 
 /// A step that takes long enough to be announced.
 pub struct Step {
@@ -127,12 +113,6 @@ pub fn contained(program: &str) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_read_as_people_say_them() {
-        assert_eq!(human(Duration::from_millis(440)), "0.4 s");
-        assert_eq!(human(Duration::from_secs(255)), "4 min 15 s");
-    }
 
     #[test]
     fn a_failing_child_is_named_with_its_last_words() {

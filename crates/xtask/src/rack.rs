@@ -14,7 +14,6 @@
 //! ```
 
 pub mod forward;
-pub mod guest;
 pub mod host;
 mod machine;
 pub mod network;

@@ -18,7 +18,7 @@ use crate::photoncloud::programs::Programs;
 use crate::photoncloud::{self, Endpoints, tree};
 use crate::progress::{say, tail};
 use crate::rack::Rack;
-use crate::tenant::{Account, Channels, OPERATOR, Session, onboard};
+use photon_e2e::{Account, Channels, OPERATOR, Session, onboard};
 
 const TENANTS: [&str; 2] = ["acme", "globex"];
 const END: Duration = Duration::from_secs(60);
@@ -108,7 +108,7 @@ pub async fn hold() -> Result<()> {
     photoncloud::install(&host, &programs).await?;
     say("PhotonCloud is up");
     let endpoints = Endpoints::open_well_known(&host).await?;
-    let channels = Channels::to(&endpoints)?;
+    let channels = Channels::at(endpoints.urls())?;
     let password = photoncloud::operator_password(&host).await?;
     let operator = Session::open(&channels, OPERATOR, "", "", &password).await?;
     operator.wait_for_host(END).await?;

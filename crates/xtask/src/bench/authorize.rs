@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::figures::{Figure, Times};
 use super::servers::{Servers, urls};
-use crate::tenant::{Channels, Session};
+use photon_e2e::{Channels, Session};
 
 const OVER_GRPC: &str = "Authorize over gRPC (loopback)";
 const IN_PROCESS: &str = "Authorize in process";

@@ -23,9 +23,9 @@ use super::vm::Place;
 use crate::images::{Images, host};
 use crate::photoncloud::programs::Programs;
 use crate::photoncloud::{self, CREDENTIALS};
-use crate::rack::guest::Line;
 use crate::rack::run::Run;
-use crate::tenant::{Channels, OPERATOR, Session};
+use photon_e2e::guest::Line;
+use photon_e2e::{Channels, OPERATOR, Session};
 
 const UP: Duration = Duration::from_secs(60);
 const HOST: Duration = Duration::from_secs(30);

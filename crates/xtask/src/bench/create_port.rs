@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::figures::{Figure, Times};
 use super::servers::urls;
-use crate::tenant::{Channels, Session};
+use photon_e2e::{Channels, Session};
 
 const PART: &str =
     "CreatePort, durable (release programs as processes, gRPC over loopback, SQLite on disk)";

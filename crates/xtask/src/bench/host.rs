@@ -13,9 +13,9 @@ use super::vm::Place;
 use crate::photoncloud::programs::Programs;
 use crate::photoncloud::{self, Endpoints};
 use crate::progress::{Step, say};
-use crate::rack::guest::Line;
 use crate::rack::{GuestFiles, Host, Rack, Shape};
-use crate::tenant::{Account, Channels, OPERATOR, Session, onboard};
+use photon_e2e::guest::Line;
+use photon_e2e::{Account, Channels, OPERATOR, Session, onboard};
 
 const MEMORY: &str = "memory of the daemons, idle (PSS, on a rack host)";
 const RESTART: &str =
@@ -72,7 +72,7 @@ impl Cloud {
             memory.push(Self::memory_of(&host, "just started").await?);
         }
         let endpoints = Endpoints::open(&host).await?;
-        let channels = Channels::to(&endpoints)?;
+        let channels = Channels::at(endpoints.urls())?;
         let password = photoncloud::operator_password(&host).await?;
         let operator = Session::open(&channels, OPERATOR, "", "", &password).await?;
         let account = Account::new("acme")?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::stage::Process;
 use crate::rack::network::Namespace;
-use crate::tenant::{Account, Channels, OPERATOR, Session, onboard};
+use photon_e2e::{Account, Channels, OPERATOR, Session, onboard};
 
 /// Where the servers are, in the run's own namespace.
 pub fn urls() -> [String; 3] {

@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::progress::say;
 use crate::rack::GuestFiles;
-use crate::rack::guest::Line;
-use crate::rack::host::quote;
-use crate::tenant::Session;
+use photon_e2e::Session;
+use photon_e2e::guest::Line;
+use photon_e2e::guest::quote;
 
 use super::figures::{Figure, median};
 

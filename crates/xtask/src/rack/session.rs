@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use photon_e2e::guest::Line;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
@@ -117,5 +118,15 @@ impl Session {
             other => bail!("the agent sent {other:?} to a running script"),
         }
         Ok(())
+    }
+}
+
+impl Line for Session {
+    async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write(bytes).await
+    }
+
+    async fn receive(&mut self) -> Result<Vec<u8>> {
+        self.read().await
     }
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use photon_api::plasmavmc::v1::{Image, Vm, VmPhase};
 use photon_api::prismnet::v1::{GetPortRequest, Port, PortStatus, Subnet, Vpc};
+use photon_e2e::console::Console;
+use photon_e2e::guest::Guest;
+use photon_e2e::{Account, Channels, OPERATOR, Session, onboard};
 use xtask::photoncloud::programs::Programs;
 use xtask::photoncloud::{self, Endpoints};
-use xtask::rack::guest::Guest;
 use xtask::rack::{Host, Rack};
-use xtask::tenant::console::Console;
-use xtask::tenant::{Account, Channels, OPERATOR, Session, onboard};
 
 use crate::SECOND;
 
@@ -39,7 +39,7 @@ impl Cloud {
         let host = rack.host(1);
         photoncloud::install(&host, &programs).await.unwrap();
         let endpoints = Endpoints::open(&host).await.unwrap();
-        let channels = Channels::to(&endpoints).unwrap();
+        let channels = Channels::at(endpoints.urls()).unwrap();
         let password = photoncloud::operator_password(&host).await.unwrap();
         let operator = Session::open(&channels, OPERATOR, "", "", &password)
             .await

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use photon_api::prismnet::v1::{CreatePortRequest, GetPortRequest};
+use photon_e2e::Session;
+use photon_e2e::console::Console;
+use photon_e2e::guest::Guest;
 use tokio::time::Instant;
 use tonic::Code;
 use xtask::photoncloud;
 use xtask::rack::Host;
-use xtask::rack::guest::Guest;
-use xtask::tenant::Session;
-use xtask::tenant::console::Console;
 
 use crate::SECOND;
 use crate::cloud::{BOOT, Cloud, Machine, Tenant};

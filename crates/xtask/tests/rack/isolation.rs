@@ -1,8 +1,8 @@
 //! Two tenants with equal networks and equal addresses on one host: not one packet passes between them.
 
+use photon_e2e::console::Console;
+use photon_e2e::guest::Guest;
 use xtask::rack::Host;
-use xtask::rack::guest::Guest;
-use xtask::tenant::console::Console;
 
 use crate::SECOND;
 use crate::cloud::{Cloud, Machine};

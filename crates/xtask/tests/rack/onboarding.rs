@@ -3,8 +3,8 @@
 
 use std::process::Stdio;
 
+use photon_e2e::OPERATOR;
 use xtask::photoncloud;
-use xtask::tenant::OPERATOR;
 
 use crate::SECOND;
 use crate::cloud::Cloud;

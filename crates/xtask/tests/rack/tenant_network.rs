@@ -1,7 +1,7 @@
 //! What PrismNET and PlasmaVMC stand on, made by hand: a VRF, a bridge and a TAP by networkd, and a
 //! guest in QEMU as a systemd unit, which gets its address from networkd.
 
-use xtask::rack::guest::{Guest, Lease};
+use photon_e2e::guest::{Guest, Lease};
 use xtask::rack::{Rack, Session};
 
 use crate::SECOND;

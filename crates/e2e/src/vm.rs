@@ -15,7 +15,7 @@ use photon_api::plasmavmc::v1::{
 use photon_api::prismnet::v1::Port;
 use tokio::time::{Instant, timeout};
 
-use super::{Authorized, Session};
+use crate::session::{Authorized, Session};
 
 /// What a stream of an image is cut into: well under gRPC's usual 4 MiB.
 const CHUNK: usize = 1 << 20;

@@ -1,26 +1,27 @@
-//! The tenant path as an API client walks it: sign in, network, VM, console.
+//! Signing in, and calls that carry what that gave.
 
-pub mod console;
-pub mod network;
-pub mod vm;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
-use photon_api::iam::v1::{
-    CreateBindingRequest, CreateOrganizationRequest, CreatePrincipalRequest, CreateProjectRequest,
-    IssueTokenRequest, PrincipalKind, issue_token_request::Credential,
-};
+use photon_api::iam::v1::{IssueTokenRequest, issue_token_request::Credential};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-
-use crate::photoncloud::Endpoints;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 /// The first operator's name, as bootstrap makes it.
 pub const OPERATOR: &str = "operator";
+
+/// A server that takes longer to accept a connection is as good as away.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a connection may be silent before it is asked whether it lives, and how long it has to answer. A
+/// host that lost its power says no goodbye.
+const ALIVE: Duration = Duration::from_secs(20);
 
 /// Puts the bearer token into every call.
 #[derive(Clone)]
@@ -44,19 +45,37 @@ pub type Authorized = InterceptedService<Channel, Bearer>;
 /// Connections to the three servers. They are made when first used, and again when lost.
 #[derive(Clone)]
 pub struct Channels {
-    iam: Channel,
-    prismnet: Channel,
-    plasmavmc: Channel,
+    pub(crate) iam: Channel,
+    pub(crate) prismnet: Channel,
+    pub(crate) plasmavmc: Channel,
 }
 
 impl Channels {
-    pub fn to(endpoints: &Endpoints) -> Result<Self> {
-        Self::at([endpoints.iam(), endpoints.prismnet(), endpoints.plasmavmc()])
-    }
-
     /// To IAM, PrismNET and PlasmaVMC at these URLs.
     pub fn at(urls: [String; 3]) -> Result<Self> {
-        let lazy = |url: String| -> Result<Channel> { Ok(Endpoint::new(url)?.connect_lazy()) };
+        Self::trusting(urls, None)
+    }
+
+    /// The same; `https` servers must have their certificate of this authority (a PEM file). Without one, of
+    /// those that the machine trusts.
+    pub fn trusting(urls: [String; 3], ca: Option<&PathBuf>) -> Result<Self> {
+        let mut tls = ClientTlsConfig::new().with_native_roots();
+        if let Some(path) = ca {
+            let pem = std::fs::read(path)
+                .with_context(|| format!("cannot read the CA {}", path.display()))?;
+            tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+        }
+        let lazy = |url: String| -> Result<Channel> {
+            let mut endpoint = Endpoint::new(url.clone())
+                .with_context(|| format!("`{url}` is no http:// or https:// URL"))?
+                .connect_timeout(CONNECT)
+                .http2_keep_alive_interval(ALIVE)
+                .keep_alive_timeout(ALIVE);
+            if url.starts_with("https://") {
+                endpoint = endpoint.tls_config(tls.clone())?;
+            }
+            Ok(endpoint.connect_lazy())
+        };
         let [iam, prismnet, plasmavmc] = urls;
         Ok(Channels {
             iam: lazy(iam)?,
@@ -69,8 +88,8 @@ impl Channels {
 /// Someone who signed in.
 #[derive(Clone)]
 pub struct Session {
-    channels: Channels,
-    bearer: Bearer,
+    pub(crate) channels: Channels,
+    pub(crate) bearer: Bearer,
     /// Empty for the system.
     pub org: String,
     pub project: String,
@@ -118,6 +137,15 @@ impl Session {
         }
     }
 
+    /// The same, about another organization's project: for an operator, who may look everywhere.
+    pub fn within(&self, org: &str, project: &str) -> Self {
+        Session {
+            org: org.into(),
+            project: project.into(),
+            ..self.clone()
+        }
+    }
+
     /// The bearer token.
     pub fn token(&self) -> &str {
         // It was made of ASCII, with this in front.
@@ -129,76 +157,7 @@ impl Session {
         IamAuthzServiceClient::with_interceptor(self.channels.iam.clone(), self.bearer.clone())
     }
 
-    fn admin(&self) -> IamAdminServiceClient<Authorized> {
+    pub fn admin(&self) -> IamAdminServiceClient<Authorized> {
         IamAdminServiceClient::with_interceptor(self.channels.iam.clone(), self.bearer.clone())
     }
-}
-
-/// Who a tenant is to be. The same password is good for one demo, not for a cloud.
-#[derive(Clone, Debug)]
-pub struct Account {
-    pub org: String,
-    pub project: String,
-    pub user: String,
-    pub password: String,
-}
-
-impl Account {
-    /// With a password of its own that nobody can guess.
-    pub fn new(org: &str) -> Result<Self> {
-        let mut random = [0_u8; 12];
-        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
-        Ok(Account {
-            org: org.into(),
-            project: "web".into(),
-            user: "admin".into(),
-            password: random.iter().map(|byte| format!("{byte:02x}")).collect(),
-        })
-    }
-}
-
-/// As the operator: makes the organization, its project, and a user who administers the organization.
-pub async fn onboard(operator: &Session, account: &Account) -> Result<()> {
-    let mut admin = operator.admin();
-    let org = &account.org;
-    admin
-        .create_organization(CreateOrganizationRequest {
-            id: org.clone(),
-            name: org.clone(),
-            ..Default::default()
-        })
-        .await
-        .with_context(|| format!("cannot create the organization {org}"))?;
-    admin
-        .create_project(CreateProjectRequest {
-            org_id: org.clone(),
-            id: account.project.clone(),
-            name: account.project.clone(),
-            ..Default::default()
-        })
-        .await
-        .with_context(|| format!("cannot create a project in {org}"))?;
-    let principal = admin
-        .create_principal(CreatePrincipalRequest {
-            org_id: org.clone(),
-            name: account.user.clone(),
-            kind: PrincipalKind::User.into(),
-            password: account.password.clone(),
-            ..Default::default()
-        })
-        .await
-        .with_context(|| format!("cannot create a user in {org}"))?
-        .into_inner()
-        .principal
-        .context("CreatePrincipal answered without the principal")?;
-    admin
-        .create_binding(CreateBindingRequest {
-            principal_id: principal.id,
-            role_id: "OrgAdmin".into(),
-            scope: format!("org/{org}"),
-            ..Default::default()
-        })
-        .await
-        .with_context(|| format!("cannot bind a role in {org}"))?;
-    Ok(())
 }

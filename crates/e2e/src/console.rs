@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::Session;
-use crate::rack::guest::{Guest, Line};
+use crate::Session;
+use crate::guest::{Guest, Line};
 
 /// An open console.
 pub struct Console {

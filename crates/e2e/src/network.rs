@@ -8,7 +8,7 @@ use photon_api::prismnet::v1::{
     CreatePortRequest, CreateSubnetRequest, CreateVpcRequest, Port, Subnet, Vpc,
 };
 
-use super::{Authorized, Session};
+use crate::session::{Authorized, Session};
 
 impl Session {
     pub fn vpcs(&self) -> VpcServiceClient<Authorized> {

@@ -1,14 +1,12 @@
-//! Talking to the test guest (`images::guest`) over its serial console, whoever carries that: a
-//! socket in a host, or the Console call of PlasmaVMC.
+//! Talking to a test guest over its serial console, whoever carries that: the Console call of PlasmaVMC, or a
+//! socket on a host. The guest's init says what it has to say in lines that begin with `PHOTON-GUEST`, and then
+//! gives a shell (`crates/xtask/assets/guest/init.sh`).
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, timeout_at};
-
-use super::host::quote;
-use super::session::Session;
 
 /// What every line begins with that the guest's init has to say.
 const MARK: &str = "PHOTON-GUEST ";
@@ -21,16 +19,6 @@ pub trait Line: Send {
     fn send(&mut self, bytes: &[u8]) -> impl Future<Output = Result<()>> + Send;
     /// At least one byte; an error at the end of the stream.
     fn receive(&mut self) -> impl Future<Output = Result<Vec<u8>>> + Send;
-}
-
-impl Line for Session {
-    async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.write(bytes).await
-    }
-
-    async fn receive(&mut self) -> Result<Vec<u8>> {
-        self.read().await
-    }
 }
 
 /// What a guest got by DHCP.
@@ -251,6 +239,11 @@ fn answer(text: &str, number: &str) -> Option<(i32, String, usize)> {
         printed.trim_end().to_owned(),
         tail + end.len() + status.len(),
     ))
+}
+
+/// One word of a shell's command, whatever is in it.
+pub fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,22 @@
+//! The scenario that shows that a cloud works, over its API alone: two tenants with the same network, their
+//! guests, whom these reach, and that nothing is left of them afterwards.
+//!
+//! The program `photon-e2e` runs it: against a cloud of NixOS hosts, against the test rack, against any other.
+//! The rack's own tests take its steps one by one, from here.
+//!
+//! ```text
+//!  tenant_path · hold · nodes      what is run
+//!      scenario                    the steps
+//!      tenant · network · vm · console · guest · audit · session     what a step is made of
+//! ```
+
+pub mod console;
+pub mod guest;
+pub mod network;
+pub mod progress;
+pub mod session;
+pub mod tenant;
+pub mod vm;
+
+pub use session::{Channels, OPERATOR, Session};
+pub use tenant::{Account, onboard};

@@ -1,0 +1,78 @@
+//! A tenant as the operator makes it, and removes it again.
+
+use anyhow::{Context, Result};
+use photon_api::iam::v1::{
+    CreateBindingRequest, CreateOrganizationRequest, CreatePrincipalRequest, CreateProjectRequest,
+    PrincipalKind,
+};
+
+use crate::Session;
+
+/// Who a tenant is to be. The same password is good for one demo, not for a cloud.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub org: String,
+    pub project: String,
+    pub user: String,
+    pub password: String,
+}
+
+impl Account {
+    /// With a password of its own that nobody can guess.
+    pub fn new(org: &str) -> Result<Self> {
+        let mut random = [0_u8; 12];
+        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
+        Ok(Account {
+            org: org.into(),
+            project: "web".into(),
+            user: "admin".into(),
+            password: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
+    }
+}
+
+/// As the operator: makes the organization, its project, and a user who administers the organization.
+pub async fn onboard(operator: &Session, account: &Account) -> Result<()> {
+    let mut admin = operator.admin();
+    let org = &account.org;
+    admin
+        .create_organization(CreateOrganizationRequest {
+            id: org.clone(),
+            name: org.clone(),
+            ..Default::default()
+        })
+        .await
+        .with_context(|| format!("cannot create the organization {org}"))?;
+    admin
+        .create_project(CreateProjectRequest {
+            org_id: org.clone(),
+            id: account.project.clone(),
+            name: account.project.clone(),
+            ..Default::default()
+        })
+        .await
+        .with_context(|| format!("cannot create a project in {org}"))?;
+    let principal = admin
+        .create_principal(CreatePrincipalRequest {
+            org_id: org.clone(),
+            name: account.user.clone(),
+            kind: PrincipalKind::User.into(),
+            password: account.password.clone(),
+            ..Default::default()
+        })
+        .await
+        .with_context(|| format!("cannot create a user in {org}"))?
+        .into_inner()
+        .principal
+        .context("CreatePrincipal answered without the principal")?;
+    admin
+        .create_binding(CreateBindingRequest {
+            principal_id: principal.id,
+            role_id: "OrgAdmin".into(),
+            scope: format!("org/{org}"),
+            ..Default::default()
+        })
+        .await
+        .with_context(|| format!("cannot bind a role in {org}"))?;
+    Ok(())
+}

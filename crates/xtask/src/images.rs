@@ -4,8 +4,9 @@ pub mod cpio;
 pub mod guest;
 pub mod host;
 pub mod kernel;
+pub mod machine;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -58,4 +59,19 @@ fn mmdebstrap(
         .arg(suite)
         .arg(target);
     step.run(&mut command, log)
+}
+
+/// The first file below `directory` whose name is wanted.
+fn find(directory: &Path, wanted: impl Fn(&str) -> bool + Copy) -> Result<Option<PathBuf>> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            if let Some(found) = find(&entry.path(), wanted)? {
+                return Ok(Some(found));
+            }
+        } else if entry.file_name().to_str().is_some_and(wanted) {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
 }

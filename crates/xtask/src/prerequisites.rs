@@ -37,8 +37,12 @@ const FOR_TESTS: &[(&str, &str)] = &[
     ("pip3", "python3-pip"),
 ];
 
-/// Headers without which the kernel does not compile, and their package.
-const HEADERS: &[(&str, &str)] = &[("/usr/include/stdio.h", "libc6-dev")];
+/// Files that programs need without saying so, and their package: the headers without which the kernel
+/// does not compile, the ROM from which a bare machine's network card boots.
+const FILES: &[(&str, &str)] = &[
+    ("/usr/include/stdio.h", "libc6-dev"),
+    ("/usr/lib/ipxe/qemu/efi-virtio.rom", "ipxe-qemu"),
+];
 
 fn installed(program: &str) -> bool {
     // sbin is not on the PATH of everyone who may become root by sudo.
@@ -51,8 +55,8 @@ fn installed(program: &str) -> bool {
 fn missing(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     let programs = PROGRAMS.iter().chain(more);
     let programs = programs.filter(|(program, _)| !installed(program));
-    let headers = HEADERS.iter().filter(|(file, _)| !Path::new(file).exists());
-    programs.chain(headers).copied().collect()
+    let files = FILES.iter().filter(|(file, _)| !Path::new(file).exists());
+    programs.chain(files).copied().collect()
 }
 
 /// Makes sure that the rack can run here; a second call finds everything in place and does nothing.

@@ -13,10 +13,12 @@
 //! # }
 //! ```
 
+pub mod bare;
 pub mod forward;
 pub mod host;
 mod machine;
 pub mod network;
+mod process;
 pub mod run;
 pub mod session;
 pub mod wire;
@@ -106,6 +108,12 @@ impl Rack {
             rack.hosts.push(host);
         }
         Ok(rack)
+    }
+
+    /// A machine on the underlay without an operating system; it is off.
+    pub async fn bare_machine(&self, hardware: bare::Hardware) -> Result<bare::Machine> {
+        let run = self.run.clone();
+        tokio::task::spawn_blocking(move || bare::Machine::build(hardware, run)).await?
     }
 
     /// The run's id, also in the name of its network namespace.

@@ -1,12 +1,13 @@
 //! The guest that racks boot as a tenant's VM: Debian's cloud kernel and a busybox initramfs that
 //! asks for an address, says so on its serial line, and gives a shell there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::cpio::Archive;
+use super::find;
 use crate::cache::{Artifact, Cache, Recipe, remove_tree};
 use crate::progress::Step;
 
@@ -148,21 +149,6 @@ fn initrd(step: &Step, packages: &Path, log: &Path) -> Result<Vec<u8>> {
     }
     archive.file("modules/order", 0o644, order.as_bytes());
     Ok(archive.finish())
-}
-
-/// The first file below `directory` whose name is wanted.
-fn find(directory: &Path, wanted: impl Fn(&str) -> bool + Copy) -> Result<Option<PathBuf>> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            if let Some(found) = find(&entry.path(), wanted)? {
-                return Ok(Some(found));
-            }
-        } else if entry.file_name().to_str().is_some_and(wanted) {
-            return Ok(Some(entry.path()));
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

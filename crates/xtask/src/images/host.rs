@@ -183,7 +183,6 @@ fn build(dir: &Path) -> Result<()> {
 fn make_a_host(root: &Path) -> Result<()> {
     for (path, content, mode) in FILES {
         let path = root.join(path);
-        make_parent(&path)?;
         replace(&path)?;
         std::fs::write(&path, content)
             .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(*mode)))
@@ -194,7 +193,6 @@ fn make_a_host(root: &Path) -> Result<()> {
     let enabled = ENABLED.iter().map(|(link, to)| (link.into(), *to));
     for (link, target) in masked.chain(enabled) {
         let link = root.join(link);
-        make_parent(&link)?;
         replace(&link)?;
         symlink(target, &link).with_context(|| format!("cannot link {}", link.display()))?;
     }
@@ -209,9 +207,10 @@ fn make_parent(path: &Path) -> Result<()> {
     Ok(std::fs::create_dir_all(parent)?)
 }
 
-/// Takes away what a package put there; a symbolic link above all, which a write would follow out
-/// of the image.
-fn replace(path: &Path) -> Result<()> {
+/// Makes room for a file: its directory is there, and what a package put in its place is not; a symbolic
+/// link above all, which a write would follow out of the image.
+pub(super) fn replace(path: &Path) -> Result<()> {
+    make_parent(path)?;
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),

@@ -2,19 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use anyhow::{Context, Result};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::Pid;
-use tokio::sync::{oneshot, watch};
 
 use super::network::Namespace;
+use super::process::Process;
 use crate::progress::tail;
 
 /// What a machine is made of.
@@ -87,8 +83,7 @@ impl Plan<'_> {
 
 #[derive(Debug)]
 pub(super) struct Machine {
-    group: Pid,
-    ended: watch::Receiver<bool>,
+    process: Process,
 }
 
 impl Machine {
@@ -107,58 +102,29 @@ impl Machine {
             .env("HOME", plan.dir)
             .stdin(Stdio::null())
             .stdout(console.try_clone()?)
-            .stderr(console)
-            // Its own group: it is killed as one, and Ctrl-C at a terminal is not for it.
-            .process_group(0);
+            .stderr(console);
         if !memory_fits(plan.memory_mib) {
             command.env("TMPDIR", plan.dir);
         }
 
-        let (started, start) = oneshot::channel();
-        let (ending, ended) = watch::channel(false);
-        // This thread outlives the child: the kernel kills the child when the thread that started it
-        // ends, which is what is wanted when the process does.
-        std::thread::spawn(move || match command.spawn() {
-            Ok(mut child) => {
-                let _ = started.send(Ok(child.id()));
-                let _ = child.wait();
-                ending.send_replace(true);
-            }
-            Err(error) => {
-                let _ = started.send(Err(error));
-            }
-        });
-        let pid = start
+        let process = Process::start(command)
             .await
-            .context("the thread that starts a host ended")?
             .context("cannot start the host's kernel")?;
-        Ok(Machine {
-            group: Pid::from_raw(pid as i32),
-            ended,
-        })
+        Ok(Machine { process })
     }
 
     pub fn has_ended(&self) -> bool {
-        *self.ended.borrow()
+        self.process.has_ended()
     }
 
     /// Waits until the process is gone.
     pub async fn end(&self, limit: Duration) -> Result<()> {
-        let mut ended = self.ended.clone();
-        match tokio::time::timeout(limit, ended.wait_for(|ended| *ended)).await {
-            // An error means that the waiting thread is gone, and so is the child.
-            Ok(_) => Ok(()),
-            Err(_) => bail!("the host still runs after {} s", limit.as_secs_f64()),
-        }
+        self.process.end(limit).await
     }
 
     /// The end that a power cut is: nothing in the host gets to do anything more.
     pub async fn kill(&self) -> Result<()> {
-        match killpg(self.group, Signal::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => return Err(error).context("cannot kill the host"),
-        }
-        self.end(Duration::from_secs(10)).await
+        self.process.kill().await
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   underlay (192.0.2.0/24)  ── u1 … uN   TAPs to the hosts' vec0: cut and healed by tests
+//!                              b1 … bN   TAPs to bare machines
 //!   management (198.51.100.0/24, .254 is the rack) ── m1 … mN  to vec1: commands and forwards
 //! ```
 
@@ -62,6 +63,16 @@ impl Namespace {
              tuntap add m{number} mode tap\n\
              link set m{number} master management up\n"
         ))
+    }
+
+    /// The TAP of a bare machine, on the underlay; its name.
+    pub fn add_bare_machine(&self, number: u8) -> Result<String> {
+        let name = format!("b{number}");
+        self.batch(&format!(
+            "tuntap add {name} mode tap\n\
+             link set {name} master underlay up\n"
+        ))?;
+        Ok(name)
     }
 
     /// Takes the host's underlay out of the bridge.

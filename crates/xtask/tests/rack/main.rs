@@ -6,6 +6,7 @@ mod debris;
 mod faults;
 mod hosts;
 mod isolation;
+mod netboot;
 mod onboarding;
 mod port_lifecycle;
 mod security;

@@ -1,10 +1,26 @@
 {
   description = "PhotonCloud: bare metal into a multi-tenant cloud";
 
-  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+    disko = {
+      url = "github:nix-community/disko";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+    # Its own inputs are for its tests: only its source is taken.
+    nixos-anywhere = {
+      url = "github:nix-community/nixos-anywhere";
+      flake = false;
+    };
+  };
 
   outputs =
-    { self, nixpkgs }:
+    {
+      self,
+      nixpkgs,
+      disko,
+      nixos-anywhere,
+    }:
     let
       inherit (nixpkgs) lib;
       forAllSystems = lib.genAttrs [
@@ -12,6 +28,10 @@
         "aarch64-linux"
       ];
       pkgsFor = system: nixpkgs.legacyPackages.${system};
+      hosts = import ./modules/hosts.nix {
+        inherit lib;
+        inherit (self) nixosModules;
+      };
     in
     {
       packages = forAllSystems (
@@ -20,39 +40,65 @@
           pkgs = pkgsFor system;
         in
         rec {
-          # One build of the workspace: all servers, agents and the command line.
-          photoncloud = pkgs.rustPlatform.buildRustPackage {
-            pname = "photoncloud";
-            version = "0.1.0";
-            src = lib.fileset.toSource {
-              root = ./.;
-              fileset = lib.fileset.unions [
-                ./Cargo.toml
-                ./Cargo.lock
-                ./crates
-                ./modules/units
-              ];
-            };
-            cargoLock.lockFile = ./Cargo.lock;
-            # The rack builds kernels and boots hosts; `cargo xtask test` runs what needs them.
-            cargoBuildFlags = [
-              "--workspace"
-              "--exclude"
-              "xtask"
-              "--exclude"
-              "photon-testkit"
-            ];
-            doCheck = false;
-            meta = {
-              description = "Services, agents and command line of PhotonCloud";
-              license = lib.licenses.asl20;
-              mainProgram = "photon";
-              platforms = lib.platforms.linux;
-            };
-          };
+          photoncloud = pkgs.callPackage ./modules/photoncloud.nix { inherit lib; };
+          nixos-anywhere-installer = pkgs.callPackage "${nixos-anywhere}/src" { };
           default = photoncloud;
         }
       );
+
+      nixosModules = {
+        default =
+          { pkgs, ... }:
+          {
+            imports = [
+              ./modules
+              disko.nixosModules.disko
+            ];
+            photoncloud.package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.photoncloud;
+          };
+        # One concern each, for hosts that want no more; `photoncloud.package` is theirs to set.
+        chainfire = ./modules/chainfire.nix;
+        cluster = ./modules/cluster;
+        flaredb = ./modules/flaredb;
+        hardening = ./modules/hardening;
+        iam = ./modules/iam.nix;
+        plasmavmc = ./modules/plasmavmc.nix;
+        prismnet = ./modules/prismnet.nix;
+        provisioning = ./modules/provisioning;
+      };
+
+      # The hosts of a cluster from one list; flakes made of the template use it.
+      lib = { inherit hosts; };
+
+      nixosConfigurations =
+        import ./hosts { inherit hosts; }
+        // lib.optionalAttrs (builtins.pathExists ./netboot) {
+          netboot = lib.nixosSystem {
+            modules = [
+              self.nixosModules.default
+              ./netboot
+            ];
+          };
+        };
+
+      checks = forAllSystems (
+        system:
+        lib.optionalAttrs (builtins.pathExists ./tests/default.nix) (
+          import ./tests {
+            inherit lib self;
+            pkgs = pkgsFor system;
+          }
+        )
+      );
+
+      templates.default = {
+        path = ./hosts/template;
+        description = "A rack of three hosts that are a cloud, and an image to netboot them";
+        welcomeText = ''
+          Write down your hosts in cluster.nix, their hardware in hardware.nix and your SSH key in operators.nix; then
+          `nix flake check`. docs/operations of PhotonCloud goes on from there.
+        '';
+      };
 
       devShells = forAllSystems (
         system:

@@ -1,0 +1,3 @@
+# The control plane, and the host that installs the others.
+{
+}

@@ -1,0 +1,38 @@
+# What all machines of the rack are, in one place.
+{ lib, ... }:
+{
+  nixpkgs.hostPlatform = "x86_64-linux";
+
+  boot.loader = {
+    systemd-boot = {
+      enable = true;
+      # Who stands before the machine cannot start a shell in the place of the system.
+      editor = false;
+      configurationLimit = 20;
+    };
+    efi.canTouchEfiVariables = true;
+  };
+  boot.initrd.availableKernelModules = [
+    "ahci"
+    "nvme"
+    "sd_mod"
+    "usbhid"
+    "virtio_blk"
+    "virtio_net"
+    "virtio_pci"
+    "virtio_scsi"
+    "xhci_pci"
+  ];
+  # A serial console is how a rack's machines are looked at.
+  boot.kernelParams = [
+    "console=tty0"
+    "console=ttyS0,115200n8"
+  ];
+  hardware.enableRedistributableFirmware = true;
+  hardware.cpu.amd.updateMicrocode = true;
+  hardware.cpu.intel.updateMicrocode = true;
+
+  photoncloud.disks.system = lib.mkDefault "/dev/disk/by-id/nvme-eui.0000000000000001";
+
+  system.stateVersion = "26.05";
+}

@@ -1,0 +1,39 @@
+# The package: one build of the workspace gives all programs, and their units stand beside them.
+{ lib, rustPlatform }:
+rustPlatform.buildRustPackage {
+  pname = "photoncloud";
+  version = "0.1.0";
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../Cargo.toml
+      ../Cargo.lock
+      ../crates
+      ./units
+    ];
+  };
+  cargoLock.lockFile = ../Cargo.lock;
+  cargoBuildFlags = [
+    "--workspace"
+    "--exclude"
+    "xtask"
+    "--exclude"
+    "photon-testkit"
+  ];
+  # The tests boot hosts and virtual machines: `cargo xtask test` runs them where that can be done.
+  doCheck = false;
+  postInstall = ''
+    mkdir -p $out/lib/systemd/system
+    for unit in modules/units/*; do
+      sed "s|@bindir@|$out/bin|g" "$unit" > "$out/lib/systemd/system/$(basename "$unit")"
+    done
+  '';
+  # What FlareDB can keep its state in; with etcd a cluster may have several hosts in its control plane.
+  passthru.storeEngines = [ "sqlite" ];
+  meta = {
+    description = "Services, agents and command line of PhotonCloud";
+    license = lib.licenses.asl20;
+    mainProgram = "photon";
+    platforms = lib.platforms.linux;
+  };
+}

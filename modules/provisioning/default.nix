@@ -1,0 +1,2 @@
+# How machines become hosts.
+{ }

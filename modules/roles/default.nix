@@ -1,0 +1,64 @@
+# What a host is for. Each role turns on the services that it takes.
+{ config, lib, ... }:
+let
+  cfg = config.photoncloud;
+  inherit (cfg) roles;
+
+  role =
+    description:
+    lib.mkOption {
+      type = lib.types.bool;
+      default = false;
+      example = true;
+      inherit description;
+    };
+  isControlPlane = roles.controlPlane.enable || roles.allInOne.enable;
+  isCompute = roles.compute.enable || roles.allInOne.enable;
+in
+{
+  imports = [
+    ../cluster
+    ../chainfire.nix
+    ../disks.nix
+    ../flaredb
+    ../hardening
+  ];
+
+  options.photoncloud.roles = {
+    controlPlane.enable = role "Whether this host serves the cloud's API: identities, networks, virtual machines. Written in `photoncloud.cluster.nodes.<host>.roles`.";
+    compute.enable = role "Whether this host runs tenants' virtual machines and networks. Written in `photoncloud.cluster.nodes.<host>.roles`.";
+    storage.enable = role "Whether this host keeps tenants' volumes. No service does so yet: turning it on fails, and says so.";
+    allInOne.enable = role "Whether this host is a whole cloud by itself, its API on the loopback address alone. It is in no cluster.";
+  };
+
+  config = lib.mkMerge [
+    (lib.mkIf isControlPlane {
+      photoncloud = {
+        iam.enable = lib.mkDefault true;
+        prismnet.enable = lib.mkDefault true;
+        plasmavmc.enable = lib.mkDefault true;
+        flaredb.backup.enable = lib.mkDefault true;
+        chainfire.verify.enable = lib.mkDefault true;
+      };
+    })
+    (lib.mkIf isCompute {
+      photoncloud = {
+        prismnet.agent.enable = lib.mkDefault true;
+        plasmavmc.agent.enable = lib.mkDefault true;
+      };
+      systemd.network.enable = true;
+      networking.useNetworkd = true;
+    })
+    (lib.mkIf roles.controlPlane.enable {
+      # The API is for tenants, wherever they are; it speaks TLS.
+      networking.firewall.allowedTCPPorts = [
+        cfg.iam.settings.port
+        cfg.prismnet.settings.port
+        cfg.plasmavmc.settings.port
+      ];
+    })
+    (lib.mkIf (isControlPlane || isCompute) {
+      photoncloud.hardening.enable = lib.mkDefault true;
+    })
+  ];
+}

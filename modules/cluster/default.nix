@@ -100,22 +100,12 @@ in
           lib.optional cfg.iam.enable "iam-server"
           ++ lib.optional cfg.prismnet.enable "prismnet-server"
           ++ lib.optional cfg.plasmavmc.enable "plasmavmc-server"
+          ++ lib.optional cfg.prismnet.agent.enable "prismnet-agent"
+          ++ lib.optional cfg.plasmavmc.agent.enable "plasmavmc-agent"
         )
         (_: {
           inherit credentials;
           after = afterCertificate;
-        })
-      //
-        lib.genAttrs
-          (
-            lib.optional cfg.prismnet.agent.enable "prismnet-agent"
-            ++ lib.optional cfg.plasmavmc.agent.enable "plasmavmc-agent"
-          )
-          (_: {
-            inherit credentials;
-            after = afterCertificate;
-            # Where photon-bootstrap.service makes no API key, the host's certificate says who its agents are.
-            forgetUnitCredentials = !cfg.iam.enable;
-          });
+        });
   };
 }

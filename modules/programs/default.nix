@@ -36,15 +36,6 @@ let
           };
           description = "Files that systemd hands it under `/run/credentials/${name}.service`, by credential.";
         };
-        forgetUnitCredentials = lib.mkOption {
-          type = lib.types.bool;
-          default = false;
-          example = true;
-          description = ''
-            Whether it gets `credentials` in the place of those of its unit file, not beside them. systemd does not
-            start a service one of whose credentials is missing.
-          '';
-        };
         after = lib.mkOption {
           type = lib.types.listOf lib.types.str;
           default = [ ];
@@ -114,10 +105,8 @@ in
       inherit (program) after path;
       environment.PHOTON_CONFIG = "/etc/photoncloud/${name}.toml";
       restartTriggers = [ program.file ];
-      serviceConfig = lib.mkIf (program.credentials != { } || program.forgetUnitCredentials) {
-        LoadCredential =
-          lib.optional program.forgetUnitCredentials ""
-          ++ lib.mapAttrsToList (credential: file: "${credential}:${file}") program.credentials;
+      serviceConfig = lib.mkIf (program.credentials != { }) {
+        LoadCredential = lib.mapAttrsToList (credential: file: "${credential}:${file}") program.credentials;
       };
     }) cfg.programs;
   };

@@ -5,17 +5,23 @@
 //! The rack's own tests take its steps one by one, from here.
 //!
 //! ```text
-//!  tenant_path · hold · nodes      what is run
-//!      scenario                    the steps
-//!      tenant · network · vm · console · guest · audit · session     what a step is made of
+//!  tenant_path · hold · nodes            what is run
+//!      run                               within limits, and leaving nothing
+//!      scenario · audit · removal        the steps
+//!      tenant · network · vm · console · guest · session     what a step is made of
 //! ```
 
+pub mod audit;
 pub mod console;
 pub mod guest;
 pub mod network;
 pub mod progress;
+pub mod removal;
+pub mod run;
+pub mod scenario;
 pub mod session;
 pub mod tenant;
+pub mod tenant_path;
 pub mod vm;
 
 pub use session::{Channels, OPERATOR, Session};

@@ -6,7 +6,7 @@ use photon_api::iam::v1::{
     PrincipalKind,
 };
 
-use crate::Session;
+use crate::{Channels, Session};
 
 /// Who a tenant is to be. The same password is good for one demo, not for a cloud.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Account {
     pub project: String,
     pub user: String,
     pub password: String,
+    /// Of the organization, for people.
+    pub description: String,
 }
 
 impl Account {
@@ -27,7 +29,19 @@ impl Account {
             project: "web".into(),
             user: "admin".into(),
             password: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+            description: String::new(),
         })
+    }
+
+    pub async fn sign_in(&self, channels: &Channels) -> Result<Session> {
+        Session::open(
+            channels,
+            &self.user,
+            &self.org,
+            &self.project,
+            &self.password,
+        )
+        .await
     }
 }
 
@@ -39,6 +53,7 @@ pub async fn onboard(operator: &Session, account: &Account) -> Result<()> {
         .create_organization(CreateOrganizationRequest {
             id: org.clone(),
             name: org.clone(),
+            description: account.description.clone(),
             ..Default::default()
         })
         .await

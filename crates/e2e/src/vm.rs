@@ -29,18 +29,28 @@ impl Session {
         VmServiceClient::with_interceptor(self.channels.plasmavmc.clone(), self.bearer.clone())
     }
 
-    /// As the operator: waits until a host takes VMs.
-    pub async fn wait_for_host(&self, limit: Duration) -> Result<()> {
+    /// As the operator: the hosts that take VMs, by name.
+    pub async fn ready_hosts(&self) -> Result<Vec<String>> {
         let mut nodes = NodeServiceClient::with_interceptor(
             self.channels.plasmavmc.clone(),
             self.bearer.clone(),
         );
+        let request = ListNodesRequest {
+            page_size: 1000,
+            ..Default::default()
+        };
+        let answer = nodes.list_nodes(request).await;
+        let answer = answer.context("cannot list the hosts")?.into_inner();
+        let ready = answer.nodes.into_iter().filter(|node| node.ready);
+        let mut names: Vec<String> = ready.map(|node| node.name).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// As the operator: waits until a host takes VMs.
+    pub async fn wait_for_host(&self, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
-        loop {
-            let answer = nodes.list_nodes(ListNodesRequest::default()).await?;
-            if answer.into_inner().nodes.iter().any(|node| node.ready) {
-                return Ok(());
-            }
+        while self.ready_hosts().await?.is_empty() {
             ensure!(
                 Instant::now() < deadline,
                 "no host takes VMs after {} s",
@@ -48,6 +58,7 @@ impl Session {
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        Ok(())
     }
 
     /// Imports a kernel and its initramfs as an image.
@@ -88,7 +99,21 @@ impl Session {
         port: &Port,
         memory_mib: u64,
     ) -> Result<Vm> {
+        // No host: the scheduler chooses.
+        self.create_vm_on("", name, image, port, memory_mib).await
+    }
+
+    /// On a host of the caller's choice, who must be an operator.
+    pub async fn create_vm_on(
+        &self,
+        host: &str,
+        name: &str,
+        image: &Image,
+        port: &Port,
+        memory_mib: u64,
+    ) -> Result<Vm> {
         let request = CreateVmRequest {
+            node: host.into(),
             name: name.into(),
             org_id: self.org.clone(),
             project_id: self.project.clone(),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::tree;
 use crate::progress::Step;
 
-const PACKAGES: &[&str] = &["iam", "prismnet", "plasmavmc", "photon-cli"];
+const PACKAGES: &[&str] = &["iam", "prismnet", "plasmavmc", "photon-cli", "photon-e2e"];
 const PROGRAMS: &[&str] = &[
     "iam-server",
     "prismnet-server",
@@ -16,6 +16,7 @@ const PROGRAMS: &[&str] = &[
     "plasmavmc-server",
     "plasmavmc-agent",
     "photon",
+    "photon-e2e",
 ];
 
 /// Built programs.

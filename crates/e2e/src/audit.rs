@@ -1,0 +1,71 @@
+//! That nobody altered the record of what was done.
+
+use anyhow::{Context, Result, ensure};
+use photon_api::chainfire::v1::VerifyChainRequest;
+use photon_api::chainfire::v1::event_service_client::EventServiceClient;
+use serde::Serialize;
+
+use crate::Session;
+
+/// The chain that every server keeps for the system itself.
+pub const SYSTEM: &str = "system";
+
+/// One organization's chain of events in one server's store.
+#[derive(Clone, Debug, Serialize)]
+pub struct Chain {
+    pub org: String,
+    pub service: &'static str,
+    pub events: u64,
+    pub intact: bool,
+    /// What is wrong with it; empty if nothing is.
+    pub problem: String,
+}
+
+/// Verifies the chains of this organization in all servers' stores.
+///
+/// # Errors
+/// When a server cannot say. That a chain is not intact is not an error here.
+pub async fn verify(operator: &Session, org: &str) -> Result<Vec<Chain>> {
+    let channels = &operator.channels;
+    let mut chains = Vec::new();
+    for (service, channel) in [
+        ("iam", &channels.iam),
+        ("prismnet", &channels.prismnet),
+        ("plasmavmc", &channels.plasmavmc),
+    ] {
+        let request = VerifyChainRequest {
+            org_id: org.into(),
+            ..Default::default()
+        };
+        let answer = EventServiceClient::with_interceptor(channel.clone(), operator.bearer.clone())
+            .verify_chain(request)
+            .await
+            .with_context(|| format!("{service} cannot verify the events of {org}"))?
+            .into_inner();
+        chains.push(Chain {
+            org: org.into(),
+            service,
+            events: answer.events,
+            intact: answer.intact,
+            problem: answer.problem,
+        });
+    }
+    Ok(chains)
+}
+
+/// Every chain must be intact; a tenant that did something has events in all of them.
+pub fn judge(chains: &[Chain]) -> Result<()> {
+    for chain in chains {
+        let Chain { org, service, .. } = chain;
+        ensure!(
+            chain.intact,
+            "the events of {org} in {service} are not as they were written: {}",
+            chain.problem
+        );
+        ensure!(
+            chain.events > 0 || org == SYSTEM,
+            "{service} has no event of {org}, which did something there"
+        );
+    }
+    Ok(())
+}

@@ -1,4 +1,4 @@
-# The cluster, written down once for all of its hosts.
+# The cluster, written down once for all of its hosts. Give it your own name, domain, network and addresses.
 {
   photoncloud.cluster = {
     name = "example";

@@ -1,6 +1,7 @@
 # What all machines of the rack are, in one place.
 { lib, ... }:
 {
+
   nixpkgs.hostPlatform = "x86_64-linux";
 
   boot.loader = {
@@ -32,7 +33,9 @@
   hardware.cpu.amd.updateMicrocode = true;
   hardware.cpu.intel.updateMicrocode = true;
 
-  photoncloud.disks.system = lib.mkDefault "/dev/disk/by-id/nvme-eui.0000000000000001";
+  # The disk to install to, which that erases: its name under /dev/disk/by-id. If machines differ in it, write it in each
+  # host's own file. `photon machine show` has the disks of a machine that netbooted.
+  photoncloud.disks.system = lib.mkDefault null;
 
   system.stateVersion = "26.05";
 }

@@ -1,8 +1,7 @@
-# Who runs the rack. Put your own public keys in the place of the example's, whose private key was thrown away.
+# Who runs the rack.
 {
-  photoncloud.hardening.access.operatorKeys = [
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN3PpnEUxSNBi5KB5agfeoPEwrEtGkgQNeP1B0t0AFBb operator@example"
-  ];
+  # Your public SSH keys, as in ~/.ssh/id_ed25519.pub. Nothing else opens a host.
+  photoncloud.hardening.access.operatorKeys = [ ];
 
   # `nixos-rebuild --flake` and `photon host` need them.
   nix.settings.experimental-features = [

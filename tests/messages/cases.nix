@@ -4,8 +4,8 @@ let
   key = {
     photoncloud.hardening.access.operatorKeys = [ "ssh-ed25519 AAAA operator@example" ];
   };
-  disk = {
-    photoncloud.disks.system = "/dev/disk/by-id/nvme-eui.0000000000000001";
+  disk = { lib, ... }: {
+    photoncloud.disks.system = lib.mkForce "/dev/disk/by-id/nvme-eui.0000000000000001";
   };
   machine = {
     nixpkgs.hostPlatform = "x86_64-linux";
@@ -67,6 +67,12 @@ let
       allInOne
       wrong
     ];
+  # The first host of what `nix flake init` gives, with `more`.
+  template =
+    more:
+    ((import ../../hosts/template/flake.nix).outputs {
+      photoncloud.lib.hosts = rack: hosts (rack // { shared = rack.shared ++ more; });
+    }).nixosConfigurations.node01;
 in
 builtins.mapAttrs (_: case: case // { toplevel = case.of.config.system.build.toplevel.drvPath; }) {
   # What is right gives no message: else the rest would prove nothing.
@@ -77,6 +83,23 @@ builtins.mapAttrs (_: case: case // { toplevel = case.of.config.system.build.top
   right-single = {
     of = single { };
     message = "";
+  };
+  right-template = {
+    of = template [
+      key
+      disk
+    ];
+    message = "";
+  };
+
+  # --- the template, until it is filled in
+  template-wants-a-key = {
+    of = template [ disk ];
+    message = "photoncloud.hardening.access.operatorKeys is empty, and no password opens this host: nobody could get in. Write the operators' public SSH keys.";
+  };
+  template-wants-a-disk = {
+    of = template [ key ];
+    message = "photoncloud.disks.system is not set, and fileSystems has no \"/\": node01 has no disk to be installed to. Write the disk's name under /dev/disk/by-id.";
   };
 
   # --- options

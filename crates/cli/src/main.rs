@@ -88,9 +88,12 @@ enum Command {
     /// Virtual machines.
     #[command(subcommand)]
     Vm(commands::vm::VmCommand),
-    /// Hosts (operators).
+    /// Hosts as places for VMs (operators).
     #[command(subcommand)]
     Node(commands::node::NodeCommand),
+    /// The rack's hosts: what they run, upgrade and rollback (operators, over SSH).
+    #[command(subcommand)]
+    Host(commands::host::HostCommand),
     /// The event log: who did what, and whether anybody altered it.
     #[command(subcommand)]
     Audit(commands::audit::AuditCommand),
@@ -113,8 +116,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // An upgrade must not be left between two states: it decides itself what Ctrl-C ends.
+    let watches_itself = matches!(cli.command, Command::Host(_));
     let result = runtime.block_on(async {
         let interrupted = async {
+            if watches_itself {
+                std::future::pending::<()>().await;
+            }
             // Without a handler the signal's default action ends us, which is as good.
             if tokio::signal::ctrl_c().await.is_err() {
                 std::future::pending::<()>().await;
@@ -169,6 +177,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Image(command) => commands::image::run(command, &session()?, &output).await,
         Command::Vm(command) => commands::vm::run(command, &session()?, &output).await,
         Command::Node(command) => commands::node::run(command, &session()?, &output).await,
+        Command::Host(command) => commands::host::run(command, &output).await,
         Command::Audit(command) => commands::audit::run(command, &session()?, &output).await,
         Command::Completion { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

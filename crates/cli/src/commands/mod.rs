@@ -4,6 +4,7 @@ pub mod api_key;
 pub mod audit;
 pub mod binding;
 pub mod context;
+pub mod host;
 pub mod image;
 pub mod login;
 pub mod node;

@@ -1,0 +1,43 @@
+//! The rack's hosts: what they run, and bringing them to another version and back.
+//!
+//! The operator's flake says what a host is; `nixos-rebuild` brings it there. What is added here is the order, the
+//! look at each host before the next one's turn, and the way back. Nothing on a host depends on it: `nixos-rebuild` by
+//! hand is as good.
+
+mod facts;
+mod health;
+mod inventory;
+mod plan;
+mod remote;
+mod status;
+mod switch;
+
+use clap::Subcommand;
+
+use crate::error::Failure;
+use crate::output::Output;
+
+/// The rack's hosts.
+#[derive(Subcommand)]
+pub enum HostCommand {
+    /// Show what hosts run and whether they are healthy. Exit code 1 if one is not.
+    Status(status::Status),
+    /// Bring hosts to what the flake says, one after the other: agents' hosts first, the control plane last.
+    ///
+    /// VMs stay running. After each host, its units, APIs and VMs are looked at; the first failure ends the upgrade and
+    /// takes that host back to what it ran before. Ctrl-C ends it after the current host.
+    Upgrade(Box<switch::Upgrade>),
+    /// Bring hosts back to their previous generation: the control plane first, agents' hosts last.
+    ///
+    /// VMs stay running. The first failure ends it and takes that host to where it was.
+    Rollback(Box<switch::Rollback>),
+}
+
+/// `photon host`. It watches for Ctrl-C itself.
+pub async fn run(command: HostCommand, output: &Output) -> Result<(), Failure> {
+    match command {
+        HostCommand::Status(args) => status::run(args, output).await,
+        HostCommand::Upgrade(args) => switch::upgrade(*args, output).await,
+        HostCommand::Rollback(args) => switch::rollback(*args, output).await,
+    }
+}

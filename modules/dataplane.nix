@@ -71,8 +71,6 @@ in
 
     boot.kernel.sysctl = {
       "net.netfilter.nf_conntrack_max" = cfg.connections;
-      # networkd forwards on tenants' interfaces alone; the host itself is no router.
-      "net.ipv4.ip_forward" = lib.mkDefault 0;
       "net.ipv4.neigh.default.gc_thresh1" = cfg.neighbours / 4;
       "net.ipv4.neigh.default.gc_thresh2" = cfg.neighbours / 2;
       "net.ipv4.neigh.default.gc_thresh3" = cfg.neighbours;
@@ -81,7 +79,7 @@ in
       "net.ipv6.neigh.default.gc_thresh3" = cfg.neighbours;
     };
 
-    # It answers tenants' DHCP and holds their gateways: a tenant would notice it gone. It takes changed files by
+    # It answers tenants' DHCP and holds their gateways: a tenant would notice it gone. It takes changed .network files by
     # reload; a new systemd-networkd serves from the host's next boot on, or from a restart by the operator's hand.
     systemd.services.systemd-networkd.restartIfChanged = false;
 

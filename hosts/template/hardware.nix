@@ -1,7 +1,6 @@
 # What all machines of the rack are, in one place.
 { lib, ... }:
 {
-
   nixpkgs.hostPlatform = "x86_64-linux";
 
   boot.loader = {

@@ -25,7 +25,5 @@ in
       RuntimeWatchdogSec = cfg.watchdog.time;
       RebootWatchdogSec = "5min";
     };
-    # For the boards that have none of their own; a real one goes first.
-    boot.kernelModules = [ "softdog" ];
   };
 }

@@ -58,13 +58,13 @@
           };
         # One concern each, for hosts that want no more; `photoncloud.package` is theirs to set.
         chainfire = ./modules/chainfire.nix;
-        cluster = ./modules/cluster;
         flaredb = ./modules/flaredb;
         hardening = ./modules/hardening;
         iam = ./modules/iam.nix;
         plasmavmc = ./modules/plasmavmc.nix;
         prismnet = ./modules/prismnet.nix;
         provisioning = ./modules/provisioning;
+        roles = ./modules/roles;
       };
 
       # The hosts of a cluster from one list; flakes made of the template use it.

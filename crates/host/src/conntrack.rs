@@ -1,5 +1,6 @@
 //! Tracked connections, by the program `conntrack` (`conntrack(8)`).
 
+use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,12 +12,33 @@ use crate::{Error, Result};
 /// Longest time that one run may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// A tracked connection, as its first packet went.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connection {
+    /// Its zone; 0 is the host's own.
+    pub zone: u16,
+    /// Protocol number (IANA).
+    pub protocol: u8,
+    /// Who began it.
+    pub source: IpAddr,
+    /// Who was called.
+    pub destination: IpAddr,
+    /// Source and destination port, of protocols that have ports.
+    pub ports: Option<(u16, u16)>,
+}
+
 /// The kernel's table of connections.
 #[async_trait]
 pub trait Connections: Send + Sync {
     /// Forgets all connections of `zone` that `address` began or was called by. What still comes of them is
     /// then judged as new.
     async fn forget(&self, zone: u16, address: IpAddr) -> Result<()>;
+
+    /// All connections of zones other than the host's own.
+    async fn list(&self) -> Result<Vec<Connection>>;
+
+    /// Forgets these. One that has ended meanwhile is no error; whether all are gone, [`list`](Self::list) tells.
+    async fn remove(&self, connections: &[Connection]) -> Result<()>;
 }
 
 /// The program `conntrack`, found in PATH.
@@ -27,7 +49,7 @@ pub struct Conntrack;
 impl Connections for Conntrack {
     async fn forget(&self, zone: u16, address: IpAddr) -> Result<()> {
         let (zone, text) = (zone.to_string(), address.to_string());
-        let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+        let family = family(address);
         for side in ["--orig-src", "--orig-dst"] {
             let which = ["--family", family, "--zone", &zone, side, &text];
             let run = |verb| {
@@ -44,5 +66,111 @@ impl Connections for Conntrack {
             }
         }
         Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Connection>> {
+        let mut all = Vec::new();
+        for family in ["ipv4", "ipv6"] {
+            let arguments = ["--dump", "--family", family];
+            let output = process::run("conntrack", &arguments, b"", LIMIT).await?;
+            all.extend(String::from_utf8_lossy(&output).lines().filter_map(parse));
+        }
+        Ok(all)
+    }
+
+    async fn remove(&self, connections: &[Connection]) -> Result<()> {
+        for connection in connections {
+            let arguments = which(connection);
+            let arguments: Vec<&str> = arguments.split(' ').collect();
+            match process::run("conntrack", &arguments, b"", LIMIT).await {
+                // Also when there is none any more.
+                Ok(_) | Err(Error::Failed { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "ipv4" } else { "ipv6" }
+}
+
+/// The arguments that delete exactly this one; of protocols without ports, all between the two.
+fn which(connection: &Connection) -> String {
+    let mut text = format!(
+        "--delete --family {} --zone {} --proto {} --orig-src {} --orig-dst {}",
+        family(connection.source),
+        connection.zone,
+        protocol_name(connection.protocol),
+        connection.source,
+        connection.destination,
+    );
+    if let Some((source, destination)) = connection.ports {
+        let _ = write!(text, " --sport {source} --dport {destination}");
+    }
+    text
+}
+
+/// `conntrack` takes options of ports only with a protocol's name.
+fn protocol_name(number: u8) -> String {
+    match number {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        33 => "dccp".to_owned(),
+        58 => "icmpv6".to_owned(),
+        132 => "sctp".to_owned(),
+        136 => "udplite".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A line such as `tcp      6 431999 ESTABLISHED src=10.0.1.10 dst=10.0.1.11 sport=40000 dport=80 src=10.0.1.11 …
+/// [ASSURED] mark=0 zone=77 use=1`: what the first packet had comes first. `None`: of the host's own zone, which is
+/// not printed, or nothing that is understood.
+fn parse(line: &str) -> Option<Connection> {
+    let value = |key: &str| {
+        line.split_ascii_whitespace()
+            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    };
+    let port = |key: &str| value(key).and_then(|text| text.parse::<u16>().ok());
+    Some(Connection {
+        zone: value("zone")?.parse().ok()?,
+        protocol: line.split_ascii_whitespace().nth(1)?.parse().ok()?,
+        source: value("src")?.parse().ok()?,
+        destination: value("dst")?.parse().ok()?,
+        ports: port("sport").zip(port("dport")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_the_first_packet_went() {
+        let tcp = "tcp      6 431999 ESTABLISHED src=10.0.1.10 dst=10.0.1.11 sport=40000 dport=80 \
+                   src=10.0.1.11 dst=10.0.1.10 sport=80 dport=40000 [ASSURED] mark=0 zone=77 use=1";
+        let expected = Connection {
+            zone: 77,
+            protocol: 6,
+            source: "10.0.1.10".parse().unwrap(),
+            destination: "10.0.1.11".parse().unwrap(),
+            ports: Some((40000, 80)),
+        };
+        assert_eq!(parse(tcp), Some(expected.clone()));
+        assert_eq!(
+            which(&expected),
+            "--delete --family ipv4 --zone 77 --proto tcp --orig-src 10.0.1.10 --orig-dst 10.0.1.11 \
+             --sport 40000 --dport 80"
+        );
+        let icmp = "icmpv6   58 29 src=fd00::a dst=fd00::b type=128 code=0 id=7 src=fd00::b dst=fd00::a \
+                    type=129 code=0 id=7 mark=0 zone=5 use=1";
+        let seen = parse(icmp).unwrap();
+        assert_eq!((seen.zone, seen.protocol, seen.ports), (5, 58, None));
+        let own = tcp.replace(" zone=77", "");
+        assert_eq!(parse(&own), None);
+        assert_eq!(parse("conntrack v1.4.8: 3 flow entries"), None);
     }
 }

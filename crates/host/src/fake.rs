@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::conntrack::Connections;
+use crate::conntrack::{Connection, Connections};
 use crate::links::{Link, Links};
 use crate::network_files::NetworkFiles;
 use crate::network1::NetworkManager;
@@ -40,14 +40,21 @@ impl NetworkFiles for Files {
     }
 }
 
-/// Remembers which connections were to be forgotten.
+/// Remembers which addresses' connections were to be forgotten, and holds connections.
 #[derive(Debug, Default)]
-pub struct Forgotten(pub Mutex<Vec<(u16, IpAddr)>>);
+pub struct Forgotten(pub Mutex<Vec<(u16, IpAddr)>>, pub Mutex<Vec<Connection>>);
 
 #[async_trait]
 impl Connections for Forgotten {
     async fn forget(&self, zone: u16, address: IpAddr) -> Result<()> {
         locked(&self.0).push((zone, address));
+        Ok(())
+    }
+    async fn list(&self) -> Result<Vec<Connection>> {
+        Ok(locked(&self.1).clone())
+    }
+    async fn remove(&self, connections: &[Connection]) -> Result<()> {
+        locked(&self.1).retain(|one| !connections.contains(one));
         Ok(())
     }
 }

@@ -10,6 +10,7 @@
 //! One VRF per VPC, one bridge per subnet in the VRF, one TAP per port in the bridge. A tunnel between hosts
 //! (`px…`) belongs here, beside the bridge, when there is more than one host.
 
+mod connections;
 mod desired;
 mod difference;
 mod filter;
@@ -18,10 +19,13 @@ mod group_filter;
 mod guest_filter;
 mod networkd;
 mod rules;
+mod step;
 
+pub use connections::forbidden;
 pub use desired::{Desired, Group, Mac, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
 pub use difference::{Endpoint, FilterMemory, Observed, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};
+pub use step::{AT_ONCE, Step};
 
 /// The names of networkd's files that the agent owns begin so. `50`: after an operator's own, which may
 /// therefore not match our interfaces, and before distributions' catch-alls.

@@ -65,7 +65,12 @@ impl<R: Reconciler> Driver<R> {
         let mut backoff = Backoff::new(self.timing.retry_first, self.timing.retry_most);
         // A plan that never becomes empty is slowed like a failure.
         let mut unconfirmed = Backoff::new(self.timing.retry_first, self.timing.retry_most);
+        let mut goal = self.reconciler.goal();
         while !cancel.is_cancelled() {
+            if goal != self.reconciler.goal() {
+                goal = self.reconciler.goal();
+                unconfirmed.succeeded();
+            }
             let result = run_once(self.name, &mut self.reconciler).await;
             let outcome = match &result {
                 Ok(Pass::Unknown) => Outcome::Unknown,

@@ -35,6 +35,12 @@ pub trait Reconciler: Send {
     /// Does it, in the order that keeps tenants safe and running; stops at the first failure.
     async fn apply(&mut self, plan: &Self::Plan) -> Result<(), Self::Error>;
 
+    /// A number that is another one when something else should be, such as the desired state's revision. A plan
+    /// that does not become empty is retried ever more slowly; one for a new goal is no repetition.
+    fn goal(&self) -> u64 {
+        0
+    }
+
     /// Called after each pass that did not fail and left nothing to do.
     async fn converged(&mut self, _observed: &Self::Observed) {}
 }

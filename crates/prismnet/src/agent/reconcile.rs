@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use photon_host::conntrack::{Connections, Conntrack};
-use photon_host::links::{Links, Netlink};
+use photon_host::links::{Link, Links, Netlink};
 use photon_host::network_files::{Directory, NetworkFiles, RUNTIME_DIRECTORY};
 use photon_host::network1::{Network1, NetworkManager};
 use photon_host::nft::{Nft, PacketFilter};
@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use super::report::Report;
 use super::watch::Known;
 use crate::plan::{
-    FILE_PREFIX, FilterChange, FilterMemory, Observed, Plan, Target, observed_digests, port_problem,
+    FILE_PREFIX, FilterChange, FilterMemory, Observed, Plan, Step, Target, forbidden,
+    observed_digests, port_problem,
 };
 
 /// The host, as far as networks go.
@@ -114,7 +115,7 @@ impl Networks {
             .unwrap_or_default()
     }
 
-    fn report(&self, links: &[photon_host::links::Link]) {
+    fn report(&self, links: &[Link]) {
         let Some((Some(known), _)) = &self.target else {
             return;
         };
@@ -184,12 +185,51 @@ impl Networks {
         Ok(listing.map(|objects| observed_digests(&objects)))
     }
 
+    /// Cuts the connections that the rules allow no longer: after the filter has been changed, so that none of them
+    /// comes back.
+    async fn judge(&self, target: &Target) -> Result<(), Error> {
+        let Some((Some(known), _)) = &self.target else {
+            return Ok(());
+        };
+        for _ in 0..PATIENCE {
+            let connections = self.host.connections.list().await?;
+            let forbidden = forbidden(&known.desired, &connections);
+            if forbidden.is_empty() {
+                let mut memory = self.memory();
+                memory.judged = target.rules().to_owned();
+                return self.store(&memory);
+            }
+            tracing::info!(
+                count = forbidden.len(),
+                "cutting connections that the rules allow no longer"
+            );
+            self.host.connections.remove(&forbidden).await?;
+        }
+        Err(Error::Answer {
+            what: "conntrack",
+            reason: "connections that the rules allow no longer are still there".to_owned(),
+        })
+    }
+
+    /// Writes files, tells networkd, and waits until what they are about is there.
+    async fn take(&self, target: &Target, step: &Step) -> Result<(), Error> {
+        for (name, contents) in &step.write {
+            self.host.files.write(name, contents)?;
+        }
+        self.host.manager.reload().await?;
+        self.settle(|links| target.are(&step.interfaces, links))
+            .await
+    }
+
     /// Waits until the interfaces are as they should be, or for [`SETTLE`] after the last change.
-    async fn settle(&self, target: &Target) -> Result<(), Error> {
+    async fn settle(&self, settled: impl Fn(&[Link]) -> bool + Send) -> Result<(), Error> {
         let mut changes = self.host.links.changes();
         loop {
             changes.mark_unchanged();
-            if target.interfaces_are(&self.host.links.list().await?) {
+            let links = self.host.links.list().await?;
+            // Who waits for a port need not wait for all the others.
+            self.report(&links);
+            if settled(&links) {
                 return Ok(());
             }
             match tokio::time::timeout(SETTLE, changes.changed()).await {
@@ -263,7 +303,14 @@ impl Reconciler for Networks {
         for change in &plan.filter {
             self.change_filter(&target, change).await?;
         }
-        for (name, contents) in &plan.write {
+        if plan.judge {
+            self.judge(&target).await?;
+        }
+        let (first, more) = match plan.steps.split_first() {
+            Some((first, more)) => (first.clone(), more),
+            None => (Step::default(), &plan.steps[..]),
+        };
+        for (name, contents) in &first.write {
             self.host.files.write(name, contents)?;
         }
         for name in &plan.remove {
@@ -291,7 +338,18 @@ impl Reconciler for Networks {
                 }
             }
         }
-        self.settle(&target).await?;
+        if !more.is_empty() {
+            self.settle(|links| target.are(&first.interfaces, links))
+                .await?;
+        }
+        for step in more {
+            // What is wanted by now may be more urgent than the rest of this.
+            if self.known.has_changed().unwrap_or(false) {
+                return Ok(());
+            }
+            self.take(&target, step).await?;
+        }
+        self.settle(|links| target.interfaces_are(links)).await?;
         // When nothing of the port can come any more, or a late packet would be tracked again.
         for endpoint in &plan.forget {
             self.host
@@ -305,6 +363,13 @@ impl Reconciler for Networks {
             self.store(&memory)?;
         }
         Ok(())
+    }
+
+    fn goal(&self) -> u64 {
+        self.known
+            .borrow()
+            .as_ref()
+            .map_or(0, |known| known.desired.revision)
     }
 
     async fn converged(&mut self, _observed: &Self::Observed) {

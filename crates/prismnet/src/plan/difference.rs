@@ -1,5 +1,6 @@
 //! What must be done so that a host's networks are as they should be.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::desired::{Desired, Mac, Port, Subnet};
 use super::filter::{Digests, FilterChange, Name, Table};
 use super::networkd::{self, Files};
-use super::{firewall, guest_filter};
+use super::step::{self, Step};
+use super::{connections, firewall, guest_filter};
 
 /// What this host's networks should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub struct Target {
     interfaces: BTreeMap<String, Interface>,
     settings: BTreeMap<String, &'static str>,
     endpoints: BTreeSet<Endpoint>,
+    rules: String,
 }
 
 /// An address of a port, as conntrack knows it.
@@ -42,6 +45,23 @@ struct Interface {
     addresses: BTreeSet<IpNet>,
 }
 
+impl Interface {
+    fn is(&self, link: &Link) -> bool {
+        link.kind == self.kind
+            && link.up
+            && link.master == self.master
+            && self.addresses.is_subset(&link.addresses)
+            && self.mac.is_none_or(|mac| link.mac == Some(mac.0))
+    }
+}
+
+fn by_name(links: &[Link]) -> BTreeMap<&str, &Link> {
+    links
+        .iter()
+        .map(|link| (link.name.as_str(), link))
+        .collect()
+}
+
 /// What the agent must remember: what can't be found out by looking.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -51,6 +71,8 @@ pub struct FilterMemory {
     pub tables: BTreeMap<String, BTreeMap<Name, (String, String)>>,
     /// Endpoints that may have connections.
     pub endpoints: BTreeSet<Endpoint>,
+    /// The rules ([`connections::digest`]) by which all connections have been judged last.
+    pub judged: String,
 }
 
 /// What there is on this host.
@@ -75,11 +97,11 @@ pub struct Plan {
     pub set: BTreeMap<String, String>,
     /// Changes of the packet filter: before an interface can appear that they are for.
     pub filter: Vec<FilterChange>,
-    /// Files to write.
-    pub write: BTreeMap<String, String>,
     /// Files to remove.
     pub remove: BTreeSet<String>,
-    /// Whether networkd must read its files again.
+    /// Files to write, a few interfaces at a time: networkd reads its files again after each step.
+    pub steps: Vec<Step>,
+    /// Whether networkd must read its files again, even if there is no step.
     pub reload: bool,
     /// Interfaces that networkd must configure again.
     pub reconfigure: BTreeSet<String>,
@@ -89,6 +111,8 @@ pub struct Plan {
     pub forget: BTreeSet<Endpoint>,
     /// Ports that are new.
     pub remember: BTreeSet<Endpoint>,
+    /// Whether connections must be looked through for those that the rules allow no longer.
+    pub judge: bool,
 }
 
 impl photon_reconcile::Plan for Plan {
@@ -110,17 +134,22 @@ impl photon_reconcile::Plan for Plan {
             })
             .collect();
         format!(
-            "settings {}; filter [{}]; files {} written, {} removed; reload {}; reconfigure {:?}; delete {:?}; \
-             endpoints {} new, {} gone",
+            "settings {}; filter [{}]; files {} written in {} steps, {} removed; reload {}; reconfigure {:?}; \
+             delete {:?}; endpoints {} new, {} gone; judge connections {}",
             self.set.len(),
             filter.join(", "),
-            self.write.len(),
+            self.steps
+                .iter()
+                .map(|step| step.write.len())
+                .sum::<usize>(),
+            self.steps.len(),
             self.remove.len(),
             self.reload,
             self.reconfigure,
             self.delete,
             self.remember.len(),
-            self.forget.len()
+            self.forget.len(),
+            self.judge
         )
     }
 }
@@ -179,7 +208,13 @@ impl Target {
             interfaces,
             settings,
             endpoints,
+            rules: connections::digest(desired),
         }
+    }
+
+    /// What [`FilterMemory::judged`] is when all connections have been judged by these rules.
+    pub fn rules(&self) -> &str {
+        &self.rules
     }
 
     /// Our tables.
@@ -204,6 +239,18 @@ impl Target {
         plan == Plan::default()
     }
 
+    /// Whether these interfaces are there and as they should be. What is not wanted at all does not count.
+    pub fn are(&self, interfaces: &BTreeSet<String>, links: &[Link]) -> bool {
+        let by_name = by_name(links);
+        interfaces.iter().all(|name| {
+            self.interfaces.get(name).is_none_or(|wanted| {
+                by_name
+                    .get(name.as_str())
+                    .is_some_and(|link| wanted.is(link))
+            })
+        })
+    }
+
     /// What must be done.
     pub fn plan(&self, observed: &Observed) -> Plan {
         let mut plan = Plan::default();
@@ -220,9 +267,10 @@ impl Target {
                 observed.memory.tables.get(family).unwrap_or(&nothing),
             ));
         }
+        let mut write = Files::new();
         for (name, contents) in &self.files {
             if observed.files.get(name).and_then(Option::as_ref) != Some(contents) {
-                plan.write.insert(name.clone(), contents.clone());
+                write.insert(name.clone(), contents.clone());
             }
         }
         for name in observed.files.keys() {
@@ -234,20 +282,19 @@ impl Target {
         plan.forget = known.difference(&self.endpoints).cloned().collect();
         plan.remember = self.endpoints.difference(known).cloned().collect();
         self.compare_interfaces(&observed.links, &mut plan);
-        plan.reload |= !plan.write.is_empty() || !plan.remove.is_empty();
+        plan.reload |= !write.is_empty() || !plan.remove.is_empty();
         // What networkd configures on reading its files again need not be asked for once more.
         plan.reconfigure.retain(|name| {
             let file = format!("{}{name}.network", super::FILE_PREFIX);
-            !plan.write.contains_key(&file)
+            !write.contains_key(&file)
         });
+        plan.steps = step::steps(write);
+        plan.judge = observed.memory.judged != self.rules;
         plan
     }
 
     fn compare_interfaces(&self, links: &[Link], plan: &mut Plan) {
-        let by_name: BTreeMap<&str, &Link> = links
-            .iter()
-            .map(|link| (link.name.as_str(), link))
-            .collect();
+        let by_name = by_name(links);
         for (name, wanted) in &self.interfaces {
             match by_name.get(name.as_str()) {
                 None => plan.reload = true,
@@ -255,15 +302,10 @@ impl Target {
                     plan.delete.push(name.clone());
                     plan.reload = true;
                 }
-                Some(link) => {
-                    let as_it_should_be = link.up
-                        && link.master == wanted.master
-                        && wanted.addresses.is_subset(&link.addresses)
-                        && wanted.mac.is_none_or(|mac| link.mac == Some(mac.0));
-                    if !as_it_should_be {
-                        plan.reconfigure.insert(name.clone());
-                    }
+                Some(link) if !wanted.is(link) => {
+                    plan.reconfigure.insert(name.clone());
                 }
+                Some(_) => {}
             }
         }
         for link in links {
@@ -272,13 +314,8 @@ impl Target {
             }
         }
         // TAPs, tunnels, bridges, VRFs: a bridge that is deleted first would let its ports loose.
-        let rank = |name: &String| match &name[..2] {
-            "pt" => 0,
-            "px" => 1,
-            "pb" => 2,
-            _ => 3,
-        };
-        plan.delete.sort_by_key(|name| (rank(name), name.clone()));
+        plan.delete
+            .sort_by_key(|name| (Reverse(step::rank(name)), name.clone()));
     }
 }
 

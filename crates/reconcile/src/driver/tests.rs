@@ -52,6 +52,10 @@ impl Reconciler for Counter {
         )))
     }
 
+    fn goal(&self) -> u64 {
+        self.0.should.load(Ordering::SeqCst)
+    }
+
     fn plan(&self, (is, should): &(u64, u64)) -> Set {
         Set((is != should).then_some(*should))
     }
@@ -200,6 +204,28 @@ async fn a_plan_that_never_becomes_empty_does_not_spin() {
     let before = Instant::now();
     run.until(|status| status.applied == 8).await;
     assert!(before.elapsed() > Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_goal_is_no_repetition() {
+    let mut run = start(World {
+        stuck: 1.into(),
+        ..World::default()
+    });
+    run.until(idle).await;
+    let before = Instant::now();
+    for goal in 1..=20 {
+        run.world.should.store(goal, Ordering::SeqCst);
+        run.signal.notify();
+        let applied = run.status.borrow().applied;
+        run.until(|status| status.applied > applied).await;
+    }
+    // Were they all taken for one, the eighth alone would wait for half a minute.
+    assert!(
+        before.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        before.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,6 @@
 //! Any daemon, or all of them, may die at any moment; the power may fail. Guests and acknowledged writes do
 //! not notice.
 
-use std::time::Duration;
-
 use photon_api::prismnet::v1::{CreatePortRequest, GetPortRequest};
 use photon_e2e::Session;
 use photon_e2e::console::Console;
@@ -14,6 +12,7 @@ use xtask::rack::Host;
 
 use crate::SECOND;
 use crate::cloud::{BOOT, Cloud, Machine, Tenant};
+use crate::pings::{RATE, longest_silence, start_pinging};
 
 const DAEMONS: [&str; 5] = [
     "iam-server",
@@ -22,9 +21,6 @@ const DAEMONS: [&str; 5] = [
     "prismnet-agent",
     "plasmavmc-agent",
 ];
-
-/// Pings per second of the guest that watches.
-const RATE: u32 = 5;
 
 async fn kill(host: &Host, daemons: &[&str]) {
     let units: Vec<String> = daemons
@@ -129,36 +125,6 @@ async fn all_there(session: &Session, ids: &[String]) {
         assert!(!lost, "the acknowledged port {id} is lost");
         answer.unwrap();
     }
-}
-
-async fn start_pinging(guest: &mut Guest<Console>, address: &str) {
-    // In the background: the console itself goes away when the daemons do.
-    let interval = 1.0 / f64::from(RATE);
-    let ping = format!("rm -f /tmp/pings; (ping -i {interval} {address} >/tmp/pings 2>&1 &)");
-    guest.check(&ping, 30 * SECOND).await.unwrap();
-}
-
-/// The longest run of pings without an answer, as time.
-async fn longest_silence(guest: &mut Guest<Console>) -> (u32, Duration) {
-    guest
-        .check(
-            "killall ping; sed -n 's/.*seq=\\([0-9]*\\) .*/\\1/p' /tmp/pings >/tmp/seqs",
-            30 * SECOND,
-        )
-        .await
-        .unwrap();
-    let report = guest
-        .check(
-            "awk 'NR>1 && $1-last-1>most {most=$1-last-1} {last=$1} END {print NR, most+0}' /tmp/seqs",
-            30 * SECOND,
-        )
-        .await
-        .unwrap();
-    let mut words = report
-        .split_whitespace()
-        .map(|word| word.parse::<u32>().unwrap());
-    let (answers, most) = (words.next().unwrap(), words.next().unwrap());
-    (answers, SECOND * most / RATE)
 }
 
 struct Pair {

@@ -8,7 +8,9 @@ mod hosts;
 mod isolation;
 mod netboot;
 mod onboarding;
+mod pings;
 mod port_lifecycle;
+mod scale;
 mod security;
 mod tenant_network;
 

@@ -7,14 +7,17 @@
 //! ```text
 //!  tenant_path · hold · nodes            what is run
 //!      run                               within limits, and leaving nothing
-//!      scenario · audit · removal        the steps
+//!      scenario · journal · audit · removal        the steps
 //!      tenant · network · vm · console · guest · session     what a step is made of
 //! ```
 
 pub mod audit;
 pub mod console;
 pub mod guest;
+pub mod hold;
+pub mod journal;
 pub mod network;
+pub mod nodes;
 pub mod progress;
 pub mod removal;
 pub mod run;

@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use photon_e2e::hold::{self, Bounds, Hold};
+use photon_e2e::journal::Journal;
 use photon_e2e::progress::say;
 use photon_e2e::run::{Run, check_readable, read_password};
 use photon_e2e::scenario::Guests;
-use photon_e2e::{Channels, OPERATOR, tenant_path};
+use photon_e2e::{Channels, OPERATOR, nodes, tenant_path};
 
 /// Tries a PhotonCloud over its API alone: tenants, networks, guests, and whom these reach.
 ///
@@ -109,6 +111,47 @@ enum Command {
     /// Two tenants with equal networks and one equal address: leases, who reaches whom, a security group,
     /// the record of events, and that nothing is left.
     TenantPath,
+    /// Waits until these hosts take VMs, places one on each, and lets each guest reach the others.
+    Nodes {
+        /// The hosts, as `node01,node02`.
+        #[arg(long, value_delimiter = ',', required = true)]
+        expect: Vec<String>,
+        /// How many seconds the hosts may take to be ready.
+        #[arg(long, default_value_t = 120)]
+        wait: u64,
+    },
+    /// Two guests that ping each other and a client that writes to each server, until SIGTERM, SIGINT or
+    /// --seconds; then how many pings were lost, for how long nothing was acknowledged, and whether all
+    /// acknowledged writes are there. What it prints is also the judgment: see the bounds.
+    Hold {
+        /// For how long. Default: until a signal. --timeout is for all of it, and counts on top of this.
+        #[arg(long)]
+        seconds: Option<u64>,
+        /// A file to make when everything runs.
+        #[arg(long)]
+        ready_file: Option<PathBuf>,
+        /// A file to note every acknowledged write in, for `verify`. It must not exist.
+        #[arg(long)]
+        journal: Option<PathBuf>,
+        /// A file for the result as JSON, besides standard output.
+        #[arg(long)]
+        report: Option<PathBuf>,
+        /// How many seconds a server may acknowledge nothing.
+        #[arg(long, default_value_t = 5.0)]
+        max_interruption: f64,
+        /// For how many seconds pings may be lost.
+        #[arg(long, default_value_t = 5.0)]
+        max_silence: f64,
+        /// Milliseconds from one write to the next.
+        #[arg(long, default_value_t = 200)]
+        interval_ms: u64,
+    },
+    /// That all writes of a journal are there which `hold --keep` was acknowledged.
+    Verify {
+        /// The journal.
+        #[arg(long)]
+        journal: PathBuf,
+    },
     /// Removes the organizations that runs with this prefix left behind.
     Clean,
 }
@@ -179,6 +222,65 @@ async fn carry_out(arguments: &Arguments) -> Result<bool> {
             let line = format!("{} guests", report.guests.len());
             print(arguments.output, &report, report.ok, &report.error, &line)
         }
+        Command::Nodes { expect, wait } => {
+            let wait = Duration::from_secs(*wait);
+            let report = nodes::run(&cloud.run_with_guests()?, expect, wait).await;
+            let line = format!("a guest on each of {}", expect.join(", "));
+            print(arguments.output, &report, report.ok, &report.error, &line)
+        }
+        Command::Hold {
+            seconds,
+            ready_file,
+            journal,
+            report: report_file,
+            max_interruption,
+            max_silence,
+            interval_ms,
+        } => {
+            let length = seconds.map(Duration::from_secs);
+            let hold = Hold {
+                length,
+                interval: Duration::from_millis(*interval_ms),
+                ready_file: ready_file.clone(),
+                journal: journal.clone(),
+                bounds: Bounds {
+                    interruption: seconds_of("--max-interruption", *max_interruption)?,
+                    silence: seconds_of("--max-silence", *max_silence)?,
+                },
+            };
+            let mut run = cloud.run_with_guests()?;
+            run.limit += length.unwrap_or_default();
+            let report = hold::run(&run, &hold).await;
+            if let Some(path) = report_file {
+                std::fs::write(path, serde_json::to_vec_pretty(&report)?)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            let line = format!(
+                "{} writes acknowledged, none lost, nothing acknowledged for at most {:.1} s; \
+                 {} pings lost, silence of at most {:.1} s",
+                report.acknowledged,
+                report.interruption_seconds,
+                report.pings_lost,
+                report.longest_silence_seconds
+            );
+            print(arguments.output, &report, report.ok, &report.error, &line)
+        }
+        Command::Verify { journal } => {
+            let journal = Journal::read(journal)?;
+            let operator = cloud.run()?.sign_in().await?;
+            let lost = journal.lost(&operator).await?;
+            let ok = lost.is_empty();
+            let error = (!ok).then(|| format!("lost: {}", lost.join(", ")));
+            let acknowledged = journal.acknowledged();
+            let report = serde_json::json!({
+                "ok": ok, "error": error, "acknowledged": acknowledged, "lost": lost,
+            });
+            let line = format!(
+                "all {} acknowledged writes are there",
+                journal.entries.len()
+            );
+            print(arguments.output, &report, ok, &error, &line)
+        }
         Command::Clean => {
             let removed = cloud.run()?.clean().await?;
             let report = serde_json::json!({ "ok": true, "removed": removed });
@@ -186,6 +288,11 @@ async fn carry_out(arguments: &Arguments) -> Result<bool> {
             print(arguments.output, &report, true, &None, &line)
         }
     }
+}
+
+fn seconds_of(flag: &str, value: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(value)
+        .with_context(|| format!("{flag} {value} is no number of seconds"))
 }
 
 fn print(

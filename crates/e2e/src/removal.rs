@@ -50,6 +50,8 @@ macro_rules! every {
         }
     }};
 }
+pub(crate) use every;
+
 /// Deletes each by its id, several at a time; what is gone already is as good.
 macro_rules! delete_all {
     ($ids:expr, $client:expr, $delete:ident($request:ident)) => {{

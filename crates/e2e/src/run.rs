@@ -75,12 +75,23 @@ impl Run {
     /// Carries the work out, within the limit and until a signal ends it; then, unless that is to be kept, removes
     /// the organizations that it made, however it ended.
     pub async fn guarded(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
-        let outcome = tokio::select! {
-            ended = timeout(self.limit, work) => match ended {
-                Ok(result) => result,
-                Err(_) => Err(anyhow::anyhow!("not done within {} s", self.limit.as_secs())),
-            },
-            name = interruption() => Err(anyhow::anyhow!("interrupted by {name}")),
+        self.guarded_to_its_end(async {
+            tokio::select! {
+                ended = work => ended,
+                name = interruption() => bail!("interrupted by {name}"),
+            }
+        })
+        .await
+    }
+
+    /// The same for work that listens to signals itself.
+    pub async fn guarded_to_its_end(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let outcome = match timeout(self.limit, work).await {
+            Ok(result) => result,
+            Err(_) => Err(anyhow::anyhow!(
+                "not done within {} s",
+                self.limit.as_secs()
+            )),
         };
         if self.keep {
             return outcome;

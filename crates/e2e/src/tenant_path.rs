@@ -133,7 +133,8 @@ async fn carry_out(run: &Run, report: &mut Report) -> Result<()> {
     if !run.keep {
         let begun = Instant::now();
         say("==> removing everything");
-        remove(&operator, tenants).await?;
+        // The token of before may have expired.
+        remove(&run.sign_in().await?, tenants).await?;
         report.removed = true;
         report.done("removal", begun);
     }

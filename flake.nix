@@ -55,6 +55,10 @@
               disko.nixosModules.disko
             ];
             photoncloud.package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.photoncloud;
+            photoncloud.provisioner = {
+              installer = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.nixos-anywhere-installer;
+              bootFiles = lib.mkDefault self.nixosConfigurations.netboot.config.system.build.photonNetboot;
+            };
           };
         # One concern each, for hosts that want no more; `photoncloud.package` is theirs to set.
         chainfire = ./modules/chainfire.nix;

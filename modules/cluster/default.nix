@@ -56,6 +56,7 @@ in
     ../iam.nix
     ../prismnet.nix
     ../plasmavmc.nix
+    ../provisioning/provisioner.nix
   ];
 
   options.photoncloud.node = lib.mkOption {
@@ -85,6 +86,7 @@ in
     photoncloud.iam.settings = serverSettings "iam-server";
     photoncloud.prismnet.settings = serverSettings "prismnet-server";
     photoncloud.plasmavmc.settings = serverSettings "plasmavmc-server";
+    photoncloud.provisioner.settings = serverSettings "photon-provisioner";
     photoncloud.prismnet.agent.settings = {
       node = lib.mkDefault cfg.node;
       endpoints = endpoints "prismnet-agent";
@@ -102,6 +104,7 @@ in
           ++ lib.optional cfg.plasmavmc.enable "plasmavmc-server"
           ++ lib.optional cfg.prismnet.agent.enable "prismnet-agent"
           ++ lib.optional cfg.plasmavmc.agent.enable "plasmavmc-agent"
+          ++ lib.optional cfg.provisioner.enable "photon-provisioner"
         )
         (_: {
           inherit credentials;

@@ -3,6 +3,41 @@ configurations:
 let
   ourUnits = builtins.attrNames (builtins.readDir ../../modules/units);
 
+  # Each program's settings with the example of every option: what a program does not know would be found here.
+  examples =
+    { options, lib, ... }:
+    let
+      toml = import ../../modules/toml.nix { inherit lib; };
+      exampleOf =
+        option:
+        if lib.isOption option then
+          option.example
+        else
+          lib.mapAttrs (_: exampleOf) (
+            removeAttrs option [
+              "_module"
+              "_freeformOptions"
+            ]
+          );
+      settings = option: toml (exampleOf (option.type.getSubOptions [ ]));
+      inherit (options.photoncloud)
+        iam
+        prismnet
+        plasmavmc
+        provisioner
+        ;
+    in
+    {
+      etc.photoncloud = {
+        "iam-server.toml" = settings iam.settings;
+        "prismnet-server.toml" = settings prismnet.settings;
+        "prismnet-agent.toml" = settings prismnet.agent.settings;
+        "plasmavmc-server.toml" = settings plasmavmc.settings;
+        "plasmavmc-agent.toml" = settings plasmavmc.agent.settings;
+        "photon-provisioner.toml" = settings provisioner.settings;
+      };
+    };
+
   render =
     _:
     { config, lib, ... }:
@@ -55,7 +90,13 @@ let
           })
           (
             lib.filterAttrs (
-              file: value: value.enable && value.text != null && lib.hasPrefix "dnsmasq" file
+              file: value:
+              value.enable
+              && value.text != null
+              && builtins.elem file [
+                "dnsmasq.conf"
+                "photoncloud/provisioner-endpoint"
+              ]
             ) config.environment.etc
           );
 
@@ -75,3 +116,6 @@ builtins.mapAttrs render (
   # Not the netboot image: it runs none of our daemons.
   removeAttrs configurations [ "netboot" ]
 )
+// {
+  examples = examples configurations.node01;
+}

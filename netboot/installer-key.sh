@@ -1,0 +1,10 @@
+# usage: photon-installer-key CMDLINE AUTHORIZED_KEYS: adds the key after photon.ssh_key= in the kernel's command line.
+mkdir -p "$(dirname "$2")"
+for word in $(cat "$1"); do
+  case $word in
+    photon.ssh_key=*)
+      key=${word#*=}
+      printf '%s\n' "${key//%20/ }" >>"$2"
+      ;;
+  esac
+done

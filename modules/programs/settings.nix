@@ -12,7 +12,9 @@ let
       inherit example description;
     };
 
-  endpoints = {
+  handed = unit: credential: "/run/credentials/${unit}.service/${credential}";
+
+  endpoints = unit: {
     iam = optional lib.types.str "https://192.0.2.1:50080" "URL of IAM; null: on this host's loopback.";
     prismnet =
       optional lib.types.str "https://192.0.2.1:50081"
@@ -21,24 +23,24 @@ let
       optional lib.types.str "https://192.0.2.1:50082"
         "URL of PlasmaVMC; null: on this host's loopback.";
     ca =
-      optional lib.types.path "/var/lib/photoncloud/pki/ca.pem"
+      optional lib.types.path (handed unit "tls-ca")
         "PEM file of the authorities that the servers' certificates are checked with; null: the system's.";
     certificate =
-      optional lib.types.path "/var/lib/photoncloud/pki/host.pem"
+      optional lib.types.path (handed unit "tls-certificate")
         "PEM certificate to show to the servers.";
     key =
-      optional lib.types.path "/var/lib/photoncloud/pki/host-key.pem"
+      optional lib.types.path (handed unit "tls-key")
         "PEM private key of that certificate. Name a file of the host, never one of the flake: the Nix store is readable by everybody.";
   };
 
-  every = {
+  every = unit: {
     metrics_listen =
       optional lib.types.str "127.0.0.1:51080"
         "Loopback address and port of /metrics, or `off`; null: 127.0.0.1 and the gRPC port + 1000.";
     state_dir =
       optional lib.types.path "/var/lib/photoncloud/iam"
         "Where the program keeps its state; null: what its unit gives it.";
-    inherit endpoints;
+    endpoints = endpoints unit;
   };
 
   submodule =
@@ -55,11 +57,12 @@ in
   server =
     {
       section,
+      unit ? "${section}-server",
       port,
       own ? { },
     }:
     submodule (
-      every
+      every unit
       // {
         listen = lib.mkOption {
           type = lib.types.str;
@@ -75,13 +78,13 @@ in
         };
         tls = {
           certificate =
-            optional lib.types.path "/run/credentials/${section}-server.service/tls-certificate"
+            optional lib.types.path (handed unit "tls-certificate")
               "PEM certificate of the listener.";
           key =
-            optional lib.types.path "/run/credentials/${section}-server.service/tls-key"
+            optional lib.types.path (handed unit "tls-key")
               "PEM private key of that certificate. Name a file of the host, never one of the flake: the Nix store is readable by everybody.";
           client_ca =
-            optional lib.types.path "/run/credentials/${section}-server.service/tls-ca"
+            optional lib.types.path (handed unit "tls-ca")
               "PEM file of the authorities that clients' certificates must come from.";
           client_certificates =
             optional
@@ -111,7 +114,7 @@ in
       own ? { },
     }:
     submodule (
-      every
+      every section
       // {
         node = optional lib.types.str "node01" "Name of this host; null: its host name.";
         ${section} = own;

@@ -44,6 +44,10 @@
           nixos-anywhere-installer = pkgs.callPackage "${nixos-anywhere}/src" { };
           default = photoncloud;
         }
+        // lib.optionalAttrs (system == "x86_64-linux") {
+          # What machines netboot: kernel, ramdisk, the kernel's command line.
+          netboot = self.nixosConfigurations.netboot.config.system.build.photonNetboot;
+        }
       );
 
       nixosModules = {
@@ -74,16 +78,14 @@
       # The hosts of a cluster from one list; flakes made of the template use it.
       lib = { inherit hosts; };
 
-      nixosConfigurations =
-        import ./hosts { inherit hosts; }
-        // lib.optionalAttrs (builtins.pathExists ./netboot) {
-          netboot = lib.nixosSystem {
-            modules = [
-              self.nixosModules.default
-              ./netboot
-            ];
-          };
+      nixosConfigurations = import ./hosts { inherit hosts; } // {
+        netboot = lib.nixosSystem {
+          modules = [
+            self.nixosModules.default
+            ./netboot
+          ];
         };
+      };
 
       checks = forAllSystems (
         system:

@@ -2,6 +2,7 @@
 //! and the ways to its servers.
 
 pub mod programs;
+pub mod rendered;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

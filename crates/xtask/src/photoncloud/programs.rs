@@ -70,6 +70,12 @@ impl Programs {
         })
     }
 
+    /// The program of this name.
+    pub fn path(&self, name: &str) -> Option<&Path> {
+        let mut paths = self.paths.iter().map(PathBuf::as_path);
+        paths.find(|path| path.file_name().is_some_and(|file| file == name))
+    }
+
     /// Puts them into a directory, without what only a debugger reads.
     pub fn place(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory)?;

@@ -115,14 +115,20 @@ let
     ++ lib.concatLists (lib.mapAttrsToList eachNode cluster.nodes)
   );
 
-  # A program that others can reach, without TLS.
-  open = option: settings: {
-    assertion =
-      lib.hasPrefix "127." settings.listen
-      || settings.listen == "::1"
-      || (settings.tls.certificate != null && settings.tls.key != null);
-    message = "${option}.settings.listen = \"${settings.listen}\" can be reached by others, so it must speak TLS. Set ${option}.settings.tls.certificate and .key, or listen on 127.0.0.1.";
-  };
+  # A program that others can reach without TLS, or whose key everybody can read.
+  listener = option: settings: [
+    {
+      assertion =
+        lib.hasPrefix "127." settings.listen
+        || settings.listen == "::1"
+        || (settings.tls.certificate != null && settings.tls.key != null);
+      message = "${option}.settings.listen = \"${settings.listen}\" can be reached by others, so it must speak TLS. Set ${option}.settings.tls.certificate and .key, or listen on 127.0.0.1.";
+    }
+    {
+      assertion = !(lib.hasPrefix builtins.storeDir (toString settings.tls.key));
+      message = "${option}.settings.tls.key = \"${toString settings.tls.key}\" is in the Nix store, which everybody can read. Name a file that is on the host alone, as a string.";
+    }
+  ];
 in
 {
   config.assertions =
@@ -149,7 +155,7 @@ in
         message = "photoncloud.roles.storage: there is no storage service yet (LightningStor); virtual machines' disks are on their compute host. Remove \"storage\" from photoncloud.cluster.nodes.${cfg.node}.roles.";
       }
     ]
-    ++ lib.optional cfg.iam.enable (open "photoncloud.iam" cfg.iam.settings)
-    ++ lib.optional cfg.prismnet.enable (open "photoncloud.prismnet" cfg.prismnet.settings)
-    ++ lib.optional cfg.plasmavmc.enable (open "photoncloud.plasmavmc" cfg.plasmavmc.settings);
+    ++ lib.optionals cfg.iam.enable (listener "photoncloud.iam" cfg.iam.settings)
+    ++ lib.optionals cfg.prismnet.enable (listener "photoncloud.prismnet" cfg.prismnet.settings)
+    ++ lib.optionals cfg.plasmavmc.enable (listener "photoncloud.plasmavmc" cfg.plasmavmc.settings);
 }

@@ -45,5 +45,7 @@ in
       };
     };
     security.sudo.enable = lib.mkDefault false;
+    # Its shell wants root's password, which nobody has: a host that lacks a disk boots on, to where SSH reaches it.
+    systemd.enableEmergencyMode = lib.mkDefault false;
   };
 }

@@ -4,10 +4,12 @@
 //! has approved ones installed, and is the cluster's certificate authority. `photon-enrol` runs in the netboot image
 //! and on every host: it reports the inventory, and gets and renews the host's certificate.
 
+pub mod enrol;
 pub mod identify;
 pub mod inventory;
 pub mod mac;
 pub mod model;
+pub mod report;
 mod settings;
 
 pub use settings::Settings;

@@ -1,0 +1,288 @@
+use std::os::unix::fs::symlink;
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::inventory::Report;
+
+/// A machine's `/sys` and `/proc`, as files.
+struct Machine(tempfile::TempDir);
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Machine(tempfile::tempdir().unwrap());
+        for (path, content) in [
+            ("sys/class/dmi/id/product_serial", "  ABC123\n"),
+            (
+                "sys/class/dmi/id/product_uuid",
+                "4C4C4544-0042-3010-8058-B7C04F4A5032\n",
+            ),
+            ("sys/class/dmi/id/sys_vendor", "Example Inc.\n"),
+            ("sys/class/dmi/id/product_name", "R 1\n"),
+            ("sys/devices/system/cpu/online", "0-3,8\n"),
+            ("proc/meminfo", "MemTotal:  2048000 kB\nMemFree: 1 kB\n"),
+            (
+                "proc/cmdline",
+                "quiet photon.provisioner=http://192.0.2.1:8089 x\n",
+            ),
+        ] {
+            machine.put(path, content);
+        }
+        machine.interface("enp1s0", "52:54:00:AB:CD:EF");
+        machine.put("sys/class/net/lo/type", "772\n");
+        machine.disk("vda", 4_194_304);
+        machine.put("sys/block/vda/serial", "DISK-1");
+        machine
+    }
+
+    fn put(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.0.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    fn interface(&self, name: &str, mac: &str) {
+        let base = format!("sys/class/net/{name}");
+        self.put(&format!("{base}/type"), "1\n");
+        self.put(&format!("{base}/address"), format!("{mac}\n"));
+        self.put(&format!("{base}/carrier"), "1\n");
+        self.put(&format!("{base}/speed"), "-1\n");
+        self.put(&format!("{base}/device/vendor"), "0x1af4\n");
+    }
+
+    fn disk(&self, name: &str, sectors: u64) {
+        let base = format!("sys/block/{name}");
+        self.put(&format!("{base}/size"), format!("{sectors}\n"));
+        self.put(&format!("{base}/device/vendor"), "x\n");
+    }
+
+    fn report(&self) -> Report {
+        Hardware::read(self.0.path()).unwrap().report()
+    }
+
+    fn options(&self, url: &str) -> Options {
+        Options {
+            provisioner: Some(url.into()),
+            ssh_host_key: None,
+            period: Duration::from_millis(10),
+            root: self.0.path().to_owned(),
+        }
+    }
+}
+
+#[test]
+fn a_machine_is_what_its_kernel_says() {
+    let report = Machine::new().report();
+    let expected = Report {
+        serial: "ABC123".into(),
+        uuid: "4c4c4544-0042-3010-8058-b7c04f4a5032".into(),
+        manufacturer: "Example Inc.".into(),
+        product: "R 1".into(),
+        cpus: 5,
+        memory_mib: 2000,
+        interfaces: vec![crate::inventory::Interface {
+            name: "enp1s0".into(),
+            mac: "52:54:00:ab:cd:ef".into(),
+            up: true,
+            speed_mbps: 0,
+        }],
+        disks: vec![crate::inventory::Disk {
+            device: "/dev/vda".into(),
+            size_bytes: 2 << 30,
+            model: String::new(),
+            serial: "DISK-1".into(),
+            rotational: false,
+        }],
+        ..Report::default()
+    };
+    assert_eq!(report, expected);
+}
+
+#[test]
+fn what_firmware_was_never_told_is_no_identity() {
+    let machine = Machine::new();
+    for serial in [
+        "To Be Filled By O.E.M.\n",
+        "Default string\n",
+        "None",
+        "0",
+        "\0\0",
+    ] {
+        machine.put("sys/class/dmi/id/product_serial", serial);
+        assert_eq!(machine.report().serial, "", "{serial:?}");
+    }
+    machine.put(
+        "sys/class/dmi/id/product_uuid",
+        "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF\n",
+    );
+    let identity = Hardware::read(machine.0.path()).unwrap().identity();
+    assert_eq!((identity.uuid.as_str(), identity.macs.len()), ("", 1));
+}
+
+#[test]
+fn only_physical_interfaces_count() {
+    let machine = Machine::new();
+    machine.put("sys/class/net/br0/type", "1\n");
+    machine.put("sys/class/net/br0/address", "52:54:00:00:00:01\n");
+    machine.interface("wlan0", "52:54:00:00:00:02");
+    machine.put("sys/class/net/wlan0/phy80211/name", "phy0");
+    machine.interface("enp1s0v0", "52:54:00:00:00:03");
+    machine.put("sys/class/net/enp1s0v0/device/physfn/vendor", "x");
+    machine.interface("ib0", "52:54:00:00:00:04");
+    machine.put("sys/class/net/ib0/type", "32\n");
+    // Both members of a bond show its address.
+    machine.interface("enp2s0", "52:54:00:ab:cd:ef");
+    machine.put(
+        "sys/class/net/enp2s0/bonding_slave/perm_hwaddr",
+        "52:54:00:ab:cd:f0\n",
+    );
+    let macs: Vec<String> = machine
+        .report()
+        .interfaces
+        .into_iter()
+        .map(|i| i.mac)
+        .collect();
+    assert_eq!(macs, ["52:54:00:ab:cd:ef", "52:54:00:ab:cd:f0"]);
+}
+
+#[test]
+fn only_disks_to_install_on_count() {
+    let machine = Machine::new();
+    machine.put("sys/block/loop0/size", "1000\n");
+    machine.disk("sdb", 1000);
+    machine.put("sys/block/sdb/removable", "1\n");
+    machine.disk("sdc", 0);
+    machine.disk("sr0", 1000);
+    machine.disk("sda", 2000);
+    machine.put("sys/block/sda/device/model", "ST1000  \n");
+    machine.put("sys/block/sda/queue/rotational", "1\n");
+    machine.put("sys/block/sda/device/vpd_pg80", b"\0\x80\0\x08  Z1ABCD");
+    machine.disk("nvme0n1", 3000);
+    machine.put("sys/block/nvme0n1/device/serial", "S4EV  \n");
+    let disks = machine.report().disks;
+    let seen: Vec<(&str, &str, bool)> = disks
+        .iter()
+        .map(|disk| (disk.device.as_str(), disk.serial.as_str(), disk.rotational))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("/dev/nvme0n1", "S4EV", false),
+            ("/dev/sda", "Z1ABCD", true),
+            ("/dev/vda", "DISK-1", false)
+        ]
+    );
+    assert_eq!(disks[1].model, "ST1000");
+}
+
+#[test]
+fn a_machine_without_a_card_says_what_is_missing() {
+    let machine = Machine::new();
+    std::fs::remove_dir_all(machine.0.path().join("sys/class/net/enp1s0")).unwrap();
+    let error = Hardware::read(machine.0.path()).unwrap_err().to_string();
+    assert!(error.contains("network card's driver"), "{error}");
+    // A dangling link is a card that was just pulled, not a reason to fail.
+    let machine = Machine::new();
+    symlink("/nowhere", machine.0.path().join("sys/class/net/gone")).unwrap();
+    assert_eq!(machine.report().interfaces.len(), 1);
+}
+
+/// Answers each connection with the next of these, and remembers the bodies that it got.
+async fn server(answers: Vec<&'static str>) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move {
+        let mut bodies = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !complete(&request) {
+                assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+            }
+            let text = String::from_utf8(request).unwrap();
+            assert!(text.starts_with("POST /inventory HTTP/1.1\r\n"), "{text}");
+            bodies.push(text.split_once("\r\n\r\n").unwrap().1.to_owned());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        bodies
+    });
+    (url, task)
+}
+
+fn complete(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        line.to_lowercase()
+            .strip_prefix("content-length: ")?
+            .parse()
+            .ok()
+    });
+    length.is_some_and(|length: usize| body.len() >= length)
+}
+
+#[tokio::test]
+async fn a_machine_reports_until_it_may_start_from_its_disk() {
+    let (url, served) = server(vec![
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 5\r\n\r\nlater",
+        "HTTP/1.1 200 OK\r\ncontent-length: 31\r\n\r\n{\"id\":\"m\",\"state\":\"discovered\"}",
+        "HTTP/1.1 200 OK\r\ncontent-length: 48\r\n\r\n{\"id\":\"m\",\"state\":\"joined\", \"boot_disk\":  true }",
+    ])
+    .await;
+    let machine = Machine::new();
+    machine.put("key.pub", "ssh-ed25519 AAAA root@netboot\n");
+    let mut options = machine.options(&url);
+    options.ssh_host_key = Some(machine.0.path().join("key.pub"));
+    let told = Mutex::new(Vec::new());
+    run(&options, |word| told.lock().unwrap().push(word.to_owned()))
+        .await
+        .unwrap();
+    let bodies = served.await.unwrap();
+    let report: Report = serde_json::from_str(&bodies[2]).unwrap();
+    assert_eq!(report.serial, "ABC123");
+    assert_eq!(report.ssh_host_key, "ssh-ed25519 AAAA root@netboot");
+    let told = told.into_inner().unwrap();
+    assert!(
+        told[0].contains("503") && told[0].contains("later"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("discovered"), "{told:?}");
+    assert!(told[2].contains("joined"), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_answers_but_is_no_provisioner_is_told_apart() {
+    let (url, _served) = server(vec!["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n<html"]).await;
+    let error = post(&format!("{url}/inventory"), b"{}".to_vec())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("no provisioner"), "{error:#}");
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_work_is_refused_at_once() {
+    let machine = Machine::new();
+    for url in [
+        "https://192.0.2.1:8089",
+        "192.0.2.1:8089",
+        "http://",
+        "tftp://a/b",
+    ] {
+        let error = run(&machine.options(url), |_| {}).await.unwrap_err();
+        assert!(
+            error.to_string().contains("http://ADDRESS:PORT"),
+            "{url}: {error:#}"
+        );
+    }
+    assert_eq!(
+        from_command_line(machine.0.path()).unwrap(),
+        "http://192.0.2.1:8089"
+    );
+    machine.put("proc/cmdline", "quiet\n");
+    let error = from_command_line(machine.0.path()).unwrap_err().to_string();
+    assert!(error.contains("--provisioner"), "{error}");
+}

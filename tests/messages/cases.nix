@@ -95,6 +95,7 @@ builtins.mapAttrs (_: case: case // { toplevel = case.of.config.system.build.top
       of = template [
         key
         disk
+        installerKey
       ];
       message = "";
     };
@@ -113,6 +114,13 @@ builtins.mapAttrs (_: case: case // { toplevel = case.of.config.system.build.top
         installerKey
       ];
       message = "photoncloud.disks.system is not set, and fileSystems has no \"/\": node01 has no disk to be installed to. Write the disk's name under /dev/disk/by-id.";
+    };
+    template-wants-an-installers-key = {
+      of = template [
+        key
+        disk
+      ];
+      message = "photoncloud.provisioner.settings.provisioner.flake is set, but not ssh_key and ssh_public_key beside it. Make a key on this host (ssh-keygen -t ed25519 -f /var/lib/photoncloud/installer/ssh-key) and write both down.";
     };
 
     # --- options

@@ -99,11 +99,9 @@ in
     }) cfg.programs;
 
     # A switch restarts what changed, even while tenants use the cloud: these programs own no virtual machine, no
-    # network and no filter, so that a guest never notices (docs/architecture.md, invariants). It does so in one step at
-    # its end, in the place of stopping them first: the API is away for as long as a program takes to start.
+    # network and no filter, so that a guest never notices (docs/architecture.md, invariants).
     systemd.services = lib.mapAttrs (name: program: {
       wantedBy = [ "photon.target" ];
-      stopIfChanged = false;
       inherit (program) after path;
       environment.PHOTON_CONFIG = "/etc/photoncloud/${name}.toml";
       restartTriggers = [ program.file ];

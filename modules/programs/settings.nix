@@ -37,9 +37,6 @@ let
     metrics_listen =
       optional lib.types.str "127.0.0.1:51080"
         "Loopback address and port of /metrics, or `off`; null: 127.0.0.1 and the gRPC port + 1000.";
-    state_dir =
-      optional lib.types.path "/var/lib/photoncloud/iam"
-        "Where the program keeps its state; null: what its unit gives it.";
     endpoints = endpoints unit;
   };
 

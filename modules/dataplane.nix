@@ -53,7 +53,8 @@ in
       }
     ];
 
-    # The agents may not load modules, so what they would ask for is there before them.
+    # The agents may not load modules, so what they would ask for is there before them. KVM's are loaded for the
+    # processor that they are for, by its modalias.
     boot.kernelModules = [
       "bridge"
       "nf_conntrack"
@@ -63,10 +64,6 @@ in
       "tun"
       "vrf"
       "vxlan"
-    ]
-    ++ lib.optionals pkgs.stdenv.hostPlatform.isx86 [
-      "kvm-amd"
-      "kvm-intel"
     ];
 
     boot.kernel.sysctl = {

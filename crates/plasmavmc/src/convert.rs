@@ -14,8 +14,8 @@ mod vm;
 pub use image::{image_format, image_part, image_to_wire};
 pub use node::{node_from_wire, node_to_wire};
 pub use vm::{
-    desired_to_wire, phase_filter, power_state, report_from_wire, restart_policy, spec_from_wire,
-    vm_to_wire,
+    desired_to_wire, left_to_wire, phase_filter, power_state, report_from_wire, restart_policy,
+    spec_from_wire, vm_to_wire, vm_with_user_data,
 };
 
 /// An enum's number that this program does not know.

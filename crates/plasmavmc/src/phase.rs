@@ -5,6 +5,9 @@
 //!                    │ a port has another device, or DeleteVm                                 ▲
 //!                    └────────────────────────────────────────────────────────────────────────┘
 //! ```
+//! An operator who gives up a lost host takes what was on it from `Placed` or `Removing` to `Releasing` at once; the
+//! store keeps a note for the host, which removes it should it come back.
+//!
 //! The stage is the server's own: it says who has to act next. The host hears of a VM in `Placed` and
 //! `Removing` only, so in `Attaching` nothing is on the host that would have to be removed. The phase is
 //! what people see: the host's last report, corrected by what the owner has asked for since.
@@ -107,9 +110,16 @@ impl Default for Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Start,
-    Stop { force: bool, timeout_seconds: u32 },
-    Reboot { force: bool },
+    Stop {
+        force: bool,
+        timeout_seconds: u32,
+    },
+    Reboot {
+        force: bool,
+    },
     Delete,
+    /// Delete without the host, which is lost.
+    Abandon,
 }
 
 impl Command {
@@ -118,7 +128,7 @@ impl Command {
             Self::Start => "StartVm",
             Self::Stop { .. } => "StopVm",
             Self::Reboot { .. } => "RebootVm",
-            Self::Delete => "DeleteVm",
+            Self::Delete | Self::Abandon => "DeleteVm",
         }
     }
 
@@ -128,14 +138,14 @@ impl Command {
             Self::Start => "STOPPED or FAILED",
             Self::Stop { .. } => "PROVISIONING, STARTING, RUNNING, STOPPING or FAILED",
             Self::Reboot { .. } => "RUNNING",
-            Self::Delete => "every phase",
+            Self::Delete | Self::Abandon => "every phase",
         }
     }
 
     fn is_accepted(self, vm: &Vm) -> bool {
         let off = vm.power_state == PowerState::Off;
         match (self, vm.status.phase) {
-            (Self::Delete, _) => true,
+            (Self::Delete | Self::Abandon, _) => true,
             (_, Phase::Deleting) => false,
             (Self::Start, Phase::Stopped | Phase::Failed) => true,
             // Created switched off, and not on its host yet.
@@ -206,6 +216,11 @@ impl Vm {
                     Stage::Attaching | Stage::Releasing => Stage::Releasing,
                     Stage::Placed | Stage::Removing => Stage::Removing,
                 };
+                self.status.phase = Phase::Deleting;
+                self.status.message.clear();
+            }
+            Command::Abandon => {
+                self.stage = Stage::Releasing;
                 self.status.phase = Phase::Deleting;
                 self.status.message.clear();
             }

@@ -116,13 +116,7 @@ impl Guard {
                 Error::not_found(kind_for_people(resource.kind()), resource.id())
             });
         }
-        let mut facts: BTreeMap<String, String> = attributes
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        if caller.source.parse::<IpAddr>().is_ok() {
-            facts.insert("source_ip".to_owned(), caller.source.clone());
-        }
+        let facts = facts(caller, attributes);
         match self
             .authorizer
             .authorize(caller, &action, resource, &facts)
@@ -140,6 +134,29 @@ impl Guard {
                 Err(error)
             }
         }
+    }
+
+    /// Whether `caller` may do `action` too, beside what was authorized already: for what is shown to some and left out
+    /// for others. That is no refusal, so nothing is recorded.
+    ///
+    /// Errors: `Unavailable`, `Unauthenticated` (revoked meanwhile).
+    pub async fn may_also(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        attributes: &[(&str, &str)],
+    ) -> Result<bool, Error> {
+        let action: Action = action.parse().map_err(Error::internal)?;
+        if !caller.may_see(resource.scope()) {
+            return Ok(false);
+        }
+        let facts = facts(caller, attributes);
+        let decision = self
+            .authorizer
+            .authorize(caller, &action, resource, &facts)
+            .await?;
+        Ok(decision.allowed)
     }
 
     /// Organization and project of a request, empty ones taken from the token. Whether the caller may do
@@ -243,6 +260,18 @@ impl Guard {
             tracing::error!(%error, action, resource, "a refusal could not be recorded");
         }
     }
+}
+
+/// What conditions of roles can read.
+fn facts(caller: &Caller, attributes: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let mut facts: BTreeMap<String, String> = attributes
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    if caller.source.parse::<IpAddr>().is_ok() {
+        facts.insert("source_ip".to_owned(), caller.source.clone());
+    }
+    facts
 }
 
 fn denied(action: &Action, resource: &ResourceName, reason: &str) -> Error {

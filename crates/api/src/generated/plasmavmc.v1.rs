@@ -287,7 +287,8 @@ pub struct VmSpec {
     /// Network interfaces, in order.
     #[prost(message, repeated, tag = "6")]
     pub network: ::prost::alloc::vec::Vec<NetworkInterface>,
-    /// cloud-init user data (NoCloud), at most 64 KiB.
+    /// cloud-init user data (NoCloud), at most 64 KiB. Often holds secrets: it is given by GetVm alone, and only to
+    /// callers who may `compute:instances:getUserData` (ProjectMember and up); see `user_data_withheld`.
     #[prost(string, tag = "7")]
     pub user_data: ::prost::alloc::string::String,
     /// Public keys for the guest's default user, in authorized_keys format.
@@ -360,6 +361,10 @@ pub struct Vm {
     /// Grows with every change; give it back as `expected_revision` to change only what you have seen.
     #[prost(uint64, tag = "17")]
     pub revision: u64,
+    /// There is user data, which `spec.user_data` does not show: every answer but GetVm's leaves it out, and GetVm's
+    /// does for callers who may not see it.
+    #[prost(bool, tag = "18")]
+    pub user_data_withheld: bool,
 }
 /// What CreateVm is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -570,6 +575,11 @@ pub struct DeleteVmRequest {
     /// Id of the VM.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// For operators (`compute:nodes:abandon` on the host), when the VM's host is lost: does not wait for it. Refused
+    /// while the host is heard of. Make sure that the host is off, or cut off: the VM's addresses may be given to others
+    /// from here on. Should the host come back, the VM and its disks are removed there.
+    #[prost(bool, tag = "2")]
+    pub force: bool,
     /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
     #[prost(string, tag = "15")]
     pub request_id: ::prost::alloc::string::String,

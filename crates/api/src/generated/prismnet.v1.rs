@@ -1023,10 +1023,11 @@ pub struct DesiredGroup {
     /// Id of the resource: a UUID, given by the server.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// What is permitted.
+    /// What is permitted. Empty also for a group in which no port of this host is and which only another group's rule
+    /// names: of such a one the members are all that a host needs.
     #[prost(message, repeated, tag = "2")]
     pub rules: ::prost::alloc::vec::Vec<SecurityGroupRule>,
-    /// Addresses (IPv4 and IPv6) of all ports in the group, on any host.
+    /// Addresses (IPv4 and IPv6) of all ports of this VPC in the group, on any host.
     #[prost(string, repeated, tag = "3")]
     pub member_addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

@@ -102,6 +102,9 @@ pub enum VmCommand {
         /// Do not ask.
         #[arg(long)]
         yes: bool,
+        /// Do not wait for its host, which is lost. For operators, with the VM's id; the host must be off or cut off.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         wait: Wait,
     },
@@ -239,11 +242,17 @@ pub async fn run(command: VmCommand, session: &Session, output: &Output) -> Resu
                 .await?;
             output.one(MESSAGE, &present(answer.into_inner().vm, "VM")?)
         }
-        VmCommand::Delete { name, yes, wait } => {
+        VmCommand::Delete {
+            name,
+            yes,
+            force,
+            wait,
+        } => {
             let vm = find(session, &name).await?;
             confirm(yes, &format!("Remove VM {} and its disks?", vm.name))?;
             let request = DeleteVmRequest {
                 id: vm.id.clone(),
+                force,
                 ..Default::default()
             };
             vms.delete_vm(request).await?;

@@ -79,6 +79,19 @@ impl Access {
         }
     }
 
+    /// Whether the caller is shown the VM's user data.
+    pub async fn sees_user_data(&self, caller: &Caller, vm: &Vm) -> Result<bool, Error> {
+        let attributes = vm_attributes(vm);
+        let attributes: Vec<(&str, &str)> = attributes
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let action = "compute:instances:getUserData";
+        self.guard
+            .may_also(caller, action, &vm.resource_name(), &attributes)
+            .await
+    }
+
     /// Whether the caller may do `action` on this VM.
     async fn may(&self, caller: &Caller, action: &str, vm: &Vm) -> Result<(), Error> {
         self.ask(caller, action, &vm.resource_name(), &vm_attributes(vm))

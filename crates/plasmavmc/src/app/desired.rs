@@ -39,6 +39,8 @@ impl Desired {
             }
             vms.push(convert::desired_to_wire(&vm, &images, self.mtu));
         }
+        let left = store::vm::vms_left_on(&self.db, node).await?;
+        vms.extend(left.iter().map(convert::left_to_wire));
         Ok(v1::DesiredVms { revision, vms })
     }
 

@@ -3,10 +3,11 @@
 use chainfire::{Digest, Ledger, NewEvent, Outcome};
 use flaredb::{Committed, Db, Revision};
 use photon_api::plasmavmc::v1;
-use photon_resource::{Caller, Error, VmId};
+use photon_resource::{Caller, Error, ResourceName, Scope, VmId};
 
 use super::Saga;
 use crate::convert;
+use crate::model::Vm;
 use crate::phase::{Report, Stage};
 use crate::store;
 
@@ -39,9 +40,42 @@ impl Reports {
         let reports = request.vms.into_iter().map(convert::report_from_wire);
         let reports: Vec<(VmId, Report)> = reports.collect::<Result<_, _>>()?;
         for (id, report) in reports {
+            if report.gone {
+                self.take_back(caller, &node, id).await?;
+            }
             self.take_one(caller, &node, revision, id, &report).await?;
         }
         Ok(v1::ReportStatusResponse {})
+    }
+
+    /// A host that was given up, and came back, has removed what was left on it.
+    async fn take_back(&self, caller: &Caller, node: &str, id: VmId) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let mut tx = self.db.begin();
+            let Some(left) = store::vm::vm_left_remove(&mut tx, node, id).await? else {
+                return Ok(());
+            };
+            let claims = &caller.claims;
+            let scope = Scope::Project(left.org_id.clone(), left.project_id.clone());
+            let event = NewEvent {
+                org_id: Some(left.org_id),
+                project_id: Some(left.project_id),
+                principal_id: Some(claims.principal_id),
+                principal_name: claims.principal_name.clone(),
+                source: caller.source.clone(),
+                action: "compute:nodes:report".to_owned(),
+                resource: ResourceName::new(scope, Vm::KIND, id).to_string(),
+                outcome: Outcome::Success,
+                reason: format!("host '{node}', which was given up, has removed it"),
+                request_id: caller.request_id.clone(),
+                before_digest: None,
+                after_digest: None,
+            };
+            if matches!(self.ledger.commit(tx, event).await?, Committed::Done(_)) {
+                return Ok(());
+            }
+        }
+        Err(too_often(id))
     }
 
     async fn take_one(
@@ -104,9 +138,13 @@ impl Reports {
                 return Ok(());
             }
         }
-        // The host reports again.
-        Err(Error::Unavailable(format!(
-            "VM {id} is being changed too often to take in a report: report again"
-        )))
+        Err(too_often(id))
     }
+}
+
+/// The host reports again.
+fn too_often(id: VmId) -> Error {
+    Error::Unavailable(format!(
+        "VM {id} is being changed too often to take in a report: report again"
+    ))
 }

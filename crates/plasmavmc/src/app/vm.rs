@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::{Access, Nodes, Ports, Reference, Saga, list};
 use crate::model::vm::{check_memory, check_user_data, check_vcpus};
-use crate::model::{Vm, has_labels};
+use crate::model::{Node, Vm, has_labels};
 use crate::phase::Command;
 use crate::settings::Settings;
 use crate::store::vm::Taken;
@@ -73,6 +73,9 @@ impl Vms {
             .access
             .vm(caller, "compute:instances:get", reference)
             .await?;
+        if !vm.spec.user_data.is_empty() && self.access.sees_user_data(caller, &vm).await? {
+            return Ok(convert::vm_with_user_data(&vm));
+        }
         Ok(convert::vm_to_wire(&vm))
     }
 
@@ -223,15 +226,47 @@ impl Vms {
             .mutations
             .start(caller, ACTION, &request.request_id, request)?;
         let respond = |vm| v1::DeleteVmResponse { vm: Some(vm) };
-        self.command(
-            mutation,
-            caller,
-            ACTION,
-            &request.id,
-            Command::Delete,
-            respond,
-        )
-        .await
+        let command = if request.force {
+            self.may_abandon(caller, ACTION, &request.id).await?;
+            Command::Abandon
+        } else {
+            Command::Delete
+        };
+        self.command(mutation, caller, ACTION, &request.id, command, respond)
+            .await
+    }
+
+    /// Whether the caller may give up the host of this VM, and whether it is lost.
+    async fn may_abandon(&self, caller: &Caller, action: &str, id: &str) -> Result<(), Error> {
+        const ABANDON: &str = "compute:nodes:abandon";
+        let vm = match self.access.vm(caller, action, Reference::of(id)).await {
+            Ok(vm) => vm,
+            // Gone by now, perhaps by an earlier call with this `request_id`, whose answer is given again.
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let host = Node::resource_name(&vm.node);
+        if caller.claims.org_id.is_some() {
+            let reason = "only operators give up a host: delete without `force`";
+            self.access
+                .guard()
+                .record(caller, ABANDON, &host, reason)
+                .await;
+            return Err(Error::PermissionDenied {
+                action: ABANDON.to_owned(),
+                resource: host.to_string(),
+                reason: reason.to_owned(),
+            });
+        }
+        self.access.ask(caller, ABANDON, &host, &[]).await?;
+        let hosts = self.nodes.candidates().await?;
+        if hosts.iter().any(|host| host.name == vm.node && host.ready) {
+            return Err(Error::FailedPrecondition(format!(
+                "host '{}' is there: delete without `force`, and it removes the VM",
+                vm.node
+            )));
+        }
+        Ok(())
     }
 
     async fn command<Resp: prost::Message + Default>(
@@ -249,7 +284,7 @@ impl Vms {
         };
         let apply = |vm: &mut Vm| vm.command(command).map(|_| ());
         let response = self.change(mutation, id, apply, respond).await?;
-        if command == Command::Delete {
+        if matches!(command, Command::Delete | Command::Abandon) {
             // Only if the host never knew of it, there is something to do already.
             drop(self.saga.begin(id));
         }
@@ -301,6 +336,10 @@ impl Vms {
                 continue;
             }
             if after != before {
+                if before.stage.is_on_host() && !after.stage.is_on_host() {
+                    // Given up without its host's word.
+                    store::vm::vm_leave(&mut tx, &before)?;
+                }
                 after.updated_at = SystemTime::now();
                 after.revision += 1;
                 if after.spec.size != before.spec.size {

@@ -9,6 +9,7 @@ use super::node::{hypervisor, hypervisor_to_wire};
 use super::{image_to_wire, labels_to_wire, unknown};
 use crate::model::{Disk, Hypervisor, Image, Interface, PowerState, RestartPolicy, Size, Spec, Vm};
 use crate::phase::{Phase, Report, Stage};
+use crate::store::vm::Left;
 
 /// `None`: not said.
 pub fn power_state(field: &str, value: i32) -> Result<Option<PowerState>, Error> {
@@ -149,14 +150,28 @@ fn power_to_wire(power_state: PowerState) -> i32 {
     }
 }
 
+/// A VM with all that its owner wrote.
+pub fn vm_with_user_data(vm: &Vm) -> v1::Vm {
+    v1::Vm {
+        spec: Some(spec_to_wire(&vm.spec)),
+        user_data_withheld: false,
+        ..vm_to_wire(vm)
+    }
+}
+
+/// A VM without its user data, which often holds secrets.
 pub fn vm_to_wire(vm: &Vm) -> v1::Vm {
+    let spec = v1::VmSpec {
+        user_data: String::new(),
+        ..spec_to_wire(&vm.spec)
+    };
     v1::Vm {
         id: vm.id.to_string(),
         org_id: vm.org_id.to_string(),
         project_id: vm.project_id.to_string(),
         name: vm.name.clone(),
         description: vm.description.clone(),
-        spec: Some(spec_to_wire(&vm.spec)),
+        spec: Some(spec),
         power_state: power_to_wire(vm.power_state),
         phase: phase_to_wire(vm.status.phase).into(),
         status_message: vm.status.message.clone(),
@@ -168,6 +183,27 @@ pub fn vm_to_wire(vm: &Vm) -> v1::Vm {
         created_at: Some(vm.created_at.into()),
         updated_at: Some(vm.updated_at.into()),
         revision: vm.revision,
+        user_data_withheld: !vm.spec.user_data.is_empty(),
+    }
+}
+
+/// What is left of a VM on a host that was given up.
+pub fn left_to_wire(left: &Left) -> v1::DesiredVm {
+    v1::DesiredVm {
+        id: left.id.to_string(),
+        org_id: left.org_id.to_string(),
+        project_id: left.project_id.to_string(),
+        name: left.name.clone(),
+        // Of no account for what is to be removed; the least that a host takes for a VM.
+        spec: Some(v1::VmSpec {
+            vcpus: 1,
+            memory_mib: 64,
+            ..Default::default()
+        }),
+        power_state: power_to_wire(PowerState::Off),
+        force: true,
+        deleting: true,
+        ..Default::default()
     }
 }
 

@@ -1,7 +1,6 @@
 //! `plasmavmc.v1.NodeService`: what agents of hosts use, and the list of hosts.
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::stream::try_unfold;
 use photon_api::plasmavmc::v1::node_service_server::NodeService;
 use photon_api::plasmavmc::v1::{
@@ -11,7 +10,6 @@ use photon_api::plasmavmc::v1::{
 };
 use photon_resource::Error;
 use photon_service::Guard;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -134,11 +132,18 @@ impl NodeService for NodeServer {
                 offer.received(message);
             }
         }));
-        let answers = ReceiverStream::new(to_host).map(move |message| {
-            // And no longer than the server's side.
-            let _reading = &reading;
-            Ok(message)
-        });
+        let supervision = self.nodes.supervision(caller, ACTION, &first.node);
+        // And no longer than the server's side, nor than the host's right to it.
+        let answers = try_unfold(
+            (to_host, supervision, reading),
+            async |(mut to_host, mut supervision, reading)| {
+                let message = tokio::select! {
+                    message = to_host.recv() => message,
+                    error = supervision.lost() => return Err(error.into()),
+                };
+                Ok(message.map(|message| (message, (to_host, supervision, reading))))
+            },
+        );
         Ok(Response::new(Box::pin(answers)))
     }
 

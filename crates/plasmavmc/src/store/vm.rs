@@ -37,6 +37,39 @@ impl flaredb::Record for RefusedRecord {
     const VERSION: u32 = 1;
 }
 
+/// What was on a host that was given up.
+#[derive(Serialize, Deserialize)]
+struct LeftRecord {
+    org: OrgId,
+    project: ProjectId,
+    name: String,
+}
+
+impl flaredb::Record for LeftRecord {
+    const KIND: &'static str = "VM left on a lost host";
+    const VERSION: u32 = 1;
+}
+
+/// A VM that is gone for its owner, and may still be on a host that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub id: VmId,
+    pub org_id: OrgId,
+    pub project_id: ProjectId,
+    pub name: String,
+}
+
+impl Left {
+    fn of(id: VmId, record: LeftRecord) -> Self {
+        Self {
+            id,
+            org_id: record.org,
+            project_id: record.project,
+            name: record.name,
+        }
+    }
+}
+
 /// What a watcher of one VM follows.
 pub fn vm_prefix(id: VmId) -> String {
     format!("vm/{id}/")
@@ -57,6 +90,11 @@ pub fn vm_of_key(key: &str) -> Option<VmId> {
 /// What a host's stream follows.
 pub fn host_prefix(node: &str) -> String {
     format!("vm-on/{node}/")
+}
+
+/// Under [`host_prefix`], so that the host hears of it.
+fn left_prefix(node: &str) -> String {
+    format!("{}left/", host_prefix(node))
 }
 
 fn desired_key(id: VmId) -> String {
@@ -216,6 +254,40 @@ fn write(tx: &mut Transaction, vm: &Vm, change: u64) -> Result<(), Error> {
         tx.delete(&work_key(vm.id));
     }
     Ok(())
+}
+
+/// Notes that a VM may still be on its host, which was given up.
+pub fn vm_leave(tx: &mut Transaction, vm: &Vm) -> Result<(), Error> {
+    let record = LeftRecord {
+        org: vm.org_id.clone(),
+        project: vm.project_id.clone(),
+        name: vm.name.clone(),
+    };
+    tx.put(&format!("{}{}", left_prefix(&vm.node), vm.id), &record)
+}
+
+/// What was left on a host that was given up.
+pub async fn vms_left_on(db: &Db, node: &str) -> Result<Vec<Left>, Error> {
+    let prefix = left_prefix(node);
+    let found = db.scan::<LeftRecord>(&prefix).await?;
+    let left = found
+        .into_iter()
+        .filter_map(|(key, record)| Some(Left::of(key[prefix.len()..].parse().ok()?, record)));
+    Ok(left.collect())
+}
+
+/// Takes the note back, if there is one: the host has removed the VM.
+pub async fn vm_left_remove(
+    tx: &mut Transaction,
+    node: &str,
+    id: VmId,
+) -> Result<Option<Left>, Error> {
+    let key = format!("{}{id}", left_prefix(node));
+    let Some(record) = tx.get::<LeftRecord>(&key).await? else {
+        return Ok(None);
+    };
+    tx.delete(&key);
+    Ok(Some(Left::of(id, record)))
 }
 
 /// Removes all of a VM's records.

@@ -257,6 +257,7 @@ async fn one_request_id_makes_one_vm() {
     let request = pb::DeleteVmRequest {
         id: ids[0].clone(),
         request_id: "delete-once".into(),
+        ..Default::default()
     };
     tenant.vms.delete_vm(request.clone()).await.unwrap();
     tenant.wait_gone(&ids[0]).await;

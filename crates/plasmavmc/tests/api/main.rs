@@ -5,6 +5,8 @@ mod host;
 mod images;
 mod input;
 mod lifecycle;
+mod lost_host;
 mod nodes;
 mod saga;
 mod streams;
+mod user_data;

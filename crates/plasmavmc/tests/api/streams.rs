@@ -303,3 +303,16 @@ async fn a_right_with_a_condition_lasts_as_long_as_the_condition_holds() {
     let nothing = tokio::time::timeout(Duration::from_millis(2500), watch.message()).await;
     assert!(nothing.is_err(), "the watch goes on");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_whose_token_is_revoked_serves_no_consoles_any_more() {
+    let cloud = Cloud::start().await;
+    let mut host = Host::first(&cloud).await;
+    let (mut to_host, _from_host) = host.consoles().await;
+    host.client
+        .tokens
+        .revoke_token(pb_iam::RevokeTokenRequest::default())
+        .await
+        .unwrap();
+    expect_error(within(to_host.message()).await, Code::Unauthenticated, "");
+}

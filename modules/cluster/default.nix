@@ -77,6 +77,15 @@ in
       ];
     }) cluster.nodes;
 
+    # For operators on the host: `photon` finds the cloud that the host is of.
+    environment.variables = lib.mapAttrs (_: lib.mkDefault) {
+      IAM_ENDPOINT = url 50080;
+      PRISMNET_ENDPOINT = url 50081;
+      PLASMAVMC_ENDPOINT = url 50082;
+      PROVISIONER_ENDPOINT = url 50089;
+      PHOTON_CA_FILE = credentials.tls-ca;
+    };
+
     photoncloud.roles = {
       controlPlane.enable = lib.mkDefault (builtins.elem "controlPlane" self.roles);
       compute.enable = lib.mkDefault (builtins.elem "compute" self.roles);

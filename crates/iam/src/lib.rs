@@ -68,6 +68,7 @@ pub async fn open(
         password_attempts: credential::Slowdown::default(),
         key_attempts: credential::Slowdown::default(),
         tokens: own.tokens(),
+        cluster: own.cluster.clone(),
         db,
     }))
 }

@@ -22,6 +22,9 @@ pub struct Settings {
     pub credentials_dir: Option<PathBuf>,
     /// The name of this host, whose agents' identities are in the credentials; default: the host name.
     pub node: Option<String>,
+    /// The name of the cluster, which the certificates of its hosts must have (`photon://CLUSTER/node/NODE`); default:
+    /// whatever the authorities of `tls.client_ca` sign for is of this cluster.
+    pub cluster: Option<String>,
 }
 
 /// How long tokens live.
@@ -105,6 +108,10 @@ impl ComponentSettings for Settings {
         }
         if self.signing_key_days == Some(0) {
             return Err(Invalid::new("iam.signing_key_days", "0", "1 or more"));
+        }
+        if let Some(cluster) = &self.cluster {
+            photon_resource::validate_resource_name("iam.cluster", cluster)
+                .map_err(|error| Invalid::new("iam.cluster", cluster, error.to_string()))?;
         }
         match &self.node {
             Some(_) => self.node().map(drop),

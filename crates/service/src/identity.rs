@@ -1,12 +1,12 @@
-//! The identity of a server or agent itself: an API key in a file, exchanged for tokens.
+//! The identity of a server or agent itself: an API key in a file or a certificate, exchanged for tokens.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use photon_api::iam::v1::IssueTokenRequest;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
+use photon_api::iam::v1::{ClientCertificate, IssueTokenRequest};
 use photon_resource::Error;
 use tokio::sync::Mutex;
 use tonic::transport::Channel;
@@ -20,13 +20,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// A principal of the system's, known by an API key in a file. Clones share the token.
+/// A principal of the system's, known by an API key in a file or by its host's certificate. Clones share the token.
 #[derive(Clone)]
 pub struct Identity {
     name: Arc<str>,
-    file: Arc<Path>,
+    proof: Proof,
+    endpoints: Arc<Endpoints>,
     client: IamTokenServiceClient<Channel>,
     held: Arc<Mutex<Option<Held>>>,
+}
+
+/// What it proves with that it is who it says.
+#[derive(Clone, Debug)]
+enum Proof {
+    /// The API key in this file.
+    ApiKey(Arc<Path>),
+    /// The certificate in this file, which connections to IAM are made with.
+    Certificate(Arc<Path>),
 }
 
 struct Held {
@@ -41,18 +51,41 @@ impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity")
             .field("name", &self.name)
-            .field("file", &self.file)
+            .field("proof", &self.proof)
             .finish_non_exhaustive()
     }
 }
 
 impl Identity {
-    /// The principal `name` of the system, whose API key is in `file`. The file is read anew for each token, so
-    /// that a new key needs no restart; it is not read here.
-    pub fn new(name: &str, file: &Path, endpoints: &Endpoints) -> Result<Self, Invalid> {
+    /// The principal `name` of the system, whose API key is in `credential_file`; without one, who signs in with the
+    /// certificate of `endpoints`. The files are read anew for each token, so that a new key or certificate needs
+    /// no restart.
+    ///
+    /// Errors: there is neither, or `endpoints.iam` is no `https://` URL, where certificates are shown.
+    pub fn new(
+        name: &str,
+        credential_file: Option<&Path>,
+        endpoints: &Endpoints,
+    ) -> Result<Self, Invalid> {
+        let proof = match (credential_file, &endpoints.certificate, &endpoints.key) {
+            (Some(file), _, _) => Proof::ApiKey(file.into()),
+            (None, Some(certificate), Some(_)) => {
+                if !endpoints.iam.starts_with("https://") {
+                    let expected = "an https:// URL, to sign in with endpoints.certificate; or else credential_file";
+                    return Err(Invalid::new("endpoints.iam", &endpoints.iam, expected));
+                }
+                Proof::Certificate(certificate.as_path().into())
+            }
+            (None, _, _) => {
+                let expected = "a file with the API key of this program's identity (a service has it from \
+                                LoadCredential=identity:FILE); or else endpoints.certificate and endpoints.key";
+                return Err(Invalid::new("credential_file", "", expected));
+            }
+        };
         Ok(Self {
             name: name.into(),
-            file: file.into(),
+            proof,
+            endpoints: Arc::new(endpoints.clone()),
             client: IamTokenServiceClient::new(endpoints.channel(&endpoints.iam)?),
             held: Arc::default(),
         })
@@ -61,8 +94,8 @@ impl Identity {
     /// A token that is good for at least a third of its lifetime if IAM can be reached. While it can't, an older
     /// one is given until it ends; with none, this tries for 10 s.
     ///
-    /// Errors: `Unavailable` (IAM is not there), `Unauthenticated` (the key is not accepted), `Internal` (the
-    /// file can't be read).
+    /// Errors: `Unavailable` (IAM is not there, or the certificate's files can't be used now), `Unauthenticated` (the
+    /// key or certificate is not accepted), `Internal` (the key's file can't be read).
     pub async fn token(&self) -> Result<String, Error> {
         // Whoever comes while a token is being got waits for that one.
         let mut held = self.held.lock().await;
@@ -109,15 +142,27 @@ impl Identity {
     }
 
     async fn issue(&self) -> Result<Held, Error> {
-        let secret = read_secret(&self.file).await?;
+        let (mut client, credential) = match &self.proof {
+            Proof::ApiKey(file) => {
+                let secret = read_secret(file).await?;
+                (self.client.clone(), Credential::ApiKey(secret))
+            }
+            // A connection of its own: one that is older was made with the certificate of then, which may have ended.
+            Proof::Certificate(_) => {
+                let channel = self.endpoints.channel(&self.endpoints.iam);
+                let channel = channel.map_err(|invalid| Error::Unavailable(invalid.to_string()))?;
+                let credential = Credential::Certificate(ClientCertificate {});
+                (IamTokenServiceClient::new(channel), credential)
+            }
+        };
         let mut request = Request::new(IssueTokenRequest {
             principal_id: self.name.to_string(),
-            credential: Some(Credential::ApiKey(secret)),
+            credential: Some(credential),
             ..Default::default()
         });
         request.set_timeout(Duration::from_secs(5));
         let asked = Instant::now();
-        let answer = self.client.clone().issue_token(request).await;
+        let answer = client.issue_token(request).await;
         let answer = answer.map_err(|status| self.explain(&status))?.into_inner();
         let end = answer
             .expires_at
@@ -136,9 +181,12 @@ impl Identity {
         let name = &self.name;
         match status.code() {
             Code::Unauthenticated | Code::PermissionDenied | Code::NotFound => {
+                let proof = match &self.proof {
+                    Proof::ApiKey(file) => format!("API key in {}", file.display()),
+                    Proof::Certificate(file) => format!("certificate in {}", file.display()),
+                };
                 Error::Unauthenticated(format!(
-                    "IAM does not accept the API key in {} for '{name}': {}",
-                    self.file.display(),
+                    "IAM does not accept the {proof} for '{name}': {}",
                     status.message()
                 ))
             }

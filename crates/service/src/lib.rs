@@ -5,6 +5,7 @@
 //! that opens the store, makes its gRPC services and gives them to [`serve`]; [`main`] does the rest.
 
 mod call;
+mod channel;
 pub mod claims;
 mod config;
 mod events;
@@ -23,8 +24,8 @@ mod tls;
 
 pub use call::carry;
 pub use config::{
-    AgentArgs, AgentSettings, CommonArgs, Component, ComponentSettings, ConfigError, Endpoints,
-    Invalid, Limits, ServerArgs, ServerSettings, Settings, TlsFiles,
+    AgentArgs, AgentSettings, ClientCertificates, CommonArgs, Component, ComponentSettings,
+    ConfigError, Endpoints, Invalid, Limits, ServerArgs, ServerSettings, Settings, TlsFiles,
 };
 pub use events::Events;
 pub use guard::Guard;

@@ -15,7 +15,7 @@ pub struct IssueTokenRequest {
     /// Wished lifetime in seconds. 0: the server's default (900); at most the server's maximum (3600).
     #[prost(uint32, tag = "6")]
     pub ttl_seconds: u32,
-    #[prost(oneof = "issue_token_request::Credential", tags = "4, 5")]
+    #[prost(oneof = "issue_token_request::Credential", tags = "4, 5, 7")]
     pub credential: ::core::option::Option<issue_token_request::Credential>,
 }
 /// Nested message and enum types in `IssueTokenRequest`.
@@ -28,8 +28,17 @@ pub mod issue_token_request {
         /// The secret of one of the principal's API keys.
         #[prost(string, tag = "5")]
         ApiKey(::prost::alloc::string::String),
+        /// The certificate that this very connection was made with (mutual TLS).
+        #[prost(message, tag = "7")]
+        Certificate(super::ClientCertificate),
     }
 }
+/// Signs a host's agent in by the certificate that it shows in the TLS handshake: from one of the
+/// authorities that iam-server trusts for clients, valid now, for client authentication (RFC 5280,
+/// 4.2.1.12), and with exactly one URI among its alternative names, `photon://CLUSTER/node/NODE`. The
+/// principal must be of the system, of kind NODE and of that node. The token ends with the certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClientCertificate {}
 /// What IssueToken answers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IssueTokenResponse {
@@ -143,7 +152,7 @@ pub struct AuthorizeRequest {
     #[prost(string, tag = "3")]
     pub resource: ::prost::alloc::string::String,
     /// Attributes that conditions can read, as strings: `source_ip` (the caller's address), `owner`,
-    /// `name`, `node`, `label.KEY`; others are ignored. A condition that reads one that is not here does
+    /// `name`, `node`, `kind`, `role`, `label.KEY`; others are ignored. A condition that reads one that is not here does
     /// not hold.
     #[prost(map = "string, string", tag = "4")]
     pub attributes: ::std::collections::HashMap<
@@ -1188,7 +1197,7 @@ pub mod iam_token_service_client {
             self
         }
         /// Exchanges a credential for a short-lived token. Needs exactly one credential: `password`,
-        /// `api_key`, or neither and a bearer token whose principal may `iam:principals:impersonate`.
+        /// `api_key`, `certificate`, or none and a bearer token whose principal may `iam:principals:impersonate`.
         /// Attempts are slowed per principal and per address: RESOURCE_EXHAUSTED says when to try again.
         /// A token is issued only for a scope in which the principal has a role: one of its bindings must be
         /// at, above or below it. Who impersonates may do no less than the principal, and the token ends
@@ -1357,7 +1366,7 @@ pub mod iam_token_service_server {
     #[async_trait]
     pub trait IamTokenService: std::marker::Send + std::marker::Sync + 'static {
         /// Exchanges a credential for a short-lived token. Needs exactly one credential: `password`,
-        /// `api_key`, or neither and a bearer token whose principal may `iam:principals:impersonate`.
+        /// `api_key`, `certificate`, or none and a bearer token whose principal may `iam:principals:impersonate`.
         /// Attempts are slowed per principal and per address: RESOURCE_EXHAUSTED says when to try again.
         /// A token is issued only for a scope in which the principal has a role: one of its bindings must be
         /// at, above or below it. Who impersonates may do no less than the principal, and the token ends

@@ -38,24 +38,34 @@ struct Program {
     name: &'static str,
     /// Whether there is one on each host.
     agent: bool,
+    role: &'static str,
 }
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 5] = [
     Program {
         name: "prismnet-server",
         agent: false,
+        role: "ServiceAgent",
     },
     Program {
         name: "plasmavmc-server",
         agent: false,
+        role: "ServiceAgent",
     },
     Program {
         name: "prismnet-agent",
         agent: true,
+        role: "NodeAgent",
     },
     Program {
         name: "plasmavmc-agent",
         agent: true,
+        role: "NodeAgent",
+    },
+    Program {
+        name: "photon-provisioner",
+        agent: false,
+        role: "Provisioner",
     },
 ];
 
@@ -68,14 +78,6 @@ impl Program {
         match self.agent {
             true => format!("{}@{node}", self.name),
             false => self.name.to_owned(),
-        }
-    }
-
-    fn role(&self) -> &'static str {
-        if self.agent {
-            "NodeAgent"
-        } else {
-            "ServiceAgent"
         }
     }
 }
@@ -110,11 +112,12 @@ pub fn make_credentials(dir: &Path) -> io::Result<Vec<String>> {
     Ok(made)
 }
 
-/// The content of a credential; `None`: it is not there.
+/// The content of a credential; `None`: it is not there, or empty.
 fn read(dir: &Path, name: &str) -> anyhow::Result<Option<String>> {
     let path = dir.join(name);
     match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
+        // A unit has a credential that is not on the host as an empty line (systemd.exec(5), SetCredential=).
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(anyhow::anyhow!(
             "the credential {}: {error}",
@@ -151,6 +154,7 @@ pub async fn ensure(
         let from = Stranger {
             source: "credential".into(),
             request_id: String::new(),
+            certificate: None,
         };
         operator_create(core, &from, OPERATOR, password).await?;
         tracing::info!(
@@ -197,7 +201,7 @@ async fn program_ensure(
                 };
                 let made = new_principal(&name, kind, program.agent.then(|| node.to_owned()));
                 principal::principal_create(&mut tx, &made)?;
-                bind(&mut tx, made.id, program.role())?;
+                bind(&mut tx, made.id, program.role)?;
                 made.id
             }
         };
@@ -401,7 +405,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("credentials");
         let made = make_credentials(&dir).unwrap();
-        assert_eq!(made.len(), 5);
+        assert_eq!(made.len(), 6);
         let content = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
         let before: Vec<String> = made.iter().map(|name| content(name)).collect();
         for name in &made {

@@ -18,6 +18,8 @@ const ACTION: &str = "iam:tokens:create";
 pub struct Stranger {
     pub source: String,
     pub request_id: String,
+    /// The certificate (DER) that its connection was made with, verified then.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// Whose credential was right, and what it ties the token to.
@@ -61,9 +63,11 @@ impl Wanted {
     }
 }
 
+pub(super) const WRONG: &str = "the principal or its credential is not right";
+
 /// The same for an unknown principal, a wrong credential, and a principal that can't sign in this way.
 pub(super) fn wrong() -> Error {
-    Error::Unauthenticated("the principal or its credential is not right".into())
+    Error::Unauthenticated(WRONG.into())
 }
 
 /// The scope of the token: there must be such a thing, the principal must be let into its organization, and have

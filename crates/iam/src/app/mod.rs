@@ -39,6 +39,8 @@ pub struct Core {
     /// Who shows wrong API keys: apart, so that a program with an old key locks no person out.
     pub(crate) key_attempts: Slowdown,
     pub(crate) tokens: crate::TokenSettings,
+    /// Of which cluster the certificates of hosts must be; `None`: of any that the trusted authorities sign for.
+    pub(crate) cluster: Option<String>,
 }
 
 /// What a change did to a resource, as the event log digests it. Never with a secret in it.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 use chainfire::Outcome;
 use photon_api::iam::v1 as api;
 use photon_api::iam::v1::issue_token_request::Credential;
-use photon_resource::{Caller, Error, OrgId, PrincipalId, Scope};
+use photon_resource::{Caller, Error, OrgId, PrincipalId, PrincipalKind, Scope};
 
-use super::issue::{Proven, Stranger, Wanted, event, issue, wrong};
+use super::issue::{Proven, Stranger, WRONG, Wanted, event, issue, wrong};
 use super::{Core, ceiling};
-use crate::credential::{ApiSecret, Attempt};
+use crate::credential::{ApiSecret, Attempt, NodeCertificate};
 use crate::model::{Principal, validate_principal_name};
 use crate::store::{api_key, principal as store};
 
@@ -24,6 +24,7 @@ pub async fn with_credential(
     let proven = match credential {
         Credential::Password(password) => by_password(core, from, request, password).await?,
         Credential::ApiKey(secret) => by_api_key(core, from, request, secret).await?,
+        Credential::Certificate(_) => by_certificate(core, from, request).await?,
     };
     issue(core, from, &wanted, proven).await
 }
@@ -47,6 +48,7 @@ pub async fn by_impersonation(
     let from = Stranger {
         source: caller.source.clone(),
         request_id: caller.request_id.clone(),
+        certificate: None,
     };
     if principal.disabled {
         return Err(Error::FailedPrecondition(format!(
@@ -118,7 +120,7 @@ async fn by_password(
     let (right, attempt) = right;
     let Some(principal) = found.filter(|principal| right && !principal.disabled) else {
         attempt.failed(Instant::now());
-        record_failure(core, from, request).await;
+        record_failure(core, from, request, WRONG).await;
         return Err(wrong());
     };
     attempt.succeeded();
@@ -160,7 +162,7 @@ async fn by_api_key(
     let (found, attempt) = settle_withdrawn(found, attempt)?;
     let Some((principal, until)) = found else {
         attempt.failed(Instant::now());
-        record_failure(core, from, request).await;
+        record_failure(core, from, request, WRONG).await;
         return Err(wrong());
     };
     attempt.succeeded();
@@ -190,6 +192,88 @@ async fn key_owner(
     };
     let right = |owner: &Principal| valid && !owner.disabled && named == Some(owner.id);
     Ok(owner.filter(right).map(|owner| (owner, key.expires_at)))
+}
+
+/// Who shows the certificate of a host must be one of that host's agents. Nothing of it is a secret, so each refusal
+/// says what is wrong, but not which principals there are.
+async fn by_certificate(
+    core: &Core,
+    from: &Stranger,
+    request: &api::IssueTokenRequest,
+) -> Result<Proven, Error> {
+    let now = SystemTime::now();
+    let shown = match &from.certificate {
+        Some(der) => NodeCertificate::read(der, now).map_err(|error| error.to_string()),
+        None => Err(
+            "the client showed no certificate: connect with one from an authority of tls.client_ca"
+                .to_owned(),
+        ),
+    };
+    // A host with a certificate can hinder itself alone, others their address.
+    let counted = match &shown {
+        Ok(shown) => format!("certificate/{}", shown.node),
+        Err(_) => format!("certificate/{}", from.source),
+    };
+    let admitted = core.key_attempts.admit(&counted, "", Instant::now());
+    let attempt = admitted.map_err(slowed)?;
+    let judged = match shown {
+        Ok(shown) => certified(core, request, &shown).await,
+        Err(why) => Ok(Err(why)),
+    };
+    let (judged, attempt) = settle_withdrawn(judged, attempt)?;
+    match judged {
+        Ok(proven) => {
+            attempt.succeeded();
+            Ok(proven)
+        }
+        Err(why) => {
+            attempt.failed(Instant::now());
+            record_failure(core, from, request, &why).await;
+            Err(Error::Unauthenticated(why))
+        }
+    }
+}
+
+/// The agent that is named, if it is one of the certificate's host; else why not.
+async fn certified(
+    core: &Core,
+    request: &api::IssueTokenRequest,
+    shown: &NodeCertificate,
+) -> Result<Result<Proven, String>, Error> {
+    let NodeCertificate {
+        cluster,
+        node,
+        ends,
+    } = shown;
+    if let Some(own) = core.cluster.as_ref().filter(|own| *own != cluster) {
+        return Ok(Err(format!(
+            "the client's certificate is of cluster '{cluster}': expected '{own}'"
+        )));
+    }
+    let found = named(core, request).await?;
+    let of_a_node =
+        |principal: &Principal| principal.org_id.is_none() && principal.kind == PrincipalKind::Node;
+    let Some(principal) = found.filter(of_a_node) else {
+        return Ok(Err(format!(
+            "the client's certificate is of host '{node}', but the system has no principal of kind NODE that is so named"
+        )));
+    };
+    let whose = principal.node.as_deref().unwrap_or_default();
+    Ok(if whose != node {
+        Err(format!(
+            "the client's certificate is of host '{node}', but '{}' is of host '{whose}'",
+            principal.name
+        ))
+    } else if principal.disabled {
+        Err(format!("'{}' is disabled", principal.name))
+    } else {
+        Ok(Proven {
+            principal,
+            api_key: None,
+            actor: None,
+            until: Some(*ends),
+        })
+    })
 }
 
 /// Checks the password of a user who is signed in, slowed like signing in.
@@ -223,16 +307,15 @@ pub(super) async fn check_password(
 
 /// Records a wrong credential. Only attempts that were let through come here, so that a flood of them is slowed
 /// before it fills the disk. The name that was tried is in no event: people type passwords there.
-async fn record_failure(core: &Core, from: &Stranger, request: &api::IssueTokenRequest) {
+async fn record_failure(
+    core: &Core,
+    from: &Stranger,
+    request: &api::IssueTokenRequest,
+    reason: &str,
+) {
     let principal = named(core, request).await.unwrap_or_default();
     let scope = principal.as_ref().map_or(Scope::System, Principal::home);
-    let mut event = event(
-        from,
-        principal.as_ref(),
-        &scope,
-        Outcome::Denied,
-        "the principal or its credential is not right",
-    );
+    let mut event = event(from, principal.as_ref(), &scope, Outcome::Denied, reason);
     // It is not known who that was.
     event.principal_id = None;
     if let Err(error) = core.ledger.record(event).await {

@@ -5,12 +5,14 @@ use std::time::UNIX_EPOCH;
 
 use crate::model::{Permission, Role};
 
-/// Name, description, permissions as pairs of action and resource pattern.
-type Definition = (
-    &'static str,
-    &'static str,
-    &'static [(&'static str, &'static str)],
-);
+/// Action pattern, resource pattern, condition (empty: none).
+type Line = (&'static str, &'static str, &'static str);
+
+/// Name, description, permissions.
+type Definition = (&'static str, &'static str, &'static [Line]);
+
+const OF_A_NODE: &str = r#"resource.kind == "node""#;
+const NODE_AGENT_OF_A_NODE: &str = r#"resource.kind == "node" && resource.role == "NodeAgent""#;
 
 /// A role permits within the scope of its binding, so the same `*` is everything for an operator and one
 /// organization for its administrator.
@@ -18,62 +20,82 @@ const DEFINITIONS: &[Definition] = &[
     (
         "SystemAdmin",
         "Everything, everywhere: for operators.",
-        &[("*", "*")],
+        &[("*", "*", "")],
     ),
     (
         "OrgAdmin",
         "Everything in an organization.",
-        &[("*", "org/*")],
+        &[("*", "org/*", "")],
     ),
     (
         "ProjectAdmin",
         "Everything in a project, and giving roles in it.",
         &[
-            ("network:*", "*"),
-            ("compute:*", "*"),
-            ("audit:*", "*"),
-            ("iam:projects:get", "*"),
-            ("iam:projects:update", "*"),
-            ("iam:bindings:*", "*"),
-            ("iam:s3Keys:*", "*"),
+            ("network:*", "*", ""),
+            ("compute:*", "*", ""),
+            ("audit:*", "*", ""),
+            ("iam:projects:get", "*", ""),
+            ("iam:projects:update", "*", ""),
+            ("iam:bindings:*", "*", ""),
+            ("iam:s3Keys:*", "*", ""),
         ],
     ),
     (
         "ProjectMember",
         "Makes and uses networks and virtual machines in a project.",
         &[
-            ("network:*", "*"),
-            ("compute:*", "*"),
-            ("iam:projects:get", "*"),
+            ("network:*", "*", ""),
+            ("compute:*", "*", ""),
+            ("iam:projects:get", "*", ""),
         ],
     ),
     (
         "ProjectViewer",
         "Sees what is in a project.",
         &[
-            ("*:*:get", "*"),
-            ("*:*:list", "*"),
-            ("compute:instances:watch", "*"),
+            ("*:*:get", "*", ""),
+            ("*:*:list", "*", ""),
+            ("compute:instances:watch", "*", ""),
         ],
     ),
     (
         "NodeAgent",
         "What a host's agents do: learn what should be on their host and report what is.",
         &[
-            ("network:nodes:*", "system/*"),
-            ("compute:nodes:register", "system/*"),
-            ("compute:nodes:watch", "system/*"),
-            ("compute:nodes:report", "system/*"),
+            ("network:nodes:*", "system/*", ""),
+            ("compute:nodes:register", "system/*", ""),
+            ("compute:nodes:watch", "system/*", ""),
+            ("compute:nodes:report", "system/*", ""),
         ],
     ),
     (
         "ServiceAgent",
         "What the cloud's own servers do for others: ask for permission, look up and attach ports.",
         &[
-            ("iam:tokens:authorize", "system/*"),
-            ("network:ports:get", "*"),
-            ("network:ports:attach", "*"),
-            ("network:ports:detach", "*"),
+            ("iam:tokens:authorize", "system/*", ""),
+            ("network:ports:get", "*", ""),
+            ("network:ports:attach", "*", ""),
+            ("network:ports:detach", "*", ""),
+        ],
+    ),
+    (
+        "Provisioner",
+        "What photon-provisioner does: gives a host that joins its agents' identities, and takes them from one that leaves.",
+        &[
+            ("iam:principals:create", "system/*", OF_A_NODE),
+            ("iam:principals:get", "system/*", OF_A_NODE),
+            ("iam:principals:list", "system/*", OF_A_NODE),
+            ("iam:principals:delete", "system/*", OF_A_NODE),
+            ("iam:bindings:create", "system/*", NODE_AGENT_OF_A_NODE),
+            ("iam:bindings:get", "system/*", NODE_AGENT_OF_A_NODE),
+            ("iam:bindings:list", "system/*", OF_A_NODE),
+            ("iam:bindings:delete", "system/*", NODE_AGENT_OF_A_NODE),
+            // All that NodeAgent permits, because nobody gives what they lack. Being no node it can't use it: what
+            // a host may see or report is told only to principals of that host.
+            ("network:nodes:*", "system/*", ""),
+            ("compute:nodes:register", "system/*", ""),
+            ("compute:nodes:watch", "system/*", ""),
+            ("compute:nodes:report", "system/*", ""),
         ],
     ),
 ];
@@ -81,13 +103,14 @@ const DEFINITIONS: &[Definition] = &[
 static ROLES: LazyLock<Vec<Role>> = LazyLock::new(|| DEFINITIONS.iter().map(role).collect());
 
 fn role((name, description, permissions): &Definition) -> Role {
-    let permission = |(action, resource): &(&str, &str)| Permission {
+    let permission = |(action, resource, condition): &Line| Permission {
         // Can't fail: a test reads every definition.
         action: action.parse().expect("a built-in role's action pattern"),
         resource: resource
             .parse()
             .expect("a built-in role's resource pattern"),
-        condition: None,
+        condition: (!condition.is_empty())
+            .then(|| condition.parse().expect("a built-in role's condition")),
     };
     Role {
         id: (*name).to_owned(),

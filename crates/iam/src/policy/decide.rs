@@ -28,7 +28,7 @@ pub struct Grant {
 pub struct Question<'a> {
     pub action: &'a Action,
     pub resource: &'a ResourceName,
-    /// What conditions read: `source_ip`, `owner`, `name`, `node`, `label.KEY`. Others are ignored, which is
+    /// What conditions read: `source_ip`, `owner`, `name`, `node`, `kind`, `role`, `label.KEY`. Others are ignored, which is
     /// safe: no condition that the schema accepted reads them. One that is read and missing, or malformed,
     /// makes the permission not apply.
     pub attributes: &'a BTreeMap<String, String>,
@@ -64,7 +64,8 @@ fn text(value: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(value.to_owned())
 }
 
-fn kind_text(kind: PrincipalKind) -> &'static str {
+/// As conditions read it.
+pub fn kind_text(kind: PrincipalKind) -> &'static str {
     match kind {
         PrincipalKind::User => "user",
         PrincipalKind::ServiceAccount => "service_account",
@@ -271,7 +272,7 @@ fn resource_entity(
     ];
     let mut labels = Vec::new();
     for (key, value) in question.attributes {
-        if let "owner" | "name" | "node" = key.as_str() {
+        if let "owner" | "name" | "node" | "kind" | "role" = key.as_str() {
             attributes.push((key.clone(), text(value)));
         } else if let Some(label) = key.strip_prefix("label.") {
             labels.push((label.to_owned(), text(value)));

@@ -15,7 +15,7 @@ mod pattern;
 pub use builtin::{built_in, built_in_roles};
 pub use ceiling::beyond;
 pub use condition::{Condition, ConditionError};
-pub use decide::{Answer, Grant, Question, Rights};
+pub use decide::{Answer, Grant, Question, Rights, kind_text};
 pub use pattern::{ActionPattern, PatternError, ResourcePattern};
 
 #[cfg(test)]

@@ -14,10 +14,17 @@ async fn reach(server: &Server, caller: &Caller, action: &str, id: &str) -> Resu
         .wall(caller, action, &app::name(&binding), ("binding", id))
         .await?;
     let owner = binding.principal_id.to_string();
-    let attributes = [("owner", owner.as_str())];
+    let facts = [
+        ("owner", owner.as_str()),
+        (
+            "kind",
+            principal::kind_of(server, caller, (&owner, "")).await,
+        ),
+        ("role", &binding.role_id),
+    ];
     server
         .guard
-        .authorize(caller, action, &app::name(&binding), &attributes)
+        .authorize(caller, action, &app::name(&binding), &facts)
         .await?;
     Ok(binding)
 }
@@ -30,8 +37,16 @@ pub async fn create(
     const ACTION: &str = "iam:bindings:create";
     let scope: Scope = request.scope.parse()?;
     let all = ResourceName::any(scope.clone(), "bindings");
-    server.guard.authorize(caller, ACTION, &all, &[]).await?;
     let org = scope.org().map(ToString::to_string).unwrap_or_default();
+    let role = role::id_of(server, caller, (&request.role_id, &org)).await;
+    let facts = [
+        (
+            "kind",
+            principal::kind_of(server, caller, (&request.principal_id, &org)).await,
+        ),
+        ("role", role.as_str()),
+    ];
+    server.guard.authorize(caller, ACTION, &all, &facts).await?;
     let who = principal::visible(server, caller, ACTION, (&request.principal_id, &org)).await?;
     let what = role::visible(server, caller, ACTION, (&request.role_id, &org)).await?;
     app::create(&server.core, caller, (&who, &what, &scope), &request).await
@@ -58,20 +73,22 @@ pub async fn list(
         scope => scope.parse()?,
     };
     let all = ResourceName::any(scope.clone(), "bindings");
+    let org = scope.org().map(ToString::to_string).unwrap_or_default();
+    let kind = match request.principal_id.as_str() {
+        "" => "",
+        id => principal::kind_of(server, caller, (id, &org)).await,
+    };
     server
         .guard
-        .authorize(caller, "iam:bindings:list", &all, &[])
+        .authorize(caller, "iam:bindings:list", &all, &[("kind", kind)])
         .await?;
     let who = match request.principal_id.as_str() {
         "" => None,
-        id => {
-            let org = scope.org().map(ToString::to_string).unwrap_or_default();
-            Some(
-                principal::visible(server, caller, "iam:bindings:list", (id, &org))
-                    .await?
-                    .id,
-            )
-        }
+        id => Some(
+            principal::visible(server, caller, "iam:bindings:list", (id, &org))
+                .await?
+                .id,
+        ),
     };
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let page = app::list(&server.core, &scope, who, &page).await?;

@@ -7,6 +7,7 @@ use super::Server;
 use crate::app::{org_of, principal as app};
 use crate::convert;
 use crate::model::Principal;
+use crate::policy::kind_text;
 
 /// The principal that is meant, if it is on the caller's side of the wall.
 pub(super) async fn visible(
@@ -31,12 +32,32 @@ pub(super) async fn reach(
     target: (&str, &str),
 ) -> Result<Principal, Error> {
     let principal = visible(server, caller, action, target).await?;
-    let attributes = [("name", principal.name.as_str())];
     server
         .guard
-        .authorize(caller, action, &app::name(&principal), &attributes)
+        .authorize(caller, action, &app::name(&principal), &facts(&principal))
         .await?;
     Ok(principal)
+}
+
+/// What conditions can read of it.
+fn facts(principal: &Principal) -> [(&'static str, &str); 3] {
+    [
+        ("name", &principal.name),
+        ("kind", kind_text(principal.kind)),
+        ("node", principal.node.as_deref().unwrap_or("")),
+    ]
+}
+
+/// The kind of the principal that is meant, for conditions; empty if there is none, or it lies beyond the wall.
+pub(super) async fn kind_of(
+    server: &Server,
+    caller: &Caller,
+    (id, org_id): (&str, &str),
+) -> &'static str {
+    match app::find(&server.core, caller, id, org_id).await {
+        Ok(principal) if caller.may_see(app::name(&principal).scope()) => kind_text(principal.kind),
+        _ => "",
+    }
 }
 
 pub async fn create(
@@ -45,9 +66,15 @@ pub async fn create(
     request: CreatePrincipalRequest,
 ) -> Result<CreatePrincipalResponse, Error> {
     let all = app::any(org_of(caller, &request.org_id)?.as_ref());
+    let kind = convert::principal_kind(request.kind).map_or("", kind_text);
+    let facts = [
+        ("name", request.name.as_str()),
+        ("kind", kind),
+        ("node", &request.node),
+    ];
     server
         .guard
-        .authorize(caller, "iam:principals:create", &all, &[])
+        .authorize(caller, "iam:principals:create", &all, &facts)
         .await?;
     app::create(&server.core, caller, &request).await
 }
@@ -70,11 +97,13 @@ pub async fn list(
     request: ListPrincipalsRequest,
 ) -> Result<ListPrincipalsResponse, Error> {
     let org = org_of(caller, &request.org_id)?;
+    let kind = convert::principal_kind_or_any(request.kind)?;
+    let all = app::any(org.as_ref());
+    let facts = [("kind", kind.map_or("", kind_text))];
     server
         .guard
-        .authorize(caller, "iam:principals:list", &app::any(org.as_ref()), &[])
+        .authorize(caller, "iam:principals:list", &all, &facts)
         .await?;
-    let kind = convert::principal_kind_or_any(request.kind)?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let page = app::list(&server.core, org.as_ref(), kind, &page).await?;
     Ok(ListPrincipalsResponse {

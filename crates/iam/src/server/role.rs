@@ -21,6 +21,14 @@ pub(super) async fn visible(
     Ok(role)
 }
 
+/// The id of the role that is meant, for conditions; empty if there is none, or it lies beyond the wall.
+pub(super) async fn id_of(server: &Server, caller: &Caller, (id, org_id): (&str, &str)) -> String {
+    match app::find(&server.core, caller, id, org_id).await {
+        Ok(role) if caller.may_see(app::name(caller, &role).scope()) => role.id,
+        _ => String::new(),
+    }
+}
+
 /// The role that is meant, if the caller may do `action` to it.
 async fn reach(
     server: &Server,

@@ -14,7 +14,14 @@ use crate::app::{authorization, bootstrap, sign_in, signing_key, token};
 
 fn stranger<T>(request: &Request<T>) -> Stranger {
     let (source, request_id) = Guard::origin(request);
-    Stranger { source, request_id }
+    // The first is the client's own; those behind it lead up to the authority.
+    let chain = request.peer_certs();
+    let own = chain.as_ref().and_then(|chain| chain.first());
+    Stranger {
+        source,
+        request_id,
+        certificate: own.map(|certificate| certificate.to_vec()),
+    }
 }
 
 #[tonic::async_trait]
@@ -32,7 +39,7 @@ impl IamTokenService for Server {
             }
             None if request.metadata().get("authorization").is_none() => {
                 return Err(Error::Unauthenticated(
-                    "give a password or an api_key, or a token whose bearer may impersonate".into(),
+                    "give a password, an api_key or a certificate, or a token whose bearer may impersonate".into(),
                 )
                 .into());
             }

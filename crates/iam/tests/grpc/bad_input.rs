@@ -389,7 +389,7 @@ async fn tokens_and_questions() {
     };
     refuses!(client, issue_token:
         IssueTokenRequest { credential: None, ..sign_in("root", "acme", "") } => Unauthenticated
-            "not authenticated: give a password or an api_key, or a token whose bearer may impersonate",
+            "not authenticated: give a password, an api_key or a certificate, or a token whose bearer may impersonate",
         sign_in("", "acme", "") => InvalidArgument
             "principal_id '' is not valid: expected the principal's UUID or name",
         sign_in("root", "ACME", "") => InvalidArgument &format!("organization id 'ACME' is not valid: expected {SLUG}"),

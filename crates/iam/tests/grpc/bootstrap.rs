@@ -87,6 +87,7 @@ async fn credentials_make_the_operator_and_the_programs_and_nothing_twice() {
     let before = list(operator.clone()).await;
     let names: Vec<&str> = before.iter().map(|(name, _)| name.as_str()).collect();
     let programs = [
+        "photon-provisioner",
         "plasmavmc-agent@host-1",
         "plasmavmc-server",
         "prismnet-agent@host-1",
@@ -99,7 +100,8 @@ async fn credentials_make_the_operator_and_the_programs_and_nothing_twice() {
             programs[0],
             programs[1],
             programs[2],
-            programs[3]
+            programs[3],
+            programs[4],
         ]
     );
 

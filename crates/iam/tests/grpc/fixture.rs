@@ -35,6 +35,26 @@ impl Drop for Iam {
 }
 
 impl Iam {
+    /// With an operator from its credential, and TLS. `channel` is how the test itself calls.
+    pub async fn start_secured(
+        settings: impl FnOnce(&Path, &mut photon_service::Settings<iam::Settings>),
+        channel: impl FnOnce(&Path, SocketAddr) -> Channel,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        iam::app::bootstrap::make_credentials(&dir.path().join("credentials")).unwrap();
+        let mut own = own_settings(dir.path());
+        settings(dir.path(), &mut own);
+        let (address, shutdown, serving) = serve_with(own).await;
+        let channel = channel(dir.path(), address);
+        Self {
+            dir,
+            address,
+            channel,
+            shutdown,
+            serving: Some(serving),
+        }
+    }
+
     /// With an operator from its credential.
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -160,12 +180,26 @@ async fn serve(
     CancellationToken,
     JoinHandle<anyhow::Result<()>>,
 ) {
+    serve_with(own_settings(dir)).await
+}
+
+fn own_settings(dir: &Path) -> photon_service::Settings<iam::Settings> {
     let mut settings = photon_service::Settings::<iam::Settings>::new(iam::COMPONENT);
     settings.server.state_dir = dir.join("state");
     settings.server.metrics_listen = None;
     let credentials = dir.join("credentials");
     settings.component.credentials_dir = credentials.exists().then_some(credentials);
     settings.component.node = Some("host-1".into());
+    settings
+}
+
+async fn serve_with(
+    settings: photon_service::Settings<iam::Settings>,
+) -> (
+    SocketAddr,
+    CancellationToken,
+    JoinHandle<anyhow::Result<()>>,
+) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();

@@ -3,9 +3,11 @@
 mod bad_input;
 mod bootstrap;
 mod brute_force;
+mod certificates;
 mod changes;
 mod credentials;
 mod fixture;
+mod provisioner;
 mod roles;
 mod tenants;
 mod tokens;

@@ -162,13 +162,10 @@ fn power_down(args: &PowerDownArgs) -> ExitCode {
 async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
     let layout = Layout::host(&settings.state_dir);
     let signal = Signal::new();
-    let credential = settings.credential_file.as_deref().context(
-        "no credential file: give --credential-file, or LoadCredential=identity: in the unit",
-    )?;
     let endpoints = &settings.endpoints;
     let identity = Identity::new(
         &format!("{}@{}", COMPONENT.name, settings.node),
-        credential,
+        settings.credential_file.as_deref(),
         endpoints,
     )
     .map_err(|invalid| anyhow::anyhow!("{invalid}"))?;

@@ -52,12 +52,9 @@ pub async fn run(settings: AgentSettings<()>, shutdown: CancellationToken) -> Re
     tokio::fs::create_dir_all(state)
         .await
         .with_context(|| format!("the state directory {} can't be made", state.display()))?;
-    let credential = settings.credential_file.as_ref().context(
-        "no credential: give --credential-file FILE, or run it as a service with LoadCredential=identity:FILE",
-    )?;
     let identity = Identity::new(
         &format!("{}@{}", COMPONENT.name, settings.node),
-        credential,
+        settings.credential_file.as_deref(),
         &settings.endpoints,
     )?;
     let channel = settings.endpoints.channel(&settings.endpoints.prismnet)?;

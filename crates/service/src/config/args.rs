@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::file::{self, File};
 use super::{
-    AgentSettings, Component, ComponentSettings, ConfigError, Invalid, ServerSettings, Settings,
-    TlsFiles, default_metrics, default_state_dir,
+    AgentSettings, ClientCertificates, Component, ComponentSettings, ConfigError, Invalid,
+    ServerSettings, Settings, TlsFiles, default_metrics, default_state_dir,
 };
 
 /// The flags that servers and agents share. Each but `--config` and `--check-config` is also an environment
@@ -67,6 +67,9 @@ pub struct ServerArgs {
     /// PEM file of the authorities that clients' certificates must come from
     #[arg(long, value_name = "FILE", env = "PHOTON_TLS_CLIENT_CA")]
     pub tls_client_ca: Option<PathBuf>,
+    /// Whether clients must show a certificate from these authorities [default: required]
+    #[arg(long, value_name = "WHETHER", env = "PHOTON_TLS_CLIENT_CERTIFICATES")]
+    pub tls_client_certificates: Option<ClientCertificates>,
     /// What agents have too.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -124,6 +127,8 @@ impl ServerArgs {
                 .or(file.tls.certificate.as_ref()),
             self.tls_key.as_ref().or(file.tls.key.as_ref()),
             self.tls_client_ca.as_ref().or(file.tls.client_ca.as_ref()),
+            self.tls_client_certificates
+                .or(file.tls.client_certificates),
         )?;
         if !server.listen.is_loopback() && server.tls.is_none() {
             return Err(Invalid::new(
@@ -196,6 +201,10 @@ impl AgentArgs {
             ),
             ("tls.key", file.tls.key.as_deref().map(shown)),
             ("tls.client_ca", file.tls.client_ca.as_deref().map(shown)),
+            (
+                "tls.client_certificates",
+                file.tls.client_certificates.map(|value| value.to_string()),
+            ),
         ];
         for (key, value) in server_only {
             if let Some(value) = value {
@@ -285,7 +294,7 @@ impl CommonArgs {
             return readable("credential_file", path).map(Some);
         }
         let given = env("CREDENTIALS_DIRECTORY").map(|dir| PathBuf::from(dir).join("identity"));
-        Ok(given.filter(|path| path.exists()))
+        Ok(given.filter(|path| has_content(path)))
     }
 
     fn endpoints(&self, file: &File) -> Result<super::Endpoints, Invalid> {
@@ -329,7 +338,15 @@ fn tls_files(
     certificate: Option<&PathBuf>,
     key: Option<&PathBuf>,
     client_ca: Option<&PathBuf>,
+    client_certificates: Option<ClientCertificates>,
 ) -> Result<Option<TlsFiles>, Invalid> {
+    if let (None, Some(whether)) = (client_ca, client_certificates) {
+        return Err(Invalid::new(
+            "tls.client_certificates",
+            whether,
+            "tls.client_ca beside it: the authorities that they must come from",
+        ));
+    }
     let files = match (certificate, key) {
         (Some(certificate), Some(key)) => TlsFiles {
             certificate: readable("tls.certificate", certificate)?,
@@ -337,6 +354,7 @@ fn tls_files(
             client_ca: client_ca
                 .map(|path| readable("tls.client_ca", path))
                 .transpose()?,
+            client_certificates: client_certificates.unwrap_or_default(),
         },
         (None, None) => match client_ca {
             None => return Ok(None),
@@ -376,6 +394,16 @@ fn readable(key: &str, path: &Path) -> Result<PathBuf, Invalid> {
             path.display(),
             format!("a file that can be read ({error})"),
         )),
+    }
+}
+
+/// Whether the credential was given. systemd gives an empty line in place of an API key that is not on the host,
+/// because a unit has no other way to do without a file (systemd.exec(5), SetCredential=). What can't be read is
+/// there: using it tells why.
+fn has_content(path: &Path) -> bool {
+    match std::fs::read(path) {
+        Ok(bytes) => !bytes.trim_ascii().is_empty(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::Invalid;
+use crate::channel::Connector;
 
 /// Where the other servers are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +51,16 @@ impl Endpoints {
         Ok(())
     }
 
-    /// A channel to `url` (one of this struct's) that connects when it is first used, and again after it broke.
+    /// A channel to `url` (one of this struct's) that connects when it is first used, and again after it broke. Each
+    /// connection is made with the TLS files as they are then.
     pub fn channel(&self, url: &str) -> Result<Channel, Invalid> {
-        Ok(self.endpoint("endpoint", url)?.connect_lazy())
+        Ok(match self.endpoint("endpoint", url)? {
+            (endpoint, None) => endpoint.connect_lazy(),
+            (endpoint, Some(connector)) => endpoint.connect_with_connector_lazy(connector),
+        })
     }
 
-    fn endpoint(&self, key: &str, url: &str) -> Result<Endpoint, Invalid> {
+    fn endpoint(&self, key: &str, url: &str) -> Result<(Endpoint, Option<Connector>), Invalid> {
         let expected = "a URL such as 'https://iam.example:50080', \
                         or with http:// if the host is a loopback address";
         let wrong = || Invalid::new(key, url, expected);
@@ -70,19 +75,30 @@ impl Endpoints {
         if !bare || uri.authority().is_some_and(|it| it.as_str().contains('@')) {
             return Err(wrong());
         }
-        let endpoint = Endpoint::from(uri)
+        let connector = tls
+            .then(|| Connector::new(self, host))
+            .transpose()
+            .map_err(|invalid| match invalid.key.as_str() {
+                "endpoint" => wrong(),
+                _ => invalid,
+            })?;
+        let endpoint = match &connector {
+            None => Endpoint::from(uri),
+            // Ours speaks TLS; to tonic it is a connection like others, for requests to the https:// origin.
+            Some(_) => {
+                let port = uri.port_u16().unwrap_or(443);
+                let plain = format!("http://{host}:{port}").parse::<Uri>();
+                Endpoint::from(plain.map_err(|_| wrong())?).origin(uri)
+            }
+        };
+        let endpoint = endpoint
             .connect_timeout(Duration::from_secs(2))
             .tcp_nodelay(true)
             .tcp_keepalive(Some(Duration::from_secs(30)))
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10))
             .keep_alive_while_idle(true);
-        if !tls {
-            return Ok(endpoint);
-        }
-        endpoint
-            .tls_config(crate::tls::client_config(self)?)
-            .map_err(|error| Invalid::new(key, url, format!("TLS settings that work ({error})")))
+        Ok((endpoint, connector))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
 
-use super::{Component, ComponentSettings, ConfigError};
+use super::{ClientCertificates, Component, ComponentSettings, ConfigError};
 
 /// What every program's file may have beside its component's section.
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +29,7 @@ pub(super) struct TlsSection {
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
     pub client_ca: Option<PathBuf>,
+    pub client_certificates: Option<ClientCertificates>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 pub use args::{AgentArgs, CommonArgs, ServerArgs};
@@ -166,8 +167,30 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The certificate's private key.
     pub key: PathBuf,
-    /// The authorities of client certificates. If set, a client without such a certificate is refused.
+    /// The authorities of client certificates; a certificate from another one is refused.
     pub client_ca: Option<PathBuf>,
+    /// Whether every client must show one.
+    pub client_certificates: ClientCertificates,
+}
+
+/// Whether clients must show a certificate from [`TlsFiles::client_ca`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// A client without one is refused in the handshake.
+    #[default]
+    Required,
+    /// A client may come without one, and prove who it is by a token alone.
+    Optional,
+}
+
+impl fmt::Display for ClientCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ClientCertificates::Required => "required",
+            ClientCertificates::Optional => "optional",
+        })
+    }
 }
 
 /// Bounds on what callers can ask for at once.

@@ -244,6 +244,10 @@ fn a_listener_that_others_reach_must_speak_tls() {
             "tls.certificate and tls.key beside it",
         ),
         (
+            vec!["--tls-client-certificates", "optional"],
+            "tls.client_certificates = \"optional\" can't be used: expected tls.client_ca beside it",
+        ),
+        (
             vec!["--tls-certificate", key, "--tls-key", key],
             "a PEM file with a CERTIFICATE section",
         ),
@@ -259,6 +263,45 @@ fn a_listener_that_others_reach_must_speak_tls() {
         let message = refusal(&flags, "");
         assert!(message.contains(expected), "{flags:?}: {message}");
     }
+}
+
+#[test]
+fn clients_must_show_certificates_unless_they_need_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["iam.example".to_owned()]).unwrap();
+    let certificate = write(dir.path(), "cert.pem", &made.cert.pem());
+    let key = write(dir.path(), "key.pem", &made.signing_key.serialize_pem());
+    let file = |more: &str| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!(
+            "[tls]\ncertificate = '{certificate}'\nkey = '{key}'\nclient_ca = '{certificate}'\n{more}"
+        )
+    };
+    let whether = |flags: &[&str], file: &str| {
+        let settings = load(flags, file).unwrap();
+        settings.server.tls.unwrap().client_certificates
+    };
+    let optional = file("client_certificates = 'optional'");
+    assert_eq!(whether(&[], &file("")), ClientCertificates::Required);
+    assert_eq!(whether(&[], &optional), ClientCertificates::Optional);
+    let flag = ["--tls-client-certificates", "required"];
+    assert_eq!(whether(&flag, &optional), ClientCertificates::Required);
+    let message = refusal(&[], &file("client_certificates = 'maybe'"));
+    assert!(
+        message.contains("unknown variant `maybe`, expected `required` or `optional`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_credential_of_an_empty_line_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "identity", "\n");
+    let credentials = dir.path().to_str().unwrap().to_owned();
+    let env = move |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.clone());
+    let settings = Server::parse_from(["iam-server"]).args;
+    let settings = settings.load::<Own>(COMPONENT, &env).unwrap();
+    assert_eq!(settings.server.credential_file, None);
 }
 
 #[test]

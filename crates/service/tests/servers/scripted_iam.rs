@@ -92,6 +92,8 @@ pub struct Script {
     /// So many times there is no token, because IAM is not up.
     pub absent: AtomicUsize,
     pub issued: AtomicUsize,
+    /// The certificates (DER) that were signed in with.
+    pub shown: Mutex<Vec<Vec<u8>>>,
 }
 
 #[derive(Clone)]
@@ -113,6 +115,7 @@ impl ScriptedIam {
             lifetime: Mutex::new(Duration::from_secs(900)),
             absent: AtomicUsize::new(0),
             issued: AtomicUsize::new(0),
+            shown: Mutex::default(),
         }))
     }
 
@@ -158,10 +161,17 @@ impl IamTokenService for ScriptedIam {
         {
             return Err(Status::unavailable("starting"));
         }
+        let certificates = request.peer_certs();
         let request = request.into_inner();
         let secret = self.0.secret.lock().unwrap().clone();
-        if request.credential != Some(Credential::ApiKey(secret)) {
-            return Err(Status::unauthenticated("the credential is not accepted"));
+        let refused = Err(Status::unauthenticated("the credential is not accepted"));
+        match (request.credential, certificates) {
+            (Some(Credential::ApiKey(given)), _) if given == secret => {}
+            (Some(Credential::Certificate(_)), Some(certificates)) => {
+                let mut shown = self.0.shown.lock().unwrap();
+                shown.push(certificates[0].to_vec());
+            }
+            _ => return refused,
         }
         self.0.issued.fetch_add(1, Ordering::SeqCst);
         let lifetime = *self.0.lifetime.lock().unwrap();

@@ -19,7 +19,7 @@ use crate::Result;
 pub use bus::SystemdBus;
 #[cfg(feature = "fake")]
 pub use fake::FakeSystemd;
-pub use service::{Limits, Restart, Sandbox, TransientService};
+pub use service::{Limits, Restart, Sandbox, Task, TransientService};
 pub use slice::nested_slice;
 
 /// What a unit is doing (`ActiveState` of `org.freedesktop.systemd1.Unit`).
@@ -83,6 +83,9 @@ pub trait ServiceManager: Send + Sync + 'static {
 
     /// Starts a transient service (`StartTransientUnit`). Refused when a unit of that name is loaded.
     async fn start_transient(&self, service: &TransientService) -> Result<()>;
+
+    /// Starts a program that runs once. Refused when a unit of that name is loaded.
+    async fn start_task(&self, task: &Task) -> Result<()>;
 
     /// Begins to stop a service: its stop command, then SIGTERM, then SIGKILL. Nothing happens to one that
     /// is not loaded or already being stopped.

@@ -9,7 +9,7 @@ use futures::stream::SelectAll;
 use tokio::sync::Mutex;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, Variant, fdo, message};
 
-use super::{ActiveState, ServiceManager, ServiceStatus, TransientService, UnitChanges};
+use super::{ActiveState, ServiceManager, ServiceStatus, Task, TransientService, UnitChanges};
 use crate::{Error, Result};
 
 /// Longest time that systemd may take to answer: a host that is booting is slow.
@@ -119,6 +119,20 @@ impl SystemdBus {
     }
 }
 
+impl SystemdBus {
+    async fn start(&self, name: &str, properties: Vec<Property<'static>>) -> Result<()> {
+        self.call("systemd1.Manager.StartTransientUnit", async |connection| {
+            let manager = ManagerProxy::new(&connection).await?;
+            // "fail": never replace a job that somebody else has queued for this unit.
+            manager
+                .start_transient_unit(name, "fail", &properties, &[])
+                .await
+                .map(drop)
+        })
+        .await
+    }
+}
+
 /// Whether systemd says that there is no such unit.
 fn no_such_unit(error: &zbus::Error) -> bool {
     matches!(error, zbus::Error::MethodError(name, ..)
@@ -151,15 +165,11 @@ impl ServiceManager for SystemdBus {
     }
 
     async fn start_transient(&self, service: &TransientService) -> Result<()> {
-        self.call("systemd1.Manager.StartTransientUnit", async |connection| {
-            let manager = ManagerProxy::new(&connection).await?;
-            // "fail": never replace a job that somebody else has queued for this unit.
-            manager
-                .start_transient_unit(&service.name, "fail", &service.properties(), &[])
-                .await
-                .map(drop)
-        })
-        .await
+        self.start(&service.name, service.properties()).await
+    }
+
+    async fn start_task(&self, task: &Task) -> Result<()> {
+        self.start(&task.name, task.properties()).await
     }
 
     async fn stop(&self, unit: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{ActiveState, ServiceManager, ServiceStatus, TransientService, UnitChanges};
+use super::{ActiveState, ServiceManager, ServiceStatus, Task, TransientService, UnitChanges};
 use crate::{Error, Result};
 
 /// A [`ServiceManager`] in memory. Clones share their units.
@@ -18,8 +18,14 @@ pub struct FakeSystemd {
 }
 
 struct Unit {
-    service: TransientService,
+    started: Started,
     status: ServiceStatus,
+}
+
+#[derive(Clone)]
+enum Started {
+    Service(Box<TransientService>),
+    Task(Task),
 }
 
 impl Default for FakeSystemd {
@@ -39,7 +45,18 @@ impl FakeSystemd {
 
     /// What a unit was started with.
     pub fn service(&self, unit: &str) -> Option<TransientService> {
-        self.units().get(unit).map(|unit| unit.service.clone())
+        match self.units().get(unit)?.started.clone() {
+            Started::Service(service) => Some(*service),
+            Started::Task(_) => None,
+        }
+    }
+
+    /// What a task was started with.
+    pub fn task(&self, unit: &str) -> Option<Task> {
+        match self.units().get(unit)?.started.clone() {
+            Started::Task(task) => Some(task),
+            Started::Service(_) => None,
+        }
     }
 
     /// The main process of a unit ends by itself with this status (0: in good order).
@@ -71,6 +88,33 @@ impl FakeSystemd {
         self.tell();
     }
 
+    fn start(&self, name: &str, environment: &[(String, String)], started: Started) -> Result<()> {
+        let mut units = self.units();
+        if units.contains_key(name) {
+            return Err(Error::Answer {
+                what: "systemd",
+                reason: format!("unit {name} was already loaded"),
+            });
+        }
+        let status = ServiceStatus {
+            name: name.to_owned(),
+            active: ActiveState::Active,
+            sub: "running".to_owned(),
+            result: "success".to_owned(),
+            exit_status: 0,
+            environment: environment
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect(),
+            started_at: Some(SystemTime::now()),
+            job: None,
+        };
+        units.insert(name.to_owned(), Unit { started, status });
+        drop(units);
+        self.tell();
+        Ok(())
+    }
+
     fn units(&self) -> MutexGuard<'_, BTreeMap<String, Unit>> {
         self.units.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,32 +136,12 @@ impl ServiceManager for FakeSystemd {
     }
 
     async fn start_transient(&self, service: &TransientService) -> Result<()> {
-        let mut units = self.units();
-        if units.contains_key(&service.name) {
-            return Err(Error::Answer {
-                what: "systemd",
-                reason: format!("unit {} was already loaded", service.name),
-            });
-        }
-        let status = ServiceStatus {
-            name: service.name.clone(),
-            active: ActiveState::Active,
-            sub: "running".to_owned(),
-            result: "success".to_owned(),
-            exit_status: 0,
-            environment: service
-                .environment
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect(),
-            started_at: Some(SystemTime::now()),
-            job: None,
-        };
-        let service = service.clone();
-        units.insert(service.name.clone(), Unit { service, status });
-        drop(units);
-        self.tell();
-        Ok(())
+        let started = Started::Service(Box::new(service.clone()));
+        self.start(&service.name, &service.environment, started)
+    }
+
+    async fn start_task(&self, task: &Task) -> Result<()> {
+        self.start(&task.name, &task.environment, Started::Task(task.clone()))
     }
 
     async fn stop(&self, unit: &str) -> Result<()> {

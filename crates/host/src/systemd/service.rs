@@ -79,6 +79,62 @@ pub struct TransientService {
     pub sandbox: Sandbox,
 }
 
+/// A program that systemd runs once for us, in the background and as root: it goes on when we are restarted, and what
+/// came of it is kept until it is stopped or forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Full name, `….service`.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// Program (absolute path) and arguments. Not for secrets.
+    pub exec_start: Vec<String>,
+    /// Given to its processes. Not for secrets.
+    pub environment: Vec<(String, String)>,
+    /// File that its output and errors go to, made anew; its directory must exist.
+    pub output: PathBuf,
+    /// How long it may take before it is ended.
+    pub limit: Duration,
+}
+
+impl Task {
+    /// The unit's properties, as `StartTransientUnit` takes them.
+    pub fn properties(&self) -> Vec<(&'static str, Variant<'static>)> {
+        let environment: Vec<String> = self
+            .environment
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        vec![
+            ("Description", self.description.clone().into()),
+            ("Type", "exec".into()),
+            ("ExecStart", command(&self.exec_start)),
+            ("Environment", environment.into()),
+            ("Restart", "no".into()),
+            // That it ended well is seen by this alone; a failure is kept without.
+            ("RemainAfterExit", true.into()),
+            ("RuntimeMaxUSec", micros(self.limit)),
+            ("TimeoutStopUSec", micros(Duration::from_secs(10))),
+            ("StandardInput", "null".into()),
+            (
+                "StandardOutputFileToTruncate",
+                self.output.display().to_string().into(),
+            ),
+            ("StandardError", "inherit".into()),
+            ("UMask", 0o077_u32.into()),
+            ("LimitCORE", 0_u64.into()),
+            ("PrivateTmp", true.into()),
+            ("ProtectKernelTunables", true.into()),
+            ("ProtectKernelModules", true.into()),
+            ("ProtectKernelLogs", true.into()),
+            ("ProtectClock", true.into()),
+            ("LockPersonality", true.into()),
+            ("RestrictRealtime", true.into()),
+            ("RestrictSUIDSGID", true.into()),
+        ]
+    }
+}
+
 /// Restarts within [`START_LIMIT_INTERVAL`] before systemd gives up (`StartLimitBurst=`).
 const START_LIMIT_BURST: u32 = 5;
 const START_LIMIT_INTERVAL: Duration = Duration::from_secs(60);

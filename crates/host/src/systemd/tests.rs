@@ -71,6 +71,31 @@ fn properties_have_the_types_that_systemd_takes() {
 }
 
 #[test]
+fn a_tasks_properties_have_the_types_that_systemd_takes() {
+    let task = Task {
+        name: "photon-install-1.service".to_owned(),
+        description: "install".to_owned(),
+        exec_start: vec!["/bin/true".to_owned()],
+        environment: vec![("HOME".to_owned(), "/root".to_owned())],
+        output: PathBuf::from("/var/log/install"),
+        limit: Duration::from_secs(60),
+    };
+    let properties = task.properties();
+    for (name, expected) in [
+        ("ExecStart", "a(sasb)"),
+        ("Environment", "as"),
+        ("RuntimeMaxUSec", "t"),
+        ("StandardOutputFileToTruncate", "s"),
+        ("StandardError", "s"),
+        ("RemainAfterExit", "b"),
+        ("UMask", "u"),
+    ] {
+        let (_, value) = properties.iter().find(|(it, _)| *it == name).unwrap();
+        assert_eq!(value.value_signature().to_string(), expected, "{name}");
+    }
+}
+
+#[test]
 fn the_sandbox_binds_only_what_it_names() {
     let properties = service().properties();
     let value = |name: &str| {

@@ -22,6 +22,8 @@ pub struct Hardware {
     pub memory_mib: u64,
     pub interfaces: Vec<Interface>,
     pub disks: Vec<Disk>,
+    /// The public key of its netboot image's SSH server, one line; empty: not told.
+    pub ssh_host_key: String,
 }
 
 /// A network interface.

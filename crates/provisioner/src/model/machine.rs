@@ -76,6 +76,8 @@ pub struct Machine {
     pub certificate: Option<Certificate>,
     /// What its host said that it runs.
     pub version: String,
+    /// Grows with every change but the passing of time.
+    pub revision: u64,
 }
 
 /// A host's certificate.
@@ -133,6 +135,7 @@ impl Machine {
             token: None,
             certificate: None,
             version: String::new(),
+            revision: 1,
         }
     }
 

@@ -1,0 +1,17 @@
+//! The rules: what each call, report and unit means for the machines, and what follows from it.
+
+mod change;
+mod discovery;
+mod enrolment;
+mod identities;
+mod install;
+mod machines;
+mod watch;
+
+pub use change::Actor;
+pub use discovery::{Asked, Discovery, Reported};
+pub use enrolment::{Enrolment, Peer};
+pub use identities::{Identities, IdentityReconciler};
+pub use install::{InstallReconciler, Installations, Invitation, UNIT_PREFIX, unit_name};
+pub use machines::Machines;
+pub use watch::{MachineWatch, Told};

@@ -1,0 +1,386 @@
+//! Enrolment, renewal, readiness: what hosts call, known by a join token or by their certificate.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chainfire::{Ledger, Outcome};
+use flaredb::{Db, Transaction};
+use photon_api::provisioner::v1;
+use photon_reconcile::Signal;
+use photon_resource::{Error, ResourceName, Scope};
+use sha2::{Digest, Sha256};
+
+use super::Identities;
+use super::change::{ATTEMPTS, Actor, busy, commit, now};
+use crate::authority::{Authority, Issued, Request, hex};
+use crate::limit::Limiter;
+use crate::model::{Certificate, Event, HostIdentity, Machine, MachineIdentity};
+use crate::store::{self, Used};
+use crate::{Settings, convert};
+
+const ENROL: &str = "provision:enrolment:enrol";
+const RENEW: &str = "provision:enrolment:renew";
+const READY: &str = "provision:enrolment:ready";
+
+/// The certificate that a caller showed in its TLS connection, verified by the listener; DER. `None`: none.
+#[derive(Clone, Debug)]
+pub struct Peer(pub Option<Vec<u8>>);
+
+/// The rules of enrolment. Clones are the same.
+#[derive(Clone)]
+pub struct Enrolment {
+    db: Db,
+    ledger: Ledger,
+    settings: Arc<Settings>,
+    authority: Arc<Authority>,
+    identities: Identities,
+    refusals: Arc<Limiter>,
+    wake: Signal,
+    /// This host's address, for its own renewals.
+    own_address: Option<std::net::IpAddr>,
+}
+
+impl Enrolment {
+    /// `wake` asks the keeper of identities for a look.
+    pub fn new(
+        db: Db,
+        ledger: Ledger,
+        settings: Arc<Settings>,
+        authority: Authority,
+        identities: Identities,
+        wake: Signal,
+        own_address: Option<std::net::IpAddr>,
+    ) -> Self {
+        Self {
+            db,
+            ledger,
+            settings,
+            authority: Arc::new(authority),
+            identities,
+            refusals: Arc::new(Limiter::refusals()),
+            wake,
+            own_address,
+        }
+    }
+
+    /// Exchanges a join token for a certificate. The machine has joined, and the token is used, in the very
+    /// transaction that stores the certificate.
+    ///
+    /// Errors: `Unauthenticated` and `FailedPrecondition`, each recorded; `InvalidArgument`; `Unavailable` when IAM
+    /// could not be told, after which the same request gets the same certificate.
+    pub async fn enrol(
+        &self,
+        actor: &Actor,
+        wire: &v1::EnrolRequest,
+    ) -> Result<v1::EnrolResponse, Error> {
+        let enrolled = self.try_enrol(actor, wire).await;
+        let (name, used) = match enrolled {
+            Ok(enrolled) => enrolled,
+            Err(error) => return Err(self.refused(actor, ENROL, error).await),
+        };
+        self.wake.notify();
+        self.identities.ensure(&name).await.map_err(|error| {
+            Error::Unavailable(format!(
+                "the certificate of '{name}' is made, but the identities of its agents are not ({error}): send the \
+                 same request again"
+            ))
+        })?;
+        Ok(v1::EnrolResponse {
+            certificate_pem: used.certificate_pem,
+            ca_pem: self.authority.ca_pem().to_owned(),
+            renew_at: Some(used.renew_at.into()),
+            expires_at: Some(used.expires_at.into()),
+        })
+    }
+
+    async fn try_enrol(
+        &self,
+        actor: &Actor,
+        wire: &v1::EnrolRequest,
+    ) -> Result<(String, Used), Error> {
+        if wire.token.trim().is_empty() {
+            return Err(Error::Unauthenticated(
+                "the request has no join token".into(),
+            ));
+        }
+        let request = Request::parse(&wire.certificate_request_pem)?;
+        let identity = convert::identity(&wire.identity.clone().unwrap_or_default())?;
+        let digest = hex(&Sha256::digest(wire.token.trim().as_bytes()));
+        let mut doubts = ATTEMPTS;
+        loop {
+            let mut tx = self.db.begin();
+            let judged = self.judge(&mut tx, &digest, &request, &identity).await;
+            let judged = match judged {
+                Ok(judged) => judged,
+                Err(_) if doubts > 0 && !tx.holds().await? => {
+                    doubts -= 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let (before, mut after, used) = match judged {
+                Judged::Again(name, used) => return Ok((name, used)),
+                Judged::First(first) => *first,
+            };
+            let host = actor.named(format!("host {}", request.name));
+            if commit(&self.ledger, tx, &host, ENROL, Some(&before), &mut after).await? {
+                tracing::info!(machine = %after.id, name = request.name, "the host has enrolled");
+                return Ok((request.name, used));
+            }
+            doubts = doubts.checked_sub(1).ok_or_else(busy)?;
+        }
+    }
+
+    /// Whether the token admits this request, and what that changes; it is put into `tx`, but for the machine.
+    async fn judge(
+        &self,
+        tx: &mut Transaction,
+        digest: &str,
+        request: &Request,
+        identity: &MachineIdentity,
+    ) -> Result<Judged, Error> {
+        let refuse = |why: String| Err(Error::Unauthenticated(why));
+        let Some(mut token) = store::token_read(tx, digest).await? else {
+            return refuse(
+                "the join token is not known: it is none, or of an installation that was given up"
+                    .into(),
+            );
+        };
+        let Some(before) = store::machine_read(tx, token.machine).await? else {
+            return refuse("the machine of the join token is not known any more".into());
+        };
+        let called = before.called();
+        if let Some(why) = before.contradiction(identity) {
+            return refuse(format!(
+                "the join token is of machine '{called}', and {why}"
+            ));
+        }
+        if before.name.as_ref() != Some(&request.name) {
+            return refuse(format!(
+                "the join token is for the host '{called}', the certificate request for '{}'",
+                request.name
+            ));
+        }
+        if let Some(used) = token.used {
+            if used.key != request.key_digest {
+                return refuse(format!(
+                    "the join token of '{called}' was used already, for another key: if that was not this host, \
+                     reinstall the machine"
+                ));
+            }
+            if !before.state.is_member() {
+                return refuse(format!("machine '{called}' is {}", before.state));
+            }
+            return Ok(Judged::Again(request.name.clone(), used));
+        }
+        let now = now();
+        if token.expires_at <= now {
+            return refuse(format!(
+                "the join token of '{called}' has expired: reinstall the machine"
+            ));
+        }
+        let mut after = before.clone();
+        after.apply(Event::Enrol, now)?;
+        let issued = self
+            .authority
+            .issue(&request.name, before.address, &request.key, now)?;
+        after.certificate = Some(certificate(&issued));
+        let used = Used {
+            key: request.key_digest.clone(),
+            certificate_pem: issued.pem.clone(),
+            renew_at: issued.renew_at,
+            expires_at: issued.expires_at,
+        };
+        token.used = Some(used.clone());
+        store::token_put(tx, digest, &token)?;
+        store::certificate_put(&self.db, tx, before.id, &certificate(&issued), now).await?;
+        store::identity_put(tx, &request.name)?;
+        Ok(Judged::First(Box::new((before, after, used))))
+    }
+
+    /// A new certificate for a host that shows one that counts.
+    pub async fn renew(
+        &self,
+        actor: &Actor,
+        peer: &Peer,
+        wire: &v1::RenewRequest,
+    ) -> Result<v1::RenewResponse, Error> {
+        match self.try_renew(actor, peer, wire).await {
+            Ok(issued) => Ok(v1::RenewResponse {
+                certificate_pem: issued.pem,
+                ca_pem: self.authority.ca_pem().to_owned(),
+                renew_at: Some(issued.renew_at.into()),
+                expires_at: Some(issued.expires_at.into()),
+            }),
+            Err(error) => Err(self.refused(actor, RENEW, error).await),
+        }
+    }
+
+    async fn try_renew(
+        &self,
+        actor: &Actor,
+        peer: &Peer,
+        wire: &v1::RenewRequest,
+    ) -> Result<Issued, Error> {
+        let host = self.host_of(peer)?;
+        let request = Request::parse(&wire.certificate_request_pem)?;
+        if request.name != host.name {
+            return Err(Error::Unauthenticated(format!(
+                "the certificate shown is of '{}', the certificate request for '{}'",
+                host.name, request.name
+            )));
+        }
+        let actor = actor.named(format!("host {}", host.name));
+        if host.name == self.settings.node_name() {
+            // The host of the provisioner itself, which bootstrap gave its certificate: it is no machine here.
+            let issued = self
+                .authority
+                .issue(&host.name, self.own_address, &request.key, now())?;
+            let resource = ResourceName::new(Scope::System, "nodes", &host.name);
+            let event = actor.event(RENEW, resource.to_string(), Outcome::Success, String::new());
+            self.ledger.record(event).await?;
+            return Ok(issued);
+        }
+        for _ in 0..ATTEMPTS {
+            let mut tx = self.db.begin();
+            let before = match self.member(&mut tx, &host).await {
+                Ok(before) => before,
+                Err(_) if !tx.holds().await? => continue,
+                Err(error) => return Err(error),
+            };
+            let now = now();
+            let issued = self
+                .authority
+                .issue(&host.name, before.address, &request.key, now)?;
+            let mut after = before.clone();
+            after.certificate = Some(certificate(&issued));
+            after.updated_at = now;
+            let new = certificate(&issued);
+            store::certificate_put(&self.db, &mut tx, before.id, &new, now).await?;
+            if commit(&self.ledger, tx, &actor, RENEW, Some(&before), &mut after).await? {
+                tracing::info!(machine = %after.id, name = host.name, "the certificate was renewed");
+                return Ok(issued);
+            }
+        }
+        Err(busy())
+    }
+
+    /// The host says that what its flake gives it runs.
+    pub async fn ready(
+        &self,
+        actor: &Actor,
+        peer: &Peer,
+        wire: &v1::ReportReadyRequest,
+    ) -> Result<v1::ReportReadyResponse, Error> {
+        match self.try_ready(actor, peer, wire).await {
+            Ok(()) => Ok(v1::ReportReadyResponse {}),
+            Err(error) => Err(self.refused(actor, READY, error).await),
+        }
+    }
+
+    async fn try_ready(
+        &self,
+        actor: &Actor,
+        peer: &Peer,
+        wire: &v1::ReportReadyRequest,
+    ) -> Result<(), Error> {
+        let host = self.host_of(peer)?;
+        let version = &wire.version;
+        if version.chars().count() > 128 || version.chars().any(char::is_control) {
+            let expected = "at most 128 characters without control characters";
+            return Err(Error::invalid("version", version, expected));
+        }
+        if host.name == self.settings.node_name() {
+            return Ok(());
+        }
+        let actor = actor.named(format!("host {}", host.name));
+        for _ in 0..ATTEMPTS {
+            let mut tx = self.db.begin();
+            let before = match self.member(&mut tx, &host).await {
+                Ok(before) => before,
+                Err(_) if !tx.holds().await? => continue,
+                Err(error) => return Err(error),
+            };
+            let now = now();
+            let mut after = before.clone();
+            after.apply(Event::Ready, now)?;
+            after.version = version.clone();
+            if after == before {
+                return Ok(());
+            }
+            after.updated_at = now;
+            if commit(&self.ledger, tx, &actor, READY, Some(&before), &mut after).await? {
+                tracing::info!(machine = %after.id, name = host.name, version, "the host is ready");
+                return Ok(());
+            }
+        }
+        Err(busy())
+    }
+
+    fn host_of(&self, peer: &Peer) -> Result<HostIdentity, Error> {
+        let Some(der) = &peer.0 else {
+            return Err(Error::Unauthenticated(
+                "the connection has no client certificate: show the host's own".into(),
+            ));
+        };
+        self.authority
+            .host_of(der, now())
+            .map_err(|why| Error::Unauthenticated(format!("the client certificate: {why}")))
+    }
+
+    /// The machine of a host whose certificate counts.
+    async fn member(&self, tx: &mut Transaction, host: &HostIdentity) -> Result<Machine, Error> {
+        let refuse = || {
+            Error::Unauthenticated(format!(
+                "the certificate of '{}' does not count any more: the machine was retired or reinstalled",
+                host.name
+            ))
+        };
+        let id = store::machine_by_name_read(tx, &host.name).await?;
+        let machine = match id {
+            Some(id) => store::machine_read(tx, id).await?,
+            None => None,
+        };
+        let machine = machine
+            .filter(|it| it.state.is_member())
+            .ok_or_else(refuse)?;
+        if !store::certificate_counts(tx, machine.id, &host.serial).await? {
+            return Err(refuse());
+        }
+        Ok(machine)
+    }
+
+    /// Records a refusal, but not so many of one address that they fill the disk.
+    async fn refused(&self, actor: &Actor, action: &str, error: Error) -> Error {
+        if !matches!(
+            error,
+            Error::Unauthenticated(_) | Error::FailedPrecondition(_)
+        ) {
+            return error;
+        }
+        tracing::info!(source = actor.source, action, %error, "refused");
+        if self.refusals.admit(&actor.source, Instant::now()) {
+            let resource = ResourceName::any(Scope::System, Machine::KIND).to_string();
+            let event = actor.event(action, resource, Outcome::Denied, error.to_string());
+            if let Err(error) = self.ledger.record(event).await {
+                tracing::error!(%error, action, "a refusal could not be recorded");
+            }
+        }
+        error
+    }
+}
+
+/// What is to be done about a request that a token admits.
+enum Judged {
+    /// The same was answered before.
+    Again(String, Used),
+    /// The machine before and after, and what is answered.
+    First(Box<(Machine, Machine, Used)>),
+}
+
+fn certificate(issued: &Issued) -> Certificate {
+    Certificate {
+        serial: issued.serial.clone(),
+        expires_at: issued.expires_at,
+    }
+}

@@ -1,0 +1,123 @@
+//! `provisioner.v1.MachineService`: machines, for operators.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use flaredb::Db;
+use futures::Stream;
+use futures::stream::try_unfold;
+use photon_api::provisioner::v1::machine_service_server::MachineService;
+use photon_api::provisioner::v1::{
+    ApproveMachineRequest, ApproveMachineResponse, GetMachineRequest, GetMachineResponse,
+    ListMachinesRequest, ListMachinesResponse, ReinstallMachineRequest, ReinstallMachineResponse,
+    RetireMachineRequest, RetireMachineResponse, WatchMachineRequest, WatchMachineResponse,
+};
+use photon_service::Guard;
+use tonic::{Request, Response, Status};
+
+use crate::app::{Installations, MachineWatch, Machines};
+use crate::convert::machine_to_wire;
+
+pub struct MachineServer {
+    db: Db,
+    guard: Guard,
+    machines: Machines,
+    files: Installations,
+}
+
+impl MachineServer {
+    pub fn new(db: Db, guard: Guard, machines: Machines, files: Installations) -> Self {
+        Self {
+            db,
+            guard,
+            machines,
+            files,
+        }
+    }
+}
+
+#[async_trait]
+impl MachineService for MachineServer {
+    type WatchMachineStream =
+        Pin<Box<dyn Stream<Item = Result<WatchMachineResponse, Status>> + Send>>;
+
+    async fn list_machines(
+        &self,
+        request: Request<ListMachinesRequest>,
+    ) -> Result<Response<ListMachinesResponse>, Status> {
+        let caller = self.guard.authenticate(&request).await?;
+        let page = self.machines.list(&caller, request.get_ref()).await?;
+        Ok(Response::new(ListMachinesResponse {
+            machines: page.items.iter().map(machine_to_wire).collect(),
+            next_page_token: page.next_page_token,
+        }))
+    }
+
+    async fn get_machine(
+        &self,
+        request: Request<GetMachineRequest>,
+    ) -> Result<Response<GetMachineResponse>, Status> {
+        let caller = self.guard.authenticate(&request).await?;
+        let id = &request.get_ref().id;
+        let machine = self
+            .machines
+            .find(&caller, "provision:machines:get", id)
+            .await?;
+        Ok(Response::new(GetMachineResponse {
+            machine: Some(machine_to_wire(&machine)),
+        }))
+    }
+
+    async fn approve_machine(
+        &self,
+        request: Request<ApproveMachineRequest>,
+    ) -> Result<Response<ApproveMachineResponse>, Status> {
+        let caller = self.guard.authenticate(&request).await?;
+        let response = self.machines.approve(&caller, request.get_ref()).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn watch_machine(
+        &self,
+        request: Request<WatchMachineRequest>,
+    ) -> Result<Response<Self::WatchMachineStream>, Status> {
+        let caller = self.guard.authenticate(&request).await?;
+        let watch = MachineWatch::start(
+            self.db.clone(),
+            self.guard.clone(),
+            &self.machines,
+            self.files.clone(),
+            caller,
+            &request.get_ref().id,
+        )
+        .await?;
+        let answers = try_unfold(watch, async |mut watch| {
+            let told = watch.next().await?;
+            let response = WatchMachineResponse {
+                machine: told.machine.as_ref().map(machine_to_wire),
+                log: told.log,
+                log_restarted: told.log_restarted,
+            };
+            Ok(Some((response, watch)))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn reinstall_machine(
+        &self,
+        request: Request<ReinstallMachineRequest>,
+    ) -> Result<Response<ReinstallMachineResponse>, Status> {
+        let caller = self.guard.authenticate(&request).await?;
+        let response = self.machines.reinstall(&caller, request.get_ref()).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn retire_machine(
+        &self,
+        request: Request<RetireMachineRequest>,
+    ) -> Result<Response<RetireMachineResponse>, Status> {
+        let caller = self.guard.authenticate(&request).await?;
+        let response = self.machines.retire(&caller, request.get_ref()).await?;
+        Ok(Response::new(response))
+    }
+}

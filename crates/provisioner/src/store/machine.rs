@@ -1,0 +1,375 @@
+//! Machines in the store.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use flaredb::{Db, Record, Transaction};
+use photon_resource::Error;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{IdRecord, from_micros, to_micros};
+use crate::model::{Certificate, Disk, Hardware, Interface, Key, Machine, MachineId, State};
+
+#[derive(Serialize, Deserialize)]
+struct MachineRecord {
+    state: StateRecord,
+    name: Option<String>,
+    hardware: HardwareRecord,
+    reported_address: Option<IpAddr>,
+    address: Option<IpAddr>,
+    reason: String,
+    log_tail: String,
+    conflicts: Vec<String>,
+    created_at: u64,
+    updated_at: u64,
+    state_changed_at: u64,
+    reported_at: u64,
+    installed_at: Option<u64>,
+    installations: u32,
+    token: Option<String>,
+    certificate: Option<CertificateRecord>,
+    version: String,
+    revision: u64,
+}
+
+impl Record for MachineRecord {
+    const KIND: &'static str = "machine";
+    const VERSION: u32 = 1;
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StateRecord {
+    Discovered,
+    Approved,
+    Installing,
+    Joined,
+    Ready,
+    Failed,
+    Retired,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HardwareRecord {
+    serial: Option<String>,
+    uuid: Option<Uuid>,
+    manufacturer: String,
+    product: String,
+    cpus: u32,
+    memory_mib: u64,
+    interfaces: Vec<InterfaceRecord>,
+    disks: Vec<DiskRecord>,
+    ssh_host_key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct InterfaceRecord {
+    name: String,
+    mac: String,
+    up: bool,
+    speed_mbps: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DiskRecord {
+    device: String,
+    size_bytes: u64,
+    model: String,
+    serial: String,
+    rotational: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CertificateRecord {
+    serial: String,
+    expires_at: u64,
+}
+
+impl StateRecord {
+    fn of(state: State) -> Self {
+        match state {
+            State::Discovered => Self::Discovered,
+            State::Approved => Self::Approved,
+            State::Installing => Self::Installing,
+            State::Joined => Self::Joined,
+            State::Ready => Self::Ready,
+            State::Failed => Self::Failed,
+            State::Retired => Self::Retired,
+        }
+    }
+
+    fn into_state(self) -> State {
+        match self {
+            Self::Discovered => State::Discovered,
+            Self::Approved => State::Approved,
+            Self::Installing => State::Installing,
+            Self::Joined => State::Joined,
+            Self::Ready => State::Ready,
+            Self::Failed => State::Failed,
+            Self::Retired => State::Retired,
+        }
+    }
+}
+
+impl HardwareRecord {
+    fn of(hardware: &Hardware) -> Self {
+        Self {
+            serial: hardware.serial.clone(),
+            uuid: hardware.uuid,
+            manufacturer: hardware.manufacturer.clone(),
+            product: hardware.product.clone(),
+            cpus: hardware.cpus,
+            memory_mib: hardware.memory_mib,
+            interfaces: hardware
+                .interfaces
+                .iter()
+                .map(|it| InterfaceRecord {
+                    name: it.name.clone(),
+                    mac: it.mac.to_string(),
+                    up: it.up,
+                    speed_mbps: it.speed_mbps,
+                })
+                .collect(),
+            disks: hardware
+                .disks
+                .iter()
+                .map(|it| DiskRecord {
+                    device: it.device.clone(),
+                    size_bytes: it.size_bytes,
+                    model: it.model.clone(),
+                    serial: it.serial.clone(),
+                    rotational: it.rotational,
+                })
+                .collect(),
+            ssh_host_key: hardware.ssh_host_key.clone(),
+        }
+    }
+
+    fn into_hardware(self) -> Result<Hardware, Error> {
+        let mut interfaces = Vec::with_capacity(self.interfaces.len());
+        for it in self.interfaces {
+            interfaces.push(Interface {
+                name: it.name,
+                mac: it.mac.parse().map_err(Error::internal)?,
+                up: it.up,
+                speed_mbps: it.speed_mbps,
+            });
+        }
+        let disks = self.disks.into_iter().map(|it| Disk {
+            device: it.device,
+            size_bytes: it.size_bytes,
+            model: it.model,
+            serial: it.serial,
+            rotational: it.rotational,
+        });
+        Ok(Hardware {
+            serial: self.serial,
+            uuid: self.uuid,
+            manufacturer: self.manufacturer,
+            product: self.product,
+            cpus: self.cpus,
+            memory_mib: self.memory_mib,
+            interfaces,
+            disks: disks.collect(),
+            ssh_host_key: self.ssh_host_key,
+        })
+    }
+}
+
+impl MachineRecord {
+    fn of(machine: &Machine) -> Self {
+        Self {
+            state: StateRecord::of(machine.state),
+            name: machine.name.clone(),
+            hardware: HardwareRecord::of(&machine.hardware),
+            reported_address: machine.reported_address,
+            address: machine.address,
+            reason: machine.reason.clone(),
+            log_tail: machine.log_tail.clone(),
+            conflicts: machine.conflicts.clone(),
+            created_at: to_micros(machine.created_at),
+            updated_at: to_micros(machine.updated_at),
+            state_changed_at: to_micros(machine.state_changed_at),
+            reported_at: to_micros(machine.reported_at),
+            installed_at: machine.installed_at.map(to_micros),
+            installations: machine.installations,
+            token: machine.token.clone(),
+            certificate: machine.certificate.as_ref().map(|it| CertificateRecord {
+                serial: it.serial.clone(),
+                expires_at: to_micros(it.expires_at),
+            }),
+            version: machine.version.clone(),
+            revision: machine.revision,
+        }
+    }
+
+    fn into_machine(self, id: MachineId) -> Result<Machine, Error> {
+        Ok(Machine {
+            id,
+            state: self.state.into_state(),
+            name: self.name,
+            hardware: self.hardware.into_hardware()?,
+            reported_address: self.reported_address,
+            address: self.address,
+            reason: self.reason,
+            log_tail: self.log_tail,
+            conflicts: self.conflicts,
+            created_at: from_micros(self.created_at),
+            updated_at: from_micros(self.updated_at),
+            state_changed_at: from_micros(self.state_changed_at),
+            reported_at: from_micros(self.reported_at),
+            installed_at: self.installed_at.map(from_micros),
+            installations: self.installations,
+            token: self.token,
+            certificate: self.certificate.map(|it| Certificate {
+                serial: it.serial,
+                expires_at: from_micros(it.expires_at),
+            }),
+            version: self.version,
+            revision: self.revision,
+        })
+    }
+}
+
+/// What a watch of all machines follows.
+pub const MACHINES_PREFIX: &str = "machine/";
+
+fn machine_key(id: MachineId) -> String {
+    format!("{MACHINES_PREFIX}{id}")
+}
+
+fn name_key(name: &str) -> String {
+    format!("machine-name/{name}")
+}
+
+/// Everything but letters and digits is written as `_` and its code, so that two values never share a key.
+fn by_key(key: &Key) -> String {
+    match key {
+        Key::Uuid(uuid) => format!("machine-by/uuid/{uuid}"),
+        Key::Mac(mac) => format!("machine-by/mac/{mac}"),
+        Key::Serial(serial) => {
+            let mut escaped = String::from("machine-by/serial/");
+            for byte in serial.bytes() {
+                if byte.is_ascii_alphanumeric() {
+                    escaped.push(char::from(byte));
+                } else {
+                    // Writing to a String can't fail.
+                    let _ = write!(escaped, "_{byte:02x}");
+                }
+            }
+            escaped
+        }
+    }
+}
+
+fn id_of(record: &IdRecord) -> Result<MachineId, Error> {
+    record.id.parse().map_err(Error::internal)
+}
+
+fn id_in(key: &str) -> Result<MachineId, Error> {
+    let id = key.strip_prefix(MACHINES_PREFIX).unwrap_or(key);
+    id.parse().map_err(Error::internal)
+}
+
+/// As it is stored, for the event log.
+pub fn machine_bytes(machine: &Machine) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(&MachineRecord::of(machine)).map_err(Error::internal)
+}
+
+/// One machine.
+pub async fn machine_get(db: &Db, id: MachineId) -> Result<Option<Machine>, Error> {
+    let record = db.get::<MachineRecord>(&machine_key(id)).await?;
+    record.map(|record| record.into_machine(id)).transpose()
+}
+
+/// One machine, for a change.
+pub async fn machine_read(tx: &mut Transaction, id: MachineId) -> Result<Option<Machine>, Error> {
+    let record = tx.get::<MachineRecord>(&machine_key(id)).await?;
+    record.map(|record| record.into_machine(id)).transpose()
+}
+
+/// Whose host name this is.
+pub async fn machine_by_name(db: &Db, name: &str) -> Result<Option<MachineId>, Error> {
+    let record = db.get::<IdRecord>(&name_key(name)).await?;
+    record.as_ref().map(id_of).transpose()
+}
+
+/// Whose host name this is, for a change.
+pub async fn machine_by_name_read(
+    tx: &mut Transaction,
+    name: &str,
+) -> Result<Option<MachineId>, Error> {
+    let record = tx.get::<IdRecord>(&name_key(name)).await?;
+    record.as_ref().map(id_of).transpose()
+}
+
+/// Who is known by this.
+pub async fn machine_by_key(db: &Db, key: &Key) -> Result<Option<MachineId>, Error> {
+    let record = db.get::<IdRecord>(&by_key(key)).await?;
+    record.as_ref().map(id_of).transpose()
+}
+
+/// Who is known by this, for a change.
+pub async fn machine_by_key_read(
+    tx: &mut Transaction,
+    key: &Key,
+) -> Result<Option<MachineId>, Error> {
+    let record = tx.get::<IdRecord>(&by_key(key)).await?;
+    record.as_ref().map(id_of).transpose()
+}
+
+/// Stores a machine, new or changed, and what it is found by; `before` is how it was.
+pub async fn machine_put(
+    tx: &mut Transaction,
+    before: Option<&Machine>,
+    machine: &Machine,
+) -> Result<(), Error> {
+    let own = IdRecord {
+        id: machine.id.to_string(),
+    };
+    let keys = machine.hardware.keys();
+    for key in before.map(|it| it.hardware.keys()).unwrap_or_default() {
+        // What was taken over by another machine meanwhile is that one's.
+        if !keys.contains(&key) && machine_by_key_read(tx, &key).await? == Some(machine.id) {
+            tx.delete(&by_key(&key));
+        }
+    }
+    let known = before.map(|it| it.hardware.keys()).unwrap_or_default();
+    for key in keys.iter().filter(|key| !known.contains(key)) {
+        tx.put(&by_key(key), &own)?;
+    }
+    let old_name = before.and_then(|it| it.name.as_ref());
+    if old_name != machine.name.as_ref() {
+        if let Some(name) = old_name {
+            tx.delete(&name_key(name));
+        }
+        if let Some(name) = &machine.name {
+            tx.put(&name_key(name), &own)?;
+        }
+    }
+    tx.put(&machine_key(machine.id), &MachineRecord::of(machine))?;
+    Ok(())
+}
+
+/// At most `limit` machines after the one with the id `after`, the oldest first, and whether there are more.
+pub async fn machine_page(
+    db: &Db,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Machine>, bool), Error> {
+    let after = after.map(|id| format!("{MACHINES_PREFIX}{id}"));
+    let page = db
+        .page::<MachineRecord>(MACHINES_PREFIX, after.as_deref(), limit)
+        .await?;
+    let mut machines = Vec::with_capacity(page.items.len());
+    for (key, record) in page.items {
+        machines.push(record.into_machine(id_in(&key)?)?);
+    }
+    Ok((machines, page.more))
+}
+
+/// Every machine.
+pub async fn machine_all(db: &Db) -> Result<Vec<Machine>, Error> {
+    Ok(machine_page(db, None, usize::MAX).await?.0)
+}

@@ -222,7 +222,7 @@ in
       description = "PhotonCloud's boot server: DHCP and TFTP";
       after = [ "network.target" ];
       wantedBy = [ "multi-user.target" ];
-      restartTriggers = [ config.environment.etc."dnsmasq.conf".text ];
+      restartTriggers = [ config.environment.etc."dnsmasq.conf".source ];
       # Whatever the reason for a failure is, the next try may work: never give up.
       unitConfig.StartLimitIntervalSec = 0;
       serviceConfig = {

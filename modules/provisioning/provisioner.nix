@@ -144,12 +144,6 @@ in
 
     photoncloud.programs.photon-provisioner = {
       inherit (cfg) settings;
-      # The installer's: it evaluates the flake and copies closures.
-      path = [
-        config.nix.package
-        pkgs.git
-        pkgs.openssh
-      ];
     };
 
     # Makes the authority and this host's own certificate, before anything here speaks TLS.

@@ -12,13 +12,12 @@
 
   photoncloud.provisioner = {
     enable = true;
-    settings.provisioner = {
-      # Where this flake is on this host: `nixos-rebuild` reads it there too.
-      flake = "/etc/nixos";
-      # The key that netbooted machines are signed in to with. Make it on this host, and put its public half in the place
-      # of null: ssh-keygen -t ed25519 -N "" -f /var/lib/photoncloud/installer/ssh-key
-      ssh_key = "/var/lib/photoncloud/installer/ssh-key";
-      ssh_public_key = null;
-    };
+    # Until these are set, machines can be approved, but wait. Netbooted machines are signed in to with a key that is made
+    # on this host once it runs: ssh-keygen -t ed25519 -N "" -f /var/lib/photoncloud/installer/ssh-key
+    # settings.provisioner = {
+    #   flake = "/etc/nixos"; # where this flake is on this host
+    #   ssh_key = "/var/lib/photoncloud/installer/ssh-key";
+    #   ssh_public_key = "ssh-ed25519 … installer";
+    # };
   };
 }

@@ -119,6 +119,7 @@ builtins.mapAttrs (_: case: case // { toplevel = case.of.config.system.build.top
       of = template [
         key
         disk
+        { photoncloud.provisioner.settings.provisioner.flake = "/etc/nixos"; }
       ];
       message = "photoncloud.provisioner.settings.provisioner.flake is set, but not ssh_key and ssh_public_key beside it. Make a key on this host (ssh-keygen -t ed25519 -f /var/lib/photoncloud/installer/ssh-key) and write both down.";
     };

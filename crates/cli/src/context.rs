@@ -24,6 +24,9 @@ pub struct Context {
     /// URL of PlasmaVMC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plasmavmc: Option<String>,
+    /// URL of the provisioner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provisioner: Option<String>,
     /// PEM file with the certificate authority of `https://` endpoints.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,

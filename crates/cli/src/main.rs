@@ -91,6 +91,9 @@ enum Command {
     /// Hosts as places for VMs (operators).
     #[command(subcommand)]
     Node(commands::node::NodeCommand),
+    /// Machines of the rack, from the first netboot to a host of the cloud (operators).
+    #[command(subcommand)]
+    Machine(commands::machine::MachineCommand),
     /// The rack's hosts: what they run, upgrade and rollback (operators, over SSH).
     #[command(subcommand)]
     Host(commands::host::HostCommand),
@@ -177,6 +180,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Image(command) => commands::image::run(command, &session()?, &output).await,
         Command::Vm(command) => commands::vm::run(command, &session()?, &output).await,
         Command::Node(command) => commands::node::run(command, &session()?, &output).await,
+        Command::Machine(command) => commands::machine::run(command, &session()?, &output).await,
         Command::Host(command) => commands::host::run(command, &output).await,
         Command::Audit(command) => commands::audit::run(command, &session()?, &output).await,
         Command::Completion { shell } => {

@@ -178,13 +178,14 @@ fn lookup<'a>(value: &'a Value, path: &str) -> &'a Value {
 }
 
 /// Enum names lose the prefix that protobuf style puts before them: `VM_PHASE_RUNNING` reads RUNNING.
-const ENUM_PREFIXES: [&str; 12] = [
+const ENUM_PREFIXES: [&str; 13] = [
     "VM_PHASE_",
     "POWER_STATE_",
     "PORT_STATUS_",
     "PRINCIPAL_KIND_",
     "IMAGE_FORMAT_",
     "IMAGE_PART_",
+    "MACHINE_STATE_",
     "RESTART_POLICY_",
     "HYPERVISOR_KIND_",
     "DEVICE_TYPE_",

@@ -17,6 +17,7 @@ use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
 use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
+use photon_api::provisioner::v1::machine_service_client::MachineServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -56,6 +57,14 @@ pub struct Connection {
         help_heading = "Connection"
     )]
     pub plasmavmc_endpoint: Option<String>,
+    /// URL of the provisioner. Default: the context's, else http://127.0.0.1:50089.
+    #[arg(
+        long,
+        global = true,
+        env = "PROVISIONER_ENDPOINT",
+        help_heading = "Connection"
+    )]
+    pub provisioner_endpoint: Option<String>,
     /// PEM file with the certificate authority of https endpoints. Default: the system's.
     #[arg(
         long,
@@ -98,6 +107,7 @@ impl Connection {
             iam: self.iam_endpoint.clone().or(kept.iam),
             prismnet: self.prismnet_endpoint.clone().or(kept.prismnet),
             plasmavmc: self.plasmavmc_endpoint.clone().or(kept.plasmavmc),
+            provisioner: self.provisioner_endpoint.clone().or(kept.provisioner),
             ca_file: self.ca_file.clone().or(kept.ca_file),
             org: self.org.clone().or(kept.org),
             project: self.project.clone().or(kept.project),
@@ -116,10 +126,12 @@ pub enum Service {
     Prismnet,
     /// Images and VMs.
     Plasmavmc,
+    /// Machines. A cloud of one host has none.
+    Provisioner,
 }
 
 impl Service {
-    /// All of them.
+    /// Those that every cloud has.
     pub const ALL: [Self; 3] = [Self::Iam, Self::Prismnet, Self::Plasmavmc];
 
     /// As environment variables spell it.
@@ -128,6 +140,7 @@ impl Service {
             Self::Iam => "IAM",
             Self::Prismnet => "PRISMNET",
             Self::Plasmavmc => "PLASMAVMC",
+            Self::Provisioner => "PROVISIONER",
         }
     }
 
@@ -137,6 +150,7 @@ impl Service {
             Self::Iam => (&context.iam, "http://127.0.0.1:50080"),
             Self::Prismnet => (&context.prismnet, "http://127.0.0.1:50081"),
             Self::Plasmavmc => (&context.plasmavmc, "http://127.0.0.1:50082"),
+            Self::Provisioner => (&context.provisioner, "http://127.0.0.1:50089"),
         };
         set.clone().unwrap_or_else(|| default.to_owned())
     }
@@ -275,6 +289,13 @@ impl Session {
     /// Hosts.
     pub async fn nodes(&self) -> Result<NodeServiceClient<Api>, Failure> {
         Ok(NodeServiceClient::new(self.api(Service::Plasmavmc).await?))
+    }
+
+    /// Machines.
+    pub async fn machines(&self) -> Result<MachineServiceClient<Api>, Failure> {
+        Ok(MachineServiceClient::new(
+            self.api(Service::Provisioner).await?,
+        ))
     }
 
     /// The event log of one service.

@@ -68,6 +68,8 @@ pub enum ServiceName {
     Prismnet,
     /// Images and VMs.
     Plasmavmc,
+    /// Machines.
+    Provisioner,
 }
 
 impl From<ServiceName> for Service {
@@ -76,12 +78,21 @@ impl From<ServiceName> for Service {
             ServiceName::Iam => Self::Iam,
             ServiceName::Prismnet => Self::Prismnet,
             ServiceName::Plasmavmc => Self::Plasmavmc,
+            ServiceName::Provisioner => Self::Provisioner,
         }
     }
 }
 
-fn wanted(service: Option<ServiceName>) -> Vec<Service> {
-    service.map_or_else(|| Service::ALL.to_vec(), |name| vec![name.into()])
+fn wanted(service: Option<ServiceName>, session: &Session) -> Vec<Service> {
+    if let Some(name) = service {
+        return vec![name.into()];
+    }
+    let mut all = Service::ALL.to_vec();
+    // A cloud of one host has no provisioner; whoever has one, has told where.
+    if session.context.provisioner.is_some() {
+        all.push(Service::Provisioner);
+    }
+    all
 }
 
 /// A chain's head as the reader kept it.
@@ -128,7 +139,7 @@ async fn list(filter: Filter, session: &Session, output: &Output) -> Result<(), 
         Outcome::Unspecified
     };
     let mut events = Vec::new();
-    for service in wanted(filter.service) {
+    for service in wanted(filter.service, session) {
         let mut client = session.events(service).await?;
         let request = ListEventsRequest {
             org_id: session.org(),
@@ -157,7 +168,7 @@ async fn verify(
 ) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let mut broken = Vec::new();
-    for service in wanted(service) {
+    for service in wanted(service, session) {
         let known = known_heads
             .iter()
             .find(|head| Service::from(head.service) == service);

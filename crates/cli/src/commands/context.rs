@@ -33,6 +33,9 @@ pub enum ContextCommand {
         /// URL of PlasmaVMC.
         #[arg(long)]
         plasmavmc: Option<String>,
+        /// URL of the provisioner.
+        #[arg(long)]
+        provisioner: Option<String>,
         /// PEM file with the certificate authority.
         #[arg(long)]
         ca: Option<PathBuf>,
@@ -62,6 +65,7 @@ fn shown(name: &str, context: &Context, current: bool) -> serde_json::Value {
         "iam": Service::Iam.endpoint(context),
         "prismnet": Service::Prismnet.endpoint(context),
         "plasmavmc": Service::Plasmavmc.endpoint(context),
+        "provisioner": Service::Provisioner.endpoint(context),
         "ca_file": context.ca_file,
         "org": context.org,
         "project": context.project,
@@ -112,6 +116,7 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
             iam,
             prismnet,
             plasmavmc,
+            provisioner,
             ca,
             default_org,
             default_project,
@@ -122,6 +127,7 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
                 iam: iam.or(kept.iam),
                 prismnet: prismnet.or(kept.prismnet),
                 plasmavmc: plasmavmc.or(kept.plasmavmc),
+                provisioner: provisioner.or(kept.provisioner),
                 ca_file: ca.or(kept.ca_file),
                 org: default_org.or(kept.org),
                 project: default_project.or(kept.project),

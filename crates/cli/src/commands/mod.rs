@@ -7,6 +7,7 @@ pub mod context;
 pub mod host;
 pub mod image;
 pub mod login;
+pub mod machine;
 pub mod node;
 pub mod org;
 pub mod port;

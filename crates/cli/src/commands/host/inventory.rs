@@ -69,11 +69,6 @@ impl Hosts {
         }
     }
 
-    /// Whether none is named.
-    pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
-    }
-
     /// The hosts in the order named, else by name. Asks the flake only for what the command line does not say.
     pub async fn find(&self, flake: Option<&str>) -> Result<Vec<Target>, Failure> {
         for name in &self.names {

@@ -190,11 +190,6 @@ pub async fn upgrade(args: Upgrade, output: &Output) -> Result<(), Failure> {
 
 /// `photon host rollback`
 pub async fn rollback(args: Rollback, output: &Output) -> Result<(), Failure> {
-    if args.hosts.is_empty() {
-        return Err(Failure::Local(
-            "name the hosts to roll back: `photon host rollback node01 node02`".into(),
-        ));
-    }
     let flake = flake_here(args.flake);
     let targets = args.hosts.find(flake.as_deref()).await?;
     let run = Run::new(&args.hosts, &args.switching, Drain::None);

@@ -1,0 +1,402 @@
+//! Machines: from the first netboot to a host of the cloud.
+
+mod watch;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+use photon_api::provisioner::v1::{
+    ApproveMachineRequest, GetMachineRequest, ListMachinesRequest, Machine, MachineState,
+    ReinstallMachineRequest, RetireMachineRequest,
+};
+use serde_json::Value;
+
+use super::{all_pages, present};
+use crate::error::Failure;
+use crate::output::{Column, Output, to_json};
+use crate::session::Session;
+
+const MESSAGE: &str = "provisioner.v1.Machine";
+const COLUMNS: &[Column] = &[
+    ("MAC", "mac"),
+    ("SERIAL", "inventory.serial"),
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("ADDRESS", "address"),
+    ("SINCE", "state_changed_at"),
+    ("REASON", "reason"),
+];
+
+/// Machines.
+#[derive(Subcommand)]
+pub enum MachineCommand {
+    /// List all machines, oldest first.
+    List {
+        /// Only in this state.
+        #[arg(long, value_enum)]
+        state: Option<State>,
+    },
+    /// Show one: what it is made of, how far it has come, why it failed.
+    #[command(visible_alias = "get")]
+    Show {
+        /// Host name, MAC address, serial number or id.
+        machine: String,
+    },
+    /// Make a machine a host: it is installed under this name when it netboots, and its disks are wiped.
+    Approve {
+        /// MAC address, serial number or id.
+        machine: String,
+        /// Its host name: one of the flake's `nixosConfigurations`.
+        #[arg(long)]
+        name: String,
+        /// Its address as a host. Default: what the cluster gives that host.
+        #[arg(long, default_value = "")]
+        address: String,
+        /// The host name again, in place of typing it back when asked.
+        #[arg(long, value_name = "NAME")]
+        yes_wipe: Option<String>,
+    },
+    /// Follow a machine until it is ready or has failed, with what its installer writes. Without a name: follow
+    /// every change of all machines.
+    ///
+    /// Exit code: 0 ready; 1 failed or retired; 6 not there in time.
+    Watch {
+        /// Host name, MAC address, serial number or id.
+        machine: Option<String>,
+        /// Give up after so many seconds. Default: never.
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+    },
+    /// Wipe a host and install it anew when it netboots next; its certificate ends at once.
+    Reinstall {
+        /// Host name, MAC address, serial number or id.
+        machine: String,
+        /// The host name again, in place of typing it back when asked.
+        #[arg(long, value_name = "NAME")]
+        yes_wipe: Option<String>,
+    },
+    /// Take a machine out: its name is free, its identities end. Its disks are left alone.
+    Retire {
+        /// Host name, MAC address, serial number or id.
+        machine: String,
+        /// The host name (of a machine without one: the id) again, in place of typing it back when asked.
+        #[arg(long, value_name = "NAME")]
+        yes_retire: Option<String>,
+    },
+}
+
+/// How far a machine has come.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum State {
+    /// Netbooted; nobody has approved it.
+    Discovered,
+    /// It has a name, and is installed when it netboots.
+    Approved,
+    /// The installer is at work, or its host has not enrolled yet.
+    Installing,
+    /// The host has its certificate.
+    Joined,
+    /// What its flake gives it runs.
+    Ready,
+    /// The installation failed.
+    Failed,
+    /// Taken out.
+    Retired,
+}
+
+impl From<State> for MachineState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Discovered => Self::Discovered,
+            State::Approved => Self::Approved,
+            State::Installing => Self::Installing,
+            State::Joined => Self::Joined,
+            State::Ready => Self::Ready,
+            State::Failed => Self::Failed,
+            State::Retired => Self::Retired,
+        }
+    }
+}
+
+/// `photon machine`
+pub async fn run(
+    command: MachineCommand,
+    session: &Session,
+    output: &Output,
+) -> Result<(), Failure> {
+    let mut machines = session.machines().await?;
+    match command {
+        MachineCommand::List { state } => {
+            let request = ListMachinesRequest {
+                state: state.map_or(MachineState::Unspecified, Into::into).into(),
+                ..Default::default()
+            };
+            let all = all_pages!(machines, list_machines, machines, request);
+            if output.for_people() {
+                let rows: Result<Vec<Value>, Failure> = all.iter().map(row).collect();
+                output.rows(rows?, COLUMNS)
+            } else {
+                output.many(MESSAGE, &all, COLUMNS)
+            }
+        }
+        MachineCommand::Show { machine } => output.one(MESSAGE, &find(session, &machine).await?),
+        MachineCommand::Approve {
+            machine,
+            name,
+            address,
+            yes_wipe,
+        } => {
+            let found = find(session, &machine).await?;
+            // Approved under this name already, nothing more will be wiped than was agreed to.
+            if found.state() != MachineState::Approved || found.name != name {
+                let question = format!(
+                    "{}\nThis machine will be wiped and become the host {name}.",
+                    describe(&found)
+                );
+                type_back(&name, yes_wipe.as_deref(), "--yes-wipe", &question)?;
+            }
+            let request = ApproveMachineRequest {
+                id: found.id,
+                name,
+                address,
+                // What was shown is what is approved.
+                expected_revision: found.revision,
+                ..Default::default()
+            };
+            let answer = machines.approve_machine(request).await?.into_inner();
+            output.one(MESSAGE, &present(answer.machine, "machine")?)
+        }
+        MachineCommand::Watch { machine, timeout } => {
+            watch::run(session, output, machine, timeout.map(Duration::from_secs)).await
+        }
+        MachineCommand::Reinstall { machine, yes_wipe } => {
+            let found = find(session, &machine).await?;
+            let question = format!(
+                "{}\nThe host {} will be wiped: its VMs' disks, its certificate and all else on it end.",
+                describe(&found),
+                called(&found)
+            );
+            let typed = type_back(called(&found), yes_wipe.as_deref(), "--yes-wipe", &question)?;
+            let request = ReinstallMachineRequest {
+                id: found.id,
+                confirm_name: typed,
+                expected_revision: found.revision,
+                ..Default::default()
+            };
+            let answer = machines.reinstall_machine(request).await?.into_inner();
+            output.one(MESSAGE, &present(answer.machine, "machine")?)
+        }
+        MachineCommand::Retire {
+            machine,
+            yes_retire,
+        } => {
+            let found = find(session, &machine).await?;
+            let question = format!(
+                "{}\nThe machine {} will be taken out of the cloud; its disks are left alone.",
+                describe(&found),
+                called(&found)
+            );
+            let typed = type_back(
+                called(&found),
+                yes_retire.as_deref(),
+                "--yes-retire",
+                &question,
+            )?;
+            let request = RetireMachineRequest {
+                id: found.id,
+                confirm_name: typed,
+                expected_revision: found.revision,
+                ..Default::default()
+            };
+            let answer = machines.retire_machine(request).await?.into_inner();
+            output.one(MESSAGE, &present(answer.machine, "machine")?)
+        }
+    }
+}
+
+async fn find(session: &Session, machine: &str) -> Result<Machine, Failure> {
+    let request = GetMachineRequest {
+        id: machine.to_owned(),
+    };
+    let mut machines = session.machines().await?;
+    let answer = machines.get_machine(request).await?.into_inner();
+    present(answer.machine, "machine")
+}
+
+/// What a machine is typed back as: its host name, or its id while it has none.
+fn called(machine: &Machine) -> &str {
+    if machine.name.is_empty() {
+        &machine.id
+    } else {
+        &machine.name
+    }
+}
+
+/// A row of the table: the first interface that has a carrier stands for the machine.
+fn row(machine: &Machine) -> Result<Value, Failure> {
+    let mut row = to_json(MESSAGE, machine)?;
+    let interfaces = machine.inventory.iter().flat_map(|had| &had.interfaces);
+    let mut macs: Vec<_> = interfaces.collect();
+    macs.sort_by_key(|interface| !interface.up);
+    row["mac"] = macs
+        .first()
+        .map_or(Value::Null, |first| first.mac.as_str().into());
+    Ok(row)
+}
+
+/// What somebody should see before its disks are wiped.
+fn describe(machine: &Machine) -> String {
+    let mut lines = Vec::new();
+    let had = machine.inventory.clone().unwrap_or_default();
+    let model = [had.manufacturer.as_str(), &had.product, &had.serial];
+    let model: Vec<&str> = model.into_iter().filter(|text| !text.is_empty()).collect();
+    lines.push(format!(
+        "Machine {}: {}, {} CPUs, {} MiB, seen at {}",
+        called(machine),
+        model.join(" "),
+        had.cpus,
+        had.memory_mib,
+        machine.reported_address
+    ));
+    for disk in &had.disks {
+        let facts = [disk.model.as_str(), &disk.serial];
+        let facts: Vec<&str> = facts.into_iter().filter(|text| !text.is_empty()).collect();
+        lines.push(format!(
+            "  disk {}: {} {}",
+            disk.device,
+            size(disk.size_bytes),
+            facts.join(" ")
+        ));
+    }
+    if had.disks.is_empty() {
+        lines.push("  it has told of no disk".to_owned());
+    }
+    // A machine chose these texts: none of its control characters reaches the terminal.
+    let clean = |line: &String| line.replace(char::is_control, " ").trim_end().to_owned();
+    lines.iter().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// As disks are sold: in powers of ten.
+fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [
+        ("TB", 1_000_000_000_000),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+    ];
+    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+/// Asks for the name typed back; the flag answers for scripts. What was typed.
+fn type_back(
+    name: &str,
+    given: Option<&str>,
+    flag: &str,
+    question: &str,
+) -> Result<String, Failure> {
+    let typed = match given {
+        Some(typed) => typed.to_owned(),
+        None if std::io::stdin().is_terminal() => {
+            eprint!("{question}\nType {name} to go on: ");
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer).map_err(|error| {
+                Failure::Local(format!("cannot read from the terminal: {error}"))
+            })?;
+            answer.trim().to_owned()
+        }
+        None => {
+            return Err(Failure::Local(format!(
+                "{question}\nSay {flag} {name}, since there is no terminal to ask on."
+            )));
+        }
+    };
+    if typed == name {
+        Ok(typed)
+    } else {
+        Err(Failure::Local(format!(
+            "'{typed}' is not '{name}': nothing was changed"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use photon_api::provisioner::v1::{Inventory, MachineDisk, MachineInterface};
+
+    use super::*;
+
+    fn machine() -> Machine {
+        let interface = |mac: &str, up| MachineInterface {
+            mac: mac.into(),
+            up,
+            ..Default::default()
+        };
+        Machine {
+            id: "3f0c".into(),
+            state: MachineState::Discovered.into(),
+            reported_address: "192.0.2.77".into(),
+            inventory: Some(Inventory {
+                serial: "S\u{1b}[2J1".into(),
+                product: "R6525".into(),
+                cpus: 64,
+                memory_mib: 262_144,
+                interfaces: vec![
+                    interface("52:54:00:00:00:01", false),
+                    interface("52:54:00:00:00:02", true),
+                ],
+                disks: vec![MachineDisk {
+                    device: "/dev/nvme0n1".into(),
+                    size_bytes: 1_920_383_410_176,
+                    model: "PM9A3".into(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_row_shows_the_interface_with_a_carrier() {
+        let row = row(&machine()).unwrap();
+        assert_eq!(row["mac"], "52:54:00:00:00:02");
+        for (_, field) in COLUMNS {
+            let at = field.split('.').fold(&row, |value, part| &value[part]);
+            let absent = *field == "state_changed_at";
+            assert!(absent || !at.is_null(), "{field}: {row}");
+        }
+    }
+
+    #[test]
+    fn what_is_wiped_is_shown_and_cannot_play_with_the_terminal() {
+        let text = describe(&machine());
+        assert!(text.contains("disk /dev/nvme0n1: 1.9 TB PM9A3"), "{text}");
+        assert!(text.contains("R6525") && text.contains("64 CPUs"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        assert_eq!(size(512), "512 bytes");
+    }
+
+    #[test]
+    fn only_the_name_itself_counts() {
+        assert_eq!(
+            type_back("node02", Some("node02"), "--yes-wipe", "?").unwrap(),
+            "node02"
+        );
+        let error = type_back("node02", Some("node03"), "--yes-wipe", "?").unwrap_err();
+        assert!(
+            error.to_string().contains("'node03' is not 'node02'"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_machine_without_a_name_is_called_by_its_id() {
+        let mut machine = machine();
+        assert_eq!(called(&machine), "3f0c");
+        machine.name = "node02".into();
+        assert_eq!(called(&machine), "node02");
+    }
+}

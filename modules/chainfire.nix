@@ -16,10 +16,7 @@ in
     };
     servers = lib.mkOption {
       type = lib.types.listOf lib.types.str;
-      default =
-        lib.optional cfg.iam.enable "iam-server"
-        ++ lib.optional cfg.prismnet.enable "prismnet-server"
-        ++ lib.optional cfg.plasmavmc.enable "plasmavmc-server";
+      default = import ./flaredb/servers.nix { inherit config lib; };
       defaultText = lib.literalMD "the servers that this host runs";
       example = [ "iam-server" ];
       description = "The servers whose stores are verified.";
@@ -45,7 +42,10 @@ in
       after = map (server: "${server}.service") verify.servers;
       serviceConfig = import ./flaredb/sandbox.nix // {
         ExecStart = map (server: "${cfg.package}/bin/${server} verify") verify.servers;
-        ReadWritePaths = [ "-/var/lib/private/photoncloud" ];
+        ReadWritePaths = [
+          "-/var/lib/photoncloud"
+          "-/var/lib/private/photoncloud"
+        ];
       };
     };
     systemd.timers.photon-verify.timerConfig = {

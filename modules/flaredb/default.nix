@@ -8,10 +8,7 @@
 let
   cfg = config.photoncloud;
   inherit (cfg.flaredb) backup;
-  servers =
-    lib.optional cfg.iam.enable "iam-server"
-    ++ lib.optional cfg.prismnet.enable "prismnet-server"
-    ++ lib.optional cfg.plasmavmc.enable "plasmavmc-server";
+  servers = import ./servers.nix { inherit config lib; };
 
   photon-backup = pkgs.writeShellApplication {
     name = "photon-backup";
@@ -75,6 +72,7 @@ in
       serviceConfig = import ./sandbox.nix // {
         ExecStart = "${photon-backup}/bin/photon-backup ${backup.directory} ${toString backup.keep} ${lib.concatStringsSep " " backup.servers}";
         ReadWritePaths = [
+          "-/var/lib/photoncloud"
           "-/var/lib/private/photoncloud"
           backup.directory
         ];

@@ -3,7 +3,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use flaredb::{
     Committed, Compare, Db, Derive, Derived, Error, KeyValue, Op, Record, Transaction, decode,
-    encode,
+    encode_for,
 };
 use photon_resource::OrgId;
 use serde::{Deserialize, Serialize};
@@ -73,10 +73,10 @@ impl Ledger {
     pub async fn commit(&self, mut tx: Transaction, event: NewEvent) -> Result<Committed, Error> {
         let chain = chain_name(event.org_id.as_ref()).to_owned();
         let events = events_prefix(&chain);
-        let service = self.service.clone();
+        let (service, schema) = (self.service.clone(), self.db.schema());
         tx.derive(Derive {
             reads: vec![head_key(&chain)],
-            make: Box::new(move |read| append(&chain, read, &event, &service)),
+            make: Box::new(move |read| append(&chain, read, &event, (&service, schema))),
         });
         match tx.commit().await? {
             Committed::Conflict { key } if key.starts_with(&events) => {
@@ -172,7 +172,7 @@ fn append(
     chain: &str,
     read: &[Option<KeyValue>],
     new: &NewEvent,
-    service: &str,
+    (service, schema): (&str, u32),
 ) -> Result<Derived, Error> {
     let head = match read {
         [Some(item)] => decode(&item.key, &item.value)?,
@@ -189,8 +189,11 @@ fn append(
         // An append never replaces an event, whatever has become of the head.
         compares: vec![Compare::Absent(key.clone())],
         ops: vec![
-            put(head_key.clone(), encode(&head_key, &event.head())?),
-            put(key.clone(), encode(&key, &event)?),
+            put(
+                head_key.clone(),
+                encode_for(schema, &head_key, &event.head())?,
+            ),
+            put(key.clone(), encode_for(schema, &key, &event)?),
         ],
     })
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::engine::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES};
 use crate::{
-    Committed, Compare, Derive, Engine, Error, KeyValue, LeaseId, Op, Record, Revision, Scan,
-    Transaction, Watch, decode, memory, sqlite,
+    Committed, Compare, Derive, Engine, Error, KeyValue, LeaseId, Op, Record, Revision,
+    SCHEMA_VERSION, Scan, Transaction, Watch, decode, encode_for, memory, sqlite,
 };
 
 /// A store. Clones are the same store; it is closed when the last one is dropped.
@@ -19,12 +19,19 @@ pub struct Options {
     /// far behind before it has to read the current state anew. By default 10,000: some minutes of the
     /// busiest control plane, and a few MB.
     pub kept_revisions: u64,
+    /// The schema that the program writes once a store is finalized: [`SCHEMA_VERSION`]. Others are for tests.
+    pub schema: u32,
+    /// The schema that a store which is made anew gets, the program's or the one before. By default
+    /// [`SCHEMA_VERSION`].
+    pub fresh_schema: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Options {
             kept_revisions: 10_000,
+            schema: SCHEMA_VERSION,
+            fresh_schema: SCHEMA_VERSION,
         }
     }
 }
@@ -73,10 +80,26 @@ impl Db {
         Ok(Db(Arc::new(sqlite::open(path, options).await?)))
     }
 
+    /// The store in this SQLite file to read it alone, beside a program that has it open or without one. Commits,
+    /// leases and watches answer [`Error::ReadOnly`].
+    pub async fn sqlite_read_only(path: &Path) -> Result<Self, Error> {
+        Ok(Db(Arc::new(sqlite::open_read_only(path).await?)))
+    }
+
     /// Starts an optimistic transaction; nothing is locked, and dropping it undoes nothing because nothing
     /// has been done.
     pub fn begin(&self) -> Transaction {
         Transaction::new(self.clone())
+    }
+
+    /// The schema of what is stored: the program's, or the one before until an upgrade is finalized.
+    pub fn schema(&self) -> u32 {
+        self.0.schema()
+    }
+
+    /// The form in which this store keeps the record.
+    pub fn encode<R: Record>(&self, key: &str, record: &R) -> Result<Vec<u8>, Error> {
+        encode_for(self.schema(), key, record)
     }
 
     /// The record at `key`.

@@ -251,6 +251,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Ends the lease now: its keys are gone when this answers. [`Error::LeaseNotFound`] if it is over.
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error>;
 
+    /// The schema of what is stored: see [`encode_for`](crate::encode_for). It stays as it is while the store is
+    /// open.
+    fn schema(&self) -> u32;
+
     /// Waits until the engine has stopped for good, after which every commit answers [`Error::Closed`].
     async fn closed(&self);
 }

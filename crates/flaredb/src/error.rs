@@ -125,17 +125,62 @@ pub enum Error {
     },
     /// The store was written by a newer program.
     #[error(
-        "the store {} has schema version {found}, but this program knows versions up to {known}: \
-         run the newer program that wrote it",
+        "the store {} has schema {found}, but this program knows schemas up to {known}: run the program that \
+         finalized it, or a newer one; to go back, restore a backup of schema {known}",
         path.display()
     )]
     NewerStore {
         /// The store's file.
         path: PathBuf,
-        /// Version found in it.
-        found: i64,
-        /// The newest version that this program knows.
-        known: i64,
+        /// Schema found in it.
+        found: u32,
+        /// The newest schema that this program knows.
+        known: u32,
+    },
+    /// The store is of a program that is two or more versions older.
+    #[error(
+        "the store {} has schema {found}, but this program, of schema {known}, knows only {} and {known}: \
+         run the program of schema {} first, and finalize-schema with it",
+        path.display(), known - 1, found + 1
+    )]
+    OlderStore {
+        /// The store's file.
+        path: PathBuf,
+        /// Schema found in it.
+        found: u32,
+        /// The newest schema that this program knows.
+        known: u32,
+    },
+    /// A record that only a newer schema has room for.
+    #[error(
+        "a {kind} can't be stored before the store's schema is finalized: {reason}; \
+         end the upgrade first (photon host upgrade --finalize)"
+    )]
+    NotFinalized {
+        /// Kind of the record.
+        kind: &'static str,
+        /// What the older format has no room for.
+        reason: String,
+    },
+    /// A store that was opened to be read alone.
+    #[error("the store {} was opened for reading", path.display())]
+    ReadOnly {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The content of the store's file contradicts itself.
+    #[error("the store {} is damaged: {problem}", path.display())]
+    Damaged {
+        /// The store's file.
+        path: PathBuf,
+        /// The first problems that SQLite found.
+        problem: String,
+    },
+    /// There is a file already where one was to be made.
+    #[error("{} is there already: give the name of a file that is not", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is something else.
     #[error("{} is not a FlareDB store: {found}", path.display())]
@@ -174,7 +219,7 @@ impl From<Error> for photon_resource::Error {
                 format!("{size} bytes in one record"),
                 format!("at most {MAX_VALUE_BYTES} bytes in one record"),
             ),
-            Error::Compacted { .. } | Error::FutureRevision { .. } => {
+            Error::Compacted { .. } | Error::FutureRevision { .. } | Error::NotFinalized { .. } => {
                 Public::FailedPrecondition(error.to_string())
             }
             Error::Closed => Public::Unavailable(error.to_string()),

@@ -22,8 +22,10 @@ mod db;
 mod engine;
 mod error;
 mod local;
+pub mod maintenance;
 mod memory;
 mod record;
+mod schema;
 mod sqlite;
 mod transaction;
 
@@ -33,6 +35,6 @@ pub use engine::{
     MAX_LEASE_TTL, MAX_VALUE_BYTES, Op, Revision, Scan, Watch,
 };
 pub use error::Error;
-pub use record::{Record, decode, encode};
-pub use sqlite::SCHEMA_VERSION;
+pub use record::{Record, decode, encode, encode_for};
+pub use schema::SCHEMA_VERSION;
 pub use transaction::Transaction;

@@ -16,7 +16,11 @@ const WINDOW: u64 = 256;
 pub(crate) fn open(options: &Options) -> Local {
     let stored = Arc::new(RwLock::new(Stored::default()));
     let reader = MemoryReader(stored.clone());
-    Local::start(reader, MemoryStorage(stored), State::default(), options)
+    let state = State {
+        schema: options.fresh_schema,
+        ..State::default()
+    };
+    Local::start(reader, MemoryStorage(stored), state, options)
 }
 
 #[derive(Default)]

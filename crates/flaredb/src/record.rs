@@ -8,8 +8,10 @@ use crate::Error;
 
 /// A stored record: a struct with a version, kept as JSON `{"v":VERSION,"d":{…}}`.
 ///
-/// Changing the struct means: raise `VERSION`, and teach [`migrate`](Self::migrate) the step from the version
-/// before. A record is migrated when it is read; it is stored in its new form when it is next written.
+/// Changing the struct means: raise `VERSION`, set `SINCE` to the next [`SCHEMA_VERSION`](crate::SCHEMA_VERSION),
+/// teach [`migrate`](Self::migrate) the step from the version before and [`demote`](Self::demote) the step back.
+/// A record is migrated when it is read; it is stored in its new form when it is next written, but not before the
+/// store's schema is `SINCE`: until an operator finalizes an upgrade, the program of before can be put back.
 ///
 /// A record that a newer version wrote is refused ([`Error::NewerRecord`]), never read in part: writing it
 /// back would lose what the newer program put there.
@@ -18,6 +20,8 @@ pub trait Record: Serialize + DeserializeOwned {
     const KIND: &'static str;
     /// Version of this struct, from 1.
     const VERSION: u32;
+    /// Schema of the store from which on this version is written; before, the version before is.
+    const SINCE: u32 = 1;
 
     /// One step: turns the JSON of `version` into that of `version + 1`. It must not panic on JSON that no
     /// program wrote.
@@ -27,6 +31,16 @@ pub trait Record: Serialize + DeserializeOwned {
             kind: Self::KIND,
             version,
             reason: "the program has none".to_owned(),
+        })
+    }
+
+    /// The step back: turns the JSON of `VERSION` into that of `VERSION - 1`. What the version before has no place for
+    /// is refused with [`Error::NotFinalized`], never dropped.
+    fn demote(value: serde_json::Value) -> Result<serde_json::Value, Error> {
+        let _ = value;
+        Err(Error::NotFinalized {
+            kind: Self::KIND,
+            reason: format!("only version {} can be written", Self::VERSION),
         })
     }
 }
@@ -45,17 +59,25 @@ struct Stored<'a> {
     d: &'a RawValue,
 }
 
-/// The stored form of a record. `key` is for the error message.
+/// The stored form of a record in a store whose schema is up to date. `key` is for the error message.
 pub fn encode<R: Record>(key: &str, record: &R) -> Result<Vec<u8>, Error> {
-    let written = Written {
-        v: R::VERSION,
-        d: record,
-    };
-    serde_json::to_vec(&written).map_err(|source| Error::Unwritable {
+    encode_for(R::SINCE, key, record)
+}
+
+/// The stored form of a record in a store of this schema: that of the version before, if the record's is newer.
+pub fn encode_for<R: Record>(schema: u32, key: &str, record: &R) -> Result<Vec<u8>, Error> {
+    let unwritable = |source| Error::Unwritable {
         key: key.to_owned(),
         kind: R::KIND,
         source: Arc::new(source),
-    })
+    };
+    if schema >= R::SINCE {
+        let (v, d) = (R::VERSION, record);
+        return serde_json::to_vec(&Written { v, d }).map_err(unwritable);
+    }
+    let older = R::demote(serde_json::to_value(record).map_err(unwritable)?)?;
+    let (v, d) = (R::VERSION - 1, &older);
+    serde_json::to_vec(&Written { v, d }).map_err(unwritable)
 }
 
 /// The record of a stored form, brought forward to the current version.

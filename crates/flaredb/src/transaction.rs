@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Committed, Compare, Db, Derive, Error, KeyValue, LeaseId, Op, Record, Revision, decode, encode,
+    Committed, Compare, Db, Derive, Error, KeyValue, LeaseId, Op, Record, Revision, decode,
 };
 
 /// An optimistic transaction: it remembers what it read, and its commit writes only if all of that is still
@@ -119,7 +119,7 @@ impl Transaction {
 
     /// Stores a record. A lease that the key was on is taken off.
     pub fn put<R: Record>(&mut self, key: &str, record: &R) -> Result<(), Error> {
-        let value = encode(key, record)?;
+        let value = self.db.encode(key, record)?;
         self.written.insert(key.to_owned(), Write::Put(value, None));
         Ok(())
     }
@@ -132,7 +132,7 @@ impl Transaction {
         record: &R,
         lease: LeaseId,
     ) -> Result<(), Error> {
-        let value = encode(key, record)?;
+        let value = self.db.encode(key, record)?;
         self.written
             .insert(key.to_owned(), Write::Put(value, Some(lease)));
         Ok(())
@@ -176,7 +176,7 @@ impl Transaction {
                 Write::Touch => {
                     let value = match self.read.get(&key) {
                         Some(Some(item)) => item.value.clone(),
-                        _ => encode(&key, &Guard {})?,
+                        _ => self.db.encode(&key, &Guard {})?,
                     };
                     Op::Put {
                         key,

@@ -31,6 +31,8 @@ use writer::{Request, Writer};
 /// Where the writer begins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
+    /// The schema of what is stored.
+    pub schema: u32,
     /// Revision of the last commit.
     pub revision: Revision,
     /// Changes up to this revision are not in the log.
@@ -97,6 +99,7 @@ pub(crate) trait Reader: Send + Sync + 'static {
 /// An engine in this process.
 pub(crate) struct Local {
     reader: Arc<dyn Reader>,
+    schema: u32,
     queue: Option<mpsc::Sender<Request>>,
     published: published::Receiver<Revision>,
     writer: Option<JoinHandle<()>>,
@@ -111,6 +114,7 @@ impl Local {
     ) -> Self {
         let (queue, requests) = mpsc::channel();
         let (publisher, published) = published::channel(state.revision);
+        let schema = state.schema;
         let writer = Writer::new(storage, state, options.kept_revisions, publisher);
         let writer = std::thread::Builder::new()
             .name("flaredb-writer".to_owned())
@@ -119,6 +123,7 @@ impl Local {
             .expect("a thread can be started");
         Local {
             reader: Arc::new(reader),
+            schema,
             queue: Some(queue),
             published,
             writer: Some(writer),
@@ -198,6 +203,10 @@ impl Engine for Local {
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error> {
         self.ask(|answer| Request::Revoke { lease, answer }).await
+    }
+
+    fn schema(&self) -> u32 {
+        self.schema
     }
 
     async fn closed(&self) {

@@ -5,12 +5,13 @@
 //! <https://www.sqlite.org/pragma.html#pragma_synchronous>).
 
 mod read;
-mod schema;
+mod read_only;
+pub(crate) mod schema;
 mod write;
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,6 @@ use rusqlite::{Connection, OpenFlags};
 use crate::Error;
 use crate::Options;
 use crate::local::Local;
-
-pub use schema::SCHEMA_VERSION;
 
 /// Readers never wait for the writer in WAL mode; what is waited for is another connection's recovery of
 /// the log after a crash.
@@ -34,11 +33,17 @@ pub(crate) async fn open(path: &Path, options: &Options) -> Result<Local, Error>
     opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
+pub(crate) async fn open_read_only(path: &Path) -> Result<read_only::ReadOnly, Error> {
+    let path = path.to_owned();
+    let opened = tokio::task::spawn_blocking(move || read_only::ReadOnly::open(&path)).await;
+    opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
 fn open_blocking(path: &Path, options: &Options) -> Result<Local, Error> {
     let lock = lock(path)?;
     create(path)?;
     let writer = connect(path)?;
-    let state = schema::prepare(path, &writer)?;
+    let state = schema::prepare(path, &writer, options)?;
     let reader = read::SqliteReader::new(path);
     let storage = write::SqliteStorage::new(path, writer, lock);
     Ok(Local::start(reader, storage, state, options))
@@ -46,8 +51,8 @@ fn open_blocking(path: &Path, options: &Options) -> Result<Local, Error> {
 
 /// A lock on a file beside the store. It is not on the store's own file, because closing any other handle of
 /// that would release SQLite's locks (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
-fn lock(path: &Path) -> Result<File, Error> {
-    let beside = lock_path(path);
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
+    let beside = with_suffix(path, ".lock");
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -56,6 +61,7 @@ fn lock(path: &Path) -> Result<File, Error> {
         .mode(0o600)
         .open(&beside)
         .map_err(|source| failed(&beside, source))?;
+    adopt(&beside)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -80,10 +86,35 @@ fn lock(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-fn lock_path(path: &Path) -> PathBuf {
+/// The file beside another one that is called like it and more.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
+    beside.push(suffix);
     beside.into()
+}
+
+/// Gives what root has made in the directory of a service's user to that user, or the service could not open it.
+pub(crate) fn adopt(path: &Path) -> Result<(), Error> {
+    let give = || -> std::io::Result<()> {
+        let owner = std::fs::metadata(directory_of(path))?;
+        if std::fs::metadata(path)?.uid() == 0 && owner.uid() != 0 {
+            std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        Ok(())
+    };
+    give().map_err(|source| failed(path, source))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
+}
+
+/// Or the name may be gone after a power cut, with everything that was acknowledged.
+pub(crate) fn sync_directory(path: &Path) -> std::io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
 }
 
 /// Makes the file if there is none, readable by its owner alone; SQLite gives its log the same mode.
@@ -95,13 +126,9 @@ fn create(path: &Path) -> Result<(), Error> {
         .open(path);
     match created {
         Ok(file) => {
-            let directory = match path.parent() {
-                Some(directory) if !directory.as_os_str().is_empty() => directory,
-                _ => Path::new("."),
-            };
-            // Or the name may be gone after a power cut, with everything that was acknowledged.
+            adopt(path)?;
             file.sync_all()
-                .and_then(|()| File::open(directory)?.sync_all())
+                .and_then(|()| sync_directory(path))
                 .map_err(|source| failed(path, source))
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -112,7 +139,7 @@ fn create(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, Error> {
+pub(crate) fn connect(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|source| failed(path, source))?;
@@ -123,7 +150,7 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-fn failed(path: &Path, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(crate) fn failed(path: &Path, source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Storage {
         store: path.display().to_string(),
         source: Arc::new(source),

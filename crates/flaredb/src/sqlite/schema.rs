@@ -5,16 +5,15 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::failed;
 use crate::local::State;
-use crate::{Error, LeaseId};
+use crate::{Error, LeaseId, Options};
 
 /// Marks a file as ours (`PRAGMA application_id`): "FlDB".
 const APPLICATION_ID: i64 = 0x466C_4442;
 
-/// Schema version that this program writes (`PRAGMA user_version`).
-pub const SCHEMA_VERSION: i64 = STEPS.len() as i64;
-
-/// Each step brings the schema to the next version. A step that has been released is never edited.
-const STEPS: &[&str] = &["
+/// What each schema brings to the tables. A step that has been released is never edited.
+const STEPS: &[(u32, &str)] = &[(
+    1,
+    "
     CREATE TABLE counters (
         name TEXT PRIMARY KEY,
         value INTEGER NOT NULL
@@ -42,11 +41,30 @@ const STEPS: &[&str] = &["
         id INTEGER PRIMARY KEY,
         ttl_ms INTEGER NOT NULL
     ) STRICT;
-"];
+",
+)];
 
-/// Checks that the file is a store of ours, brings its schema up to date, sets the connection up for
-/// writing, and reads where the store is.
-pub(super) fn prepare(path: &Path, connection: &Connection) -> Result<State, Error> {
+/// Checks that the file is a store of ours and of a schema that the program knows, makes the tables if it is fresh,
+/// sets the connection up for writing, and reads where the store is.
+pub(super) fn prepare(
+    path: &Path,
+    connection: &Connection,
+    options: &Options,
+) -> Result<State, Error> {
+    let found = found(path, connection)?;
+    if found != 0 {
+        crate::schema::check(path, found, options.schema)?;
+    }
+    let done = set_up(connection).and_then(|()| match found {
+        0 => advance(connection, 0, options.fresh_schema),
+        _ => Ok(()),
+    });
+    done.and_then(|()| read_state(connection))
+        .map_err(|source| failed(path, source))
+}
+
+/// The schema of a store of ours; 0: the file is empty.
+pub(crate) fn found(path: &Path, connection: &Connection) -> Result<u32, Error> {
     let pragma = |name: &str| -> Result<i64, Error> {
         connection
             .pragma_query_value(None, name, |row| row.get(0))
@@ -54,21 +72,35 @@ pub(super) fn prepare(path: &Path, connection: &Connection) -> Result<State, Err
     };
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     let fresh = application == 0 && version == 0 && pragma("schema_version")? == 0;
-    if !fresh && application != APPLICATION_ID {
-        return Err(Error::NotAStore {
-            path: path.to_owned(),
-            found: format!("an SQLite database of another program (application_id {application})"),
-        });
+    if fresh {
+        return Ok(0);
     }
-    if version > SCHEMA_VERSION {
-        return Err(Error::NewerStore {
-            path: path.to_owned(),
-            found: version,
-            known: SCHEMA_VERSION,
-        });
+    let not_ours = |found| Error::NotAStore {
+        path: path.to_owned(),
+        found,
+    };
+    if application != APPLICATION_ID {
+        return Err(not_ours(format!(
+            "an SQLite database of another program (application_id {application})"
+        )));
     }
-    set_up(connection, version).map_err(|source| failed(path, source))?;
-    read_state(connection).map_err(|source| failed(path, source))
+    match u32::try_from(version) {
+        Ok(version) if version > 0 => Ok(version),
+        _ => Err(not_ours(format!("its schema is {version}"))),
+    }
+}
+
+/// Brings the tables from one schema to another, at once or not at all.
+pub(crate) fn advance(connection: &Connection, from: u32, to: u32) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    for (schema, step) in STEPS {
+        if (from + 1..=to).contains(schema) {
+            transaction.execute_batch(step)?;
+        }
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", to)?;
+    transaction.commit()
 }
 
 /// SQLite finds out what a file is when it first reads from it.
@@ -82,23 +114,13 @@ fn unreadable(path: &Path, source: rusqlite::Error) -> Error {
     }
 }
 
-fn set_up(connection: &Connection, version: i64) -> rusqlite::Result<()> {
+pub(crate) fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     // After a burst the log file shrinks again at the next checkpoint.
     connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
-    let steps = &STEPS[usize::try_from(version).unwrap_or(0)..];
-    if !steps.is_empty() {
-        let transaction = connection.unchecked_transaction()?;
-        for step in steps {
-            transaction.execute_batch(step)?;
-        }
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        transaction.commit()?;
-    }
     Ok(())
 }
 
@@ -115,6 +137,7 @@ fn read_state(connection: &Connection) -> rusqlite::Result<State> {
         Ok((LeaseId(row.get(0)?), Duration::from_millis(row.get(1)?)))
     })?;
     Ok(State {
+        schema: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
         revision: counter("revision")?,
         compacted: counter("compacted")?,
         last_lease: counter("last_lease")?,

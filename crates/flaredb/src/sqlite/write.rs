@@ -191,7 +191,7 @@ mod tests {
         let lock = lock(path).unwrap();
         create(path).unwrap();
         let connection = connect(path).unwrap();
-        let state = schema::prepare(path, &connection).unwrap();
+        let state = schema::prepare(path, &connection, &Options::default()).unwrap();
         prepare(&connection);
         let storage = SqliteStorage::new(path, connection, lock);
         let reader = read::SqliteReader::new(path);

@@ -8,6 +8,7 @@ mod concurrency;
 mod leases;
 mod model;
 mod reads;
+mod schemas;
 mod transactions;
 mod watches;
 
@@ -182,6 +183,7 @@ macro_rules! engines {
         concurrency::parallel_derivations_make_a_sequence_without_gaps,
         concurrency::readers_never_see_half_a_commit,
         concurrency::a_conflict_does_not_disturb_its_neighbours,
+        schemas::records_are_written_in_the_format_of_the_schema,
         model::an_engine_behaves_like_the_model,
     } )* };
 }

@@ -107,7 +107,10 @@ pub(crate) async fn a_slow_watcher_loses_nothing(factory: impl Factory) {
 }
 
 fn short_log() -> Options {
-    Options { kept_revisions: 20 }
+    Options {
+        kept_revisions: 20,
+        ..Options::default()
+    }
 }
 
 pub(crate) async fn a_watch_beyond_the_log_is_told_so(factory: impl Factory) {

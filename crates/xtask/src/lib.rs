@@ -11,6 +11,7 @@ pub mod bench;
 pub mod cache;
 pub mod check;
 pub mod demo;
+pub mod documents;
 pub mod grpcurl;
 pub mod host_agent;
 pub mod images;

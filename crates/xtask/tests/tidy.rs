@@ -86,6 +86,22 @@ fn components_reach_each_other_only_through_the_api() {
 }
 
 #[test]
+fn the_scenario_knows_a_cloud_by_its_api_alone() {
+    let dependencies = dependencies("e2e");
+    let ours: Vec<&str> = dependencies
+        .lines()
+        .filter(|line| {
+            line.starts_with("photon-") || COMPONENTS.iter().any(|it| line.starts_with(it))
+        })
+        .collect();
+    assert_eq!(
+        ours,
+        ["photon-api.workspace = true"],
+        "what runs against any cloud must not depend on how ours is made"
+    );
+}
+
+#[test]
 fn only_host_speaks_d_bus_or_starts_processes() {
     for entry in fs::read_dir(crates()).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();

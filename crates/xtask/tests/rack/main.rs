@@ -11,6 +11,7 @@ mod onboarding;
 mod pings;
 mod port_lifecycle;
 mod scale;
+mod scenario;
 mod security;
 mod tenant_network;
 

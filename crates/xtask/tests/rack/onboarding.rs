@@ -1,30 +1,21 @@
 //! The commands of docs/getting-started/tenant-onboarding.md do what it says: with a generic gRPC client that
 //! finds the API by reflection, and with `photon`.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use photon_e2e::OPERATOR;
+use xtask::documents;
 use xtask::photoncloud;
 
 use crate::SECOND;
 use crate::cloud::Cloud;
 
 /// The commands of a document: its blocks marked `sh`, in order.
-fn commands(document: &str) -> String {
-    let mut script = String::new();
-    let mut inside = false;
-    for line in document.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            _ if inside => {
-                script.push_str(line);
-                script.push('\n');
-            }
-            _ => {}
-        }
-    }
-    script
+fn commands(document: &Path) -> String {
+    let blocks = documents::blocks(document).unwrap().into_iter();
+    let commands = blocks.filter(|block| block.language == "sh");
+    commands.map(|block| block.text).collect()
 }
 
 #[tokio::test]
@@ -35,7 +26,7 @@ async fn the_commands_of_the_tenants_first_day_work() {
         .unwrap();
     let cloud = Cloud::start().await;
     let document = photoncloud::tree().join("docs/getting-started/tenant-onboarding.md");
-    let script = commands(&std::fs::read_to_string(document).unwrap());
+    let script = commands(&document);
     assert!(
         script.lines().count() > 40,
         "the document's commands were not found"

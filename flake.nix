@@ -89,12 +89,10 @@
 
       checks = forAllSystems (
         system:
-        lib.optionalAttrs (builtins.pathExists ./tests/default.nix) (
-          import ./tests {
-            inherit lib self;
-            pkgs = pkgsFor system;
-          }
-        )
+        import ./tests {
+          inherit lib self;
+          pkgs = pkgsFor system;
+        }
       );
 
       templates.default = {

@@ -15,7 +15,7 @@ use crate::rack::Host;
 use crate::rack::forward::Forward;
 
 /// Where units expect the programs; what `@bindir@` in them becomes.
-const BINDIR: &str = "/usr/lib/photoncloud/bin";
+pub const BINDIR: &str = "/usr/lib/photoncloud/bin";
 pub const CREDENTIALS: &str = "/var/lib/photoncloud/credentials";
 
 /// The servers and their ports, on the host's loopback.

@@ -10,6 +10,7 @@ mod netboot;
 mod onboarding;
 mod pings;
 mod port_lifecycle;
+mod rendered_units;
 mod scale;
 mod scenario;
 mod security;

@@ -47,6 +47,8 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether there is somebody at the other end: of a TAP, whether a process has it open.
+    pub carrier: bool,
     /// Its addresses with their prefix length.
     pub addresses: BTreeSet<IpNet>,
 }
@@ -173,6 +175,7 @@ fn link(message: &LinkMessage, names: &BTreeMap<u32, String>) -> Option<Link> {
         master: None,
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         addresses: BTreeSet::new(),
     };
     for attribute in &message.attributes {

@@ -63,7 +63,8 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// How long changes of interfaces are gathered before they are looked at.
 const COALESCE: Duration = Duration::from_millis(20);
 
-/// Passes with something to do, one after the other, after which a missing interface is reported as an error.
+/// Passes with something to do, one after the other, after which a missing interface is reported as an error, and
+/// a bridge that gets no ports is made anew.
 const PATIENCE: u32 = 3;
 
 /// The host's networks.
@@ -277,6 +278,7 @@ impl Reconciler for Networks {
             tables,
             memory: self.memory(),
             settings,
+            stuck: self.unsettled >= PATIENCE,
         };
         self.report(&observed.links);
         Ok(Some((target, observed)))

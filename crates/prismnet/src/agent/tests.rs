@@ -74,6 +74,7 @@ fn networkd(files: &Files, links: &Interfaces) {
             master: None,
             mac: value(&text, "MACAddress").and_then(mac),
             up: false,
+            carrier: false,
             addresses: BTreeSet::new(),
         });
     }
@@ -222,6 +223,7 @@ impl Sabotage {
                     master: None,
                     mac: None,
                     up: true,
+                    carrier: false,
                     addresses: BTreeSet::new(),
                 });
             }
@@ -328,6 +330,55 @@ async fn a_port_whose_interface_never_comes_is_reported_with_the_reason() {
             "{}",
             port.message
         );
+    }
+}
+
+/// A networkd that takes the first bridge that it made for failed: it gives it no port. A new one is as it should be.
+fn networkd_with_a_failed_bridge(files: &Files, links: &Interfaces) {
+    // The fake's devices count up, so this tells the first bridge from one that was made later.
+    const FIRST: u32 = 1;
+    networkd(files, links);
+    let all = links.all();
+    let failed = |name: &str| {
+        all.iter()
+            .any(|link| link.name == name && link.index <= FIRST)
+    };
+    for link in &all {
+        if link.kind == Kind::Tun && link.master.as_deref().is_some_and(failed) {
+            let mut link = link.clone();
+            link.master = None;
+            links.put(link);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bridge_that_networkd_takes_for_failed_is_made_anew_unless_a_guest_is_on_it() {
+    for in_use in [false, true] {
+        let mut host = FakeHost::with_networkd(networkd_with_a_failed_bridge);
+        let desired = plan::tests::small();
+        let bridge = desired.vpcs[0].subnets[0].bridge();
+        let index = |host: &FakeHost| {
+            let all = host.links.all();
+            let found = all.iter().find(|link| link.name == bridge);
+            found.map(|link| link.index)
+        };
+        host.desire(desired.clone());
+        for _ in 0..3 {
+            run_once("test", &mut host.networks).await.unwrap_err();
+        }
+        assert_eq!(index(&host), Some(1), "it is there from the start");
+        if in_use {
+            let mut other = host.links.all().pop().unwrap();
+            other.name = "pt0123456789a".into();
+            (other.master, other.carrier) = (Some(bridge.clone()), true);
+            host.links.put(other);
+            run_once("test", &mut host.networks).await.unwrap_err();
+            assert_eq!(index(&host), Some(1), "a guest is on it");
+        } else {
+            host.converge().await;
+            assert!(index(&host) > Some(1), "made anew");
+        }
     }
 }
 

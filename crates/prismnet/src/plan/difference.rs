@@ -88,6 +88,8 @@ pub struct Observed {
     pub memory: FilterMemory,
     /// The settings that [`Target::settings`] names, where this kernel has them.
     pub settings: BTreeMap<String, String>,
+    /// Whether several passes in a row did not bring the interfaces to where they should be.
+    pub stuck: bool,
 }
 
 /// What to do, in this order.
@@ -282,6 +284,9 @@ impl Target {
         plan.forget = known.difference(&self.endpoints).cloned().collect();
         plan.remember = self.endpoints.difference(known).cloned().collect();
         self.compare_interfaces(&observed.links, &mut plan);
+        if observed.stuck {
+            self.renew(&observed.links, &mut plan);
+        }
         plan.reload |= !write.is_empty() || !plan.remove.is_empty();
         // What networkd configures on reading its files again need not be asked for once more.
         plan.reconfigure.retain(|name| {
@@ -291,6 +296,36 @@ impl Target {
         plan.steps = step::steps(write);
         plan.judge = observed.memory.judged != self.rules;
         plan
+    }
+
+    /// networkd may take a bridge for failed that is there, and then never gives it a port again, whatever it is
+    /// told. A bridge that ports are missing from is made anew, unless a guest is connected to it.
+    fn renew(&self, links: &[Link], plan: &mut Plan) {
+        let by_name = by_name(links);
+        let mut failed = BTreeSet::new();
+        for (name, wanted) in &self.interfaces {
+            let Some(master) = &wanted.master else {
+                continue;
+            };
+            let is_apart = by_name
+                .get(name.as_str())
+                .is_some_and(|link| link.kind == wanted.kind && link.master != wanted.master);
+            let is_bridge = by_name
+                .get(master.as_str())
+                .is_some_and(|link| link.kind == Kind::Bridge);
+            if is_apart && is_bridge {
+                failed.insert(master.clone());
+            }
+        }
+        failed.retain(|bridge| {
+            let in_use = |link: &Link| link.master.as_ref() == Some(bridge) && link.carrier;
+            !links.iter().any(in_use)
+        });
+        for bridge in failed {
+            plan.reconfigure.remove(&bridge);
+            plan.delete.push(bridge);
+            plan.reload = true;
+        }
     }
 
     fn compare_interfaces(&self, links: &[Link], plan: &mut Plan) {

@@ -99,6 +99,7 @@ impl Fixture {
             master: None,
             mac: None,
             up: true,
+            carrier: false,
             addresses: Default::default(),
         });
     }

@@ -14,6 +14,7 @@ mod rendered_units;
 mod scale;
 mod scenario;
 mod security;
+mod security_groups;
 mod tenant_network;
 
 use std::time::Duration;

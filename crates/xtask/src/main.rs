@@ -63,7 +63,11 @@ enum RackCommand {
         hosts: u8,
     },
     /// Removes what racks whose process was killed left behind.
-    Clean,
+    Clean {
+        /// Says nothing, and ends with this status: what an interrupted rack becomes.
+        #[arg(long, hide = true)]
+        exit_status: Option<u8>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -133,9 +137,12 @@ async fn rack(command: RackCommand) -> Result<ExitCode> {
             // The rack ends with the signal that ends this process.
             std::future::pending::<()>().await;
         }
-        RackCommand::Clean => {
+        RackCommand::Clean { exit_status } => {
             let removed = run::remove_stale(&Cache::open()?)?;
-            println!("removed the remains of {removed} runs");
+            match exit_status {
+                None => println!("removed the remains of {removed} runs"),
+                Some(status) => return Ok(status.into()),
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the rack is dropped | `Drop` |
 //! | the process returns from `main`, or calls `exit` | a handler of `atexit(3)` |
-//! | SIGINT, SIGTERM, SIGHUP | a thread that waits for them |
+//! | SIGINT, SIGTERM, SIGHUP | this process, which becomes `xtask rack clean`: so nothing is made any more meanwhile |
 //! | SIGKILL, a crash | the kernel kills the hosts at once (`PR_SET_PDEATHSIG`); the next run removes the rest |
 //!
 //! A run holds a lock on its directory's `owner` file; the kernel drops it with the process, so a run
@@ -12,7 +12,9 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use anyhow::{Context, Result};
@@ -198,15 +200,18 @@ fn end_with_the_process() {
         if refused != 0 {
             say("cannot register the clean-up at exit; a later run will do it");
         }
+        let (watching, watched) = std::sync::mpsc::channel();
         std::thread::spawn(|| {
-            if let Err(error) = wait_for_signals() {
+            if let Err(error) = wait_for_signals(watching) {
                 say(format!("cannot watch for signals: {error:#}"));
             }
         });
+        // Until then a signal would end this process as it is. The sender goes when watching failed.
+        let _ = watched.recv();
     });
 }
 
-fn wait_for_signals() -> Result<()> {
+fn wait_for_signals(watching: std::sync::mpsc::Sender<()>) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -216,6 +221,7 @@ fn wait_for_signals() -> Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        drop(watching);
         std::io::Result::Ok(tokio::select! {
             _ = interrupt.recv() => 2,
             _ = terminate.recv() => 15,
@@ -223,7 +229,23 @@ fn wait_for_signals() -> Result<()> {
         })
     })?;
     say("interrupted: removing what this run made");
-    end_all();
     // As a shell reports a program that a signal ended.
-    std::process::exit(128 + number);
+    let status = 128 + number;
+    let error = become_cleaner(status);
+    say(format!("{error:#}"));
+    end_all();
+    std::process::exit(status);
+}
+
+/// Ends all other threads at once, which may be about to make more, and gives the runs' locks up: only then removes
+/// them. Returns only what went wrong.
+fn become_cleaner(status: i32) -> anyhow::Error {
+    let program = match super::agent_program() {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
+    let error = Command::new(&program)
+        .args(["rack", "clean", "--exit-status", &status.to_string()])
+        .exec();
+    anyhow::Error::from(error).context(format!("cannot start {}", program.display()))
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -72,6 +73,43 @@ async fn an_interrupted_rack_leaves_nothing() {
         kill(Pid::from_raw(child.id() as i32), signal).unwrap();
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(128 + signal as i32));
+        assert_gone(&id, &dir);
+    }
+}
+
+/// The id of the run whose lock a process holds, once it has begun one.
+fn run_of(child: &Child) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let held = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+        let links = held.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        let mut owners = links.filter(|link| link.ends_with("owner"));
+        if let Some(owner) = owners.next() {
+            let run = owner.parent().and_then(Path::file_name).unwrap();
+            return run.to_str().unwrap().to_owned();
+        }
+        assert!(Instant::now() < deadline, "the rack began no run");
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn a_rack_that_is_interrupted_while_it_boots_leaves_nothing() {
+    let here = Rack::start(1).await.unwrap();
+    // From the first file of a run to well into the boot.
+    for pause in [0, 10, 30, 60, 100, 200, 400, 800] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(["rack", "hold"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let id = run_of(&child);
+        let dir = dir_of(&here, &id);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(130), "after {pause} ms");
         assert_gone(&id, &dir);
     }
 }

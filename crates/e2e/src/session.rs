@@ -66,7 +66,8 @@ impl Channels {
             tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
         }
         let lazy = |url: String| -> Result<Channel> {
-            let mut endpoint = Endpoint::new(url.clone())
+            // Not `new`: that looks for the machine's authorities at once, of which there may be none.
+            let mut endpoint = Endpoint::from_shared(url.clone())
                 .with_context(|| format!("`{url}` is no http:// or https:// URL"))?
                 .connect_timeout(CONNECT)
                 .http2_keep_alive_interval(ALIVE)

@@ -33,6 +33,9 @@ in
           signing_key_days =
             types.optional lib.types.ints.positive 30
               "After how many days the signing key is replaced.";
+          cluster =
+            types.optional lib.types.str "example"
+              "Name of the cluster, which hosts' certificates must have; null: any that `tls.client_ca` signed for.";
           node =
             types.optional lib.types.str "node01"
               "Name of this host, whose agents' identities are made here; null: its host name.";

@@ -92,7 +92,9 @@ in
       storage.enable = lib.mkDefault (builtins.elem "storage" self.roles);
     };
 
-    photoncloud.iam.settings = serverSettings "iam-server";
+    photoncloud.iam.settings = serverSettings "iam-server" // {
+      iam.cluster = lib.mkDefault cluster.name;
+    };
     photoncloud.prismnet.settings = serverSettings "prismnet-server";
     photoncloud.plasmavmc.settings = serverSettings "plasmavmc-server";
     photoncloud.provisioner.settings = serverSettings "photon-provisioner";

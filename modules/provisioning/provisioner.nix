@@ -13,6 +13,23 @@ let
   section = cfg.settings.provisioner;
   bootPort = 8089;
   installs = section.flake != null;
+
+  # nixos-anywhere takes any SSH host key. The provisioner knows the one that the machine told of, in a file; the first
+  # value of an option counts (ssh_config(5)), so that of nixos-anywhere comes too late.
+  ssh = pkgs.writeShellScriptBin "ssh" ''
+    exec ${pkgs.openssh}/bin/ssh ''${PHOTON_KNOWN_HOSTS:+-o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=/dev/null \
+      -o UserKnownHostsFile="$PHOTON_KNOWN_HOSTS"} "$@"
+  '';
+  installer = pkgs.writeShellApplication {
+    name = "nixos-anywhere";
+    runtimeInputs = [
+      ssh
+      pkgs.openssh
+    ];
+    text = ''
+      exec ${lib.getExe' cfg.installer "nixos-anywhere"} "$@"
+    '';
+  };
 in
 {
   imports = [ ../programs ];
@@ -133,7 +150,7 @@ in
       address = lib.mkDefault self.address;
       hosts = lib.mkDefault (lib.mapAttrs (_: it: it.address) (removeAttrs cluster.nodes [ node ]));
       installer = lib.mkIf (installs && cfg.installer != null) (
-        lib.mkDefault (lib.getExe' cfg.installer "nixos-anywhere")
+        lib.mkDefault (lib.getExe' installer "nixos-anywhere")
       );
       boot_listen = lib.mkIf bootServer.enable (lib.mkDefault "${self.address}:${toString bootPort}");
       boot_url = lib.mkIf bootServer.enable (lib.mkDefault "http://${self.address}:${toString bootPort}");

@@ -32,30 +32,17 @@ pub fn run() -> Result<()> {
         ],
     )?;
     // nextest shows more and runs wider; cargo's own runner finds the same tests.
-    if has_nextest() {
-        step(
-            "unit and crate tests",
-            &[
-                "nextest",
-                "run",
-                "--workspace",
-                "--locked",
-                "--no-fail-fast",
-            ],
-        )?;
+    let runner: &[&str] = if has_nextest() {
+        &["nextest", "run", "--no-fail-fast"]
     } else {
-        step(
-            "unit and crate tests",
-            &[
-                "test",
-                "--workspace",
-                "--locked",
-                "--lib",
-                "--bins",
-                "--tests",
-            ],
-        )?;
-    }
+        &["test", "--lib", "--bins", "--tests"]
+    };
+    run_step(
+        "unit and crate tests",
+        with_programs()?
+            .args(runner)
+            .args(["--workspace", "--locked"]),
+    )?;
     step(
         "documentation tests",
         &["test", "--workspace", "--locked", "--doc"],
@@ -66,14 +53,21 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn rack_tests() -> Result<()> {
+/// For tests that run programs of this tree: those that were built with this one.
+fn with_programs() -> Result<Command> {
     let programs = std::env::current_exe()?;
     let programs = programs
         .parent()
         .context("this program lies in a directory")?;
+    let mut command = cargo();
+    command.env("PHOTON_PROGRAMS", programs);
+    Ok(command)
+}
+
+fn rack_tests() -> Result<()> {
     run_step(
         "rack tests",
-        cargo().env("PHOTON_PROGRAMS", programs).args([
+        with_programs()?.args([
             "test",
             "--workspace",
             "--locked",

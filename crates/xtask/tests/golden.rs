@@ -111,6 +111,27 @@ fn every_file_of_settings_is_of_a_unit_that_reads_it() {
     }
 }
 
+#[test]
+fn every_unit_starts_a_program_of_this_tree() {
+    let programs = Programs::ensure().unwrap();
+    let ours = std::fs::read_dir(tree().join("modules/units")).unwrap();
+    let mut started = BTreeSet::new();
+    for unit in ours {
+        let text = std::fs::read_to_string(unit.unwrap().path()).unwrap();
+        let names = text.split("@bindir@/").skip(1);
+        started.extend(names.filter_map(|rest| Some(rest.split_whitespace().next()?.to_owned())));
+    }
+    assert!(started.contains("iam-server"), "{started:?}");
+    let missing: Vec<_> = started
+        .iter()
+        .filter(|name| !programs.path(name).is_some_and(Path::is_file))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "units start {missing:?}, which no package has"
+    );
+}
+
 /// The program's own judgement; certificates are some of this test's own.
 fn check(
     programs: &Programs,

@@ -195,3 +195,33 @@ fn every_option_is_explained() {
     let found = unexplained_options(sample).unwrap();
     assert_eq!(found, ["line 2: an option without example"]);
 }
+
+/// What NixOS puts before a script of writeShellApplication.
+const STRICT: [&str; 6] = ["-o", "errexit", "-o", "nounset", "-o", "pipefail"];
+
+#[test]
+fn the_netboot_image_lets_the_provisioner_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let command_line = directory.path().join("cmdline");
+    let keys = directory.path().join("ssh/authorized_keys");
+    let told = |text: &str| {
+        fs::write(&command_line, text).unwrap();
+        let script = tree().join("netboot/installer-key.sh");
+        let status = std::process::Command::new("bash")
+            .args(STRICT)
+            .arg(script)
+            .args([&command_line, &keys])
+            .status();
+        assert!(status.unwrap().success());
+        fs::read_to_string(&keys).unwrap_or_default()
+    };
+    // As photon-provisioner writes it.
+    assert_eq!(
+        told("init=/init photon.provisioner=http://192.0.2.1:8089\n"),
+        ""
+    );
+    assert_eq!(
+        told("init=/init photon.ssh_key=ssh-ed25519%20AAAA+/=%20installer@example console=ttyS0\n"),
+        "ssh-ed25519 AAAA+/= installer@example\n"
+    );
+}

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use photon_api::provisioner::v1::enrolment_service_client::EnrolmentServiceClient;
 use photon_api::provisioner::v1::{EnrolRequest, RenewRequest, ReportReadyRequest};
 
-use crate::report::Hardware;
+use crate::report::Identity;
 use certificate::Certificate;
 use pki::{Pair, Pki};
 use remote::{Deadline, Remote};
@@ -99,15 +99,15 @@ pub async fn enrol(options: &Options) -> Outcome {
         }
     }
     let token = pki.token()?;
-    let identity = Hardware::read(&options.root)
-        .map_err(|error| Failure::lasting(format!("{error:#}")))?
-        .identity();
+    let identity = Identity::read(&options.root).map_err(|error| {
+        Failure::lasting(format!("cannot tell which machine this is: {error:#}"))
+    })?;
     // The same key at every try: a token that comes with another key is a replay.
     let key = pki.enrolment_key(request::new_key)?;
     let request = EnrolRequest {
         token,
         certificate_request_pem: request::certificate_request(&key, &options.host_name()?)?,
-        identity: Some(identity),
+        identity: Some(identity.into()),
     };
     let remote = Remote::new(&options.endpoint()?, &authority, None)?;
     let answer = Deadline::from_now(options.wait)

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-pub use hardware::Hardware;
+pub use hardware::{Identity, inventory};
 pub use post::{BadUrl, Posted, post};
 
 use crate::inventory::{Answer, LARGEST_REPORT};
@@ -48,7 +48,7 @@ pub async fn run(options: &Options, told: impl Fn(&str)) -> Result<()> {
     let mut last = String::new();
     loop {
         // Read each time: a cable may be plugged in, a disk be added.
-        let mut report = Hardware::read(&options.root)?.report();
+        let mut report = inventory(&options.root)?;
         if let Some(path) = &options.ssh_host_key {
             let key = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the SSH host key {}", path.display()))?;

@@ -1,6 +1,7 @@
 //! PhotonCloud on a host of the rack: the programs of this tree, the unit files of `modules/units`,
 //! and the ways to its servers.
 
+pub mod appliance;
 pub mod programs;
 pub mod rendered;
 
@@ -65,11 +66,10 @@ pub async fn install(host: &Host, programs: &programs::Programs) -> Result<Durat
     for (name, text) in &units {
         std::fs::write(directory.join(name), text)?;
     }
-    let enabled: Vec<&str> = units
-        .iter()
-        .filter(|(_, text)| text.contains("\n[Install]"))
-        .map(|(name, _)| name.as_str())
-        .collect();
+    // What the flake's host of this kind runs, of the units of this tree.
+    let wants = rendered::Rendered::host("all-in-one")?.wants;
+    let enabled = wants.iter().map(|(_, unit)| unit.as_str());
+    let enabled: Vec<&str> = enabled.filter(|unit| units.contains_key(*unit)).collect();
     // The programs stay in the share: a host reads of them only what it runs.
     host.check(&format!(
         "set -e\n\

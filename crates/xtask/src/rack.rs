@@ -143,6 +143,16 @@ impl Rack {
         GuestFiles::of(&self.images)
     }
 
+    /// A command that will run on this machine, in the network of the hosts.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
+        self.run.namespace.command(program)
+    }
+
+    /// The network of the hosts, to connect from this machine.
+    pub fn namespace(&self) -> network::Namespace {
+        self.run.namespace.clone()
+    }
+
     /// Where the run keeps its files, which go with it.
     pub fn dir(&self) -> &Path {
         &self.run.dir

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use photon_api::provisioner::v1::MachineIdentity;
 
 use crate::inventory::{Disk, Interface, Report};
 use crate::mac::Mac;
@@ -32,18 +33,22 @@ const PLACEHOLDER_UUIDS: &[&str] = &[
 /// A sector as `/sys/block/*/size` counts, whatever the disk's own is.
 const SECTOR: u64 = 512;
 
-/// What was read of the machine that this runs on.
+/// What tells this machine from others. All of it is below `/sys`, which also a unit can read from which `/proc` is
+/// hidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hardware(Report);
+pub struct Identity {
+    serial: String,
+    uuid: String,
+    interfaces: Vec<Interface>,
+}
 
-impl Hardware {
+impl Identity {
     /// Reads it below `root`, which is `/` but in tests.
     ///
     /// # Errors
     /// When there is no physical network interface: without one it is not this machine that is looked at, but a
     /// container or a kernel without its driver.
     pub fn read(root: &Path) -> Result<Self> {
-        let dmi = |name: &str| text(&root.join("sys/class/dmi/id").join(name));
         let known = |value: String, placeholders: &[&str]| {
             let low = value.to_lowercase();
             if placeholders.contains(&low.as_str()) {
@@ -52,45 +57,57 @@ impl Hardware {
                 value
             }
         };
-        let interfaces = interfaces(&root.join("sys/class/net"))?;
+        let net = root.join("sys/class/net");
+        let interfaces = interfaces(&net)?;
         if interfaces.is_empty() {
             bail!(
-                "{} has no physical Ethernet interface: is the network card's driver in the netboot image?",
-                root.join("sys/class/net").display()
+                "{} has no physical Ethernet interface: is the network card's driver in this image?",
+                net.display()
             );
         }
-        Ok(Hardware(Report {
-            serial: known(dmi("product_serial"), PLACEHOLDERS),
-            uuid: known(dmi("product_uuid").to_lowercase(), PLACEHOLDER_UUIDS),
-            manufacturer: dmi("sys_vendor"),
-            product: dmi("product_name"),
-            cpus: cpus(&text(&root.join("sys/devices/system/cpu/online"))),
-            memory_mib: memory_mib(&root.join("proc/meminfo"))?,
+        Ok(Identity {
+            serial: known(dmi(root, "product_serial"), PLACEHOLDERS),
+            uuid: known(dmi(root, "product_uuid").to_lowercase(), PLACEHOLDER_UUIDS),
             interfaces,
-            disks: disks(&root.join("sys/block"))?,
-            ..Report::default()
-        }))
+        })
     }
+}
 
-    /// What the netboot image tells of it.
-    pub fn report(&self) -> Report {
-        self.0.clone()
-    }
-
-    /// What the host that was installed on it proves itself with: read from the same places, so that it is the same.
-    pub fn identity(&self) -> photon_api::provisioner::v1::MachineIdentity {
-        let Report {
-            serial,
-            uuid,
-            interfaces,
-            ..
-        } = &self.0;
-        photon_api::provisioner::v1::MachineIdentity {
-            serial: serial.clone(),
-            uuid: uuid.clone(),
-            macs: interfaces.iter().map(|one| one.mac.clone()).collect(),
+impl From<Identity> for MachineIdentity {
+    fn from(identity: Identity) -> Self {
+        MachineIdentity {
+            serial: identity.serial,
+            uuid: identity.uuid,
+            macs: identity.interfaces.into_iter().map(|one| one.mac).collect(),
         }
     }
+}
+
+/// All that the netboot image tells, with the same [`Identity`] as the host that is installed on the machine.
+///
+/// # Errors
+/// Those of [`Identity::read`]; when `/proc` does not tell how much memory there is.
+pub fn inventory(root: &Path) -> Result<Report> {
+    let Identity {
+        serial,
+        uuid,
+        interfaces,
+    } = Identity::read(root)?;
+    Ok(Report {
+        serial,
+        uuid,
+        manufacturer: dmi(root, "sys_vendor"),
+        product: dmi(root, "product_name"),
+        cpus: cpus(&text(&root.join("sys/devices/system/cpu/online"))),
+        memory_mib: memory_mib(&root.join("proc/meminfo"))?,
+        interfaces,
+        disks: disks(&root.join("sys/block"))?,
+        ssh_host_key: String::new(),
+    })
+}
+
+fn dmi(root: &Path, name: &str) -> String {
+    text(&root.join("sys/class/dmi/id").join(name))
 }
 
 /// The trimmed content of an attribute; empty where there is none, as for what this hardware does not have.

@@ -1,6 +1,7 @@
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 
+use photon_api::provisioner::v1::MachineIdentity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -59,7 +60,7 @@ impl Machine {
     }
 
     fn report(&self) -> Report {
-        Hardware::read(self.0.path()).unwrap().report()
+        inventory(self.0.path()).unwrap()
     }
 
     fn options(&self, url: &str) -> Options {
@@ -117,7 +118,9 @@ fn what_firmware_was_never_told_is_no_identity() {
         "sys/class/dmi/id/product_uuid",
         "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF\n",
     );
-    let identity = Hardware::read(machine.0.path()).unwrap().identity();
+    // A unit that enrols does not see /proc.
+    std::fs::remove_dir_all(machine.0.path().join("proc")).unwrap();
+    let identity: MachineIdentity = Identity::read(machine.0.path()).unwrap().into();
     assert_eq!((identity.uuid.as_str(), identity.macs.len()), ("", 1));
 }
 
@@ -181,7 +184,7 @@ fn only_disks_to_install_on_count() {
 fn a_machine_without_a_card_says_what_is_missing() {
     let machine = Machine::new();
     std::fs::remove_dir_all(machine.0.path().join("sys/class/net/enp1s0")).unwrap();
-    let error = Hardware::read(machine.0.path()).unwrap_err().to_string();
+    let error = Identity::read(machine.0.path()).unwrap_err().to_string();
     assert!(error.contains("network card's driver"), "{error}");
     // A dangling link is a card that was just pulled, not a reason to fail.
     let machine = Machine::new();

@@ -49,7 +49,8 @@ dropbearkey -t ed25519 -f /etc/dropbear/host-key > /dev/null
 dropbearkey -y -f /etc/dropbear/host-key | grep '^ssh-' > /etc/dropbear/host-key.pub
 mkdir -p /root/.ssh
 echo "$key" | sed 's/%20/ /g' > /root/.ssh/authorized_keys
-dropbear -r /etc/dropbear/host-key -s -j -k
+# -E: who connects is said on the console.
+dropbear -E -r /etc/dropbear/host-key -s -j -k
 say "ssh is open"
 until photon-enrol report --provisioner "$provisioner" --ssh-host-key /etc/dropbear/host-key.pub; do
   say "the report ended with $?"

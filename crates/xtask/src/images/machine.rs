@@ -61,6 +61,7 @@ const SYSTEM_PACKAGES: &[&str] = &[
     "iproute2",
     "kmod",
     "nftables",
+    "conntrack",
     "busybox-static",
     "dropbear-bin",
 ];
@@ -87,6 +88,7 @@ const MODULE_TREES: &[&str] = &[
     "kernel/net",
     "kernel/drivers/net",
     "kernel/drivers/block",
+    "kernel/fs/autofs",
     "kernel/lib",
 ];
 

@@ -8,13 +8,22 @@ use anyhow::{Context, Result, bail};
 use super::tree;
 use crate::progress::Step;
 
-const PACKAGES: &[&str] = &["iam", "prismnet", "plasmavmc", "photon-cli", "photon-e2e"];
+const PACKAGES: &[&str] = &[
+    "iam",
+    "prismnet",
+    "plasmavmc",
+    "provisioner",
+    "photon-cli",
+    "photon-e2e",
+];
 const PROGRAMS: &[&str] = &[
     "iam-server",
     "prismnet-server",
     "prismnet-agent",
     "plasmavmc-server",
     "plasmavmc-agent",
+    "photon-provisioner",
+    "photon-enrol",
     "photon",
     "photon-e2e",
 ];
@@ -80,18 +89,35 @@ impl Programs {
     pub fn place(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory)?;
         for path in &self.paths {
-            let name = path.file_name().context("a program has a name")?;
-            let status = Command::new("strip")
-                .args(["--strip-debug", "-o"])
-                .args([&directory.join(name), path])
-                .status()
-                .context("cannot start strip")?;
-            if !status.success() {
-                bail!("cannot copy {} to {}", path.display(), directory.display());
-            }
+            strip(path, directory, "--strip-debug")?;
         }
         Ok(())
     }
+
+    /// Puts those of these names into a directory, as small as they get: for a machine that gets them over
+    /// the network.
+    pub fn place_some(&self, directory: &Path, names: &[&str]) -> Result<()> {
+        std::fs::create_dir_all(directory)?;
+        for name in names {
+            let path = self.path(name);
+            let path = path.with_context(|| format!("there is no program {name}"))?;
+            strip(path, directory, "--strip-all")?;
+        }
+        Ok(())
+    }
+}
+
+fn strip(path: &Path, directory: &Path, how: &str) -> Result<()> {
+    let name = path.file_name().context("a program has a name")?;
+    let status = Command::new("strip")
+        .args([how, "-o"])
+        .args([&directory.join(name), path])
+        .status()
+        .context("cannot start strip")?;
+    if !status.success() {
+        bail!("cannot copy {} to {}", path.display(), directory.display());
+    }
+    Ok(())
 }
 
 /// The programs that cargo's messages tell of (The Cargo Book, "JSON messages").

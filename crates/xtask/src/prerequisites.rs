@@ -28,12 +28,15 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// What tests run on this machine itself besides: QEMU with its tools, the real nft, the generic
-/// client and what its answers are read with.
+/// client and what its answers are read with, the operator's way to hosts.
 const FOR_TESTS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("qemu-img", "qemu-utils"),
     ("nft", "nftables"),
     ("jq", "jq"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("objcopy", "binutils"),
     ("pip3", "python3-pip"),
 ];
 

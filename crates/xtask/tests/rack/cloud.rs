@@ -1,5 +1,6 @@
 //! A host with PhotonCloud on it, and tenants whose guests run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use photon_api::plasmavmc::v1::{Image, Vm, VmPhase};
@@ -23,7 +24,8 @@ pub const BOOT: Duration = Duration::from_secs(240);
 const GUEST_MEMORY_MIB: u64 = 160;
 
 pub struct Cloud {
-    pub rack: Rack,
+    pub rack: Arc<Rack>,
+    host: Host,
     pub endpoints: Endpoints,
     pub channels: Channels,
     pub operator: Session,
@@ -31,12 +33,17 @@ pub struct Cloud {
 
 impl Cloud {
     pub async fn start() -> Self {
+        let rack = Arc::new(Rack::start(1).await.unwrap());
+        let host = rack.host(1);
+        Self::on(rack, host).await
+    }
+
+    /// On one of the rack's hosts, by itself.
+    pub async fn on(rack: Arc<Rack>, host: Host) -> Self {
         let programs = tokio::task::spawn_blocking(Programs::ensure)
             .await
             .unwrap()
             .unwrap();
-        let rack = Rack::start(1).await.unwrap();
-        let host = rack.host(1);
         photoncloud::install(&host, &programs).await.unwrap();
         let endpoints = Endpoints::open(&host).await.unwrap();
         let channels = Channels::at(endpoints.urls()).unwrap();
@@ -47,6 +54,7 @@ impl Cloud {
         operator.wait_for_host(BOOT).await.unwrap();
         Self {
             rack,
+            host,
             endpoints,
             channels,
             operator,
@@ -54,7 +62,7 @@ impl Cloud {
     }
 
     pub fn host(&self) -> Host {
-        self.rack.host(1)
+        self.host.clone()
     }
 
     /// A tenant with one VPC and one subnet, like every other tenant's.

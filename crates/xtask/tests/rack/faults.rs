@@ -36,7 +36,7 @@ async fn kill(host: &Host, daemons: &[&str]) {
 }
 
 /// The boot of every VM's process, by unit: another one means that the VM was restarted.
-async fn incarnations(host: &Host) -> String {
+pub async fn incarnations(host: &Host) -> String {
     host.check(
         "systemctl list-units --plain --no-legend 'photon-vm-*.service' | cut -d' ' -f1 | sort | \
          while read unit; do echo $unit $(systemctl show -P InvocationID -P MainPID $unit); done",
@@ -46,7 +46,7 @@ async fn incarnations(host: &Host) -> String {
 }
 
 /// Waits until an agent would change nothing.
-async fn nothing_to_do(host: &Host, agent: &str) {
+pub async fn nothing_to_do(host: &Host, agent: &str) {
     let deadline = Instant::now() + 60 * SECOND;
     loop {
         let report = host
@@ -112,7 +112,7 @@ async fn write(
     (acknowledged, refusal)
 }
 
-async fn all_there(session: &Session, ids: &[String]) {
+pub async fn all_there(session: &Session, ids: &[String]) {
     for id in ids {
         let request = GetPortRequest {
             id: id.clone(),
@@ -127,15 +127,15 @@ async fn all_there(session: &Session, ids: &[String]) {
     }
 }
 
-struct Pair {
-    tenant: Tenant,
-    first: Machine,
-    second: Machine,
+pub struct Pair {
+    pub tenant: Tenant,
+    pub first: Machine,
+    pub second: Machine,
 }
 
 impl Pair {
     /// The first one's console, opened anew: sessions end with the servers.
-    async fn console(&self) -> Guest<Console> {
+    pub async fn console(&self) -> Guest<Console> {
         let deadline = Instant::now() + 60 * SECOND;
         loop {
             match self.tenant.session.guest(&self.first.vm).await {

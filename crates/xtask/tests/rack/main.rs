@@ -16,6 +16,7 @@ mod scenario;
 mod security;
 mod security_groups;
 mod tenant_network;
+mod upgrade;
 
 use std::time::Duration;
 

@@ -19,6 +19,12 @@ pub struct Console {
 impl Session {
     /// Opens the console of a VM that runs the test guest.
     pub async fn guest(&self, vm: &Vm) -> Result<Guest<Console>> {
+        // What it said before the console was open is not known.
+        Ok(Guest::running(self.console(vm).await?))
+    }
+
+    /// Opens the console of a VM, whatever runs in it.
+    pub async fn console(&self, vm: &Vm) -> Result<Console> {
         let (typed, requests) = mpsc::channel(16);
         let first = ConsoleRequest {
             message: Some(Message::VmId(vm.id.clone())),
@@ -30,8 +36,7 @@ impl Session {
             .await
             .with_context(|| format!("cannot open the console of {}", vm.name))?
             .into_inner();
-        // What it said before the console was open is not known.
-        Ok(Guest::running(Console { typed, printed }))
+        Ok(Console { typed, printed })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What hosts and guests are made of, built from Debian's packages and kept in the cache.
 
+pub mod cloud_guest;
 pub mod cpio;
 pub mod guest;
 pub mod host;

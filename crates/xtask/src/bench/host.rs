@@ -35,8 +35,8 @@ const IDLE: Duration = Duration::from_secs(10);
 
 const SUBNETS: usize = 4;
 const PORTS: usize = 1000;
-/// Attached together. On a host as slow as this one, networkd's own netlink calls time out when a thousand
-/// interfaces come at once, and a bridge whose creation it takes for failed gets no ports from it any more.
+/// Attached together and waited for, so that progress is seen, and a failure soon. prismnet-agent itself gives
+/// networkd no more than this at once.
 const BATCH: usize = 100;
 const AT_ONCE: usize = 16;
 const RESTARTS: usize = 5;

@@ -4,6 +4,7 @@
 mod cloud;
 mod debris;
 mod faults;
+mod guests;
 mod hosts;
 mod isolation;
 mod netboot;

@@ -1,5 +1,6 @@
 # What machines netboot from: addresses by DHCP (or beside another DHCP server), iPXE by TFTP, and from there on the
-# provisioner's boot listener by HTTP. All of it is dnsmasq with one file, /etc/dnsmasq.conf.
+# provisioner's boot listener by HTTP. All of it is dnsmasq with one file, /etc/dnsmasq.conf, which the rack's tests serve
+# as it is. Not by services.dnsmasq: that is a resolver for the host, starts as root, and is closed in by less.
 {
   config,
   lib,

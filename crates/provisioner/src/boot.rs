@@ -16,11 +16,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::StreamExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -42,6 +44,8 @@ pub use script::Netboot;
 
 /// How many connections may be open.
 const CONNECTIONS: usize = 512;
+/// How much of a report that is too large is read before it is refused.
+const LARGEST_IGNORED: usize = 1 << 20;
 /// How long a client may take to send a request's head, and its body.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -156,7 +160,11 @@ impl Boot {
     }
 }
 
-async fn boot_script(State(boot): State<Boot>, Query(named): Query<Named>) -> Response {
+async fn boot_script(
+    State(boot): State<Boot>,
+    named: Result<Query<Named>, QueryRejection>,
+) -> Response {
+    let Query(named) = named.unwrap_or_default();
     let machine = match boot.0.discovery.booting(&named.asked()).await {
         Ok(machine) => machine,
         Err(error) => return refuse(error),
@@ -188,16 +196,10 @@ async fn inventory(
     axum::Extension(Client(client)): axum::Extension<Client>,
     body: Body,
 ) -> Response {
-    let source = client.ip().to_canonical().to_string();
-    if !boot.0.reports.admit(&source, Instant::now()) {
-        let wait = [(header::RETRY_AFTER, "10")];
-        let told = "too many reports from this address: one every 10 s is enough\n";
-        return (StatusCode::TOO_MANY_REQUESTS, wait, told).into_response();
-    }
-    let read = tokio::time::timeout(BODY_WITHIN, to_bytes(body, LARGEST_REPORT)).await;
-    let bytes = match read {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => {
+    // Read before anything is answered: a connection that is closed with something unread loses its answer.
+    let bytes = match tokio::time::timeout(BODY_WITHIN, read(body)).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
             let told = format!("a report has at most {LARGEST_REPORT} bytes\n");
             return (StatusCode::PAYLOAD_TOO_LARGE, told).into_response();
         }
@@ -206,6 +208,12 @@ async fn inventory(
             return (StatusCode::REQUEST_TIMEOUT, told).into_response();
         }
     };
+    let source = client.ip().to_canonical().to_string();
+    if !boot.0.reports.admit(&source, Instant::now()) {
+        let wait = [(header::RETRY_AFTER, "10")];
+        let told = "too many reports from this address: one every 10 s is enough\n";
+        return (StatusCode::TOO_MANY_REQUESTS, wait, told).into_response();
+    }
     let hardware = serde_json::from_slice::<Report>(&bytes)
         .map_err(|error| {
             Error::invalid(
@@ -232,6 +240,23 @@ async fn inventory(
         }
         Err(error) => refuse(error),
     }
+}
+
+/// The whole of a body; `None`: it is too large, or broke off.
+async fn read(body: Body) -> Option<Vec<u8>> {
+    let mut pieces = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let mut length = 0;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.ok()?;
+        length += piece.len();
+        if length <= LARGEST_REPORT {
+            bytes.extend_from_slice(&piece);
+        } else if length > LARGEST_IGNORED {
+            return None;
+        }
+    }
+    (length <= LARGEST_REPORT).then_some(bytes)
 }
 
 fn refuse(error: Error) -> Response {

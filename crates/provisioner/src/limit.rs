@@ -12,7 +12,14 @@ const ADDRESSES: usize = 4096;
 pub struct Limiter {
     burst: u32,
     refill: Duration,
-    buckets: Mutex<HashMap<String, Bucket>>,
+    sources: Mutex<Sources>,
+}
+
+#[derive(Debug, Default)]
+struct Sources {
+    buckets: HashMap<String, Bucket>,
+    /// When full buckets were last forgotten: not for each call, or a flood would cost a walk each.
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -27,7 +34,7 @@ impl Limiter {
         Self {
             burst,
             refill,
-            buckets: Mutex::default(),
+            sources: Mutex::default(),
         }
     }
 
@@ -43,8 +50,11 @@ impl Limiter {
 
     /// Whether `source` may, at `now`.
     pub fn admit(&self, source: &str, now: Instant) -> bool {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= ADDRESSES && !buckets.contains_key(source) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let Sources { buckets, swept } = &mut *sources;
+        let due = swept.is_none_or(|swept| now.saturating_duration_since(swept) >= self.refill);
+        if buckets.len() >= ADDRESSES && due {
+            *swept = Some(now);
             let full = self.refill * self.burst;
             buckets.retain(|_, bucket| now.saturating_duration_since(bucket.refilled) < full);
         }
@@ -103,6 +113,6 @@ mod tests {
             .filter(|n| limiter.admit(&format!("2001:db8::{n:x}"), start))
             .count();
         assert!(admitted <= ADDRESSES + 3, "{admitted}");
-        assert!(limiter.buckets.lock().unwrap().len() <= ADDRESSES + 1);
+        assert!(limiter.sources.lock().unwrap().buckets.len() <= ADDRESSES + 1);
     }
 }

@@ -1,5 +1,6 @@
 //! IAM, PrismNET and PlasmaVMC in one process.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use iam::app::bootstrap::make_credentials;
@@ -114,6 +115,40 @@ impl TestCloud {
     /// Where a server keeps its state: `iam`, `prismnet`, `plasmavmc`.
     pub fn state_dir(&self, component: Component) -> PathBuf {
         self.dir.path().join(component.name)
+    }
+
+    /// Starts a provisioner, which most tests have no use for: the server, and its boot listener's address. It speaks
+    /// plaintext, so that no host is known to it by certificate, and its systemd starts nothing.
+    pub async fn provisioner(&self) -> (TestServer, SocketAddr) {
+        let dir = self.dir.path();
+        let (listener, boot) = (listen().await, listen().await);
+        let address = listener.local_addr().expect("a bound listener");
+        let boot_address = boot.local_addr().expect("a bound listener");
+        let endpoints = Endpoints {
+            iam: self.iam.url(),
+            ..Endpoints::default()
+        };
+        let key = dir.join("credentials/photon-provisioner.key");
+        let mut settings =
+            settings::<provisioner::Settings>(provisioner::COMPONENT, dir, &endpoints, Some(key));
+        settings.component.node = Some(NODE.to_owned());
+        settings.component.ca_dir = dir.join("ca");
+        settings.component.pki_dir = dir.join("pki");
+        settings.component.boot_files = Some(dir.join("netboot"));
+        let now = std::time::SystemTime::now();
+        provisioner::bootstrap::bootstrap(&settings.component, address.ip(), now)
+            .expect("a certificate authority");
+        // Taken by the first run; after a stop there is no boot listener.
+        let boot = std::sync::Mutex::new(Some(boot));
+        let mut server = TestServer::new("provisioner", address, move |listener, shutdown| {
+            let outside = provisioner::Outside {
+                systemd: std::sync::Arc::new(photon_host::systemd::FakeSystemd::new()),
+                boot: boot.lock().expect("nobody panics with it").take(),
+            };
+            provisioner::run_with(settings.clone(), listener, outside, shutdown)
+        });
+        server.serve(listener).await;
+        (server, boot_address)
     }
 
     /// A session of one of the programs that have a key: `plasmavmc-server`, or an agent of [`NODE`],

@@ -78,8 +78,9 @@ impl Enrolment {
             Ok(enrolled) => enrolled,
             Err(error) => return Err(self.refused(actor, ENROL, error).await),
         };
-        self.wake.notify();
         self.identities.ensure(&name).await.map_err(|error| {
+            // From here on it is tried whether the host comes again or not.
+            self.wake.notify();
             Error::Unavailable(format!(
                 "the certificate of '{name}' is made, but the identities of its agents are not ({error}): send the \
                  same request again"

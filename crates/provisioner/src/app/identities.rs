@@ -38,6 +38,8 @@ pub struct Identities {
     db: Db,
     iam: IamAdminServiceClient<Channel>,
     own: Identity,
+    /// Whoever looks what IAM has and then changes it: two at once would make everything twice.
+    changing: Arc<tokio::sync::Mutex<()>>,
     /// Hosts whose identities were seen to be there, and since when all of that is remembered.
     certain: Arc<Mutex<(Instant, BTreeSet<String>)>>,
 }
@@ -49,12 +51,14 @@ impl Identities {
             db,
             iam: IamAdminServiceClient::new(iam),
             own,
+            changing: Arc::default(),
             certain: Arc::new(Mutex::new((Instant::now(), BTreeSet::new()))),
         }
     }
 
     /// Makes the identities of the host `name`, if they are not there.
     pub async fn ensure(&self, name: &str) -> Result<(), Error> {
+        let _alone = self.changing.lock().await;
         for agent in AGENTS {
             self.ensure_agent(&format!("{agent}@{name}"), name).await?;
         }
@@ -135,6 +139,7 @@ impl Identities {
 
     /// Deletes the identities of the host `name`, and with them its agents' roles and tokens.
     pub async fn remove(&self, name: &str) -> Result<(), Error> {
+        let _alone = self.changing.lock().await;
         self.certain().remove(name);
         for agent in AGENTS {
             let principal = format!("{agent}@{name}");

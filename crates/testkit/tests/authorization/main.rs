@@ -3,6 +3,7 @@
 mod iam;
 mod plasmavmc;
 mod prismnet;
+mod provisioner;
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The longest that a source file may be without its tests, in lines.
 const LONGEST_FILE: usize = 600;
 
-const COMPONENTS: [&str; 3] = ["iam", "prismnet", "plasmavmc"];
+const COMPONENTS: [&str; 4] = ["iam", "prismnet", "plasmavmc", "provisioner"];
 
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

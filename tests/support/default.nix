@@ -40,6 +40,11 @@ rec {
     ];
     networking.hostName = name;
     virtualisation.vlans = [ 1 ];
+    # QEMU's own address is that of every machine, and a machine is known by its addresses.
+    virtualisation.qemu.networkingOptions = lib.mkForce [
+      "-net nic,netdev=user.0,model=virtio,macaddr=52:54:00:12:35:${lib.removePrefix "node" name}"
+      "-netdev user,id=user.0"
+    ];
     photoncloud.cluster.nodes =
       lib.genAttrs
         [

@@ -90,7 +90,7 @@ async fn carry_out(run: &Run, hold: &Hold, report: &mut Report) -> Result<()> {
     let operator = run.sign_in().await?;
     let account = run.account("hold")?;
     let mut tenants = [tokio::select! {
-        tenant = prepare(run, &operator, &account) => tenant?,
+        tenant = run.within_limit(prepare(run, &operator, &account)) => tenant?,
         name = &mut over => bail!("interrupted by {name} before it held anything"),
     }];
     let [tenant] = &mut tenants;
@@ -164,13 +164,17 @@ async fn carry_out(run: &Run, hold: &Hold, report: &mut Report) -> Result<()> {
     }
 
     say("==> looking at what came of it");
-    // The token of before may have expired.
-    let session = account.sign_in(&run.channels).await?;
-    for (pinging, machine) in pinging.iter().zip(&tenant.machines) {
-        report.pings.push(pinging.stop(&session, machine).await?);
-    }
     let journal = std::mem::take(&mut *journal.lock().unwrap_or_else(PoisonError::into_inner));
-    report.lost = lost(run, &journal).await?;
+    run.within_limit(async {
+        // The token of before may have expired.
+        let session = account.sign_in(&run.channels).await?;
+        for (pinging, machine) in pinging.iter().zip(&tenant.machines) {
+            report.pings.push(pinging.stop(&session, machine).await?);
+        }
+        report.lost = lost(run, &journal).await?;
+        Ok(())
+    })
+    .await?;
     sum_up(report);
     judge(report, hold.bounds)
 }

@@ -101,7 +101,7 @@ struct Cloud {
     /// Leave everything as it is at the end; `photon-e2e clean` removes it.
     #[arg(long, global = true)]
     keep: bool,
-    /// How many seconds all of it may take.
+    /// How many seconds all of it may take; of `hold`, what is before it holds, and what is after.
     #[arg(long, global = true, default_value_t = 900)]
     timeout: u64,
 }
@@ -124,7 +124,7 @@ enum Command {
     /// --seconds; then how many pings were lost, for how long nothing was acknowledged, and whether all
     /// acknowledged writes are there. What it prints is also the judgment: see the bounds.
     Hold {
-        /// For how long. Default: until a signal. --timeout is for all of it, and counts on top of this.
+        /// For how long. Default: until a signal.
         #[arg(long)]
         seconds: Option<u64>,
         /// A file to make when everything runs.
@@ -248,9 +248,7 @@ async fn carry_out(arguments: &Arguments) -> Result<bool> {
                     silence: seconds_of("--max-silence", *max_silence)?,
                 },
             };
-            let mut run = cloud.run_with_guests()?;
-            run.limit += length.unwrap_or_default();
-            let report = hold::run(&run, &hold).await;
+            let report = hold::run(&cloud.run_with_guests()?, &hold).await;
             if let Some(path) = report_file {
                 std::fs::write(path, serde_json::to_vec_pretty(&report)?)
                     .with_context(|| format!("cannot write {}", path.display()))?;

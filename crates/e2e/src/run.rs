@@ -77,22 +77,24 @@ impl Run {
     pub async fn guarded(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
         self.guarded_to_its_end(async {
             tokio::select! {
-                ended = work => ended,
+                ended = self.within_limit(work) => ended,
                 name = interruption() => bail!("interrupted by {name}"),
             }
         })
         .await
     }
 
-    /// The same for work that listens to signals itself.
-    pub async fn guarded_to_its_end(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
-        let outcome = match timeout(self.limit, work).await {
+    /// Gives the work up when it takes longer than the run's limit.
+    pub async fn within_limit<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match timeout(self.limit, work).await {
             Ok(result) => result,
-            Err(_) => Err(anyhow::anyhow!(
-                "not done within {} s",
-                self.limit.as_secs()
-            )),
-        };
+            Err(_) => bail!("not done within {} s", self.limit.as_secs()),
+        }
+    }
+
+    /// As [`guarded`](Self::guarded), for work that minds signals and the limit itself.
+    pub async fn guarded_to_its_end(&self, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let outcome = work.await;
         if self.keep {
             return outcome;
         }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -104,7 +105,33 @@ impl Ledger {
     /// Recomputes the chain of an organization (`None`: of the system). With `known`, a head that was kept
     /// earlier, it must still contain that.
     pub async fn verify(&self, org: Option<&OrgId>, known: Option<Head>) -> Result<Report, Error> {
-        let chain = chain_name(org);
+        self.verify_chain(chain_name(org), known).await
+    }
+
+    /// The names of all chains: organizations' and the system's, also of one that lost its head or its events.
+    pub async fn chains(&self) -> Result<Vec<String>, Error> {
+        let heads = self.db.scan_raw(HEADS, None, usize::MAX).await?;
+        let mut names: BTreeSet<String> = heads
+            .items
+            .iter()
+            .filter_map(|item| Some(item.key.strip_prefix(HEADS)?.to_owned()))
+            .collect();
+        let mut after: Option<String> = None;
+        loop {
+            let found = self.db.scan_raw(CHAINS, after.as_deref(), 1).await?;
+            let Some(item) = found.items.first() else {
+                return Ok(names.into_iter().collect());
+            };
+            let rest = item.key.strip_prefix(CHAINS).unwrap_or_default();
+            let name = rest.split('/').next().unwrap_or_default();
+            names.insert(name.to_owned());
+            // Behind all events of this chain, and before the next one's first.
+            after = Some(format!("{}{}", events_prefix(name), char::MAX));
+        }
+    }
+
+    /// [`verify`](Self::verify) of a chain by its name.
+    pub async fn verify_chain(&self, chain: &str, known: Option<Head>) -> Result<Report, Error> {
         let prefix = events_prefix(chain);
         // Before the events: those that are appended while this runs are not judged.
         let head = self.stored_head(chain).await?;
@@ -155,8 +182,11 @@ fn found(prefix: &str, item: KeyValue) -> Found {
     }
 }
 
+const CHAINS: &str = "chain/";
+const HEADS: &str = "chain-head/";
+
 pub(crate) fn events_prefix(chain: &str) -> String {
-    format!("chain/{chain}/")
+    format!("{CHAINS}{chain}/")
 }
 
 /// Twenty digits hold every `u64`, so that keys sort as numbers do.
@@ -165,7 +195,7 @@ pub(crate) fn event_key(chain: &str, sequence: u64) -> String {
 }
 
 fn head_key(chain: &str) -> String {
-    format!("chain-head/{chain}")
+    format!("{HEADS}{chain}")
 }
 
 fn append(

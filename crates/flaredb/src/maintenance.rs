@@ -234,7 +234,7 @@ fn check_blocking(store: &Path) -> Result<Sound, Error> {
     crate::schema::check(store, schema, SCHEMA_VERSION)?;
     let problems = problems(&connection).map_err(|error| damaged(error.to_string()))?;
     if problems != ["ok"] {
-        return Err(damaged(problems.join("; ")));
+        return Err(damaged(problems.join("; ").replace('\n', "; ")));
     }
     let revision = "SELECT value FROM counters WHERE name = 'revision'";
     let revision = connection

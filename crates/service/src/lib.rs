@@ -18,6 +18,7 @@ mod outgoing;
 mod program;
 mod refusals;
 mod server;
+mod store;
 pub mod systemd;
 mod telemetry;
 mod tls;
@@ -25,7 +26,8 @@ mod tls;
 pub use call::carry;
 pub use config::{
     AgentArgs, AgentSettings, ClientCertificates, CommonArgs, Component, ComponentSettings,
-    ConfigError, Endpoints, Invalid, Limits, ServerArgs, ServerSettings, Settings, TlsFiles,
+    ConfigError, Endpoints, Invalid, Limits, ServerArgs, ServerSettings, Settings, StoreCommand,
+    TlsFiles,
 };
 pub use events::Events;
 pub use guard::Guard;

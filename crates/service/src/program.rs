@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{
     AgentArgs, AgentSettings, Component, ComponentSettings, ConfigError, ServerArgs, Settings,
+    StoreCommand,
 };
-use crate::{metrics, systemd, telemetry, tls};
+use crate::{metrics, store, systemd, telemetry, tls};
 
-/// Runs a server: reads its settings (and with `--check-config` only tells whether they are right), sets logging
-/// up, binds the listener, and calls `run`, which ends soon after its token is cancelled by SIGTERM or SIGINT.
+/// Runs a server, or carries out the command about its store that was given instead: reads its settings (and with
+/// `--check-config` only tells whether they are right), sets logging up, binds the listener, and calls `run`, which ends soon after its token is cancelled by SIGTERM or SIGINT.
 ///
 /// The exit code is 0 after a stop that was asked for, 1 after an error, which was logged.
 pub fn main<S, F, Run>(component: Component, args: &ServerArgs, run: Run) -> ExitCode
@@ -24,6 +25,9 @@ where
     Run: FnOnce(Settings<S>, TcpListener, CancellationToken) -> F,
 {
     tls::install_provider();
+    if let Some(command) = &args.command {
+        return carry_out::<S>(component, args, command);
+    }
     let loaded = args.load::<S>(component, &environment);
     let settings = match settled(component, args.common.check_config, loaded) {
         Ok(settings) => settings,
@@ -65,6 +69,33 @@ where
         systemd::stopping();
         done
     })
+}
+
+/// A command about the store: says what it did, or why not.
+fn carry_out<S: ComponentSettings>(
+    component: Component,
+    args: &ServerArgs,
+    command: &StoreCommand,
+) -> ExitCode {
+    let done = args
+        .store::<S>(component, &environment)
+        .map_err(anyhow::Error::from)
+        .and_then(|store| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(store::carry_out(command, &store, component))
+        });
+    match done {
+        Ok(said) => {
+            println!("{}: {said}", component.name);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}: {error:#}", component.name);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn environment(name: &str) -> Option<String> {

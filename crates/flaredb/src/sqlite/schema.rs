@@ -110,6 +110,10 @@ fn unreadable(path: &Path, source: rusqlite::Error) -> Error {
             path: path.to_owned(),
             found: "no SQLite database".to_owned(),
         },
+        Some(ErrorCode::DatabaseCorrupt) => Error::Damaged {
+            path: path.to_owned(),
+            problem: source.to_string(),
+        },
         _ => failed(path, source),
     }
 }

@@ -7,12 +7,7 @@ use clap::{Parser, Subcommand};
 
 /// Identities, tokens and authorization of PhotonCloud.
 #[derive(Debug, Parser)]
-#[command(
-    name = "iam-server",
-    version,
-    about,
-    args_conflicts_with_subcommands = true
-)]
+#[command(name = "iam-server", version, about)]
 struct Args {
     #[command(flatten)]
     server: photon_service::ServerArgs,

@@ -15,13 +15,13 @@ use super::{
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct CommonArgs {
     /// TOML file with settings; flags and environment variables win over it
-    #[arg(long, value_name = "FILE.toml", env = "PHOTON_CONFIG")]
+    #[arg(long, value_name = "FILE.toml", env = "PHOTON_CONFIG", global = true)]
     pub config: Option<PathBuf>,
     /// Check all settings and the files that they name, say what is wrong, and exit
     #[arg(long)]
     pub check_config: bool,
     /// Directory for state [default: $STATE_DIRECTORY, else /var/lib/photoncloud/NAME]
-    #[arg(long, value_name = "DIR", env = "PHOTON_STATE_DIR")]
+    #[arg(long, value_name = "DIR", env = "PHOTON_STATE_DIR", global = true)]
     pub state_dir: Option<PathBuf>,
     /// Loopback address and port of /metrics, or `off` [default: 127.0.0.1 and the gRPC port + 1000]
     #[arg(long, value_name = "ADDRESS:PORT", env = "PHOTON_METRICS_LISTEN")]
@@ -73,6 +73,35 @@ pub struct ServerArgs {
     /// What agents have too.
     #[command(flatten)]
     pub common: CommonArgs,
+    /// What to do with the store; without it, serve.
+    #[command(subcommand)]
+    pub command: Option<StoreCommand>,
+}
+
+/// What operators do with the store of a server.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum StoreCommand {
+    /// Copies the store to a file, while the server runs or not
+    Backup {
+        /// The file, which must not be there yet
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Puts a backup in the store's place; the server must be stopped
+    Restore {
+        /// The backup. It is checked first; the store that it replaces is kept beside it
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+    },
+    /// Checks the store and every chain of events in it, while the server runs or not
+    Verify {
+        /// A store or a backup [default: this server's store]
+        #[arg(long, value_name = "FILE")]
+        store: Option<PathBuf>,
+    },
+    /// Ends an upgrade: the store gets this version's schema, and the version before can't read it any more; the
+    /// server must be stopped
+    FinalizeSchema,
 }
 
 /// The flags of every agent.
@@ -97,6 +126,19 @@ impl ServerArgs {
         let (file, own) = file::read::<S>(self.common.config.as_deref(), component)?;
         self.merge(file, own, component, env)
             .map_err(|invalid| self.common.because(invalid))
+    }
+
+    /// Where the store is, for commands that need nothing else: the files that a running server has from systemd are
+    /// not there for them.
+    pub fn store<S: ComponentSettings>(
+        &self,
+        component: Component,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<PathBuf, ConfigError> {
+        let (file, _) = file::read::<S>(self.common.config.as_deref(), component)?;
+        let dir = self.common.state_dir(&file, component, env);
+        let dir = dir.map_err(|invalid| self.common.because(invalid))?;
+        Ok(dir.join("flaredb.sqlite"))
     }
 
     fn merge<S: ComponentSettings>(

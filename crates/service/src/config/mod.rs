@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-pub use args::{AgentArgs, CommonArgs, ServerArgs};
+pub use args::{AgentArgs, CommonArgs, ServerArgs, StoreCommand};
 pub use endpoints::Endpoints;
 
 /// Which server or agent a program is.

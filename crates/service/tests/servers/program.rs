@@ -1,4 +1,4 @@
-//! A whole program: this test program starts itself as a server, with the hidden test at the end as its `main`.
+//! A whole program: this test program starts itself, and one of the tests here is then its `main`.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -19,7 +19,11 @@ const ARGUMENTS: &str = "PHOTON_TEST_PROGRAM_ARGUMENTS";
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "program::as_program", "--nocapture"])
+        .args([
+            "--exact",
+            "program::a_port_that_is_taken_ends_the_program_with_an_error",
+            "--nocapture",
+        ])
         .env_clear()
         .env(ARGUMENTS, arguments.join("\n"))
         .stdin(Stdio::null())
@@ -211,6 +215,9 @@ fn check_config_says_what_is_wrong_and_starts_nothing() {
 
 #[test]
 fn a_port_that_is_taken_ends_the_program_with_an_error() {
+    if let Ok(arguments) = std::env::var(ARGUMENTS) {
+        run_program(&arguments);
+    }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let output = program(&[&format!("--port={port}"), "--metrics-listen=off"])
@@ -230,12 +237,8 @@ struct Arguments {
     server: ServerArgs,
 }
 
-/// No test, but the program that the others start: on its own it does nothing.
-#[test]
-fn as_program() {
-    let Ok(arguments) = std::env::var(ARGUMENTS) else {
-        return;
-    };
+/// The program that the tests here start.
+fn run_program(arguments: &str) -> ! {
     let arguments = Arguments::parse_from(std::iter::once("desk").chain(arguments.lines()));
     let code = photon_service::main::<(), _, _>(
         DESK,
@@ -247,4 +250,123 @@ fn as_program() {
     );
     // Not through the test harness, whose exit code is its own.
     std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+}
+
+/// A store with two chains of events.
+async fn store(dir: &std::path::Path) -> flaredb::Db {
+    let db = flaredb::Db::sqlite(&dir.join("flaredb.sqlite"))
+        .await
+        .unwrap();
+    let ledger = chainfire::Ledger::new(db.clone(), "desk");
+    for org in [None, Some("acme"), Some("acme")] {
+        let event = chainfire::NewEvent {
+            org_id: org.map(|org| org.parse().unwrap()),
+            project_id: None,
+            principal_id: None,
+            principal_name: "alice".into(),
+            source: "192.0.2.7".into(),
+            action: "compute:instances:delete".into(),
+            resource: "org/acme/project/web/instances/i".into(),
+            outcome: chainfire::Outcome::Denied,
+            reason: "no role".into(),
+            request_id: "r".into(),
+            before_digest: None,
+            after_digest: None,
+        };
+        ledger.record(event).await.unwrap();
+    }
+    db
+}
+
+/// Runs a command about the store in `dir`: whether it worked, and what it said.
+fn about(dir: &std::path::Path, command: &[&str]) -> (bool, String) {
+    let state_dir = format!("--state-dir={}", dir.display());
+    let arguments = [command, &[state_dir.as_str()]].concat();
+    let output = program(&arguments).output().unwrap();
+    (output.status.success(), text(&output))
+}
+
+#[tokio::test]
+async fn a_store_is_backed_up_verified_and_restored_by_the_servers_own_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let db = store(dir).await;
+    std::fs::create_dir(dir.join("images")).unwrap();
+    let copy = dir.join("copy").display().to_string();
+    let (to, from, of) = (
+        format!("--to={copy}"),
+        format!("--from={copy}"),
+        format!("--store={copy}"),
+    );
+    // While the store is open, as a server has it.
+    let (done, said) = about(dir, &["backup", &to]);
+    assert!(done && said.contains("(schema 1, revision 3)"), "{said}");
+    let images = dir.join("images").display().to_string();
+    assert!(
+        said.contains("not in it") && said.contains(&images),
+        "{said}"
+    );
+    let (done, said) = about(dir, &["backup", &to]);
+    assert!(!done && said.contains("is there already"), "{said}");
+    for command in [&["verify"][..], &["verify", &of]] {
+        let (done, said) = about(dir, command);
+        assert!(done && said.contains("2 chains with 3 events"), "{said}");
+    }
+    let (done, said) = about(dir, &["restore", &from]);
+    assert!(!done && said.contains("stop the server first"), "{said}");
+    let (done, said) = about(dir, &["finalize-schema"]);
+    assert!(!done && said.contains("stop the server first"), "{said}");
+
+    // Somebody alters an event.
+    let key = "chain/acme/00000000000000000001";
+    let (item, _) = db.get_raw(key).await.unwrap();
+    let altered = String::from_utf8(item.unwrap().value).unwrap();
+    let altered = altered.replace("alice", "mallory");
+    let op = flaredb::Op::Put {
+        key: key.into(),
+        value: altered.into_bytes(),
+        lease: None,
+    };
+    let _ = db.commit(vec![], vec![op]).await.unwrap();
+    let (done, said) = about(dir, &["verify"]);
+    let problem = "the event chain of 'acme'";
+    assert!(!done && said.contains(problem), "{said}");
+    assert!(said.contains("event 1 was altered"), "{said}");
+    let broken = dir.join("broken").display().to_string();
+    let (done, said) = about(dir, &["backup", &format!("--to={broken}")]);
+    assert!(done, "{said}");
+    drop(db);
+
+    let (done, said) = about(dir, &["restore", &format!("--from={broken}")]);
+    assert!(!done && said.contains(problem), "{said}");
+    assert!(said.contains("was not restored"), "{said}");
+    let (done, said) = about(dir, &["restore", &from]);
+    assert!(done && said.contains("the store before is"), "{said}");
+    let (done, said) = about(dir, &["verify"]);
+    assert!(done, "{said}");
+    let (done, said) = about(dir, &["finalize-schema"]);
+    assert!(done && said.contains("has schema 1 already"), "{said}");
+}
+
+#[tokio::test]
+async fn commands_about_the_store_need_none_of_a_servers_other_files() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(store(dir.path()).await);
+    let config = dir.path().join("desk.toml");
+    let text_of = format!(
+        "state_dir = '{}'\nlisten = '192.0.2.1'\n[tls]\ncertificate = '/run/credentials/absent'\nkey = '/no'\n",
+        dir.path().display()
+    );
+    std::fs::write(&config, text_of).unwrap();
+    let config = format!("--config={}", config.display());
+    for arguments in [["verify", &config], [&config, "verify"]] {
+        let output = program(&arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    let output = program(&["verify", "--state-dir=/no/such/dir"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(said.contains("/no/such/dir/flaredb.sqlite"), "{said}");
 }

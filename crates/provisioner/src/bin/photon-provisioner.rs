@@ -1,6 +1,6 @@
 //! `photon-provisioner`: machines, their installation, and the cluster's certificate authority.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -9,12 +9,7 @@ use provisioner::{COMPONENT, bootstrap};
 
 /// Machines, their installation, and the cluster's certificate authority.
 #[derive(Debug, Parser)]
-#[command(
-    name = "photon-provisioner",
-    version,
-    about,
-    args_conflicts_with_subcommands = true
-)]
+#[command(name = "photon-provisioner", version, about)]
 struct Args {
     #[command(flatten)]
     server: photon_service::ServerArgs,
@@ -26,18 +21,15 @@ struct Args {
 enum Command {
     /// Makes the cluster's certificate authority and this host's own certificate. What is there and good stays as it
     /// is; the host's certificate is made anew after two thirds of its life.
-    Bootstrap {
-        /// TOML file with settings; of it, only `listen` and the section `[provisioner]` are read.
-        #[arg(long, value_name = "FILE.toml", env = "PHOTON_CONFIG")]
-        config: Option<PathBuf>,
-    },
+    /// Of the settings' file, only `listen` and the section `[provisioner]` are read.
+    Bootstrap,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     match args.command {
         None => photon_service::main(COMPONENT, &args.server, provisioner::run),
-        Some(Command::Bootstrap { config }) => match made(config.as_deref()) {
+        Some(Command::Bootstrap) => match made(args.server.common.config.as_deref()) {
             Ok(made) if made.is_empty() => {
                 println!("everything is there");
                 ExitCode::SUCCESS

@@ -9,6 +9,7 @@ mod hosts;
 mod isolation;
 mod netboot;
 mod onboarding;
+mod operations;
 mod pings;
 mod port_lifecycle;
 mod rendered_units;

@@ -64,7 +64,7 @@ mod new {
 
         fn demote(mut value: Value) -> Result<Value, Error> {
             let bytes = value["bytes"].as_u64().unwrap();
-            if bytes % (1 << 30) != 0 {
+            if !bytes.is_multiple_of(1 << 30) {
                 return Err(Error::NotFinalized {
                     kind: Self::KIND,
                     reason: format!("its size of {bytes} bytes is not a multiple of 1 GiB"),

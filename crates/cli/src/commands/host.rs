@@ -5,6 +5,7 @@
 //! hand is as good.
 
 mod facts;
+mod finalize;
 mod health;
 mod inventory;
 mod plan;

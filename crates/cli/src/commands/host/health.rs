@@ -35,15 +35,14 @@ impl Look {
 /// Errors: why it cannot be asked.
 pub async fn look(ssh: &Ssh, target: &Target) -> Result<Look, String> {
     let facts = ssh.probe(target).await?;
-    let mut unanswered = Vec::new();
-    for api in &facts.apis {
+    let asked = facts.apis.iter().map(|api| async {
         let asked = tokio::time::timeout(ANSWER, ask(ssh, target, &facts, api)).await;
-        let result =
-            asked.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER.as_secs())));
-        if let Err(reason) = result {
-            unanswered.push((api.unit.clone(), reason));
-        }
-    }
+        let late = |_| Err(format!("no answer within {} s", ANSWER.as_secs()));
+        let reason = asked.unwrap_or_else(late).err()?;
+        Some((api.unit.clone(), reason))
+    });
+    let asked = futures::future::join_all(asked).await;
+    let unanswered = asked.into_iter().flatten().collect();
     Ok(Look { facts, unanswered })
 }
 

@@ -13,8 +13,10 @@ fact generation "$(readlink /nix/var/nix/profiles/system)"
 fact nixos "$(cat /run/current-system/nixos-version 2>/dev/null)"
 # These take a boot to change (what NixOS' own reboot check compares).
 for part in kernel initrd kernel-modules; do
-  fact booted "$part $(readlink -f /run/booted-system/$part)"
-  fact current "$part $(readlink -f /run/current-system/$part)"
+  for system in booted current; do
+    link=/run/$system-system/$part
+    [ ! -e "$link" ] || fact $system "$part $(readlink -f "$link")"
+  done
 done
 
 section failed

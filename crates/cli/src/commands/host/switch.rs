@@ -64,6 +64,11 @@ pub struct Upgrade {
     drain: Drain,
     #[command(flatten)]
     switching: Switching,
+    /// In place of an upgrade, once all hosts were upgraded and there is no way back wanted: lets the servers write
+    /// their stores in the new version's form. From then on the previous version refuses to run on them. Each server
+    /// is away for a moment.
+    #[arg(long, conflicts_with = "nixos_rebuild")]
+    finalize: bool,
     /// More for nixos-rebuild, after `--` (`-- --build-host builder`).
     #[arg(last = true, value_name = "NIXOS-REBUILD-ARGUMENTS")]
     nixos_rebuild: Vec<String>,
@@ -168,6 +173,10 @@ struct Run<'a> {
 /// `photon host upgrade`
 pub async fn upgrade(args: Upgrade, output: &Output) -> Result<(), Failure> {
     let flake = flake_here(args.flake);
+    if args.finalize {
+        let targets = args.hosts.find(flake.as_deref()).await?;
+        return super::finalize::run(&args.hosts.ssh(), &targets, output).await;
+    }
     let Some(flake) = flake else {
         return Err(Failure::Local(
             "no flake to upgrade to: give it (`--flake github:example/rack`), or run this beside its flake.nix".into(),

@@ -13,6 +13,9 @@ use crate::faults::incarnations;
 
 const NIXOS_REBUILD: &str = include_str!("nixos-rebuild");
 
+/// Shorter than for a rack of real hosts, whose units may crash less soon.
+const SETTLE: &[&str] = &["--settle=2"];
+
 /// A folder of the run that holds what the operator has: a key, a PATH, a flake.
 struct Operator {
     rack: Arc<Rack>,
@@ -194,7 +197,7 @@ async fn photon_host_upgrades_and_rolls_back_debian_stand_ins_over_ssh() {
     let bad = Closure::build(&second, &programs, "2", broken);
     operator.wants(&first, &new);
     operator.wants(&second, &bad);
-    let answer = operator.photon("upgrade", &[&first, &second], &[]).await;
+    let answer = operator.photon("upgrade", &[&first, &second], SETTLE).await;
     assert_eq!(answer.code, Some(1));
     assert_eq!(answer.of(&first)["outcome"], "done");
     assert_eq!(answer.of(&second)["outcome"], "rolled back");
@@ -226,7 +229,7 @@ async fn photon_host_upgrades_and_rolls_back_debian_stand_ins_over_ssh() {
 
     // What cannot even be built changes nothing.
     std::fs::remove_file(operator.folder.join("flake/h2")).unwrap();
-    let answer = operator.photon("upgrade", &[&second], &[]).await;
+    let answer = operator.photon("upgrade", &[&second], SETTLE).await;
     assert_eq!(answer.code, Some(1));
     assert_eq!(answer.of(&second)["outcome"], "not switched");
     assert!(
@@ -236,7 +239,7 @@ async fn photon_host_upgrades_and_rolls_back_debian_stand_ins_over_ssh() {
     );
 
     // Back, by hand: the first host, too, is at its first version again.
-    let answer = operator.photon("rollback", &[&first], &[]).await;
+    let answer = operator.photon("rollback", &[&first], SETTLE).await;
     assert_eq!(answer.code, Some(0));
     assert_eq!(answer.of(&first)["outcome"], "done");
     for (now, then) in running(&first).await.iter().zip(&before[0]) {
@@ -251,7 +254,7 @@ async fn photon_host_upgrades_and_rolls_back_debian_stand_ins_over_ssh() {
     // A host that is not there ends it before anything is begun.
     second.power_off().await.unwrap();
     operator.wants(&second, &bad);
-    let answer = operator.photon("upgrade", &[&first, &second], &[]).await;
+    let answer = operator.photon("upgrade", &[&first, &second], SETTLE).await;
     assert_eq!(answer.code, Some(1));
     assert!(
         answer.stderr.contains("nothing was begun"),

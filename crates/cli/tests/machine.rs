@@ -1,0 +1,168 @@
+//! `photon machine` against a real provisioner, whose systemd alone is a fake: it starts no installer.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use photon_testkit::{TestCloud, TestServer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const MAC: &str = "52:54:00:12:34:56";
+
+struct Operator<'a> {
+    cloud: &'a TestCloud,
+    provisioner: &'a TestServer,
+    folder: &'a Path,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+struct Answer {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Operator<'_> {
+    async fn photon(&self, arguments: &[&str]) -> Answer {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_photon"))
+            .arg("machine")
+            .args(arguments)
+            .env("PHOTON_CONFIG_DIR", self.folder)
+            .env("PHOTON_TOKEN", &self.cloud.operator.token)
+            .env("IAM_ENDPOINT", self.cloud.iam.url())
+            .env("PROVISIONER_ENDPOINT", self.provisioner.url())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        Answer {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.extend(["--output", "json"]);
+        let answer = self.photon(&all).await;
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        serde_json::from_str(&answer.stdout).unwrap()
+    }
+}
+
+/// A machine that netboots tells of itself.
+async fn report(boot: SocketAddr) {
+    let body = json!({
+        "serial": "S-77",
+        "product": "R6525",
+        "cpus": 64,
+        "memory_mib": 262_144,
+        "interfaces": [{"name": "enp1s0", "mac": MAC, "up": true}],
+        "disks": [{"device": "/dev/nvme0n1", "size_bytes": 1_920_383_410_176_u64, "model": "PM9A3"}],
+    })
+    .to_string();
+    let mut stream = TcpStream::connect(boot).await.unwrap();
+    let head = format!(
+        "POST /inventory HTTP/1.1\r\nHost: boot\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_is_listed_approved_watched_and_retired() {
+    let cloud = TestCloud::start().await;
+    let (provisioner, boot) = cloud.provisioner().await;
+    let folder = tempfile::tempdir().unwrap();
+    let operator = Operator {
+        cloud: &cloud,
+        provisioner: &provisioner,
+        folder: folder.path(),
+    };
+    report(boot).await;
+
+    let answer = operator.photon(&["list"]).await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(answer.stdout.contains(MAC), "{answer:?}");
+    assert!(answer.stdout.contains("S-77"), "{answer:?}");
+    assert!(answer.stdout.contains("discovered"), "{answer:?}");
+    let ready = operator.json(&["list", "--state", "ready"]).await;
+    assert_eq!(ready, json!([]));
+    let shown = operator.json(&["show", "S-77"]).await;
+    assert_eq!(shown["state"], "MACHINE_STATE_DISCOVERED");
+
+    // No terminal to ask on, and no name given back: what would be wiped is shown, nothing is changed.
+    let answer = operator.photon(&["approve", MAC, "--name", "node02"]).await;
+    assert_eq!(answer.code, Some(1));
+    assert!(
+        answer.stderr.contains("disk /dev/nvme0n1: 1.9 TB PM9A3"),
+        "{answer:?}"
+    );
+    assert!(answer.stderr.contains("--yes-wipe node02"), "{answer:?}");
+    let wrong = ["approve", MAC, "--name", "node02", "--yes-wipe", "node03"];
+    let answer = operator.photon(&wrong).await;
+    assert!(
+        answer.stderr.contains("'node03' is not 'node02'"),
+        "{answer:?}"
+    );
+    let shown = operator.json(&["show", MAC]).await;
+    assert_eq!(shown["state"], "MACHINE_STATE_DISCOVERED");
+
+    let right = [
+        "approve",
+        MAC,
+        "--name",
+        "node02",
+        "--address",
+        "192.0.2.2",
+        "--yes-wipe",
+        "node02",
+    ];
+    let approved = operator.json(&right).await;
+    assert_eq!(approved["state"], "MACHINE_STATE_APPROVED");
+    assert_eq!(approved["name"], "node02");
+
+    let answer = operator
+        .photon(&["watch", "node02", "--timeout", "2"])
+        .await;
+    assert_eq!(answer.code, Some(6), "{answer:?}");
+    assert!(answer.stdout.contains("node02  approved"), "{answer:?}");
+    assert!(answer.stderr.contains("not ready after 2 s"), "{answer:?}");
+
+    let retired = operator
+        .json(&["retire", "node02", "--yes-retire", "node02"])
+        .await;
+    assert_eq!(retired["state"], "MACHINE_STATE_RETIRED");
+    let answer = operator.photon(&["watch", MAC]).await;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.stderr.contains("is retired"), "{answer:?}");
+    let answer = operator.photon(&["show", "node99"]).await;
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_provisioner_that_is_not_there_is_named() {
+    // Bound and let go: nothing listens there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let folder = tempfile::tempdir().unwrap();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_photon"))
+        .args(["machine", "list", "--provisioner-endpoint"])
+        .arg(format!("http://{address}"))
+        .env("PHOTON_CONFIG_DIR", folder.path())
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("cannot reach PROVISIONER"), "{said}");
+    assert!(said.contains("PROVISIONER_ENDPOINT"), "{said}");
+}

@@ -170,7 +170,7 @@ impl Stage {
     /// Runs a command on an installed host, from node01 and with the installer's key.
     pub async fn on_host(&self, address: &str, command: &str) -> String {
         let script = format!(
-            "ssh -i {INSTALLER_KEY} -o BatchMode=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR \
+            "ssh -i {INSTALLER_KEY} -o BatchMode=yes -o ConnectionAttempts=30 -o StrictHostKeyChecking=no -o LogLevel=ERROR \
              -o UserKnownHostsFile=/dev/null root@{address} {}",
             photon_e2e::guest::quote(command)
         );

@@ -87,9 +87,13 @@ pub async fn run() -> Result<()> {
 fn summary(tenants: &[Tenant], matrix: &[Ask]) {
     println!("\ntenants");
     for tenant in tenants {
+        let until = prost_types::Timestamp {
+            seconds: tenant.session.expires_at,
+            nanos: 0,
+        };
         println!(
-            "  {:8} project {}, token until {} (seconds since 1970)",
-            tenant.session.org, tenant.session.project, tenant.session.expires_at
+            "  {:8} project {}, token until {until}",
+            tenant.session.org, tenant.session.project
         );
         println!(
             "           VPC {} {}, subnet {} {}",

@@ -63,11 +63,10 @@ enum RackCommand {
         hosts: u8,
     },
     /// Removes what racks whose process was killed left behind.
-    Clean {
-        /// Says nothing, and ends with this status: what an interrupted rack becomes.
-        #[arg(long, hide = true)]
-        exit_status: Option<u8>,
-    },
+    Clean,
+    /// What an interrupted rack becomes: removes what these runs left behind, and ends with the status.
+    #[command(hide = true)]
+    CleanUpAfter { status: u8, runs: Vec<String> },
 }
 
 fn main() -> ExitCode {
@@ -137,12 +136,13 @@ async fn rack(command: RackCommand) -> Result<ExitCode> {
             // The rack ends with the signal that ends this process.
             std::future::pending::<()>().await;
         }
-        RackCommand::Clean { exit_status } => {
+        RackCommand::Clean => {
             let removed = run::remove_stale(&Cache::open()?)?;
-            match exit_status {
-                None => println!("removed the remains of {removed} runs"),
-                Some(status) => return Ok(status.into()),
-            }
+            println!("removed the remains of {removed} runs");
+        }
+        RackCommand::CleanUpAfter { status, runs } => {
+            run::clean_up_after(&Cache::open()?, &runs)?;
+            return Ok(status.into());
         }
     }
     Ok(ExitCode::SUCCESS)

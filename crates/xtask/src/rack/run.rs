@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the rack is dropped | `Drop` |
 //! | the process returns from `main`, or calls `exit` | a handler of `atexit(3)` |
-//! | SIGINT, SIGTERM, SIGHUP | this process, which becomes `xtask rack clean`: so nothing is made any more meanwhile |
+//! | SIGINT, SIGTERM, SIGHUP | this process, which becomes `xtask rack clean-up-after`: so nothing is made any more meanwhile |
 //! | SIGKILL, a crash | the kernel kills the hosts at once (`PR_SET_PDEATHSIG`); the next run removes the rest |
 //!
 //! A run holds a lock on its directory's `owner` file; the kernel drops it with the process, so a run
@@ -16,14 +16,21 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::network::Namespace;
 use crate::cache::{Cache, remove_tree};
 use crate::progress::say;
+
+/// The file in a run's directory that its owner has locked.
+const OWNER: &str = "owner";
+
+/// How long an interrupted process waits for another one that came first to clean up after it.
+const OTHERS: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub struct Run {
@@ -70,7 +77,7 @@ impl Run {
                 continue;
             }
             std::fs::create_dir(&dir)?;
-            let owner = File::create(dir.join("owner"))?;
+            let owner = File::create(dir.join(OWNER))?;
             owner.lock()?;
             return Ok(Run {
                 id,
@@ -89,10 +96,27 @@ impl Run {
         };
         kill_all_in(&self.namespace)?;
         self.namespace.remove()?;
-        remove_tree(&self.dir)?;
+        self.remove_files()?;
         drop(lock);
         live().retain(|run| run.id != self.id);
         Ok(())
+    }
+
+    /// The lock's file last: as long as there is anything else, nobody may think that the run has no owner.
+    fn remove_files(&self) -> Result<()> {
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                remove_tree(&path)?;
+            } else if entry.file_name() != OWNER {
+                std::fs::remove_file(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        // Who looks for dead runs at this moment removes what is empty.
+        let _ = std::fs::remove_file(self.dir.join(OWNER));
+        remove_tree(&self.dir)
     }
 }
 
@@ -114,6 +138,24 @@ pub fn remove_stale(cache: &Cache) -> Result<usize> {
     Ok(stale.len())
 }
 
+/// Removes what the runs `ids` left behind, and all dead ones: what an interrupted process becomes.
+///
+/// # Errors
+/// When something cannot be removed, or another process does not get done with it in time.
+pub fn clean_up_after(cache: &Cache, ids: &[String]) -> Result<()> {
+    remove_stale(cache)?;
+    let begun = Instant::now();
+    // Another process may have found one of them dead before this one did.
+    let left = |id: &&String| cache.root().join("runs").join(id).exists();
+    while let Some(id) = ids.iter().find(left) {
+        if begun.elapsed() > OTHERS {
+            bail!("run {id} is still not removed by the process that began to");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
 /// Takes over the runs whose owner is dead: the lock that it gets is the proof.
 fn ownerless(runs: &Path) -> Result<Vec<Run>> {
     let mut found = Vec::new();
@@ -123,13 +165,9 @@ fn ownerless(runs: &Path) -> Result<Vec<Run>> {
             continue;
         };
         let id = id.to_owned();
-        // A run that is just being removed may have lost its file already.
-        let Ok(owner) = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(dir.join("owner"))
-        else {
+        let Ok(owner) = File::options().write(true).open(dir.join(OWNER)) else {
+            // Nothing is left of it but this, which goes only if it is empty.
+            let _ = std::fs::remove_dir(&dir);
             continue;
         };
         if owner.try_lock().is_ok() {
@@ -244,8 +282,10 @@ fn become_cleaner(status: i32) -> anyhow::Error {
         Ok(program) => program,
         Err(error) => return error,
     };
+    let ids: Vec<String> = live().iter().map(|run| run.id.clone()).collect();
     let error = Command::new(&program)
-        .args(["rack", "clean", "--exit-status", &status.to_string()])
+        .args(["rack", "clean-up-after", &status.to_string()])
+        .args(ids)
         .exec();
     anyhow::Error::from(error).context(format!("cannot start {}", program.display()))
 }

@@ -1,9 +1,14 @@
 //! `photon machine` against a real provisioner, whose systemd alone is a fake: it starts no installer.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use photon_api::provisioner::v1::enrolment_service_client::EnrolmentServiceClient;
+use photon_api::provisioner::v1::{EnrolRequest, MachineIdentity};
 use photon_testkit::{TestCloud, TestServer};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -145,6 +150,113 @@ async fn a_machine_is_listed_approved_watched_and_retired() {
     assert!(answer.stderr.contains("is retired"), "{answer:?}");
     let answer = operator.photon(&["show", "node99"]).await;
     assert_eq!(answer.code, Some(3), "{answer:?}");
+}
+
+/// What its host sends with a token.
+async fn enrol(provisioner: &TestServer, token: &str) -> Result<(), tonic::Status> {
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::default();
+    parameters
+        .distinguished_name
+        .push(DnType::CommonName, "node02");
+    let request = EnrolRequest {
+        token: token.into(),
+        certificate_request_pem: parameters.serialize_request(&key).unwrap().pem().unwrap(),
+        identity: Some(MachineIdentity {
+            serial: "S-77".into(),
+            macs: vec![MAC.into()],
+            ..Default::default()
+        }),
+    };
+    let mut client = EnrolmentServiceClient::new(provisioner.channel());
+    client.enrol(request).await.map(|_| ())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_gets_a_join_token_that_only_its_operator_sees() {
+    let cloud = TestCloud::start().await;
+    let (provisioner, boot) = cloud.provisioner().await;
+    let folder = tempfile::tempdir().unwrap();
+    let operator = Operator {
+        cloud: &cloud,
+        provisioner: &provisioner,
+        folder: folder.path(),
+    };
+    report(boot).await;
+    let file = folder.path().join("join-token");
+    let out = ["token", "node02", "--out", file.to_str().unwrap()];
+    // Nobody is called so yet: no file is left of that.
+    let answer = operator.photon(&out).await;
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+    assert!(!file.exists());
+
+    let approve = ["approve", MAC, "--name", "node02", "--yes-wipe", "node02"];
+    let approved = operator.json(&approve).await;
+    let answer = operator.photon(&["token", "node02"]).await;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(
+        answer
+            .stderr
+            .contains("its installation leaves a join token"),
+        "{answer:?}"
+    );
+    report(boot).await;
+    let id = approved["id"].as_str().unwrap();
+    let left = cloud.join_token(id);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while operator.json(&["show", "node02"]).await["state"] != "MACHINE_STATE_INSTALLING" {
+        assert!(Instant::now() < deadline, "no installation began");
+    }
+    enrol(&provisioner, std::fs::read_to_string(left).unwrap().trim())
+        .await
+        .unwrap();
+
+    // Only the token is on standard output; what to do with it is said beside.
+    let answer = operator.photon(&["token", "node02"]).await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let printed = answer.stdout.trim().to_owned();
+    assert_eq!(answer.stdout, format!("{printed}\n"));
+    assert!(
+        printed.len() == 64 && printed.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{printed}"
+    );
+    for said in [
+        "/var/lib/photoncloud/pki/join-token",
+        "systemctl restart photon-enrol.service",
+        "120 minutes",
+    ] {
+        assert!(answer.stderr.contains(said), "no '{said}' in {answer:?}");
+    }
+    assert!(!answer.stderr.contains(&printed), "{answer:?}");
+    // By its serial number alone it is not confirmed which host is meant.
+    let answer = operator.photon(&["token", "S-77"]).await;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.stderr.contains("not 'S-77'"), "{answer:?}");
+
+    let answer = operator.photon(&out).await;
+    assert_eq!(
+        (answer.code, answer.stdout.as_str()),
+        (Some(0), ""),
+        "{answer:?}"
+    );
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(!answer.stderr.contains(kept.trim()), "{answer:?}");
+    // A file that is there is not written over, and what is in it stays good.
+    let answer = operator.photon(&out).await;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.stderr.contains("cannot make"), "{answer:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), kept);
+    let status = enrol(&provisioner, &printed).await.unwrap_err();
+    assert!(status.message().contains("not known"), "{status}");
+    enrol(&provisioner, kept.trim()).await.unwrap();
+    let shown = operator.json(&["show", "node02"]).await;
+    assert_eq!(shown["state"], "MACHINE_STATE_JOINED");
+    // For scripts, with its end.
+    let given = operator.json(&["token", "node02"]).await;
+    assert_eq!(given["token"].as_str().unwrap().len(), 64);
+    assert!(given["expires_at"].is_string(), "{given}");
 }
 
 #[tokio::test]

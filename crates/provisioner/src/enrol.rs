@@ -5,6 +5,9 @@
 //! pki/join-token  ──enrol──►  host-key.pem + host.pem  ──renew, at 2/3 of its life──►  a new pair
 //!                             (the token is gone)      ──ready──►  the machine is `ready`
 //! ```
+//! A host whose certificate ended while it was off cannot renew it: an operator puts another token there, and it enrols
+//! again. Nothing but a token makes it give up a certificate that holds.
+//!
 //! Every step can be cut short at any moment and run again: see [`pki`] for how a pair comes into place.
 
 mod certificate;
@@ -71,31 +74,35 @@ impl Options {
     }
 }
 
-/// Gets this host its first certificate; does nothing where there is one that holds.
+/// Gets this host its first certificate, or another one for a new join token; does nothing where there is one that
+/// holds, and no token, or only the one that it came with.
 ///
 /// # Errors
 /// Lasting: the token is refused, or there is none; the answer is not from this cluster's authority. Passing:
-/// the provisioner could not be reached until the deadline.
+/// the provisioner could not be reached until the deadline. The certificate that there was is left alone.
 pub async fn enrol(options: &Options) -> Outcome {
     let pki = Pki::at(&options.pki_dir);
     pki.finish()?;
     let authority = pki.authority()?;
+    let mut held = String::new();
     if let Some(pair) = pki.pair()? {
         let certificate = Certificate::parse(&pair.certificate)?;
         if certificate.holds_at(SystemTime::now()) {
-            certificate.check(&authority, &request::public_key(&pair.key)?)?;
-            pki.forget_token()?;
-            return Ok(format!(
-                "this host has its certificate: {}",
-                certificate.describe()
-            ));
-        }
-        if !pki.has_token() {
-            return Err(Failure::lasting(format!(
-                "this host's certificate ended ({}) and there is no join token: run `photon machine reinstall` for \
-                 this machine",
-                certificate.describe()
-            )));
+            if !pki.has_token() || pki.is_enrolled_as(&pair)? {
+                certificate.check(&authority, &request::public_key(&pair.key)?)?;
+                pki.forget_token()?;
+                return Ok(format!(
+                    "this host has its certificate: {}",
+                    certificate.describe()
+                ));
+            }
+            held = format!(
+                " again, while its certificate holds ({}; without {} it is kept)",
+                certificate.describe(),
+                pki.dir().join(pki::TOKEN).display()
+            );
+        } else if !pki.has_token() {
+            return Err(ended(&pki, &certificate));
         }
     }
     let token = pki.token()?;
@@ -118,7 +125,7 @@ pub async fn enrol(options: &Options) -> Outcome {
                 .await
         })
         .await
-        .map_err(|failure| failure.context("enrolling"))?
+        .map_err(|failure| failure.context(&format!("enrolling{held}")))?
         .into_inner();
     let certificate = accept(
         &pki,
@@ -203,13 +210,19 @@ fn current(pki: &Pki) -> Result<(Pair, Certificate), Failure> {
     })?;
     let certificate = Certificate::parse(&pair.certificate)?;
     if !certificate.holds_at(SystemTime::now()) {
-        return Err(Failure::lasting(format!(
-            "this host's certificate does not hold now ({}): if its clock is right, run `photon machine reinstall` for \
-             this machine",
-            certificate.describe()
-        )));
+        return Err(ended(pki, &certificate));
     }
     Ok((pair, certificate))
+}
+
+/// What is told of a certificate that cannot be renewed any more.
+fn ended(pki: &Pki, certificate: &Certificate) -> Failure {
+    Failure::lasting(format!(
+        "this host's certificate does not hold now ({}): if its clock is right, put what an operator's `photon machine \
+         token` prints into {} and run `photon-enrol enrol`",
+        certificate.describe(),
+        pki.dir().join(pki::TOKEN).display()
+    ))
 }
 
 /// Puts a new pair into place, after looking whether it is what was asked for.

@@ -5,7 +5,7 @@
 #[path = "enrolment/fixture.rs"]
 mod fixture;
 
-use photon_api::provisioner::v1::{EnrolRequest, MachineState, RenewRequest};
+use photon_api::provisioner::v1::{EnrolRequest, MachineState, RenewRequest, ReportReadyRequest};
 use provisioner::inventory::Answer;
 use provisioner::report::{Posted, post};
 use tonic::Code;
@@ -48,6 +48,108 @@ async fn a_machine_enrols_renews_and_is_ready() {
     assert_ne!(
         machine.certificate_serial,
         cluster.machine(&id).await.certificate_serial
+    );
+}
+
+/// A month in a cupboard: it comes back by a token, as what it was, and nothing of it is installed.
+#[tokio::test]
+async fn a_host_whose_certificate_has_ended_comes_back_by_a_token() {
+    let cluster = Cluster::start().await;
+    let host = Host::new(1, "node02");
+    let id = cluster.install(&host).await;
+    host.enrol().await.unwrap();
+    host.ready().await.unwrap();
+    let before = cluster.machine(&id).await;
+    let installations = cluster.installations();
+    cluster.let_expire(&host, 1);
+    let ended = host.read("host.pem");
+
+    // Without a token there is no way, and each command says which one there is.
+    for refused in [
+        host.enrol().await.unwrap_err(),
+        host.renew(true).await.unwrap_err(),
+        host.ready().await.unwrap_err(),
+    ] {
+        assert!(refused.is_lasting(), "{refused}");
+        let said = refused.to_string();
+        assert!(
+            said.contains("photon machine token") && said.contains("join-token"),
+            "{said}"
+        );
+        assert!(!said.contains("reinstall"), "{said}");
+    }
+    // Nor does the server take it.
+    let ready = ReportReadyRequest::default();
+    assert!(
+        cluster
+            .enrolment(Some(&host))
+            .report_ready(ready)
+            .await
+            .is_err()
+    );
+
+    // One that is not this host's changes nothing.
+    host.invite(&cluster, "guessed");
+    let refused = host.enrol().await.unwrap_err();
+    assert!(refused.is_lasting(), "{refused}");
+    assert_eq!(host.read("host.pem"), ended);
+
+    host.invite(&cluster, &cluster.join_token("node02").await);
+    let done = host.enrol().await.unwrap();
+    assert!(done.contains("enrolled"), "{done}");
+    assert!(!host.pki("join-token").exists() && !host.pki("enrolment-key.pem").exists());
+    assert_ne!(host.read("host.pem"), ended);
+    host.ready().await.unwrap();
+    host.renew(true).await.unwrap();
+    let after = cluster.machine(&id).await;
+    assert_eq!(after.state(), MachineState::Ready);
+    assert_eq!(after.state_changed_at, before.state_changed_at);
+    assert_eq!(cluster.installations(), installations);
+    assert!(cluster.report(&host).await.boot_disk);
+}
+
+/// Its key may have been seen: with a token it gets another, and the old one is worth nothing.
+#[tokio::test]
+async fn a_host_gives_up_a_certificate_that_holds_for_a_token_alone() {
+    let cluster = Cluster::start().await;
+    let host = Host::new(1, "node02");
+    cluster.install(&host).await;
+    host.enrol().await.unwrap();
+    let old = (host.read("host.pem"), host.read("host-key.pem"));
+    let token = cluster.join_token("node02").await;
+    let done = host.enrol().await.unwrap();
+    assert!(done.contains("has its certificate"), "{done}");
+    // By one that is refused nothing is lost.
+    host.invite(&cluster, "guessed");
+    let refused = host.enrol().await.unwrap_err();
+    assert!(refused.is_lasting(), "{refused}");
+    assert!(
+        refused.to_string().contains("while its certificate holds"),
+        "{refused}"
+    );
+    assert_eq!((host.read("host.pem"), host.read("host-key.pem")), old);
+    host.ready().await.unwrap();
+
+    host.invite(&cluster, &token);
+    let done = host.enrol().await.unwrap();
+    assert!(done.contains("enrolled"), "{done}");
+    assert_ne!(host.read("host-key.pem"), old.1);
+    host.ready().await.unwrap();
+    // The power went before the token was forgotten: it is not sent again, and nothing changes.
+    let new = host.read("host.pem");
+    std::fs::copy(host.pki("host-key.pem"), host.pki("enrolment-key.pem")).unwrap();
+    std::fs::write(host.pki("join-token"), &token).unwrap();
+    let done = host.enrol().await.unwrap();
+    assert!(done.contains("has its certificate"), "{done}");
+    assert_eq!(host.read("host.pem"), new);
+    assert!(!host.pki("join-token").exists());
+    // With the old pair it is nobody.
+    std::fs::write(host.pki("host.pem"), old.0).unwrap();
+    std::fs::write(host.pki("host-key.pem"), old.1).unwrap();
+    let refused = host.ready().await.unwrap_err();
+    assert!(
+        refused.is_lasting() && refused.to_string().contains("enrolled again"),
+        "{refused}"
     );
 }
 

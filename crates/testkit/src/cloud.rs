@@ -135,6 +135,9 @@ impl TestCloud {
         settings.component.ca_dir = dir.join("ca");
         settings.component.pki_dir = dir.join("pki");
         settings.component.boot_files = Some(dir.join("netboot"));
+        settings.component.installer = Some("/bin/install-machine".into());
+        settings.component.flake = Some("/etc/nixos".into());
+        settings.component.ssh_key = Some(dir.join("ssh-key"));
         let now = std::time::SystemTime::now();
         provisioner::bootstrap::bootstrap(&settings.component, address.ip(), now)
             .expect("a certificate authority");
@@ -149,6 +152,14 @@ impl TestCloud {
         });
         server.serve(listener).await;
         (server, boot_address)
+    }
+
+    /// The join token that the installer of a machine is to leave on it; it is there while the machine is installing.
+    pub fn join_token(&self, machine_id: &str) -> PathBuf {
+        self.state_dir(provisioner::COMPONENT)
+            .join("install")
+            .join(machine_id)
+            .join("extra/var/lib/photoncloud/pki/join-token")
     }
 
     /// A session of one of the programs that have a key: `plasmavmc-server`, or an agent of [`NODE`],

@@ -257,6 +257,30 @@ pub struct RetireMachineResponse {
     #[prost(message, optional, tag = "1")]
     pub machine: ::core::option::Option<Machine>,
 }
+/// What IssueJoinToken is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IssueJoinTokenRequest {
+    /// Id, host name, serial number, or MAC address.
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+    /// The machine's host name, typed back.
+    #[prost(string, tag = "2")]
+    pub confirm_name: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller makes no other token (kept for a day).
+    /// The token is not kept, so that one answers without it.
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What IssueJoinToken answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IssueJoinTokenResponse {
+    /// The token: a secret, good once and for this machine alone. Empty in the answer to a repeated `request_id`.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+    /// Until when it is good.
+    #[prost(message, optional, tag = "2")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// Which machine a host runs on, by what it reads of its own hardware.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MachineIdentity {
@@ -273,7 +297,7 @@ pub struct MachineIdentity {
 /// What Enrol is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EnrolRequest {
-    /// The join token that the installation left on the host.
+    /// The join token that the installation left on the host, or that an operator put there.
     #[prost(string, tag = "1")]
     pub token: ::prost::alloc::string::String,
     /// PKCS#10 certificate request, PEM, signed by the host's new key (ECDSA P-256), whose common name is the host name.
@@ -642,6 +666,36 @@ pub mod machine_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// A new join token for a host that cannot renew: its certificate ended while it was off, or its key is lost. With it
+        /// the host enrols again as what it is; its disks are left alone and its state stays. A token that was not used before
+        /// this is good for nothing any more. Its certificate counts until it has enrolled. FAILED_PRECONDITION unless the
+        /// machine is joined or ready and its name is typed back.
+        pub async fn issue_join_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::IssueJoinTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::IssueJoinTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/provisioner.v1.MachineService/IssueJoinToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("provisioner.v1.MachineService", "IssueJoinToken"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -714,6 +768,17 @@ pub mod machine_service_server {
             request: tonic::Request<super::RetireMachineRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RetireMachineResponse>,
+            tonic::Status,
+        >;
+        /// A new join token for a host that cannot renew: its certificate ended while it was off, or its key is lost. With it
+        /// the host enrols again as what it is; its disks are left alone and its state stays. A token that was not used before
+        /// this is good for nothing any more. Its certificate counts until it has enrolled. FAILED_PRECONDITION unless the
+        /// machine is joined or ready and its name is typed back.
+        async fn issue_join_token(
+            &self,
+            request: tonic::Request<super::IssueJoinTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::IssueJoinTokenResponse>,
             tonic::Status,
         >;
     }
@@ -1067,6 +1132,52 @@ pub mod machine_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/provisioner.v1.MachineService/IssueJoinToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct IssueJoinTokenSvc<T: MachineService>(pub Arc<T>);
+                    impl<
+                        T: MachineService,
+                    > tonic::server::UnaryService<super::IssueJoinTokenRequest>
+                    for IssueJoinTokenSvc<T> {
+                        type Response = super::IssueJoinTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::IssueJoinTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MachineService>::issue_join_token(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = IssueJoinTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1200,7 +1311,8 @@ pub mod enrolment_service_client {
             self
         }
         /// Exchanges a join token and a certificate request for a certificate. The same request again (same token, same key)
-        /// gets the same certificate again, for when the answer was lost; another key is refused as a replay.
+        /// gets the same certificate again, for when the answer was lost; another key is refused as a replay. Of a host that
+        /// had a certificate (IssueJoinToken), that one counts no more.
         /// UNAUTHENTICATED: token unknown, expired, used, or of another machine; request not signed by its own key, or for
         /// another name. UNAVAILABLE: the certificate is made, but IAM could not be told of the host: send it again.
         pub async fn enrol(
@@ -1291,7 +1403,8 @@ pub mod enrolment_service_server {
     #[async_trait]
     pub trait EnrolmentService: std::marker::Send + std::marker::Sync + 'static {
         /// Exchanges a join token and a certificate request for a certificate. The same request again (same token, same key)
-        /// gets the same certificate again, for when the answer was lost; another key is refused as a replay.
+        /// gets the same certificate again, for when the answer was lost; another key is refused as a replay. Of a host that
+        /// had a certificate (IssueJoinToken), that one counts no more.
         /// UNAUTHENTICATED: token unknown, expired, used, or of another machine; request not signed by its own key, or for
         /// another name. UNAVAILABLE: the certificate is made, but IAM could not be told of the host: send it again.
         async fn enrol(

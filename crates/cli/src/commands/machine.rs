@@ -1,8 +1,10 @@
 //! Machines: from the first netboot to a host of the cloud.
 
+mod token;
 mod watch;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
@@ -83,6 +85,18 @@ pub enum MachineCommand {
         /// The host name (of a machine without one: the id) again, in place of typing it back when asked.
         #[arg(long, value_name = "NAME")]
         yes_retire: Option<String>,
+    },
+    /// Make a join token for a host that cannot renew its certificate, because it ended while the host was off or its
+    /// key is lost. With it the host enrols again; nothing on it is wiped.
+    ///
+    /// Whoever has the token can become that host: it is printed once, and is good once and for that machine alone.
+    /// What to do with it is said on standard error.
+    Token {
+        /// Its host name, whole: that confirms which host is meant.
+        name: String,
+        /// Write the token to this new file, which only you can read, instead of to standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 
@@ -187,6 +201,7 @@ pub async fn run(
             let answer = machines.reinstall_machine(request).await?.into_inner();
             output.one(MESSAGE, &present(answer.machine, "machine")?)
         }
+        MachineCommand::Token { name, out } => token::run(session, output, name, out).await,
         MachineCommand::Retire {
             machine,
             yes_retire,

@@ -63,8 +63,8 @@ impl Enrolment {
         }
     }
 
-    /// Exchanges a join token for a certificate. The machine has joined, and the token is used, in the very
-    /// transaction that stores the certificate.
+    /// Exchanges a join token for a certificate. The machine has joined (or was a host already), and the token is used,
+    /// in the very transaction that stores the certificate.
     ///
     /// Errors: `Unauthenticated` and `FailedPrecondition`, each recorded; `InvalidArgument`; `Unavailable` when IAM
     /// could not be told, after which the same request gets the same certificate.
@@ -172,16 +172,34 @@ impl Enrolment {
             if !before.state.is_member() {
                 return refuse(format!("machine '{called}' is {}", before.state));
             }
+            if used.expires_at <= now() {
+                return refuse(format!(
+                    "the join token of '{called}' was used already, and the certificate that it gave has ended: \
+                     `photon machine token {called}` gives another token"
+                ));
+            }
             return Ok(Judged::Again(request.name.clone(), used));
         }
         let now = now();
         if token.expires_at <= now {
+            let remedy = match before.state.is_member() {
+                true => format!("`photon machine token {called}` gives another"),
+                false => "reinstall the machine".to_owned(),
+            };
             return refuse(format!(
-                "the join token of '{called}' has expired: reinstall the machine"
+                "the join token of '{called}' has expired: {remedy}"
             ));
         }
         let mut after = before.clone();
-        after.apply(Event::Enrol, now)?;
+        if before.state.is_member() {
+            // Its installation's token is used, so an operator gave it this one. It is a host as before: nothing here
+            // leads to the installer. Whoever has its old key has nothing any more.
+            after.apply(Event::EnrolAgain, now)?;
+            after.updated_at = now;
+            store::certificates_delete(&self.db, tx, before.id).await?;
+        } else {
+            after.apply(Event::Enrol, now)?;
+        }
         let issued = self
             .authority
             .issue(&request.name, before.address, &request.key, now)?;
@@ -333,7 +351,8 @@ impl Enrolment {
     async fn member(&self, tx: &mut Transaction, host: &HostIdentity) -> Result<Machine, Error> {
         let refuse = || {
             Error::Unauthenticated(format!(
-                "the certificate of '{}' does not count any more: the machine was retired or reinstalled",
+                "the certificate of '{}' does not count any more: the machine was retired or reinstalled, or has \
+                 enrolled again",
                 host.name
             ))
         };

@@ -473,7 +473,7 @@ fn open_to_all(path: &Path) -> std::io::Result<()> {
 }
 
 /// 256 random bits, as hex.
-fn random_token() -> Result<String, Error> {
+pub(super) fn random_token() -> Result<String, Error> {
     let mut bytes = [0_u8; 32];
     SystemRandom::new()
         .fill(&mut bytes)

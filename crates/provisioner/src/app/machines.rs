@@ -1,5 +1,7 @@
 //! Machines, as operators see and change them.
 
+mod token;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -28,7 +28,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         ssh_host_key: Option<PathBuf>,
     },
-    /// Exchanges the installation's join token for this host's first certificate.
+    /// Exchanges a join token, the installation's or an operator's, for this host's certificate. Without one, what
+    /// certificate there is stays.
     Enrol(Host),
     /// Replaces this host's key and certificate when two thirds of the certificate's life are over.
     Renew {

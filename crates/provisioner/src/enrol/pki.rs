@@ -14,7 +14,8 @@ use super::Failure;
 const CA: &str = "ca.pem";
 const CERTIFICATE: &str = "host.pem";
 const KEY: &str = "host-key.pem";
-const TOKEN: &str = "join-token";
+/// What a host enrols with: from its installation, or from an operator.
+pub const TOKEN: &str = "join-token";
 /// The key of a certificate that was asked for by token and has not come yet.
 const ENROLMENT_KEY: &str = "enrolment-key.pem";
 const NEXT: &str = "next";
@@ -59,6 +60,10 @@ impl Pki {
     /// # Errors
     /// Passing: what the file system says.
     pub fn finish(&self) -> Result<(), Failure> {
+        if !self.has_token() {
+            // Its token is gone: it must not be taken for the key of the next one.
+            self.remove(ENROLMENT_KEY)?;
+        }
         let unfinished = self.path(UNFINISHED);
         match fs::remove_dir_all(&unfinished) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -133,20 +138,28 @@ impl Pki {
             .map(|(certificate, key)| Pair { certificate, key }))
     }
 
-    /// Whether the installation's token is still there.
+    /// Whether `pair` is what the token brought: the power went before both were forgotten.
+    ///
+    /// # Errors
+    /// Passing: what the file system says.
+    pub fn is_enrolled_as(&self, pair: &Pair) -> Result<bool, Failure> {
+        Ok(self.read(ENROLMENT_KEY)?.is_some_and(|key| key == pair.key))
+    }
+
+    /// Whether there is a token.
     pub fn has_token(&self) -> bool {
         self.path(TOKEN).exists()
     }
 
-    /// The installation's token.
+    /// The token.
     ///
     /// # Errors
     /// Lasting: there is none.
     pub fn token(&self) -> Result<String, Failure> {
         let token = self.read(TOKEN)?.ok_or_else(|| {
             Failure::lasting(format!(
-                "{} is missing: only an installation by the provisioner leaves one; run `photon machine approve` or \
-                 `photon machine reinstall` for this machine",
+                "{} is missing: an installation by the provisioner leaves one, see `photon machine approve` and \
+                 `photon machine reinstall`; for a machine that was a host, `photon machine token` prints one",
                 self.path(TOKEN).display()
             ))
         })?;
@@ -158,15 +171,20 @@ impl Pki {
     /// # Errors
     /// Passing: what the file system says.
     pub fn forget_token(&self) -> Result<(), Failure> {
+        // In this order: with the key alone nothing happens, see `finish`.
         for name in [TOKEN, ENROLMENT_KEY] {
-            match fs::remove_file(self.path(name)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(Failure::io("remove", &self.path(name), &error));
-                }
-                _ => {}
-            }
+            self.remove(name)?;
         }
         self.sync()
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Failure> {
+        match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Failure::io("remove", &self.path(name), &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The key to enrol with: what an earlier try made, else one that `make` makes and that is on the disk before it

@@ -115,11 +115,23 @@ async fn an_enrolled_host_enrols_no_more_and_loses_its_token() {
     Pki::at(dir.path()).replace(&pair, &authority.pem).unwrap();
     // As when the power went after the certificate and before this.
     std::fs::write(dir.path().join("join-token"), "t").unwrap();
+    std::fs::write(dir.path().join("enrolment-key.pem"), &pair.key).unwrap();
     let done = enrol(&options(&dir)).await.unwrap();
     assert!(done.contains("has its certificate"), "{done}");
     assert!(!dir.path().join("join-token").exists());
     let done = renew(&options(&dir), false).await.unwrap();
     assert!(done.contains("not due yet"), "{done}");
+    // Another token is for another certificate; until that is there, this one stays, and so does the token.
+    std::fs::write(dir.path().join("join-token"), "u").unwrap();
+    let card = dir.path().join("sys/class/net/eth0");
+    std::fs::create_dir_all(card.join("device")).unwrap();
+    std::fs::write(card.join("type"), "1\n").unwrap();
+    std::fs::write(card.join("address"), "02:00:00:00:02:01\n").unwrap();
+    let failure = enrol(&options(&dir)).await.unwrap_err();
+    assert!(!failure.is_lasting(), "{failure}");
+    let now = Pki::at(dir.path()).pair().unwrap().unwrap();
+    assert_eq!(now.certificate, pair.certificate);
+    assert!(dir.path().join("join-token").exists());
 }
 
 #[tokio::test]
@@ -165,7 +177,7 @@ async fn what_no_further_try_can_mend_says_what_to_do() {
         renew(&options(&dir), true).await.unwrap_err(),
     ] {
         let said = said(failure);
-        assert!(said.contains("photon machine reinstall"), "{said}");
+        assert!(said.contains("photon machine token"), "{said}");
     }
     let mut plain = options(&dir);
     plain.endpoint = Some("http://127.0.0.1:50089".into());

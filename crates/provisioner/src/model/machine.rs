@@ -70,7 +70,7 @@ pub struct Machine {
     pub installed_at: Option<SystemTime>,
     /// How often an installation of it was begun.
     pub installations: u32,
-    /// SHA-256 of the join token of its last installation, in hex.
+    /// SHA-256 of its newest join token, in hex: that of its last installation, or one that an operator asked for.
     pub token: Option<String>,
     /// The newest of its certificates that count.
     pub certificate: Option<Certificate>,
@@ -177,7 +177,7 @@ impl Machine {
                 self.token = None;
                 self.certificate = None;
             }
-            Event::Enrol | Event::Ready | Event::Fail => {}
+            Event::Enrol | Event::Invite | Event::EnrolAgain | Event::Ready | Event::Fail => {}
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //!                           ├────────────── failed               │               │
 //!                           └────────────────────────────────────┴───────────────┘ reinstall
 //!  retire: from every state to retired; approve: from retired to approved again
+//!  invite, enrol again: of joined and ready, which stay what they are
 //! ```
 
 use std::fmt;
@@ -42,6 +43,10 @@ pub enum Event {
     Start,
     /// Its host enrols.
     Enrol,
+    /// An operator wants a new join token for its host, and has confirmed it.
+    Invite,
+    /// Its host enrols with such a token.
+    EnrolAgain,
     /// Its host says that it is ready.
     Ready,
     /// The installation fails.
@@ -64,7 +69,8 @@ impl State {
         State::Retired,
     ];
 
-    /// The state that follows. That of `Ready` after `Ready` is the same: a host may say it again.
+    /// The state that follows. That of `Ready` after `Ready` is the same: a host may say it again. A host that enrols
+    /// again is what it was: it has another certificate, as after a renewal.
     ///
     /// Errors: `FailedPrecondition` with what would have to be done first, for `machine` (as people call it).
     pub fn after(self, event: Event, machine: &str) -> Result<State, Error> {
@@ -74,6 +80,7 @@ impl State {
             (Approved, Event::Start) => Installing,
             (Installing, Event::Enrol) => Joined,
             (Joined | Ready, Event::Ready) => Ready,
+            (Joined | Ready, Event::Invite | Event::EnrolAgain) => self,
             (Installing, Event::Fail) => Failed,
             (Joined | Ready | Failed, Event::Reinstall) => Approved,
             (Discovered | Approved | Installing | Joined | Ready | Failed, Event::Retire) => {
@@ -130,6 +137,20 @@ impl State {
                 "{is}: its installation took too long or failed; use `photon machine reinstall`"
             ),
             (Event::Enrol, _) => format!("{is}: only a machine that is being installed can enrol"),
+            (Event::Invite, State::Approved | State::Installing) => {
+                format!("{is}: its installation leaves a join token on it")
+            }
+            (Event::Invite, State::Failed) => {
+                format!("{is}: it never was a host; use `photon machine reinstall`")
+            }
+            (Event::Invite, _) => {
+                format!(
+                    "{is}: it is no host; approve it, its installation leaves a join token on it"
+                )
+            }
+            (Event::EnrolAgain, _) => {
+                format!("{is}: only a host that has enrolled can enrol again")
+            }
             (Event::Ready, _) => format!("{is}: only a host that has enrolled can be ready"),
             (Event::Fail, _) => format!("{is}: no installation is under way that could fail"),
             (Event::Reinstall, State::Discovered) => {
@@ -158,10 +179,12 @@ mod tests {
     use super::State::{Approved, Discovered, Failed, Installing, Joined, Ready, Retired};
     use super::*;
 
-    const EVENTS: [Event; 7] = [
+    const EVENTS: [Event; 9] = [
         Event::Approve,
         Event::Start,
         Event::Enrol,
+        Event::Invite,
+        Event::EnrolAgain,
         Event::Ready,
         Event::Fail,
         Event::Reinstall,
@@ -169,7 +192,7 @@ mod tests {
     ];
 
     /// Every move that there is; all others are refused.
-    const LEGAL: [(State, Event, State); 16] = [
+    const LEGAL: [(State, Event, State); 20] = [
         (Discovered, Event::Approve, Approved),
         (Discovered, Event::Retire, Retired),
         (Approved, Event::Start, Installing),
@@ -177,9 +200,13 @@ mod tests {
         (Installing, Event::Enrol, Joined),
         (Installing, Event::Fail, Failed),
         (Installing, Event::Retire, Retired),
+        (Joined, Event::Invite, Joined),
+        (Joined, Event::EnrolAgain, Joined),
         (Joined, Event::Ready, Ready),
         (Joined, Event::Reinstall, Approved),
         (Joined, Event::Retire, Retired),
+        (Ready, Event::Invite, Ready),
+        (Ready, Event::EnrolAgain, Ready),
         (Ready, Event::Ready, Ready),
         (Ready, Event::Reinstall, Approved),
         (Ready, Event::Retire, Retired),

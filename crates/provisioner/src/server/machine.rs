@@ -9,8 +9,9 @@ use futures::stream::try_unfold;
 use photon_api::provisioner::v1::machine_service_server::MachineService;
 use photon_api::provisioner::v1::{
     ApproveMachineRequest, ApproveMachineResponse, GetMachineRequest, GetMachineResponse,
-    ListMachinesRequest, ListMachinesResponse, ReinstallMachineRequest, ReinstallMachineResponse,
-    RetireMachineRequest, RetireMachineResponse, WatchMachineRequest, WatchMachineResponse,
+    IssueJoinTokenRequest, IssueJoinTokenResponse, ListMachinesRequest, ListMachinesResponse,
+    ReinstallMachineRequest, ReinstallMachineResponse, RetireMachineRequest, RetireMachineResponse,
+    WatchMachineRequest, WatchMachineResponse,
 };
 use photon_service::Guard;
 use tonic::{Request, Response, Status};
@@ -118,6 +119,18 @@ impl MachineService for MachineServer {
     ) -> Result<Response<RetireMachineResponse>, Status> {
         let caller = self.guard.authenticate(&request).await?;
         let response = self.machines.retire(&caller, request.get_ref()).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn issue_join_token(
+        &self,
+        request: Request<IssueJoinTokenRequest>,
+    ) -> Result<Response<IssueJoinTokenResponse>, Status> {
+        let caller = self.guard.authenticate(&request).await?;
+        let response = self
+            .machines
+            .issue_join_token(&caller, request.get_ref())
+            .await?;
         Ok(Response::new(response))
     }
 }

@@ -12,7 +12,7 @@ use crate::model::MachineId;
 /// A join token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// The machine whose installation it was left in.
+    /// The only machine that it is good for.
     pub machine: MachineId,
     pub expires_at: SystemTime,
     /// What it was used for; `None`: nothing yet.

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::fixture::{Host, Rack, csr};
 
-async fn renewed(rack: &Rack, host: &Host, name: &str) -> Result<Host, tonic::Status> {
+pub async fn renewed(rack: &Rack, host: &Host, name: &str) -> Result<Host, tonic::Status> {
     let key = KeyPair::generate().unwrap();
     let request = RenewRequest {
         certificate_request_pem: csr(name, &key),

@@ -275,6 +275,18 @@ impl Rack {
         Ok(answered.into_inner().machine.unwrap())
     }
 
+    /// A join token for a host, as an operator asks for it.
+    pub async fn join_token(&self, machine: &str) -> Result<IssueJoinTokenResponse, Status> {
+        let request = IssueJoinTokenRequest {
+            machine: machine.into(),
+            confirm_name: machine.into(),
+            ..Default::default()
+        };
+        let request = self.operator(request);
+        let answered = self.machines().issue_join_token(request).await?;
+        Ok(answered.into_inner())
+    }
+
     /// What the machine number `n` gets for its inventory.
     pub async fn report(&self, n: u8) -> Answer {
         let (status, body) = self.post_report(&report_of(n)).await;

@@ -6,3 +6,4 @@ mod certificates;
 mod enrolment;
 mod fixture;
 mod installation;
+mod token;

@@ -12,11 +12,12 @@ use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::provisioner::v1::enrolment_service_client::EnrolmentServiceClient;
 use photon_api::provisioner::v1::machine_service_client::MachineServiceClient;
 use photon_api::provisioner::v1::{
-    ApproveMachineRequest, GetMachineRequest, Machine, MachineIdentity, MachineState,
-    RetireMachineRequest,
+    ApproveMachineRequest, GetMachineRequest, IssueJoinTokenRequest, Machine, MachineIdentity,
+    MachineState, RetireMachineRequest,
 };
 use photon_host::systemd::FakeSystemd;
 use photon_service::{ClientCertificates, Endpoints, TlsFiles};
+use provisioner::authority::Authority;
 use provisioner::enrol::{self, Failure, Wait};
 use provisioner::inventory::Answer;
 use provisioner::report::{Identity, Posted, inventory, post};
@@ -38,6 +39,7 @@ pub struct Cluster {
     ca_pem: String,
     token: String,
     systemd: FakeSystemd,
+    settings: provisioner::Settings,
     _shutdown: DropGuard,
 }
 
@@ -93,6 +95,7 @@ impl Cluster {
             client_ca: Some(own.pki_dir.join("ca.pem")),
             client_certificates: ClientCertificates::Optional,
         });
+        let own = settings.component.clone();
         let systemd = FakeSystemd::new();
         let outside = Outside {
             systemd: Arc::new(systemd.clone()),
@@ -129,6 +132,7 @@ impl Cluster {
             ca_pem,
             token,
             systemd,
+            settings: own,
             _shutdown: shutdown.drop_guard(),
         }
     }
@@ -181,6 +185,29 @@ impl Cluster {
             ..Default::default()
         });
         self.machines().retire_machine(request).await.unwrap();
+    }
+
+    /// What an operator gets for a host that cannot renew.
+    pub async fn join_token(&self, name: &str) -> String {
+        let request = self.request(IssueJoinTokenRequest {
+            machine: name.into(),
+            confirm_name: name.into(),
+            ..Default::default()
+        });
+        let answer = self.machines().issue_join_token(request).await.unwrap();
+        answer.into_inner().token
+    }
+
+    /// The host was off for so many days more than its certificate lives: what it has is of the cluster's authority,
+    /// for its own key, and has ended.
+    pub fn let_expire(&self, host: &Host, days: u32) {
+        let day = Duration::from_secs(24 * 3600);
+        let then = SystemTime::now() - day * (self.settings.certificate_days + days);
+        let key = KeyPair::from_pem(&host.read("host-key.pem")).unwrap();
+        let authority = Authority::load(&self.settings).unwrap();
+        let issued = authority.issue(host.name, None, &key, then).unwrap();
+        assert!(issued.expires_at < SystemTime::now());
+        std::fs::write(host.pki("host.pem"), issued.pem).unwrap();
     }
 
     /// What the netboot image does on the machine of this host.

@@ -90,6 +90,16 @@ fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
+        system(
+            cloud,
+            "provisioner.v1.MachineService/IssueJoinToken",
+            operator,
+            IssueJoinTokenRequest {
+                machine: id(),
+                confirm_name: "node02".into(),
+                ..Default::default()
+            },
+        ),
         Case::no_token(
             EXCEPTIONS[0],
             &EnrolRequest::default(),

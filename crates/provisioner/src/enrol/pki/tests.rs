@@ -90,14 +90,19 @@ fn a_change_that_was_cut_short_is_finished_or_never_was() {
 #[test]
 fn the_key_to_enrol_with_is_the_same_at_every_try() {
     let (_dir, pki) = scratch();
+    fs::write(pki.path(TOKEN), "t\n").unwrap();
     let first = pki.enrolment_key(|| Ok("first".into())).unwrap();
+    pki.finish().unwrap();
     let again = pki.enrolment_key(|| Ok("second".into())).unwrap();
     assert_eq!((first.as_str(), again.as_str()), ("first", "first"));
     assert_eq!(mode(&pki, ENROLMENT_KEY), 0o600);
-    fs::write(pki.path(TOKEN), "t\n").unwrap();
     assert_eq!(pki.token().unwrap(), "t");
     pki.forget_token().unwrap();
     pki.forget_token().unwrap();
+    assert!(names(&pki).is_empty());
+    // Cut short in between: the key is of no use to the next token.
+    fs::write(pki.path(ENROLMENT_KEY), "left over").unwrap();
+    pki.finish().unwrap();
     assert!(names(&pki).is_empty());
 }
 

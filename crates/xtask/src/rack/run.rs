@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::wait;
 use nix::unistd::Pid;
 
 use super::network::Namespace;
@@ -143,6 +144,7 @@ pub fn remove_stale(cache: &Cache) -> Result<usize> {
 /// # Errors
 /// When something cannot be removed, or another process does not get done with it in time.
 pub fn clean_up_after(cache: &Cache, ids: &[String]) -> Result<()> {
+    end_children()?;
     remove_stale(cache)?;
     let begun = Instant::now();
     // Another process may have found one of them dead before this one did.
@@ -154,6 +156,34 @@ pub fn clean_up_after(cache: &Cache, ids: &[String]) -> Result<()> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+/// Kills the children that this process had before it became the cleaner, which has none of its own: one that was
+/// just about to enter a run's namespace is in none of them yet.
+fn end_children() -> Result<()> {
+    let me = std::process::id();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        // One that has ended meanwhile has no line.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if parent_in(&stat) == Some(me) {
+            // Already gone is as good.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+    // ECHILD: they are all gone.
+    while wait().is_ok() {}
+    Ok(())
+}
+
+/// The parent in a line of `/proc/PID/stat` (proc_pid_stat(5)): the second word after the program's name, which is in
+/// parentheses and may have any character.
+fn parent_in(stat: &str) -> Option<u32> {
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Takes over the runs whose owner is dead: the lock that it gets is the proof.
@@ -288,4 +318,18 @@ fn become_cleaner(status: i32) -> anyhow::Error {
         .args(ids)
         .exec();
     anyhow::Error::from(error).context(format!("cannot start {}", program.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_is_read_whatever_the_program_is_called() {
+        assert_eq!(parent_in("7 (sh) S 5 7 5 0 -1"), Some(5));
+        assert_eq!(parent_in("7 (a) S 9 (b) R 5 7 5 0 -1"), Some(5));
+        assert_eq!(parent_in(""), None);
+        let mine = std::fs::read_to_string("/proc/self/stat").unwrap();
+        assert_eq!(parent_in(&mine), Some(std::os::unix::process::parent_id()));
+    }
 }

@@ -35,7 +35,7 @@ pub fn run() -> Result<()> {
     let runner: &[&str] = if has_nextest() {
         &["nextest", "run", "--no-fail-fast"]
     } else {
-        &["test", "--lib", "--bins", "--tests"]
+        &["test", "--lib", "--bins", "--tests", "--no-fail-fast"]
     };
     run_step(
         "unit and crate tests",

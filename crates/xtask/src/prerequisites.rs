@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::progress::{Step, say};
+use crate::rack::bare::UEFI_CODE;
 
-/// Program, and the Debian package that has it.
+/// Program or file, and the Debian package that has it.
 const PROGRAMS: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("make", "make"),
@@ -25,10 +26,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+    // The headers without which the kernel does not compile.
+    ("/usr/include/stdio.h", "libc6-dev"),
 ];
 
 /// What tests run on this machine itself besides: QEMU with its tools, the real nft, the generic
-/// client and what its answers are read with, the operator's way to hosts.
+/// client and what its answers are read with, the operator's way to hosts, the firmware of bare machines.
 const FOR_TESTS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("qemu-img", "qemu-utils"),
@@ -38,28 +41,24 @@ const FOR_TESTS: &[(&str, &str)] = &[
     ("ssh-keygen", "openssh-client"),
     ("objcopy", "binutils"),
     ("pip3", "python3-pip"),
-];
-
-/// Files that programs need without saying so, and their package: the headers without which the kernel
-/// does not compile, the ROM from which a bare machine's network card boots.
-const FILES: &[(&str, &str)] = &[
-    ("/usr/include/stdio.h", "libc6-dev"),
     ("/usr/lib/ipxe/qemu/efi-virtio.rom", "ipxe-qemu"),
+    (UEFI_CODE, "ovmf"),
 ];
 
+/// A program by its name, or a file by its path.
 fn installed(program: &str) -> bool {
     // sbin is not on the PATH of everyone who may become root by sudo.
     let path = std::env::var("PATH").unwrap_or_default();
+    // Joined to a path from the root, a directory is of no account.
     path.split(':')
         .chain(["/usr/sbin", "/sbin"])
         .any(|directory| Path::new(directory).join(program).is_file())
 }
 
 fn missing(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
-    let programs = PROGRAMS.iter().chain(more);
-    let programs = programs.filter(|(program, _)| !installed(program));
-    let files = FILES.iter().filter(|(file, _)| !Path::new(file).exists());
-    programs.chain(files).copied().collect()
+    let wanted = PROGRAMS.iter().chain(more);
+    let missing = wanted.filter(|(program, _)| !installed(program));
+    missing.copied().collect()
 }
 
 /// Makes sure that the rack can run here; a second call finds everything in place and does nothing.

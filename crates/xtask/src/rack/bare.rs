@@ -15,6 +15,19 @@ use super::process::Process;
 use super::run::Run;
 use crate::progress::{human, tail};
 
+/// UEFI for q35 as Debian packs it (package `ovmf`): its code, and the variables of a new machine.
+pub const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const UEFI_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// What a machine starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS, with the network card's own ROM, which is iPXE.
+    Bios,
+    /// EDK II with its own network stack: without an iPXE until it is given one.
+    Uefi,
+}
+
 /// What is written on the machine, and what is in it.
 #[derive(Clone, Debug)]
 pub struct Hardware {
@@ -24,6 +37,7 @@ pub struct Hardware {
     pub uuid: String,
     pub memory_mib: u32,
     pub disk_gib: u32,
+    pub firmware: Firmware,
 }
 
 impl Hardware {
@@ -35,6 +49,7 @@ impl Hardware {
             uuid: format!("7ac40000-0000-4000-8000-{number:012}"),
             memory_mib: 768,
             disk_gib: 2,
+            firmware: Firmware::Bios,
         }
     }
 
@@ -67,6 +82,10 @@ impl Machine {
         };
         // Sparse: it takes what is written to it.
         File::create_new(machine.disk())?.set_len(u64::from(machine.hardware.disk_gib) << 30)?;
+        if machine.hardware.firmware == Firmware::Uefi {
+            std::fs::copy(UEFI_VARIABLES, machine.file("variables"))
+                .with_context(|| format!("cannot copy {UEFI_VARIABLES}"))?;
+        }
         Ok(machine)
     }
 
@@ -131,6 +150,18 @@ impl Machine {
             .into();
         arguments
             .extend(["-no-user-config", "-display", "none", "-serial", "stdio"].map(Into::into));
+        let mut card = format!("virtio-net-pci,netdev=n0,mac={mac},bootindex=1");
+        if self.hardware.firmware == Firmware::Uefi {
+            // The card's ROM would bring an iPXE.
+            card.push_str(",romfile=");
+            let variables = self.file("variables");
+            arguments.extend([
+                "-drive".to_owned(),
+                format!("if=pflash,format=raw,readonly=on,file={UEFI_CODE}"),
+                "-drive".to_owned(),
+                format!("if=pflash,format=raw,file={}", variables.display()),
+            ]);
+        }
         for (option, value) in [
             ("-m", memory_mib.to_string()),
             (
@@ -143,10 +174,7 @@ impl Machine {
                 "-netdev",
                 format!("tap,id=n0,ifname={tap},script=no,downscript=no"),
             ),
-            (
-                "-device",
-                format!("virtio-net-pci,netdev=n0,mac={mac},bootindex=1"),
-            ),
+            ("-device", card),
             (
                 "-drive",
                 format!("file={},if=none,id=d0,format=raw", disk.display()),

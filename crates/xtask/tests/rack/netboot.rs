@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use photon_api::provisioner::v1::{EnrolRequest, MachineIdentity, MachineState};
 use tonic::Code;
-use xtask::rack::bare::Hardware;
+use xtask::rack::bare::{Firmware, Hardware};
 
 use crate::SECOND;
 use stage::Stage;
@@ -171,6 +171,28 @@ async fn a_blank_machine_becomes_ready_with_a_debian_stand_in_for_the_closure() 
     let installers = "systemctl list-units --plain --no-legend 'photon-install-*'";
     assert_eq!(stage.node01().check(installers).await.unwrap(), "");
     note("done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn firmware_without_ipxe_gets_it_over_tftp() {
+    let stage = Stage::start(&["node02"]).await;
+    let hardware = Hardware {
+        firmware: Firmware::Uefi,
+        ..Hardware::of(1)
+    };
+    let machine = stage.rack.bare_machine(hardware.clone()).await.unwrap();
+    machine.power_on().await.unwrap();
+    machine.says("reported: machine", 1, NETBOOT).await.unwrap();
+    let [known] = stage.list().await.try_into().unwrap();
+    assert_eq!(known.state(), MachineState::Discovered);
+    assert_eq!(known.inventory.unwrap().uuid, hardware.uuid);
+    let journal = "journalctl --no-pager -o cat -u photon-boot-server.service";
+    let journal = stage.node01().check(journal).await.unwrap();
+    assert!(
+        journal.contains("ipxe.efi to 192.0.2."),
+        "nothing was sent over TFTP: {journal}"
+    );
+    assert!(machine.disk_is_blank().unwrap());
 }
 
 /// Where join tokens lie on node01, one a line.

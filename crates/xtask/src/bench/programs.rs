@@ -8,10 +8,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::Profile;
+use crate::photoncloud::programs::PACKAGES;
 use crate::photoncloud::tree;
 use crate::progress::Step;
-
-const PACKAGES: [&str; 5] = ["iam", "prismnet", "plasmavmc", "photon-cli", "xtask"];
 
 /// Where cargo puts the programs of this profile.
 fn directory(profile: Profile) -> PathBuf {
@@ -44,6 +43,7 @@ pub fn build(profile: Profile) -> Result<()> {
         .current_dir(tree())
         .args(["build", "--locked", "--bins", "--example", "authorize_rate"])
         .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
+        .args(["-p", "xtask"])
         .stdin(Stdio::null());
     if let Profile::Release = profile {
         cargo

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use super::tree;
 use crate::progress::Step;
 
-const PACKAGES: &[&str] = &[
+/// The packages that they are of.
+pub const PACKAGES: &[&str] = &[
     "iam",
     "prismnet",
     "plasmavmc",

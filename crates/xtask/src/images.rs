@@ -4,6 +4,7 @@ pub mod cloud_guest;
 pub mod cpio;
 pub mod guest;
 pub mod host;
+mod initramfs;
 pub mod kernel;
 pub mod machine;
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::cpio::Archive;
-use super::find;
+use super::{find, initramfs};
 use crate::cache::{Artifact, Cache, Recipe, remove_tree};
 use crate::progress::Step;
 
@@ -20,7 +20,6 @@ pub const INITRD: &str = "initrd";
 const SUITE: &str = "trixie";
 const PACKAGES: &str = "linux-image-cloud-amd64,busybox-static";
 const INIT: &str = include_str!("../../assets/guest/init.sh");
-const DHCP: &str = include_str!("../../assets/guest/dhcp.sh");
 
 /// Modules of the cloud kernel that are not built in, each after those it needs.
 const MODULES: &[&str] = &[
@@ -45,7 +44,7 @@ pub fn ensure(cache: &Cache) -> Result<Artifact> {
         .part(SUITE)
         .part(PACKAGES)
         .part(INIT)
-        .part(DHCP);
+        .part(initramfs::DHCP);
     for module in MODULES {
         recipe = recipe.part(module);
     }
@@ -108,46 +107,9 @@ fn payload_of(image: &[u8]) -> Result<&[u8]> {
     Ok(stream)
 }
 
-/// Not compressed: unpacking under an emulated processor would cost more than reading does.
 fn initrd(step: &Step, packages: &Path, log: &Path) -> Result<Vec<u8>> {
-    let busybox = ["usr/bin/busybox", "bin/busybox"]
-        .map(|path| packages.join(path))
-        .into_iter()
-        .find(|path| path.is_file())
-        .context("the package busybox-static has no bin/busybox")?;
-    let releases = ["usr/lib/modules", "lib/modules"].map(|path| packages.join(path));
-    let tree = releases
-        .iter()
-        .find(|path| path.is_dir())
-        .context("the package of the cloud kernel has no lib/modules")?;
-
     let mut archive = Archive::default();
-    for directory in ["bin", "dev", "modules", "etc"] {
-        archive.directory(directory);
-    }
-    archive.character_device("dev/console", 5, 1);
-    archive.file("bin/busybox", 0o755, &std::fs::read(&busybox)?);
-    archive.link("bin/sh", "busybox");
-    archive.file("init", 0o755, INIT.as_bytes());
-    archive.file("etc/dhcp", 0o755, DHCP.as_bytes());
-    let mut order = String::new();
-    for module in MODULES {
-        let packed = find(tree, |name| name == format!("{module}.ko.xz"))?
-            .with_context(|| format!("the cloud kernel has no module {module}.ko.xz"))?;
-        step.run(
-            Command::new("xz").args(["-d", "-k", "-f"]).arg(&packed),
-            log,
-        )?;
-        let name = format!("{module}.ko");
-        archive.file(
-            &format!("modules/{name}"),
-            0o644,
-            &std::fs::read(packed.with_extension(""))?,
-        );
-        order.push_str(&name);
-        order.push('\n');
-    }
-    archive.file("modules/order", 0o644, order.as_bytes());
+    initramfs::put(&mut archive, INIT, MODULES, packages, step, log)?;
     Ok(archive.finish())
 }
 

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::cpio::Archive;
-use super::find;
+use super::{find, initramfs};
 use crate::cache::{Artifact, Cache, Recipe, remove_tree};
 use crate::progress::Step;
 
@@ -22,7 +22,6 @@ pub const SYSTEM: &str = "system.tar.zst";
 
 const SUITE: &str = "trixie";
 const INIT: &str = include_str!("../../assets/netboot/init.sh");
-const DHCP: &str = include_str!("../../assets/guest/dhcp.sh");
 
 /// Unpacked, not installed: files of these go into the initramfs.
 const PACKAGES: &[&str] = &[
@@ -167,7 +166,7 @@ const ENABLED: &[(&str, &str)] = &[
 ];
 
 pub fn ensure(cache: &Cache) -> Result<Artifact> {
-    let mut recipe = Recipe::new(1).part(SUITE).part(INIT).part(DHCP);
+    let mut recipe = Recipe::new(1).part(SUITE).part(INIT).part(initramfs::DHCP);
     let lists = [
         PACKAGES,
         PROGRAMS,
@@ -236,40 +235,9 @@ fn build(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Busybox, the modules and the first process. Not compressed: unpacking under an emulated processor
-/// would cost more than reading does.
 fn put_init(archive: &mut Archive, step: &Step, packages: &Path, log: &Path) -> Result<()> {
-    let busybox = std::fs::read(packages.join("usr/bin/busybox"))
-        .context("the package busybox-static has no usr/bin/busybox")?;
-    for directory in ["bin", "dev", "modules", "etc"] {
-        archive.directory(directory);
-    }
-    archive.character_device("dev/console", 5, 1);
-    archive.file("bin/busybox", 0o755, &busybox);
-    archive.link("bin/sh", "busybox");
-    archive.file("init", 0o755, INIT.as_bytes());
-    archive.file("etc/dhcp", 0o755, DHCP.as_bytes());
+    initramfs::put(archive, INIT, MODULES, packages, step, log)?;
     archive.file("etc/passwd", 0o644, b"root::0:0::/root:/bin/sh\n");
-    let mut order = String::new();
-    for module in MODULES {
-        let packed = find(&packages.join("usr/lib/modules"), |name| {
-            name == format!("{module}.ko.xz")
-        })?
-        .with_context(|| format!("the cloud kernel has no module {module}.ko.xz"))?;
-        step.run(
-            Command::new("xz").args(["-d", "-k", "-f"]).arg(&packed),
-            log,
-        )?;
-        let name = format!("{module}.ko");
-        archive.file(
-            &format!("modules/{name}"),
-            0o644,
-            &std::fs::read(packed.with_extension(""))?,
-        );
-        order.push_str(&name);
-        order.push('\n');
-    }
-    archive.file("modules/order", 0o644, order.as_bytes());
     Ok(())
 }
 

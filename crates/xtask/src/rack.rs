@@ -18,7 +18,7 @@ pub mod forward;
 pub mod host;
 mod machine;
 pub mod network;
-mod process;
+pub(crate) mod process;
 pub mod run;
 pub mod session;
 pub mod wire;

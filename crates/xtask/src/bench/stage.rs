@@ -15,10 +15,11 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::progress::tail;
 use crate::rack::network::Namespace;
+use crate::rack::process::spawn;
 
 const STOP: Duration = Duration::from_secs(15);
 const READY: Duration = Duration::from_secs(60);
@@ -62,26 +63,12 @@ impl Process {
             .stdin(std::process::Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
-        let (started, start) = oneshot::channel();
-        let (ending, ended) = watch::channel(false);
-        // The kernel ends the child when the thread that started it ends: this one waits for the child.
-        std::thread::spawn(move || match command.spawn() {
-            Ok(mut child) => {
-                let _ = started.send(Ok(child.id()));
-                let _ = child.wait();
-                ending.send_replace(true);
-            }
-            Err(error) => {
-                let _ = started.send(Err(error));
-            }
-        });
-        let pid = start
+        let (pid, ended) = spawn(command)
             .await
-            .context("the thread that starts a program ended")?
             .with_context(|| format!("cannot start {name}"))?;
         Ok(Process {
             name: name.to_owned(),
-            pid: Pid::from_raw(i32::try_from(pid)?),
+            pid,
             ended,
             log,
         })

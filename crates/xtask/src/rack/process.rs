@@ -10,6 +10,27 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::sync::{oneshot, watch};
 
+/// Starts a command of [`super::network::Namespace::command`] and tells when it has ended.
+///
+/// The thread that starts it waits for it, because the kernel kills the child when that thread ends: which is what is
+/// wanted when this process does, and not before.
+pub async fn spawn(mut command: Command) -> Result<(Pid, watch::Receiver<bool>)> {
+    let (started, start) = oneshot::channel();
+    let (ending, ended) = watch::channel(false);
+    std::thread::spawn(move || match command.spawn() {
+        Ok(mut child) => {
+            let _ = started.send(Ok(child.id()));
+            let _ = child.wait();
+            ending.send_replace(true);
+        }
+        Err(error) => {
+            let _ = started.send(Err(error));
+        }
+    });
+    let pid = start.await.context("the thread that starts it ended")??;
+    Ok((Pid::from_raw(i32::try_from(pid)?), ended))
+}
+
 #[derive(Debug)]
 pub(super) struct Process {
     group: Pid,
@@ -21,25 +42,8 @@ impl Process {
     /// killed as one, and Ctrl-C at a terminal is not for it.
     pub async fn start(mut command: Command) -> Result<Self> {
         command.process_group(0);
-        let (started, start) = oneshot::channel();
-        let (ending, ended) = watch::channel(false);
-        // This thread outlives the child: the kernel kills the child when the thread that started it
-        // ends, which is what is wanted when the process does.
-        std::thread::spawn(move || match command.spawn() {
-            Ok(mut child) => {
-                let _ = started.send(Ok(child.id()));
-                let _ = child.wait();
-                ending.send_replace(true);
-            }
-            Err(error) => {
-                let _ = started.send(Err(error));
-            }
-        });
-        let pid = start.await.context("the thread that starts it ended")??;
-        Ok(Process {
-            group: Pid::from_raw(pid as i32),
-            ended,
-        })
+        let (group, ended) = spawn(command).await?;
+        Ok(Process { group, ended })
     }
 
     pub fn has_ended(&self) -> bool {

@@ -18,6 +18,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 pub use forge::{forgeries, rest_of_life};
+pub use raw::call;
 pub use reflection::{Method, methods};
 
 use crate::session::Session;
@@ -272,10 +273,10 @@ impl std::fmt::Debug for Case {
     }
 }
 
-fn shown(answer: &Option<Result<(), tonic::Status>>) -> String {
+fn shown(answer: &Option<Result<Bytes, tonic::Status>>) -> String {
     match answer {
         None => "no answer".to_owned(),
-        Some(Ok(())) => "OK: it was let in".to_owned(),
+        Some(Ok(_)) => "OK: it was let in".to_owned(),
         Some(Err(status)) => format!("{:?}: {}", status.code(), status.message()),
     }
 }

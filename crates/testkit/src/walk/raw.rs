@@ -45,15 +45,15 @@ impl Decoder for RawCodec {
     }
 }
 
-/// Calls `method` with these messages, and waits for the first of the answer. On the wire a unary call is a stream of one
-/// message, so this fits every kind. `None`: the server neither answers nor refuses, as a stream does that has
-/// nothing to say yet.
-pub(super) async fn call(
+/// Calls `method` (`package.Service/Method`) with these encoded messages, and waits for the first of the answer, which is
+/// empty if the answer has none. On the wire a unary call is a stream of one message, so this fits every kind. `None`: the
+/// server neither answers nor refuses, as a stream does that has nothing to say yet.
+pub async fn call(
     channel: &Channel,
     method: &str,
     messages: &[Bytes],
     token: Option<&str>,
-) -> Option<Result<(), Status>> {
+) -> Option<Result<Bytes, Status>> {
     let path: PathAndQuery = format!("/{method}").parse().expect("a method's path");
     let mut request = Request::new(tokio_stream::iter(messages.to_vec()));
     if let Some(token) = token {
@@ -69,7 +69,8 @@ pub(super) async fn call(
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let response = client.streaming(request, path, RawCodec).await?;
-        response.into_inner().message().await.map(drop)
+        let message = response.into_inner().message().await?;
+        Ok(message.unwrap_or_default())
     };
     tokio::time::timeout(super::PATIENCE, answer).await.ok()
 }

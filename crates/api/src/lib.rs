@@ -44,5 +44,7 @@ pub mod chainfire {
     }
 }
 
+pub mod request;
+
 /// A `google.protobuf.FileDescriptorSet` of all of the above, with comments: what reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/photoncloud.binpb");

@@ -141,6 +141,15 @@ impl Db {
         self.0.get(key).await
     }
 
+    /// The bytes at each of some keys; see [`Engine::get_many`].
+    pub async fn get_many(
+        &self,
+        keys: &[String],
+    ) -> Result<(Vec<Option<KeyValue>>, Revision), Error> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        self.0.get_many(keys).await
+    }
+
     /// Bytes under a prefix; see [`Engine::scan`].
     pub async fn scan_raw(
         &self,

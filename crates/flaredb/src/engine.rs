@@ -216,6 +216,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The key's value, and the revision as of which this is so.
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), Error>;
 
+    /// The values of keys, in their order, all as of one revision.
+    async fn get_many(&self, keys: &[String]) -> Result<(Vec<Option<KeyValue>>, Revision), Error>;
+
     /// Keys that start with `prefix`, in order, as of one revision: those greater than `after`, at most
     /// `limit`.
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Scan, Error>;

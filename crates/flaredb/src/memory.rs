@@ -155,6 +155,12 @@ impl Reader for MemoryReader {
         Ok((item, stored.revision))
     }
 
+    async fn get_many(&self, keys: &[String]) -> Result<(Vec<Option<KeyValue>>, Revision), Error> {
+        let stored = self.stored();
+        let item = |key| stored.items.get(key).map(|(item, _)| item.clone());
+        Ok((keys.iter().map(item).collect(), stored.revision))
+    }
+
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Scan, Error> {
         let stored = self.stored();
         let from = match after {

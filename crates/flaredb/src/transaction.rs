@@ -117,6 +117,21 @@ impl Transaction {
             .collect()
     }
 
+    /// What was stored at a key that this transaction has read; `None` too for one that it has not.
+    pub fn stored_before(&self, key: &str) -> Option<&[u8]> {
+        let item = self.read.get(key)?.as_ref()?;
+        Some(&item.value)
+    }
+
+    /// What will be stored at a key once this transaction has committed, as far as it has read or written it.
+    pub fn stored_after(&self, key: &str) -> Option<&[u8]> {
+        match self.written.get(key) {
+            Some(Write::Put(value, _)) => Some(value),
+            Some(Write::Delete) => None,
+            Some(Write::Touch) | None => self.stored_before(key),
+        }
+    }
+
     /// Stores a record. A lease that the key was on is taken off.
     pub fn put<R: Record>(&mut self, key: &str, record: &R) -> Result<(), Error> {
         let value = self.db.encode(key, record)?;

@@ -1,8 +1,6 @@
 //! Between the wire's types and the domain's: nothing else of the server's rules sees generated types' enums
 //! and optional messages.
 
-use std::collections::{BTreeMap, HashMap};
-
 use photon_resource::Error;
 
 mod image;
@@ -21,8 +19,4 @@ pub use vm::{
 /// An enum's number that this program does not know.
 fn unknown(field: &str, value: i32, expected: &str) -> Error {
     Error::invalid(field, value, format!("one of {expected}"))
-}
-
-fn labels_to_wire(labels: &BTreeMap<String, String>) -> HashMap<String, String> {
-    labels.clone().into_iter().collect()
 }

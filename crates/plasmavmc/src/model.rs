@@ -16,7 +16,7 @@ pub use vm::{Disk, Interface, Port, PowerState, RestartPolicy, Size, Spec, Vm};
 pub type Labels = BTreeMap<String, String>;
 
 /// Whether `labels` has all of `wanted`.
-pub fn has_labels(labels: &Labels, wanted: &std::collections::HashMap<String, String>) -> bool {
+pub fn has_labels(labels: &Labels, wanted: &Labels) -> bool {
     wanted
         .iter()
         .all(|(key, value)| labels.get(key) == Some(value))

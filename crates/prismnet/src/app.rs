@@ -1,7 +1,6 @@
 //! The rules that take more than one resource to judge. Every change here is one transaction.
 
 mod addresses;
-mod change;
 mod node;
 mod number;
 mod port;

@@ -24,6 +24,7 @@ use photon_api::prismnet::v1::port_service_server::PortServiceServer;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
 use photon_api::prismnet::v1::subnet_service_server::SubnetServiceServer;
 use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
+use photon_catalog::Access;
 use photon_service::{Component, Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -69,7 +70,7 @@ pub async fn run(
 
 fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services {
     let mutations = Mutations::new(db.clone(), ledger.clone());
-    let access = server::Access::new(db.clone(), guard.clone(), mutations);
+    let access = Access::new(db.clone(), guard.clone(), mutations);
     let addresses = app::Addresses::new(db.clone());
 
     let vpcs = app::Vpcs::new(db.clone());

@@ -3,7 +3,6 @@
 
 mod cidr;
 mod mac;
-mod meta;
 mod port;
 mod security_group;
 mod subnet;
@@ -11,7 +10,6 @@ mod vpc;
 
 pub use cidr::{parse_subnet_cidr, parse_subnet_ipv6_cidr, parse_vpc_cidr, parse_vpc_ipv6_cidr};
 pub use mac::Mac;
-pub use meta::{Changes, Labels, Meta, NewMeta};
 pub use port::{
     Attachment, DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus,
     validate_device_id, validate_node,
@@ -23,16 +21,26 @@ pub use security_group::{
 pub use subnet::{Ipv6Subnet, NewSubnet, Subnet, SubnetChanges, validate_dns_servers};
 pub use vpc::{NewVpc, Vpc};
 
-/// Types of resources as they stand in resource names and policies.
+/// The types of resources.
 pub mod kind {
+    use photon_resource::Kind;
+
+    const fn of(plural: &'static str, noun: &'static str) -> Kind {
+        Kind {
+            service: "network",
+            plural,
+            noun,
+        }
+    }
+
     /// Virtual private clouds.
-    pub const VPCS: &str = "vpcs";
+    pub const VPCS: Kind = of("vpcs", "VPC");
     /// Subnets.
-    pub const SUBNETS: &str = "subnets";
+    pub const SUBNETS: Kind = of("subnets", "subnet");
     /// Ports.
-    pub const PORTS: &str = "ports";
+    pub const PORTS: Kind = of("ports", "port");
     /// Security groups.
-    pub const SECURITY_GROUPS: &str = "securityGroups";
+    pub const SECURITY_GROUPS: Kind = of("securityGroups", "security group");
     /// Hosts.
-    pub const NODES: &str = "nodes";
+    pub const NODES: Kind = of("nodes", "node");
 }

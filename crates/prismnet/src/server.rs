@@ -1,13 +1,11 @@
 //! The gRPC services: a call is converted, authorized and handed to `app`, nothing else.
 
-mod access;
 mod node;
 mod port;
 mod security_group;
 mod subnet;
 mod vpc;
 
-pub use access::Access;
 pub use node::Nodes;
 pub use port::Ports;
 pub use security_group::SecurityGroups;

@@ -3,9 +3,7 @@
 //!
 //! | key | holds |
 //! | --- | --- |
-//! | `{type}/{id}` | the resource: types are `vpc`, `subnet`, `port`, `security-group` |
-//! | `{type}-name/{org}/{project}/{name}` | the id that has the name |
-//! | `{type}-in/{org}/{project}/{id}` | the same id, for lists |
+//! | `{table}/{id}`, `{table}-name/…`, `{table}-in/…` | resources, as `photon_catalog::stored` says: tables are `vpc`, `subnet`, `port`, `security-group` |
 //! | `vpc-subnet/{vpc}/{subnet}`, `subnet-port/{subnet}/{port}`, `group-port/{group}/{port}`, `group-rule/{group}/{group}` | who uses whom |
 //! | `vpc-users/{vpc}`, `subnet-users/{subnet}`, `group-users/{group}` | written by whoever adds a user, compared by whoever must know that there is none |
 //! | `table/{number}`, `vni/{number}`, `mac/{vpc}/{mac}`, `address/{subnet}/{ip}` | the id that has the number or address: created only if absent, so nothing is given twice |
@@ -13,9 +11,7 @@
 //! | `default-group/{org}/{project}` | the project's default security group |
 
 mod feed;
-mod meta;
 mod port;
-mod resource;
 mod security_group;
 mod subnet;
 mod users;
@@ -23,15 +19,13 @@ mod vpc;
 
 pub use feed::{Changed, changed, everything};
 pub use port::{
-    address_holder, addresses, last_given, mac_holder, port_create, port_delete, port_page,
+    address_holder, addresses, last_given, mac_holder, port_create, port_delete, port_list,
     port_update,
 };
-pub use resource::{Query, Stored, by_name, find, get, page, stored_bytes};
 pub use security_group::{
     default_group, security_group_create, security_group_delete, security_group_update,
 };
 pub use subnet::{subnet_create, subnet_delete, subnet_update, subnets_of, vni_holder};
-pub use users::Users;
 pub use vpc::{table_holder, vpc_create, vpc_delete, vpc_update};
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ mod access;
 mod error;
 mod id;
 mod interface_name;
+mod kind;
+mod meta;
 mod name;
+mod time;
 mod validate;
 
 pub use access::{Authorizer, Caller, Claims, Decision, PrincipalKind, TokenVerifier};
@@ -15,7 +18,10 @@ pub use id::{
     SecurityGroupId, SubnetId, VmId, VpcId,
 };
 pub use interface_name::{bridge_name, tap_name, vrf_name, vxlan_name};
+pub use kind::Kind;
+pub use meta::{Changes, Labels, Meta, NewMeta};
 pub use name::{Action, ResourceName, Scope};
+pub use time::Time;
 pub use validate::{
     Page, PageRequest, validate_description, validate_labels, validate_resource_name,
 };

@@ -1,8 +1,6 @@
 //! The forms that names, descriptions, labels and page requests have in every API.
 
-use std::collections::HashMap;
-
-use crate::Error;
+use crate::{Error, Labels};
 
 /// Checks a tenant-chosen name: RFC 1123 label, so that it can be a host name.
 ///
@@ -41,7 +39,7 @@ pub fn validate_description(description: &str) -> Result<(), Error> {
 
 /// Checks labels: at most 64; keys of 1 to 63 of a-z, A-Z, 0-9, '-', '_', '.', '/'; values of at most 255
 /// characters without control characters.
-pub fn validate_labels(labels: &HashMap<String, String>) -> Result<(), Error> {
+pub fn validate_labels(labels: &Labels) -> Result<(), Error> {
     if labels.len() > 64 {
         return Err(Error::invalid(
             "labels",

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use chainfire::{Ledger, NewEvent, Outcome};
 use photon_resource::{
-    Action, Authorizer, Caller, Error, OrgId, ProjectId, ResourceName, TokenVerifier,
+    Action, Authorizer, Caller, Decision, Error, OrgId, ProjectId, ResourceName, TokenVerifier,
 };
 use tonic::Request;
 use tonic::metadata::MetadataMap;
@@ -106,34 +106,65 @@ impl Guard {
         resource: &ResourceName,
         attributes: &[(&str, &str)],
     ) -> Result<(), Error> {
+        let judged = self.decide(caller, action, resource, attributes).await;
+        let refusal = match judged {
+            Ok(decision) if decision.allowed => return Ok(()),
+            Ok(decision) => decision.reason,
+            Err(error) => {
+                self.record(caller, action, resource, &error.to_string())
+                    .await;
+                return Err(error);
+            }
+        };
+        self.record(caller, action, resource, &refusal).await;
+        let action: Action = action.parse().map_err(Error::internal)?;
+        if caller.may_see(resource.scope()) || resource.id() == "*" || is_create_or_list(&action) {
+            Err(denied(&action, resource, &refusal))
+        } else {
+            Err(Error::not_found(
+                kind_for_people(resource.kind()),
+                resource.id(),
+            ))
+        }
+    }
+
+    /// As [`authorize`](Self::authorize), without recording a refusal: for the answer to what was recorded already.
+    ///
+    /// Errors: `PermissionDenied`, `Unauthenticated`, `Unavailable`.
+    pub async fn judge(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        attributes: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let decision = self.decide(caller, action, resource, attributes).await?;
+        if decision.allowed {
+            return Ok(());
+        }
+        let action: Action = action.parse().map_err(Error::internal)?;
+        Err(denied(&action, resource, &decision.reason))
+    }
+
+    /// The wall between tenants, then the policy.
+    async fn decide(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        attributes: &[(&str, &str)],
+    ) -> Result<Decision, Error> {
         let action: Action = action.parse().map_err(Error::internal)?;
         if !caller.may_see(resource.scope()) {
-            let reason = "it is outside of the tenant that the token is for";
-            self.record(caller, action.as_str(), resource, reason).await;
-            return Err(if resource.id() == "*" || is_create_or_list(&action) {
-                denied(&action, resource, reason)
-            } else {
-                Error::not_found(kind_for_people(resource.kind()), resource.id())
+            return Ok(Decision {
+                allowed: false,
+                reason: "it is outside of the tenant that the token is for".to_owned(),
             });
         }
         let facts = facts(caller, attributes);
-        match self
-            .authorizer
+        self.authorizer
             .authorize(caller, &action, resource, &facts)
             .await
-        {
-            Ok(decision) if decision.allowed => Ok(()),
-            Ok(decision) => {
-                self.record(caller, action.as_str(), resource, &decision.reason)
-                    .await;
-                Err(denied(&action, resource, &decision.reason))
-            }
-            Err(error) => {
-                self.record(caller, action.as_str(), resource, &error.to_string())
-                    .await;
-                Err(error)
-            }
-        }
     }
 
     /// Whether `caller` may do `action` too, beside what was authorized already: for what is shown to some and left out
@@ -147,15 +178,7 @@ impl Guard {
         resource: &ResourceName,
         attributes: &[(&str, &str)],
     ) -> Result<bool, Error> {
-        let action: Action = action.parse().map_err(Error::internal)?;
-        if !caller.may_see(resource.scope()) {
-            return Ok(false);
-        }
-        let facts = facts(caller, attributes);
-        let decision = self
-            .authorizer
-            .authorize(caller, &action, resource, &facts)
-            .await?;
+        let decision = self.decide(caller, action, resource, attributes).await?;
         Ok(decision.allowed)
     }
 

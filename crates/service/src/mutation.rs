@@ -137,67 +137,78 @@ impl Mutation {
             .map_err(Error::internal)
     }
 
-    /// Commits `tx` with its event (on `resource`, with the stored record `before` and `after`) and the answer for
-    /// repeated calls, atomically. `None`: another change got there first and nothing was written; begin a new
-    /// transaction and do it again.
+    /// Commits `tx` with its event (on `resource`, with the stored record `before` and `after`, and why if that is not
+    /// plain) and the answer for repeated calls, atomically. `None`: another change got there first and nothing was
+    /// written; begin a new transaction and do it again.
+    ///
+    /// Repeated calls read `replayed` if it is given: for a response with a secret, which must not be stored.
     ///
     /// Errors: `Unavailable` after 100 such rounds.
+    #[allow(clippy::too_many_arguments)]
     pub async fn commit<Resp: prost::Message + Default>(
-        &mut self,
-        tx: Transaction,
-        resource: &ResourceName,
-        before: Option<&[u8]>,
-        after: Option<&[u8]>,
-        response: Resp,
-    ) -> Result<Option<Resp>, Error> {
-        let stored = response.encode_to_vec();
-        self.commit_stored(tx, resource, before, after, response, stored)
-            .await
-    }
-
-    /// As [`commit`](Self::commit), but repeated calls read `replayed`: for a response with a secret, which must
-    /// not be stored.
-    pub async fn commit_secret<Resp: prost::Message + Default>(
-        &mut self,
-        tx: Transaction,
-        resource: &ResourceName,
-        before: Option<&[u8]>,
-        after: Option<&[u8]>,
-        response: Resp,
-        replayed: &Resp,
-    ) -> Result<Option<Resp>, Error> {
-        let stored = replayed.encode_to_vec();
-        self.commit_stored(tx, resource, before, after, response, stored)
-            .await
-    }
-
-    async fn commit_stored<Resp>(
         &mut self,
         mut tx: Transaction,
         resource: &ResourceName,
         before: Option<&[u8]>,
         after: Option<&[u8]>,
+        reason: &str,
         response: Resp,
-        stored: Vec<u8>,
+        replayed: Option<&Resp>,
     ) -> Result<Option<Resp>, Error> {
+        self.remember(&mut tx, replayed.unwrap_or(&response))
+            .await?;
+        let event = self.event(resource, before, after, reason);
+        let committed = self.shared.ledger.commit(tx, event).await;
+        Ok(self.settled(committed).await?.then_some(response))
+    }
+
+    /// Commits `tx`, which changed nothing that there would be an event of, with the answer for repeated calls: as
+    /// [`commit`](Self::commit).
+    pub async fn commit_unchanged<Resp: prost::Message + Default>(
+        &mut self,
+        mut tx: Transaction,
+        response: Resp,
+    ) -> Result<Option<Resp>, Error> {
+        if self.key.is_none() {
+            return Ok(Some(response));
+        }
+        self.remember(&mut tx, &response).await?;
+        let committed = tx.commit().await;
+        Ok(self.settled(committed).await?.then_some(response))
+    }
+
+    /// Keeps the answer for repeated calls.
+    async fn remember<Resp: prost::Message>(
+        &self,
+        tx: &mut Transaction,
+        response: &Resp,
+    ) -> Result<(), Error> {
         if let Some(key) = &self.key {
             let answered = Answered {
                 action: self.action.clone(),
                 digest: self.digest.clone(),
-                response: STANDARD.encode(stored),
+                response: STANDARD.encode(response.encode_to_vec()),
             };
             let lease = self.shared.lease().await?;
             tx.put_with_lease(key, &answered, lease)?;
         }
-        let event = self.event(resource, before, after);
-        match self.shared.ledger.commit(tx, event).await {
-            Ok(Committed::Done(_)) => Ok(Some(response)),
+        Ok(())
+    }
+
+    /// Whether it was committed; if not, it is to be tried again.
+    async fn settled(
+        &mut self,
+        committed: Result<Committed, flaredb::Error>,
+    ) -> Result<bool, Error> {
+        match committed {
+            Ok(Committed::Done(_)) => Ok(true),
             Ok(Committed::Conflict { key }) => {
                 self.attempts += 1;
                 if self.attempts < ATTEMPTS {
-                    return Ok(None);
+                    return Ok(false);
                 }
-                tracing::warn!(action = self.action, key, "a change lost {ATTEMPTS} races");
+                let action = &self.action;
+                tracing::warn!(action, key, "a change lost {ATTEMPTS} races");
                 Err(Error::Unavailable(
                     "too many changes of the same things at the same time: try again".into(),
                 ))
@@ -217,6 +228,7 @@ impl Mutation {
         resource: &ResourceName,
         before: Option<&[u8]>,
         after: Option<&[u8]>,
+        reason: &str,
     ) -> NewEvent {
         let claims = &self.caller.claims;
         NewEvent {
@@ -228,7 +240,7 @@ impl Mutation {
             action: self.action.clone(),
             resource: resource.to_string(),
             outcome: Outcome::Success,
-            reason: String::new(),
+            reason: reason.to_owned(),
             request_id: self.caller.request_id.clone(),
             before_digest: before.map(chainfire::Digest::of),
             after_digest: after.map(chainfire::Digest::of),

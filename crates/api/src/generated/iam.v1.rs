@@ -154,8 +154,8 @@ pub struct AuthorizeRequest {
     /// Attributes that conditions can read, as strings: `source_ip` (the caller's address), `owner`,
     /// `name`, `node`, `kind`, `role`, `label.KEY`; others are ignored. A condition that reads one that is not here does
     /// not hold.
-    #[prost(map = "string, string", tag = "4")]
-    pub attributes: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub attributes: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,

@@ -46,8 +46,8 @@ pub struct Image {
     #[prost(string, tag = "10")]
     pub kernel_command_line: ::prost::alloc::string::String,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "11")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -86,8 +86,8 @@ pub struct ImportImageHeader {
     #[prost(string, tag = "7")]
     pub kernel_command_line: ::prost::alloc::string::String,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "8")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -166,8 +166,8 @@ pub struct ListImagesRequest {
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
     /// Only with all of these labels.
-    #[prost(map = "string, string", tag = "4")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -192,8 +192,8 @@ pub struct ListImagesResponse {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Labels {
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "1")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -347,8 +347,8 @@ pub struct Vm {
     #[prost(message, optional, tag = "13")]
     pub started_at: ::core::option::Option<::prost_types::Timestamp>,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "14")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "14")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -385,8 +385,8 @@ pub struct CreateVmRequest {
     #[prost(string, tag = "5")]
     pub description: ::prost::alloc::string::String,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "6")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -446,8 +446,8 @@ pub struct ListVmsRequest {
     #[prost(string, tag = "5")]
     pub node: ::prost::alloc::string::String,
     /// Only with all of these labels.
-    #[prost(map = "string, string", tag = "6")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,

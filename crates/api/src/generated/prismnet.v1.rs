@@ -24,8 +24,8 @@ pub struct Vpc {
     #[prost(string, tag = "7")]
     pub ipv6_cidr: ::prost::alloc::string::String,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "8")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -82,8 +82,8 @@ pub struct Subnet {
     #[prost(uint32, tag = "13")]
     pub vni: u32,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "14")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "14")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -152,8 +152,8 @@ pub struct Port {
     #[prost(string, tag = "17")]
     pub interface_name: ::prost::alloc::string::String,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "18")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "18")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -220,8 +220,8 @@ pub struct SecurityGroup {
     #[prost(bool, tag = "7")]
     pub is_default: bool,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "8")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -257,8 +257,8 @@ pub struct CreateVpcRequest {
     #[prost(string, tag = "6")]
     pub ipv6_cidr: ::prost::alloc::string::String,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "7")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -306,8 +306,8 @@ pub struct ListVpcsRequest {
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
     /// Only with all of these labels.
-    #[prost(map = "string, string", tag = "4")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -327,13 +327,42 @@ pub struct ListVpcsResponse {
     /// Empty on the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this: watch from that of the first page on, and nothing is missed.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// Asks to follow VPCs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchVpcsRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's, or all of the organization.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Begin after this revision, which a list or an earlier watch told. 0: begin with what is there.
+    #[prost(uint64, tag = "3")]
+    pub since_revision: u64,
+}
+/// What happened to one of the VPCs; without `vpc` and `deleted_id`: all that was there has been told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchVpcsResponse {
+    /// As it is now: it was there, was made or has changed. May be told twice.
+    #[prost(message, optional, tag = "1")]
+    pub vpc: ::core::option::Option<Vpc>,
+    /// Id of one that was deleted.
+    #[prost(string, tag = "2")]
+    pub deleted_id: ::prost::alloc::string::String,
+    /// Everything up to this revision has been told: give it back as `since_revision` to go on from here.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
 }
 /// The labels of a resource, as a whole.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Labels {
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "1")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -417,8 +446,8 @@ pub struct CreateSubnetRequest {
     #[prost(string, tag = "11")]
     pub ipv6_gateway: ::prost::alloc::string::String,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "12")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "12")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -469,8 +498,8 @@ pub struct ListSubnetsRequest {
     #[prost(string, tag = "4")]
     pub vpc_id: ::prost::alloc::string::String,
     /// Only with all of these labels.
-    #[prost(map = "string, string", tag = "5")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -490,6 +519,35 @@ pub struct ListSubnetsResponse {
     /// Gives the next page. Empty on the last one.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this: watch from that of the first page on, and nothing is missed.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// Asks to follow subnets.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchSubnetsRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's, or all of the organization.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Begin after this revision, which a list or an earlier watch told. 0: begin with what is there.
+    #[prost(uint64, tag = "3")]
+    pub since_revision: u64,
+}
+/// What happened to one of the subnets; without `subnet` and `deleted_id`: all that was there has been told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchSubnetsResponse {
+    /// As it is now: it was there, was made or has changed. May be told twice.
+    #[prost(message, optional, tag = "1")]
+    pub subnet: ::core::option::Option<Subnet>,
+    /// Id of one that was deleted.
+    #[prost(string, tag = "2")]
+    pub deleted_id: ::prost::alloc::string::String,
+    /// Everything up to this revision has been told: give it back as `since_revision` to go on from here.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
 }
 /// What UpdateSubnet is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -574,8 +632,8 @@ pub struct CreatePortRequest {
     #[prost(string, repeated, tag = "8")]
     pub security_group_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "9")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -632,8 +690,8 @@ pub struct ListPortsRequest {
     #[prost(string, tag = "6")]
     pub device_id: ::prost::alloc::string::String,
     /// Only with all of these labels.
-    #[prost(map = "string, string", tag = "7")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -653,6 +711,35 @@ pub struct ListPortsResponse {
     /// Gives the next page. Empty on the last one.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this: watch from that of the first page on, and nothing is missed.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// Asks to follow ports.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchPortsRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's, or all of the organization.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Begin after this revision, which a list or an earlier watch told. 0: begin with what is there.
+    #[prost(uint64, tag = "3")]
+    pub since_revision: u64,
+}
+/// What happened to one of the ports; without `port` and `deleted_id`: all that was there has been told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchPortsResponse {
+    /// As it is now: it was there, was made or has changed. May be told twice.
+    #[prost(message, optional, tag = "1")]
+    pub port: ::core::option::Option<Port>,
+    /// Id of one that was deleted.
+    #[prost(string, tag = "2")]
+    pub deleted_id: ::prost::alloc::string::String,
+    /// Everything up to this revision has been told: give it back as `since_revision` to go on from here.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
 }
 /// The security groups of a port, as a whole.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -771,8 +858,8 @@ pub struct CreateSecurityGroupRequest {
     #[prost(message, repeated, tag = "5")]
     pub rules: ::prost::alloc::vec::Vec<SecurityGroupRule>,
     /// Free keys and values, at most 64.
-    #[prost(map = "string, string", tag = "6")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -820,8 +907,8 @@ pub struct ListSecurityGroupsRequest {
     #[prost(string, tag = "3")]
     pub name: ::prost::alloc::string::String,
     /// Only with all of these labels.
-    #[prost(map = "string, string", tag = "4")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -841,6 +928,35 @@ pub struct ListSecurityGroupsResponse {
     /// Gives the next page. Empty on the last one.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this: watch from that of the first page on, and nothing is missed.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// Asks to follow security groups.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchSecurityGroupsRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's, or all of the organization.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Begin after this revision, which a list or an earlier watch told. 0: begin with what is there.
+    #[prost(uint64, tag = "3")]
+    pub since_revision: u64,
+}
+/// What happened to one of the security groups; without `security_group` and `deleted_id`: all that was there has been told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchSecurityGroupsResponse {
+    /// As it is now: it was there, was made or has changed. May be told twice.
+    #[prost(message, optional, tag = "1")]
+    pub security_group: ::core::option::Option<SecurityGroup>,
+    /// Id of one that was deleted.
+    #[prost(string, tag = "2")]
+    pub deleted_id: ::prost::alloc::string::String,
+    /// Everything up to this revision has been told: give it back as `since_revision` to go on from here.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
 }
 /// What UpdateSecurityGroup is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1368,6 +1484,32 @@ pub mod vpc_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.VpcService", "ListVpcs"));
             self.inner.unary(req, path, codec).await
         }
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the
+        /// revision is too old: list again.
+        pub async fn watch_vpcs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchVpcsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchVpcsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.VpcService/WatchVpcs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.VpcService", "WatchVpcs"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Changes a VPC: only the fields that are given.
         pub async fn update_vpc(
             &mut self,
@@ -1454,6 +1596,18 @@ pub mod vpc_service_server {
             tonic::Response<super::ListVpcsResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the WatchVpcs method.
+        type WatchVpcsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchVpcsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the
+        /// revision is too old: list again.
+        async fn watch_vpcs(
+            &self,
+            request: tonic::Request<super::WatchVpcsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchVpcsStream>, tonic::Status>;
         /// Changes a VPC: only the fields that are given.
         async fn update_vpc(
             &self,
@@ -1677,6 +1831,52 @@ pub mod vpc_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.VpcService/WatchVpcs" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchVpcsSvc<T: VpcService>(pub Arc<T>);
+                    impl<
+                        T: VpcService,
+                    > tonic::server::ServerStreamingService<super::WatchVpcsRequest>
+                    for WatchVpcsSvc<T> {
+                        type Response = super::WatchVpcsResponse;
+                        type ResponseStream = T::WatchVpcsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchVpcsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VpcService>::watch_vpcs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchVpcsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -1978,6 +2178,32 @@ pub mod subnet_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.SubnetService", "ListSubnets"));
             self.inner.unary(req, path, codec).await
         }
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the
+        /// revision is too old: list again.
+        pub async fn watch_subnets(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchSubnetsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchSubnetsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.SubnetService/WatchSubnets",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.SubnetService", "WatchSubnets"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Changes a subnet: only the fields that are given.
         pub async fn update_subnet(
             &mut self,
@@ -2065,6 +2291,21 @@ pub mod subnet_service_server {
             request: tonic::Request<super::ListSubnetsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListSubnetsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchSubnets method.
+        type WatchSubnetsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchSubnetsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the
+        /// revision is too old: list again.
+        async fn watch_subnets(
+            &self,
+            request: tonic::Request<super::WatchSubnetsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchSubnetsStream>,
             tonic::Status,
         >;
         /// Changes a subnet: only the fields that are given.
@@ -2292,6 +2533,52 @@ pub mod subnet_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.SubnetService/WatchSubnets" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSubnetsSvc<T: SubnetService>(pub Arc<T>);
+                    impl<
+                        T: SubnetService,
+                    > tonic::server::ServerStreamingService<super::WatchSubnetsRequest>
+                    for WatchSubnetsSvc<T> {
+                        type Response = super::WatchSubnetsResponse;
+                        type ResponseStream = T::WatchSubnetsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchSubnetsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubnetService>::watch_subnets(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSubnetsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -2593,6 +2880,32 @@ pub mod port_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.PortService", "ListPorts"));
             self.inner.unary(req, path, codec).await
         }
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the
+        /// revision is too old: list again.
+        pub async fn watch_ports(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchPortsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchPortsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.PortService/WatchPorts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.PortService", "WatchPorts"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Changes a port: only the fields that are given.
         pub async fn update_port(
             &mut self,
@@ -2731,6 +3044,18 @@ pub mod port_service_server {
             tonic::Response<super::ListPortsResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the WatchPorts method.
+        type WatchPortsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchPortsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the
+        /// revision is too old: list again.
+        async fn watch_ports(
+            &self,
+            request: tonic::Request<super::WatchPortsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchPortsStream>, tonic::Status>;
         /// Changes a port: only the fields that are given.
         async fn update_port(
             &self,
@@ -2974,6 +3299,52 @@ pub mod port_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.PortService/WatchPorts" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchPortsSvc<T: PortService>(pub Arc<T>);
+                    impl<
+                        T: PortService,
+                    > tonic::server::ServerStreamingService<super::WatchPortsRequest>
+                    for WatchPortsSvc<T> {
+                        type Response = super::WatchPortsResponse;
+                        type ResponseStream = T::WatchPortsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchPortsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PortService>::watch_ports(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchPortsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -3381,6 +3752,37 @@ pub mod security_group_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the
+        /// revision is too old: list again.
+        pub async fn watch_security_groups(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchSecurityGroupsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchSecurityGroupsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.SecurityGroupService/WatchSecurityGroups",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.SecurityGroupService",
+                        "WatchSecurityGroups",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Changes a security group: only the fields that are given.
         pub async fn update_security_group(
             &mut self,
@@ -3530,6 +3932,24 @@ pub mod security_group_service_server {
             request: tonic::Request<super::ListSecurityGroupsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListSecurityGroupsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchSecurityGroups method.
+        type WatchSecurityGroupsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::WatchSecurityGroupsResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the
+        /// revision is too old: list again.
+        async fn watch_security_groups(
+            &self,
+            request: tonic::Request<super::WatchSecurityGroupsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchSecurityGroupsStream>,
             tonic::Status,
         >;
         /// Changes a security group: only the fields that are given.
@@ -3784,6 +4204,57 @@ pub mod security_group_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.SecurityGroupService/WatchSecurityGroups" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSecurityGroupsSvc<T: SecurityGroupService>(pub Arc<T>);
+                    impl<
+                        T: SecurityGroupService,
+                    > tonic::server::ServerStreamingService<
+                        super::WatchSecurityGroupsRequest,
+                    > for WatchSecurityGroupsSvc<T> {
+                        type Response = super::WatchSecurityGroupsResponse;
+                        type ResponseStream = T::WatchSecurityGroupsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchSecurityGroupsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityGroupService>::watch_security_groups(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSecurityGroupsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

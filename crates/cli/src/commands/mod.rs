@@ -19,7 +19,7 @@ pub mod subnet;
 pub mod vm;
 pub mod vpc;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 
@@ -59,7 +59,7 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn label_map(labels: &[(String, String)]) -> HashMap<String, String> {
+fn label_map(labels: &[(String, String)]) -> BTreeMap<String, String> {
     labels.iter().cloned().collect()
 }
 

@@ -1,6 +1,6 @@
 //! A client that writes to one server, again and again, and notes how long nothing was acknowledged.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -81,7 +81,7 @@ impl Target {
                 })
             }
             Target::ImageCount(image) => {
-                let labels = HashMap::from([(COUNT.to_owned(), number.to_string())]);
+                let labels = BTreeMap::from([(COUNT.to_owned(), number.to_string())]);
                 let request = UpdateImageRequest {
                     id: image.id.clone(),
                     labels: Some(Labels { labels }),

@@ -90,6 +90,7 @@ pub(crate) struct Changes {
 #[async_trait]
 pub(crate) trait Reader: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), Error>;
+    async fn get_many(&self, keys: &[String]) -> Result<(Vec<Option<KeyValue>>, Revision), Error>;
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Scan, Error>;
     async fn revision(&self) -> Result<Revision, Error>;
     /// Changes under `prefix` of a bounded number of revisions after `after`.
@@ -160,6 +161,10 @@ impl Drop for Local {
 impl Engine for Local {
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), Error> {
         self.reader.get(key).await
+    }
+
+    async fn get_many(&self, keys: &[String]) -> Result<(Vec<Option<KeyValue>>, Revision), Error> {
+        self.reader.get_many(keys).await
     }
 
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Scan, Error> {

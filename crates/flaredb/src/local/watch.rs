@@ -88,6 +88,13 @@ mod tests {
             Ok((None, self.revision().await?))
         }
 
+        async fn get_many(
+            &self,
+            keys: &[String],
+        ) -> Result<(Vec<Option<KeyValue>>, Revision), Error> {
+            Ok((vec![None; keys.len()], self.revision().await?))
+        }
+
         async fn scan(&self, _: &str, _: Option<&str>, _: usize) -> Result<Scan, Error> {
             Ok(Scan {
                 items: vec![],

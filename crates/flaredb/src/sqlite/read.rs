@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::Semaphore;
 
 use super::{connect, failed};
@@ -122,6 +122,31 @@ impl Reader for SqliteReader {
                 };
                 Ok((item, row.get(0)?))
             })
+        })
+        .await
+    }
+
+    async fn get_many(&self, keys: &[String]) -> Result<(Vec<Option<KeyValue>>, Revision), Error> {
+        let keys = keys.to_vec();
+        self.read(move |connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let revision = counter(connection, "revision")?;
+            let mut statement = connection
+                .prepare_cached("SELECT value, created, modified FROM records WHERE key = ?1")?;
+            let mut items = Vec::with_capacity(keys.len());
+            for key in keys {
+                let item =
+                    statement.query_row([&key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+                items.push(item.optional()?.map(|(value, created, modified)| KeyValue {
+                    key,
+                    value,
+                    created,
+                    modified,
+                }));
+            }
+            drop(statement);
+            snapshot.finish()?;
+            Ok((items, revision))
         })
         .await
     }

@@ -42,6 +42,10 @@ impl Engine for ReadOnly {
         self.reader.get(key).await
     }
 
+    async fn get_many(&self, keys: &[String]) -> Result<(Vec<Option<KeyValue>>, Revision), Error> {
+        self.reader.get_many(keys).await
+    }
+
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Scan, Error> {
         self.reader.scan(prefix, after, limit).await
     }

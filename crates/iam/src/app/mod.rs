@@ -160,12 +160,12 @@ impl Core {
         let committed = match done.replayed {
             None => {
                 mutation
-                    .commit(tx, name, before, after, done.response)
+                    .commit(tx, name, before, after, "", done.response, None)
                     .await?
             }
             Some(replayed) => {
                 mutation
-                    .commit_secret(tx, name, before, after, done.response, &replayed)
+                    .commit(tx, name, before, after, "", done.response, Some(&replayed))
                     .await?
             }
         };

@@ -171,7 +171,7 @@ impl Images {
                 image: Some(convert::image_to_wire(&after)),
             };
             let name = after.resource_name();
-            let committed = mutation.commit(tx, &name, Some(&old), Some(&new), response);
+            let committed = mutation.commit(tx, &name, Some(&old), Some(&new), "", response, None);
             if let Some(response) = committed.await? {
                 return Ok(response);
             }
@@ -217,7 +217,7 @@ impl Images {
             let name = image.resource_name();
             let response = v1::DeleteImageResponse {};
             if let Some(response) = mutation
-                .commit(tx, &name, Some(&old), None, response)
+                .commit(tx, &name, Some(&old), None, "", response, None)
                 .await?
             {
                 let images = self.clone();
@@ -323,7 +323,7 @@ fn updated(before: &Image, request: &v1::UpdateImageRequest) -> Result<Image, Er
         after.description = description.clone();
     }
     if let Some(labels) = &request.labels {
-        after.labels = labels.labels.clone().into_iter().collect();
+        after.labels = labels.labels.clone();
     }
     if let Some(public) = request.public {
         after.public = public;

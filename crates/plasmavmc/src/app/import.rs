@@ -67,7 +67,7 @@ impl Images {
         };
         let all = ResourceName::any(scope.clone(), Image::KIND);
         let owner = caller.claims.principal_id.to_string();
-        let labels = header.labels.clone().into_iter().collect();
+        let labels = header.labels.clone();
         let facts = attributes(&header.name, &owner, &labels);
         self.access.ask(caller, ACTION, &all, &facts).await?;
         if header.public {
@@ -228,7 +228,7 @@ impl Import {
 
     fn facts(&self) -> Vec<(String, String)> {
         let owner = self.caller.claims.principal_id.to_string();
-        let labels = self.header.labels.clone().into_iter().collect();
+        let labels = self.header.labels.clone();
         attributes(&self.header.name, &owner, &labels)
     }
 
@@ -273,7 +273,7 @@ impl Import {
             public: self.header.public,
             virtual_size_bytes,
             kernel_command_line: self.header.kernel_command_line.clone(),
-            labels: self.header.labels.clone().into_iter().collect(),
+            labels: self.header.labels.clone(),
             created_at: now,
             updated_at: now,
             revision: 1,
@@ -311,7 +311,7 @@ async fn register(
             image: Some(convert::image_to_wire(&image)),
         };
         let name = image.resource_name();
-        let committed = mutation.commit(tx, &name, None, Some(&bytes), response);
+        let committed = mutation.commit(tx, &name, None, Some(&bytes), "", response, None);
         if let Some(response) = committed.await? {
             return Ok(response);
         }

@@ -117,7 +117,7 @@ impl Nodes {
             store::node::node_put(&mut tx, &node)?;
             let name = Node::resource_name(&node.name);
             let response = v1::RegisterNodeResponse {};
-            let committed = mutation.commit(tx, &name, None, None, response);
+            let committed = mutation.commit(tx, &name, None, None, "", response, None);
             if committed.await?.is_some() {
                 tracing::info!(
                     node = node.name,

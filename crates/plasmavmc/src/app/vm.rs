@@ -353,7 +353,7 @@ impl Vms {
             let (old, new) = (bytes(&before)?, bytes(&after)?);
             let response = respond(convert::vm_to_wire(&after));
             let name = after.resource_name();
-            let committed = mutation.commit(tx, &name, Some(&old), Some(&new), response);
+            let committed = mutation.commit(tx, &name, Some(&old), Some(&new), "", response, None);
             if let Some(response) = committed.await? {
                 return Ok(response);
             }
@@ -440,7 +440,7 @@ fn apply_update(vm: &mut Vm, request: &v1::UpdateVmRequest) -> Result<(), Error>
         vm.description = description.clone();
     }
     if let Some(labels) = &request.labels {
-        vm.labels = labels.labels.clone().into_iter().collect();
+        vm.labels = labels.labels.clone();
     }
     let before = vm.spec.clone();
     if let Some(vcpus) = request.vcpus {

@@ -55,7 +55,7 @@ impl Vms {
         let scope = Scope::Project(org_id.clone(), project_id.clone());
         let all = ResourceName::any(scope, Vm::KIND);
         let owner = caller.claims.principal_id.to_string();
-        let labels: Labels = request.labels.clone().into_iter().collect();
+        let labels: Labels = request.labels.clone();
         let mut facts = attributes(&request.name, &owner, &labels);
         facts.push(("node".to_owned(), request.node.clone()));
         self.access.ask(caller, ACTION, &all, &facts).await?;
@@ -124,7 +124,7 @@ impl Vms {
             owner: caller.claims.principal_id,
             name: request.name,
             description: request.description,
-            labels: request.labels.into_iter().collect(),
+            labels: request.labels,
             spec,
             power_state: power_state.unwrap_or(PowerState::On),
             node: (!request.node.is_empty()).then_some(request.node),
@@ -241,7 +241,7 @@ impl Vms {
                 vm: Some(convert::vm_to_wire(&vm)),
             };
             let name = vm.resource_name();
-            let committed = mutation.commit(tx, &name, None, Some(&bytes), response);
+            let committed = mutation.commit(tx, &name, None, Some(&bytes), "", response, None);
             if let Some(response) = committed.await? {
                 return Ok(match vm.stage {
                     Stage::Attaching => Accepted::Attaching(vm.id, response),

@@ -3,7 +3,7 @@
 use photon_api::plasmavmc::v1;
 use photon_resource::Error;
 
-use super::{labels_to_wire, unknown};
+use super::unknown;
 use crate::model::{Image, ImageFile, ImageFormat, ImagePart};
 
 /// The format that a request names.
@@ -65,7 +65,7 @@ pub fn image_to_wire(image: &Image) -> v1::Image {
         public: image.public,
         virtual_size_bytes: image.virtual_size_bytes,
         kernel_command_line: image.kernel_command_line.clone(),
-        labels: labels_to_wire(&image.labels),
+        labels: image.labels.clone(),
         created_at: Some(image.created_at.into()),
         updated_at: Some(image.updated_at.into()),
         revision: image.revision,

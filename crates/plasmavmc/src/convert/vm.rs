@@ -6,7 +6,7 @@ use photon_api::plasmavmc::v1;
 use photon_resource::{Error, PortId, VmId};
 
 use super::node::{hypervisor, hypervisor_to_wire};
-use super::{image_to_wire, labels_to_wire, unknown};
+use super::{image_to_wire, unknown};
 use crate::model::{Disk, Hypervisor, Image, Interface, PowerState, RestartPolicy, Size, Spec, Vm};
 use crate::phase::{Phase, Report, Stage};
 use crate::store::vm::Left;
@@ -179,7 +179,7 @@ pub fn vm_to_wire(vm: &Vm) -> v1::Vm {
         accelerator: vm.status.accelerator.clone(),
         unit: vm.status.unit.clone(),
         started_at: vm.status.started_at.map(Into::into),
-        labels: labels_to_wire(&vm.labels),
+        labels: vm.labels.clone(),
         created_at: Some(vm.created_at.into()),
         updated_at: Some(vm.updated_at.into()),
         revision: vm.revision,

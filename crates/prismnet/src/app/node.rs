@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flaredb::{Db, Revision, Transaction};
-use photon_resource::{Error, PortId, ResourceName};
+use photon_catalog::{Change, Effect, commit, get};
+use photon_resource::{Error, PortId, ResourceName, Time};
 use photon_service::Mutation;
 use tokio::sync::watch;
 
-use super::change::{Change, Effect, commit, now};
 use crate::model::{Port, PortStatus};
 use crate::store;
 
@@ -194,7 +194,7 @@ impl Change for Report<'_> {
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
         let mut news = false;
         for (id, status) in &self.ports {
-            let before: Port = match store::get(tx, *id).await {
+            let before: Port = match get(tx, id).await {
                 Ok(port) => port,
                 // Deleted since the host was told.
                 Err(Error::NotFound { .. }) => continue,
@@ -202,13 +202,13 @@ impl Change for Report<'_> {
             };
             let mut after = before.clone();
             if after.report(self.node, self.revision, status.clone()) {
-                after.meta.touch(now());
+                after.meta.touch(Time::now());
                 store::port_update(tx, &before, &after).await?;
                 news = true;
             }
         }
         Ok(if news {
-            Effect::on(self.resource.clone(), ())
+            Effect::of(self.resource.clone(), ())
         } else {
             Effect::nothing(())
         })

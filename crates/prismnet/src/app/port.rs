@@ -5,18 +5,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
-use photon_resource::{Error, OrgId, Page, PortId, ProjectId, SecurityGroupId, SubnetId, VpcId};
+use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get};
+use photon_resource::{Error, NewMeta, PortId, Scope, SecurityGroupId, SubnetId, Time, VpcId};
 use photon_service::Mutation;
 
 use super::addresses::{Addresses, Reservation};
-use super::change::{Change, Effect, commit, now};
 use super::number::draw_mac;
 use super::security_group::default_group;
 use crate::model::{
-    Mac, NewAttachment, NewMeta, NewPort, Port, PortChanges, SecurityGroup, Subnet,
-    validate_device_id,
+    Mac, NewAttachment, NewPort, Port, PortChanges, SecurityGroup, Subnet, validate_device_id,
 };
-use crate::store::{self, Query};
+use crate::store;
 
 /// As often as a MAC is drawn for one port. A VPC's 2^24 would have to be nearly all taken for none of these
 /// to be free.
@@ -70,13 +69,13 @@ impl Ports {
     }
 
     /// One page.
-    pub async fn list(&self, query: Query, filter: PortFilter) -> Result<Page<Port>, Error> {
+    pub async fn list(&self, query: Query, filter: PortFilter) -> Result<Listing<Port>, Error> {
         let keep = |port: &Port| {
             let device = port.attachment.as_ref().map(|it| it.device_id.as_str());
             filter.vpc.is_none_or(|vpc| port.vpc_id == vpc)
                 && (filter.device_id.is_empty() || device == Some(&filter.device_id))
         };
-        store::port_page(&self.db, query, filter.subnet, keep).await
+        store::port_list(&self.db, query, filter.subnet, keep).await
     }
 
     /// Errors: `NotFound` (also: a group), `Conflict`, `AlreadyExists`, `InvalidArgument`.
@@ -185,16 +184,17 @@ impl Change for Create<'_> {
         } = self.new.meta.clone();
         // Also for a port with groups of its own: the project's first port makes it.
         let default = default_group(tx, &org_id, &project_id, owner).await?;
-        let subnet: Subnet = store::find(tx, &org_id, &project_id, &self.new.subnet).await?;
+        let scope = self.new.meta.scope();
+        let subnet: Subnet = find(tx, &scope, &self.new.subnet).await?;
         let groups = &self.new.security_groups;
-        let security_groups = groups_or(default, tx, &org_id, &project_id, groups).await?;
+        let security_groups = groups_or(default, tx, &scope, groups).await?;
         let address = self.address(tx, &subnet).await?;
         let (mac, ipv6_address) = mac_and_ipv6(tx, &subnet, &self.new).await?;
         let port = Port {
             id: self.id,
             vpc_id: subnet.vpc_id,
             subnet_id: subnet.id,
-            meta: self.new.meta.clone().into_meta(now()),
+            meta: self.new.meta.clone().into_meta(Time::now()),
             address,
             ipv6_address,
             mac,
@@ -202,7 +202,7 @@ impl Change for Create<'_> {
             attachment: None,
         };
         store::port_create(tx, &port, self.new.address.is_empty()).await?;
-        Effect::created(port)
+        Ok(Effect::on(port))
     }
 }
 
@@ -216,19 +216,21 @@ impl Change for Update {
     type Value = Port;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Port>, Error> {
-        let before: Port = store::get(tx, self.id).await?;
+        let before: Port = get(tx, &self.id).await?;
         let mut after = before.clone();
-        after
-            .meta
-            .apply(PortId::KIND, self.changes.common.clone(), now())?;
+        after.meta.apply(Port::KIND, self.changes.common.clone())?;
         if let Some(groups) = &self.changes.security_groups {
             let meta = &before.meta;
             let (org, project) = (&meta.org_id, &meta.project_id);
             let default = default_group(tx, org, project, meta.owner).await?;
-            after.security_groups = groups_or(default, tx, org, project, groups).await?;
+            after.security_groups = groups_or(default, tx, &meta.scope(), groups).await?;
         }
+        if after == before {
+            return Ok(Effect::nothing(after));
+        }
+        after.meta.touch(Time::now());
         store::port_update(tx, &before, &after).await?;
-        Effect::updated(&before, after)
+        Ok(Effect::on(after))
     }
 }
 
@@ -241,7 +243,7 @@ impl Change for Delete {
     type Value = Port;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Port>, Error> {
-        let port: Port = store::get(tx, self.id).await?;
+        let port: Port = get(tx, &self.id).await?;
         if let Some(attachment) = &port.attachment {
             return Err(Error::FailedPrecondition(format!(
                 "port '{}' is attached to device {} on {}: detach it first",
@@ -249,7 +251,7 @@ impl Change for Delete {
             )));
         }
         store::port_delete(tx, &port);
-        Effect::deleted(port)
+        Ok(Effect::on(port))
     }
 }
 
@@ -265,14 +267,14 @@ impl Change for Attach<'_> {
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Port>, Error> {
         let revision = self.db.revision().await?;
-        let before: Port = store::get(tx, self.id).await?;
+        let before: Port = get(tx, &self.id).await?;
         let mut after = before.clone();
         if !after.attach(self.new.clone(), revision)? {
             return Ok(Effect::nothing(after));
         }
-        after.meta.touch(now());
+        after.meta.touch(Time::now());
         store::port_update(tx, &before, &after).await?;
-        Effect::updated(&before, after)
+        Ok(Effect::on(after))
     }
 }
 
@@ -286,14 +288,14 @@ impl Change for Detach<'_> {
     type Value = Port;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Port>, Error> {
-        let before: Port = store::get(tx, self.id).await?;
+        let before: Port = get(tx, &self.id).await?;
         let mut after = before.clone();
         if after.detach(self.device)?.is_none() {
             return Ok(Effect::nothing(after));
         }
-        after.meta.touch(now());
+        after.meta.touch(Time::now());
         store::port_update(tx, &before, &after).await?;
-        Effect::updated(&before, after)
+        Ok(Effect::on(after))
     }
 }
 
@@ -301,8 +303,7 @@ impl Change for Detach<'_> {
 async fn groups_or(
     default: SecurityGroupId,
     tx: &mut Transaction,
-    org: &OrgId,
-    project: &ProjectId,
+    scope: &Scope,
     wanted: &[String],
 ) -> Result<BTreeSet<SecurityGroupId>, Error> {
     if wanted.is_empty() {
@@ -310,7 +311,7 @@ async fn groups_or(
     }
     let mut groups = BTreeSet::new();
     for group in wanted {
-        let group: SecurityGroup = store::find(tx, org, project, group).await?;
+        let group: SecurityGroup = find(tx, scope, group).await?;
         groups.insert(group.id);
     }
     Ok(groups)
@@ -321,7 +322,7 @@ async fn expect_free(tx: &mut Transaction, subnet: &Subnet, address: IpAddr) -> 
     let Some(holder) = store::address_holder(tx, subnet.id, address).await? else {
         return Ok(());
     };
-    let of = match store::get::<Port>(tx, holder).await {
+    let of = match get::<Port>(tx, &holder).await {
         Ok(port) => format!("{address} of port '{}'", port.meta.name),
         // It has just been deleted.
         Err(_) => address.to_string(),

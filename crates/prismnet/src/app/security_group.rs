@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
-use photon_resource::{Error, OrgId, Page, PrincipalId, ProjectId, RuleId, SecurityGroupId};
+use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get, list};
+use photon_resource::{
+    Changes, Error, Labels, NewMeta, OrgId, PrincipalId, ProjectId, RuleId, SecurityGroupId, Time,
+};
 use photon_service::Mutation;
 
-use super::change::{Change, Effect, commit, now};
-use crate::model::{
-    Changes, DEFAULT_GROUP, Labels, NewMeta, NewRule, NewSecurityGroup, Remote, Rule, SecurityGroup,
-};
-use crate::store::{self, Query};
+use crate::model::{DEFAULT_GROUP, NewRule, NewSecurityGroup, Remote, Rule, SecurityGroup};
+use crate::store;
 
 /// The security groups of all tenants.
 #[derive(Clone)]
@@ -42,8 +42,8 @@ impl SecurityGroups {
     }
 
     /// One page.
-    pub async fn list(&self, query: Query) -> Result<Page<SecurityGroup>, Error> {
-        store::page(&self.db, query, |_| true).await
+    pub async fn list(&self, query: Query) -> Result<Listing<SecurityGroup>, Error> {
+        list(&self.db, query, |_| true).await
     }
 
     /// Errors: `NotFound`, `Conflict`, `AlreadyExists`, `InvalidArgument`, `FailedPrecondition` (the default group's
@@ -112,7 +112,7 @@ impl Change for Create {
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<SecurityGroup>, Error> {
         let group = SecurityGroup {
             id: self.id,
-            meta: self.new.clone().into_meta(now()),
+            meta: self.new.clone().into_meta(Time::now()),
             rules: self.rules.clone(),
             is_default: false,
         };
@@ -120,7 +120,7 @@ impl Change for Create {
             expect_own(tx, &group, remote).await?;
         }
         store::security_group_create(tx, &group).await?;
-        Effect::created(group)
+        Ok(Effect::on(group))
     }
 }
 
@@ -134,14 +134,18 @@ impl Change for Update {
     type Value = SecurityGroup;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<SecurityGroup>, Error> {
-        let before: SecurityGroup = store::get(tx, self.id).await?;
+        let before: SecurityGroup = get(tx, &self.id).await?;
         expect_name_may_change(&before, self.changes.name.as_deref())?;
         let mut after = before.clone();
         after
             .meta
-            .apply(SecurityGroupId::KIND, self.changes.clone(), now())?;
+            .apply(SecurityGroup::KIND, self.changes.clone())?;
+        if after == before {
+            return Ok(Effect::nothing(after));
+        }
+        after.meta.touch(Time::now());
         store::security_group_update(tx, &before, &after).await?;
-        Effect::updated(&before, after)
+        Ok(Effect::on(after))
     }
 }
 
@@ -154,7 +158,7 @@ impl Change for Delete {
     type Value = SecurityGroup;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<SecurityGroup>, Error> {
-        let group: SecurityGroup = store::get(tx, self.id).await?;
+        let group: SecurityGroup = get(tx, &self.id).await?;
         if group.is_default {
             return Err(Error::FailedPrecondition(format!(
                 "security group '{DEFAULT_GROUP}' is the default of project '{}' and cannot be deleted: change its rules instead",
@@ -162,7 +166,7 @@ impl Change for Delete {
             )));
         }
         store::security_group_delete(tx, &group).await?;
-        Effect::deleted(group)
+        Ok(Effect::on(group))
     }
 }
 
@@ -176,15 +180,15 @@ impl Change for AddRule {
     type Value = SecurityGroup;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<SecurityGroup>, Error> {
-        let before: SecurityGroup = store::get(tx, self.id).await?;
+        let before: SecurityGroup = get(tx, &self.id).await?;
         if let Remote::Group(remote) = self.rule.remote {
             expect_own(tx, &before, remote).await?;
         }
         let mut after = before.clone();
         after.add_rule(self.rule.clone())?;
-        after.meta.touch(now());
+        after.meta.touch(Time::now());
         store::security_group_update(tx, &before, &after).await?;
-        Effect::updated(&before, after)
+        Ok(Effect::on(after))
     }
 }
 
@@ -198,12 +202,12 @@ impl Change for RemoveRule {
     type Value = SecurityGroup;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<SecurityGroup>, Error> {
-        let before: SecurityGroup = store::get(tx, self.id).await?;
+        let before: SecurityGroup = get(tx, &self.id).await?;
         let mut after = before.clone();
         after.remove_rule(self.rule)?;
-        after.meta.touch(now());
+        after.meta.touch(Time::now());
         store::security_group_update(tx, &before, &after).await?;
-        Effect::updated(&before, after)
+        Ok(Effect::on(after))
     }
 }
 
@@ -214,8 +218,7 @@ async fn expect_own(
     remote: SecurityGroupId,
 ) -> Result<(), Error> {
     if remote != group.id {
-        let (org, project) = (&group.meta.org_id, &group.meta.project_id);
-        store::find::<SecurityGroup>(tx, org, project, &remote.to_string()).await?;
+        find::<SecurityGroup>(tx, &group.meta.scope(), &remote.to_string()).await?;
     }
     Ok(())
 }
@@ -246,7 +249,7 @@ pub(super) async fn default_group(
 ) -> Result<SecurityGroupId, Error> {
     if let Some(id) = store::default_group(tx, org, project).await? {
         // Read, so that the port's commit fails if it is gone by then.
-        return Ok(store::get::<SecurityGroup>(tx, id).await?.id);
+        return Ok(get::<SecurityGroup>(tx, &id).await?.id);
     }
     let id = SecurityGroupId::generate();
     let meta = NewMeta {
@@ -259,7 +262,7 @@ pub(super) async fn default_group(
     };
     let group = SecurityGroup {
         id,
-        meta: meta.into_meta(now()),
+        meta: meta.into_meta(Time::now()),
         rules: SecurityGroup::default_rules(id),
         is_default: true,
     };

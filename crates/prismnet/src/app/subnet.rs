@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
-use photon_resource::{Error, Page, SubnetId, VpcId};
+use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get, list};
+use photon_resource::{Error, SubnetId, Time, VpcId};
 use photon_service::Mutation;
 
 use super::addresses::Addresses;
-use super::change::{Change, Effect, commit, now};
 use super::number::free_vni;
 use crate::model::{NewSubnet, Subnet, SubnetChanges, Vpc, validate_dns_servers};
-use crate::store::{self, Query};
+use crate::store;
 
 /// As many subnets as a VPC has: a new one is compared with each.
 const MAX_SUBNETS: usize = 1000;
@@ -43,9 +43,9 @@ impl Subnets {
     }
 
     /// One page; with a VPC, only its subnets.
-    pub async fn list(&self, query: Query, vpc: Option<VpcId>) -> Result<Page<Subnet>, Error> {
+    pub async fn list(&self, query: Query, vpc: Option<VpcId>) -> Result<Listing<Subnet>, Error> {
         let keep = |subnet: &Subnet| vpc.is_none_or(|vpc| subnet.vpc_id == vpc);
-        store::page(&self.db, query, keep).await
+        list(&self.db, query, keep).await
     }
 
     /// Errors: `NotFound`, `Conflict`, `AlreadyExists`, `InvalidArgument`.
@@ -87,8 +87,7 @@ impl Change for Create {
     type Value = Subnet;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Subnet>, Error> {
-        let (org, project) = (&self.new.meta.org_id, &self.new.meta.project_id);
-        let vpc: Vpc = store::find(tx, org, project, &self.new.vpc).await?;
+        let vpc: Vpc = find(tx, &self.new.meta.scope(), &self.new.vpc).await?;
         self.new.fits(&vpc)?;
         let ipv6 = self.new.ipv6.map(|ipv6| ipv6.cidr);
         let others = store::subnets_of(tx, vpc.id).await?;
@@ -106,7 +105,7 @@ impl Change for Create {
         let subnet = Subnet {
             id: self.id,
             vpc_id: vpc.id,
-            meta: self.new.meta.clone().into_meta(now()),
+            meta: self.new.meta.clone().into_meta(Time::now()),
             cidr: self.new.cidr,
             gateway: self.new.gateway,
             dhcp_enabled: self.new.dhcp_enabled,
@@ -115,7 +114,7 @@ impl Change for Create {
             vni: free_vni(tx).await?,
         };
         store::subnet_create(tx, &subnet).await?;
-        Effect::created(subnet)
+        Ok(Effect::on(subnet))
     }
 }
 
@@ -129,19 +128,23 @@ impl Change for Update {
     type Value = Subnet;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Subnet>, Error> {
-        let before: Subnet = store::get(tx, self.id).await?;
+        let before: Subnet = get(tx, &self.id).await?;
         let mut after = before.clone();
         after
             .meta
-            .apply(SubnetId::KIND, self.changes.common.clone(), now())?;
+            .apply(Subnet::KIND, self.changes.common.clone())?;
         if let Some(enabled) = self.changes.dhcp_enabled {
             after.dhcp_enabled = enabled;
         }
         if let Some(servers) = &self.changes.dns_servers {
             after.dns_servers.clone_from(servers);
         }
+        if after == before {
+            return Ok(Effect::nothing(after));
+        }
+        after.meta.touch(Time::now());
         store::subnet_update(tx, &before, &after).await?;
-        Effect::updated(&before, after)
+        Ok(Effect::on(after))
     }
 }
 
@@ -154,9 +157,9 @@ impl Change for Delete {
     type Value = Subnet;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Subnet>, Error> {
-        let subnet: Subnet = store::get(tx, self.id).await?;
+        let subnet: Subnet = get(tx, &self.id).await?;
         store::subnet_delete(tx, &subnet).await?;
-        Effect::deleted(subnet)
+        Ok(Effect::on(subnet))
     }
 }
 

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
-use photon_resource::{Error, Page, VpcId};
+use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, get, list};
+use photon_resource::{Changes, Error, Time, VpcId};
 use photon_service::Mutation;
 
-use super::change::{Change, Effect, commit, now};
 use super::number::free_table;
-use crate::model::{Changes, NewVpc, Vpc};
-use crate::store::{self, Query};
+use crate::model::{NewVpc, Vpc};
+use crate::store;
 
 /// The VPCs of all tenants.
 #[derive(Clone)]
@@ -36,8 +36,8 @@ impl Vpcs {
     }
 
     /// One page.
-    pub async fn list(&self, query: Query) -> Result<Page<Vpc>, Error> {
-        store::page(&self.db, query, |_| true).await
+    pub async fn list(&self, query: Query) -> Result<Listing<Vpc>, Error> {
+        list(&self.db, query, |_| true).await
     }
 
     /// Errors: `NotFound`, `Conflict`, `AlreadyExists`, `InvalidArgument`.
@@ -78,13 +78,13 @@ impl Change for Create {
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Vpc>, Error> {
         let vpc = Vpc {
             id: self.id,
-            meta: self.new.meta.clone().into_meta(now()),
+            meta: self.new.meta.clone().into_meta(Time::now()),
             cidr: self.new.cidr,
             ipv6_cidr: self.new.ipv6_cidr,
             table: free_table(tx).await?,
         };
         store::vpc_create(tx, &vpc).await?;
-        Effect::created(vpc)
+        Ok(Effect::on(vpc))
     }
 }
 
@@ -98,11 +98,15 @@ impl Change for Update {
     type Value = Vpc;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Vpc>, Error> {
-        let before: Vpc = store::get(tx, self.id).await?;
+        let before: Vpc = get(tx, &self.id).await?;
         let mut after = before.clone();
-        after.meta.apply(VpcId::KIND, self.changes.clone(), now())?;
+        after.meta.apply(Vpc::KIND, self.changes.clone())?;
+        if after == before {
+            return Ok(Effect::nothing(after));
+        }
+        after.meta.touch(Time::now());
         store::vpc_update(tx, &before, &after).await?;
-        Effect::updated(&before, after)
+        Ok(Effect::on(after))
     }
 }
 
@@ -115,8 +119,8 @@ impl Change for Delete {
     type Value = Vpc;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Vpc>, Error> {
-        let vpc: Vpc = store::get(tx, self.id).await?;
+        let vpc: Vpc = get(tx, &self.id).await?;
         store::vpc_delete(tx, &vpc).await?;
-        Effect::deleted(vpc)
+        Ok(Effect::on(vpc))
     }
 }

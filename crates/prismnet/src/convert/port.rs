@@ -1,10 +1,11 @@
 use photon_api::prismnet::v1 as pb;
-use photon_resource::{Error, PortId, SubnetId};
+use photon_catalog::Tenant;
+use photon_catalog::wire::{changes, id, id_or_name, optional_id, timestamp};
+use photon_resource::{Error, PortId};
 
-use super::{Tenant, changes, id, id_or_name, optional_id};
 use crate::app::PortFilter;
 use crate::model::{
-    DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus, validate_device_id,
+    DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus, kind, validate_device_id,
 };
 
 /// Longest message of a report that is kept.
@@ -13,7 +14,7 @@ const MAX_MESSAGE: usize = 1024;
 /// Errors: `InvalidArgument`.
 pub fn new_port(tenant: Tenant, request: pb::CreatePortRequest) -> Result<NewPort, Error> {
     Ok(NewPort {
-        subnet: id_or_name("subnet_id", SubnetId::KIND, request.subnet_id)?,
+        subnet: id_or_name("subnet_id", kind::SUBNETS.noun, request.subnet_id)?,
         address: request.ip_address,
         ipv6_address: request.ipv6_address,
         security_groups: request.security_group_ids,
@@ -28,7 +29,7 @@ pub fn port_changes(request: pb::UpdatePortRequest) -> PortChanges {
         common: changes(
             request.name,
             request.description,
-            request.labels,
+            request.labels.map(|labels| labels.labels),
             request.expected_revision,
         ),
     }
@@ -114,9 +115,9 @@ pub fn port(port: &Port) -> pb::Port {
             .map(ToString::to_string)
             .collect(),
         interface_name: port.interface_name().unwrap_or_default(),
-        labels: meta.labels.into_iter().collect(),
-        created_at: Some(meta.created_at.into()),
-        updated_at: Some(meta.updated_at.into()),
+        labels: meta.labels,
+        created_at: Some(timestamp(meta.created_at)),
+        updated_at: Some(timestamp(meta.updated_at)),
         revision: meta.revision,
         ..pb::Port::default()
     };

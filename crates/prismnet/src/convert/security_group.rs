@@ -1,7 +1,8 @@
 use photon_api::prismnet::v1 as pb;
-use photon_resource::Error;
+use photon_catalog::Tenant;
+use photon_catalog::wire::{changes, id, timestamp};
+use photon_resource::{Changes, Error};
 
-use super::{Tenant, id};
 use crate::model::{
     Direction, NewRule, NewSecurityGroup, PortRange, Remote, Rule, SecurityGroup, Traffic,
 };
@@ -91,6 +92,16 @@ pub fn new_rule(rule: pb::SecurityGroupRule) -> Result<NewRule, Error> {
     })
 }
 
+/// What an update changes.
+pub fn security_group_changes(request: pb::UpdateSecurityGroupRequest) -> Changes {
+    changes(
+        request.name,
+        request.description,
+        request.labels.map(|labels| labels.labels),
+        request.expected_revision,
+    )
+}
+
 /// A group as clients see it.
 pub fn security_group(group: &SecurityGroup) -> pb::SecurityGroup {
     let meta = group.meta.clone();
@@ -102,9 +113,9 @@ pub fn security_group(group: &SecurityGroup) -> pb::SecurityGroup {
         description: meta.description,
         rules: group.rules.iter().map(security_group_rule).collect(),
         is_default: group.is_default,
-        labels: meta.labels.into_iter().collect(),
-        created_at: Some(meta.created_at.into()),
-        updated_at: Some(meta.updated_at.into()),
+        labels: meta.labels,
+        created_at: Some(timestamp(meta.created_at)),
+        updated_at: Some(timestamp(meta.updated_at)),
         revision: meta.revision,
     }
 }

@@ -1,14 +1,17 @@
 use std::net::IpAddr;
 
 use photon_api::prismnet::v1 as pb;
-use photon_resource::{Error, VpcId};
+use photon_catalog::Tenant;
+use photon_catalog::wire::{changes, id_or_name, timestamp};
+use photon_resource::Error;
 
-use super::{Tenant, changes, id_or_name};
-use crate::model::{NewSubnet, Subnet, SubnetChanges, parse_subnet_cidr, parse_subnet_ipv6_cidr};
+use crate::model::{
+    NewSubnet, Subnet, SubnetChanges, kind, parse_subnet_cidr, parse_subnet_ipv6_cidr,
+};
 
 /// Errors: `InvalidArgument`.
 pub fn new_subnet(tenant: Tenant, request: pb::CreateSubnetRequest) -> Result<NewSubnet, Error> {
-    let vpc = id_or_name("vpc_id", VpcId::KIND, request.vpc_id)?;
+    let vpc = id_or_name("vpc_id", kind::VPCS.noun, request.vpc_id)?;
     let cidr = parse_subnet_cidr(&request.cidr)?;
     let ipv6 = parse_subnet_ipv6_cidr(&request.ipv6_cidr)?;
     Ok(NewSubnet {
@@ -33,7 +36,7 @@ pub fn subnet_changes(request: pb::UpdateSubnetRequest) -> Result<SubnetChanges,
         common: changes(
             request.name,
             request.description,
-            request.labels,
+            request.labels.map(|labels| labels.labels),
             request.expected_revision,
         ),
     })
@@ -67,9 +70,9 @@ pub fn subnet(subnet: &Subnet) -> pb::Subnet {
             .map(|ipv6| ipv6.gateway.to_string())
             .unwrap_or_default(),
         vni: subnet.vni,
-        labels: meta.labels.into_iter().collect(),
-        created_at: Some(meta.created_at.into()),
-        updated_at: Some(meta.updated_at.into()),
+        labels: meta.labels,
+        created_at: Some(timestamp(meta.created_at)),
+        updated_at: Some(timestamp(meta.updated_at)),
         revision: meta.revision,
     }
 }

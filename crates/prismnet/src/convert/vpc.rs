@@ -1,7 +1,8 @@
 use photon_api::prismnet::v1 as pb;
-use photon_resource::Error;
+use photon_catalog::Tenant;
+use photon_catalog::wire::{changes, timestamp};
+use photon_resource::{Changes, Error};
 
-use super::Tenant;
 use crate::model::{NewVpc, Vpc, parse_vpc_cidr, parse_vpc_ipv6_cidr};
 
 /// Errors: `InvalidArgument`.
@@ -11,6 +12,16 @@ pub fn new_vpc(tenant: Tenant, request: pb::CreateVpcRequest) -> Result<NewVpc, 
         ipv6_cidr: parse_vpc_ipv6_cidr(&request.ipv6_cidr)?,
         meta: tenant.meta(request.name, request.description, request.labels),
     })
+}
+
+/// What an update changes.
+pub fn vpc_changes(request: pb::UpdateVpcRequest) -> Changes {
+    changes(
+        request.name,
+        request.description,
+        request.labels.map(|labels| labels.labels),
+        request.expected_revision,
+    )
 }
 
 /// A VPC as clients see it.
@@ -24,9 +35,9 @@ pub fn vpc(vpc: &Vpc) -> pb::Vpc {
         description: meta.description,
         cidr: vpc.cidr.to_string(),
         ipv6_cidr: vpc.ipv6_cidr.map(|net| net.to_string()).unwrap_or_default(),
-        labels: meta.labels.into_iter().collect(),
-        created_at: Some(meta.created_at.into()),
-        updated_at: Some(meta.updated_at.into()),
+        labels: meta.labels,
+        created_at: Some(timestamp(meta.created_at)),
+        updated_at: Some(timestamp(meta.updated_at)),
         revision: meta.revision,
     }
 }

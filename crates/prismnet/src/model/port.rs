@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use photon_resource::{Error, PortId, SecurityGroupId, SubnetId, VmId, VpcId, tap_name};
+use photon_resource::{
+    Changes, Error, Meta, NewMeta, PortId, SecurityGroupId, SubnetId, VmId, VpcId, tap_name,
+};
 
-use super::{Changes, Mac, Meta, NewMeta};
+use super::Mac;
 
 /// As many groups as one port may have: each is a jump in the host's filter.
 const MAX_GROUPS: usize = 16;
@@ -233,10 +235,9 @@ impl Port {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use photon_resource::{Labels, Time};
 
     use super::*;
-    use crate::model::Labels;
 
     fn port() -> Port {
         Port {
@@ -251,7 +252,7 @@ mod tests {
                 description: String::new(),
                 labels: Labels::new(),
             }
-            .into_meta(SystemTime::UNIX_EPOCH),
+            .into_meta(Time::EPOCH),
             address: Ipv4Addr::new(10, 0, 0, 2),
             ipv6_address: None,
             mac: Mac::generated(1),

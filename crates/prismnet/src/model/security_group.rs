@@ -1,9 +1,7 @@
 //! Security groups: stateful filters at the port.
 
 use ipnet::IpNet;
-use photon_resource::{Error, RuleId, SecurityGroupId, validate_description};
-
-use super::{Meta, NewMeta};
+use photon_resource::{Error, Meta, NewMeta, RuleId, SecurityGroupId, validate_description};
 
 /// Name of the group that every project gets with its first port.
 pub const DEFAULT_GROUP: &str = "default";

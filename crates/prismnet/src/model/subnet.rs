@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use photon_resource::{Error, SubnetId, VpcId};
+use photon_resource::{Changes, Error, Meta, NewMeta, SubnetId, VpcId};
 
-use super::{Changes, Meta, NewMeta, Vpc};
+use super::Vpc;
 
 /// As many name servers as DHCP gives out: more than resolvers read (`resolv.conf(5)`: three), and the
 /// option stays small.

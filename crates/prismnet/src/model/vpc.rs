@@ -1,9 +1,7 @@
 //! A virtual private cloud: a routing domain of its own.
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use photon_resource::VpcId;
-
-use super::{Meta, NewMeta};
+use photon_resource::{Meta, NewMeta, VpcId};
 
 /// A VPC.
 #[derive(Clone, Debug, PartialEq, Eq)]

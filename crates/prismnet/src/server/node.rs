@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use futures::Stream;
 use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::node_service_server::NodeService;
-use photon_resource::{Caller, Error, PrincipalKind, ResourceName, Scope};
+use photon_catalog::Access;
+use photon_catalog::node::only_itself;
+use photon_resource::{Caller, Error, ResourceName};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::access::Access;
 use crate::model::{kind, validate_node};
 use crate::{app, convert};
 
@@ -56,7 +57,7 @@ impl NodeService for Nodes {
     ) -> Result<Response<Self::WatchDesiredStream>, Status> {
         let caller = self.access.caller(&request).await?;
         let node = request.into_inner().node;
-        let resource = only_itself(&self.access, &caller, WATCH, &node).await?;
+        let resource = itself(&self.access, &caller, "watch", &node).await?;
         let watch = Watch {
             access: self.access.clone(),
             app: self.app.clone(),
@@ -79,7 +80,7 @@ impl NodeService for Nodes {
     ) -> Result<Response<pb::ReportStatusResponse>, Status> {
         let caller = self.access.caller(&request).await?;
         let request = request.into_inner();
-        let resource = only_itself(&self.access, &caller, REPORT, &request.node).await?;
+        let resource = itself(&self.access, &caller, "report", &request.node).await?;
         let mutation = self.access.mutation(&caller, REPORT, "", &request)?;
         let ports = request
             .ports
@@ -134,30 +135,12 @@ impl Watch {
 }
 
 /// Whether an agent asks about its own host; answers with the host's resource name.
-async fn only_itself(
+async fn itself(
     access: &Access,
     caller: &Caller,
-    action: &str,
+    verb: &str,
     node: &str,
 ) -> Result<ResourceName, Error> {
     validate_node(node)?;
-    let resource = ResourceName::new(Scope::System, kind::NODES, node);
-    let claims = &caller.claims;
-    if claims.kind != PrincipalKind::Node || claims.node.as_deref() != Some(node) {
-        let reason = "only the agents of a host may speak for it";
-        access
-            .guard()
-            .record(caller, action, &resource, reason)
-            .await;
-        return Err(Error::PermissionDenied {
-            action: action.to_owned(),
-            resource: resource.to_string(),
-            reason: reason.to_owned(),
-        });
-    }
-    access
-        .guard()
-        .authorize(caller, action, &resource, &[("node", node)])
-        .await?;
-    Ok(resource)
+    only_itself(access, caller, kind::NODES, verb, node).await
 }

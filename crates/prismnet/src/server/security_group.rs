@@ -1,33 +1,29 @@
 //! `SecurityGroupService`.
 
-use std::ops::ControlFlow;
-
 use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupService;
-use photon_resource::{Error, PageRequest};
-use tonic::{Request, Response, Status};
+use photon_catalog::desk::WatchStream;
+use photon_catalog::wire::id;
+use photon_catalog::{Access, Answer, Desk, News};
+use photon_resource::Error;
+use tonic::Request;
 
-use super::access::{Access, Named};
-use crate::model::{SecurityGroup, kind};
-use crate::store::Query;
+use crate::model::SecurityGroup;
 use crate::{app, convert};
-
-const CREATE: &str = "network:securityGroups:create";
-const GET: &str = "network:securityGroups:get";
-const LIST: &str = "network:securityGroups:list";
-const UPDATE: &str = "network:securityGroups:update";
-const DELETE: &str = "network:securityGroups:delete";
 
 /// The service over `app`.
 pub struct SecurityGroups {
-    access: Access,
+    desk: Desk<SecurityGroup>,
     app: app::SecurityGroups,
 }
 
 impl SecurityGroups {
     /// Calls go through `access` to `app`.
     pub fn new(access: Access, app: app::SecurityGroups) -> Self {
-        Self { access, app }
+        Self {
+            desk: Desk::new(access),
+            app,
+        }
     }
 }
 
@@ -36,185 +32,142 @@ impl SecurityGroupService for SecurityGroups {
     async fn create_security_group(
         &self,
         request: Request<pb::CreateSecurityGroupRequest>,
-    ) -> Result<Response<pb::CreateSecurityGroupResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        let tenant = self
-            .access
-            .create(
-                &caller,
-                CREATE,
-                kind::SECURITY_GROUPS,
-                (&request.org_id, &request.project_id),
-                &request.name,
-                &convert::labels(request.labels.clone()),
-            )
-            .await?;
-        let mutation = self
-            .access
-            .mutation(&caller, CREATE, &request.request_id, &request)?;
-        let new = convert::new_security_group(tenant, request)?;
-        let answer = |group: &SecurityGroup| pb::CreateSecurityGroupResponse {
-            security_group: Some(convert::security_group(group)),
-        };
-        Ok(Response::new(self.app.create(mutation, new, answer).await?))
+    ) -> Answer<pb::CreateSecurityGroupResponse> {
+        self.desk
+            .create(request, convert::new_security_group, |mutation, new| {
+                let answer = |security_group: &SecurityGroup| pb::CreateSecurityGroupResponse {
+                    security_group: Some(convert::security_group(security_group)),
+                };
+                self.app.create(mutation, new, answer)
+            })
+            .await
     }
 
     async fn get_security_group(
         &self,
         request: Request<pb::GetSecurityGroupRequest>,
-    ) -> Result<Response<pb::GetSecurityGroupResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.get_ref();
-        let named = Named {
-            id: &request.id,
-            org_id: &request.org_id,
-            project_id: &request.project_id,
-        };
-        let group: SecurityGroup = self.access.reach(&caller, GET, named).await?;
-        Ok(Response::new(pb::GetSecurityGroupResponse {
-            security_group: Some(convert::security_group(&group)),
-        }))
+    ) -> Answer<pb::GetSecurityGroupResponse> {
+        self.desk
+            .get(request, |security_group| pb::GetSecurityGroupResponse {
+                security_group: Some(convert::security_group(security_group)),
+            })
+            .await
     }
 
     async fn list_security_groups(
         &self,
         request: Request<pb::ListSecurityGroupsRequest>,
-    ) -> Result<Response<pb::ListSecurityGroupsResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        let scope = self
-            .access
+    ) -> Answer<pb::ListSecurityGroupsResponse> {
+        self.desk
             .list(
-                &caller,
-                LIST,
-                kind::SECURITY_GROUPS,
-                &request.org_id,
-                &request.project_id,
+                request,
+                |query, _| self.app.list(query),
+                |page| pb::ListSecurityGroupsResponse {
+                    security_groups: page.items.iter().map(convert::security_group).collect(),
+                    next_page_token: page.next_page_token,
+                    revision: page.revision,
+                },
             )
-            .await?;
-        let query = Query {
-            scope,
-            page: PageRequest::parse(request.page_size, &request.page_token)?,
-            name: request.name,
-            labels: convert::labels(request.labels),
-        };
-        let page = self.app.list(query).await?;
-        Ok(Response::new(pb::ListSecurityGroupsResponse {
-            security_groups: page.items.iter().map(convert::security_group).collect(),
-            next_page_token: page.next_page_token,
-        }))
+            .await
+    }
+
+    type WatchSecurityGroupsStream = WatchStream<pb::WatchSecurityGroupsResponse>;
+
+    async fn watch_security_groups(
+        &self,
+        request: Request<pb::WatchSecurityGroupsRequest>,
+    ) -> Answer<Self::WatchSecurityGroupsStream> {
+        self.desk
+            .watch(request, |news, revision| {
+                let mut told = pb::WatchSecurityGroupsResponse {
+                    revision,
+                    ..Default::default()
+                };
+                match news {
+                    News::Now(security_group) => {
+                        told.security_group = Some(convert::security_group(&security_group))
+                    }
+                    News::Gone(id) => told.deleted_id = id.to_string(),
+                    News::Synced => {}
+                }
+                told
+            })
+            .await
     }
 
     async fn update_security_group(
         &self,
         request: Request<pb::UpdateSecurityGroupRequest>,
-    ) -> Result<Response<pb::UpdateSecurityGroupResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        let mutation = self
-            .access
-            .mutation(&caller, UPDATE, &request.request_id, &request)?;
-        let named = Named::own(&request.id);
-        let reached = self
-            .access
-            .reach_for(&caller, UPDATE, named, &mutation)
-            .await?;
-        let group: SecurityGroup = match reached {
-            ControlFlow::Continue(group) => group,
-            ControlFlow::Break(earlier) => return Ok(Response::new(earlier)),
-        };
-        let changes = convert::changes(
-            request.name,
-            request.description,
-            request.labels,
-            request.expected_revision,
-        );
-        let answer = |group: &SecurityGroup| pb::UpdateSecurityGroupResponse {
-            security_group: Some(convert::security_group(group)),
-        };
-        Ok(Response::new(
-            self.app.update(mutation, group.id, changes, answer).await?,
-        ))
+    ) -> Answer<pb::UpdateSecurityGroupResponse> {
+        self.desk
+            .change(
+                request,
+                "update",
+                |mutation, security_group: SecurityGroup, request| {
+                    let answer = |security_group: &SecurityGroup| pb::UpdateSecurityGroupResponse {
+                        security_group: Some(convert::security_group(security_group)),
+                    };
+                    self.app.update(
+                        mutation,
+                        security_group.id,
+                        convert::security_group_changes(request),
+                        answer,
+                    )
+                },
+            )
+            .await
     }
 
     async fn delete_security_group(
         &self,
         request: Request<pb::DeleteSecurityGroupRequest>,
-    ) -> Result<Response<pb::DeleteSecurityGroupResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.get_ref();
-        let mutation = self
-            .access
-            .mutation(&caller, DELETE, &request.request_id, request)?;
-        let named = Named::own(&request.id);
-        let reached = self
-            .access
-            .reach_for(&caller, DELETE, named, &mutation)
-            .await?;
-        let group: SecurityGroup = match reached {
-            ControlFlow::Continue(group) => group,
-            ControlFlow::Break(earlier) => return Ok(Response::new(earlier)),
-        };
-        Ok(Response::new(self.app.delete(mutation, group.id).await?))
+    ) -> Answer<pb::DeleteSecurityGroupResponse> {
+        self.desk
+            .change(request, "delete", |mutation, security_group, _| {
+                self.app.delete(mutation, security_group.id)
+            })
+            .await
     }
 
-    async fn add_rule(
-        &self,
-        request: Request<pb::AddRuleRequest>,
-    ) -> Result<Response<pb::AddRuleResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        let mutation = self
-            .access
-            .mutation(&caller, UPDATE, &request.request_id, &request)?;
-        let named = Named::own(&request.security_group_id);
-        let reached = self
-            .access
-            .reach_for(&caller, UPDATE, named, &mutation)
-            .await?;
-        let group: SecurityGroup = match reached {
-            ControlFlow::Continue(group) => group,
-            ControlFlow::Break(earlier) => return Ok(Response::new(earlier)),
-        };
-        let rule = request
-            .rule
-            .ok_or_else(|| Error::invalid("rule", "", "a rule to add"))?;
-        let rule = convert::new_rule(rule)?;
-        let answer = |group: &SecurityGroup| pb::AddRuleResponse {
-            security_group: Some(convert::security_group(group)),
-        };
-        Ok(Response::new(
-            self.app.add_rule(mutation, group.id, rule, answer).await?,
-        ))
+    async fn add_rule(&self, request: Request<pb::AddRuleRequest>) -> Answer<pb::AddRuleResponse> {
+        let group = |request: &pb::AddRuleRequest| request.security_group_id.clone();
+        self.desk
+            .change_of(
+                request,
+                group,
+                "update",
+                |mutation, group, request| async move {
+                    let rule = request
+                        .rule
+                        .ok_or_else(|| Error::invalid("rule", "", "a rule to add"))?;
+                    let rule = convert::new_rule(rule)?;
+                    let answer = |group: &SecurityGroup| pb::AddRuleResponse {
+                        security_group: Some(convert::security_group(group)),
+                    };
+                    self.app.add_rule(mutation, group.id, rule, answer).await
+                },
+            )
+            .await
     }
 
     async fn remove_rule(
         &self,
         request: Request<pb::RemoveRuleRequest>,
-    ) -> Result<Response<pb::RemoveRuleResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.get_ref();
-        let mutation = self
-            .access
-            .mutation(&caller, UPDATE, &request.request_id, request)?;
-        let named = Named::own(&request.security_group_id);
-        let reached = self
-            .access
-            .reach_for(&caller, UPDATE, named, &mutation)
-            .await?;
-        let group: SecurityGroup = match reached {
-            ControlFlow::Continue(group) => group,
-            ControlFlow::Break(earlier) => return Ok(Response::new(earlier)),
-        };
-        let rule = convert::id("rule_id", &request.rule_id)?;
-        let answer = |group: &SecurityGroup| pb::RemoveRuleResponse {
-            security_group: Some(convert::security_group(group)),
-        };
-        Ok(Response::new(
-            self.app
-                .remove_rule(mutation, group.id, rule, answer)
-                .await?,
-        ))
+    ) -> Answer<pb::RemoveRuleResponse> {
+        let group = |request: &pb::RemoveRuleRequest| request.security_group_id.clone();
+        self.desk
+            .change_of(
+                request,
+                group,
+                "update",
+                |mutation, group, request| async move {
+                    let rule = id("rule_id", &request.rule_id)?;
+                    let answer = |group: &SecurityGroup| pb::RemoveRuleResponse {
+                        security_group: Some(convert::security_group(group)),
+                    };
+                    self.app.remove_rule(mutation, group.id, rule, answer).await
+                },
+            )
+            .await
     }
 }

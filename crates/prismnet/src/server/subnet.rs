@@ -1,33 +1,28 @@
 //! `SubnetService`.
 
-use std::ops::ControlFlow;
-
 use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::subnet_service_server::SubnetService;
-use photon_resource::PageRequest;
-use tonic::{Request, Response, Status};
+use photon_catalog::desk::WatchStream;
+use photon_catalog::wire::optional_id;
+use photon_catalog::{Access, Answer, Desk, News};
+use tonic::Request;
 
-use super::access::{Access, Named};
-use crate::model::{Subnet, kind};
-use crate::store::Query;
+use crate::model::Subnet;
 use crate::{app, convert};
-
-const CREATE: &str = "network:subnets:create";
-const GET: &str = "network:subnets:get";
-const LIST: &str = "network:subnets:list";
-const UPDATE: &str = "network:subnets:update";
-const DELETE: &str = "network:subnets:delete";
 
 /// The service over `app`.
 pub struct Subnets {
-    access: Access,
+    desk: Desk<Subnet>,
     app: app::Subnets,
 }
 
 impl Subnets {
     /// Calls go through `access` to `app`.
     pub fn new(access: Access, app: app::Subnets) -> Self {
-        Self { access, app }
+        Self {
+            desk: Desk::new(access),
+            app,
+        }
     }
 }
 
@@ -36,124 +31,97 @@ impl SubnetService for Subnets {
     async fn create_subnet(
         &self,
         request: Request<pb::CreateSubnetRequest>,
-    ) -> Result<Response<pb::CreateSubnetResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        let tenant = self
-            .access
-            .create(
-                &caller,
-                CREATE,
-                kind::SUBNETS,
-                (&request.org_id, &request.project_id),
-                &request.name,
-                &convert::labels(request.labels.clone()),
-            )
-            .await?;
-        let mutation = self
-            .access
-            .mutation(&caller, CREATE, &request.request_id, &request)?;
-        let new = convert::new_subnet(tenant, request)?;
-        let answer = |subnet: &Subnet| pb::CreateSubnetResponse {
-            subnet: Some(convert::subnet(subnet)),
-        };
-        Ok(Response::new(self.app.create(mutation, new, answer).await?))
+    ) -> Answer<pb::CreateSubnetResponse> {
+        self.desk
+            .create(request, convert::new_subnet, |mutation, new| {
+                let answer = |subnet: &Subnet| pb::CreateSubnetResponse {
+                    subnet: Some(convert::subnet(subnet)),
+                };
+                self.app.create(mutation, new, answer)
+            })
+            .await
     }
 
     async fn get_subnet(
         &self,
         request: Request<pb::GetSubnetRequest>,
-    ) -> Result<Response<pb::GetSubnetResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.get_ref();
-        let named = Named {
-            id: &request.id,
-            org_id: &request.org_id,
-            project_id: &request.project_id,
-        };
-        let subnet: Subnet = self.access.reach(&caller, GET, named).await?;
-        Ok(Response::new(pb::GetSubnetResponse {
-            subnet: Some(convert::subnet(&subnet)),
-        }))
+    ) -> Answer<pb::GetSubnetResponse> {
+        self.desk
+            .get(request, |subnet| pb::GetSubnetResponse {
+                subnet: Some(convert::subnet(subnet)),
+            })
+            .await
     }
 
     async fn list_subnets(
         &self,
         request: Request<pb::ListSubnetsRequest>,
-    ) -> Result<Response<pb::ListSubnetsResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        let scope = self
-            .access
+    ) -> Answer<pb::ListSubnetsResponse> {
+        self.desk
             .list(
-                &caller,
-                LIST,
-                kind::SUBNETS,
-                &request.org_id,
-                &request.project_id,
+                request,
+                |query, request| async move {
+                    let filter = optional_id("vpc_id", &request.vpc_id)?;
+                    self.app.list(query, filter).await
+                },
+                |page| pb::ListSubnetsResponse {
+                    subnets: page.items.iter().map(convert::subnet).collect(),
+                    next_page_token: page.next_page_token,
+                    revision: page.revision,
+                },
             )
-            .await?;
-        let vpc = convert::optional_id("vpc_id", &request.vpc_id)?;
-        let query = Query {
-            scope,
-            page: PageRequest::parse(request.page_size, &request.page_token)?,
-            name: request.name,
-            labels: convert::labels(request.labels),
-        };
-        let page = self.app.list(query, vpc).await?;
-        Ok(Response::new(pb::ListSubnetsResponse {
-            subnets: page.items.iter().map(convert::subnet).collect(),
-            next_page_token: page.next_page_token,
-        }))
+            .await
+    }
+
+    type WatchSubnetsStream = WatchStream<pb::WatchSubnetsResponse>;
+
+    async fn watch_subnets(
+        &self,
+        request: Request<pb::WatchSubnetsRequest>,
+    ) -> Answer<Self::WatchSubnetsStream> {
+        self.desk
+            .watch(request, |news, revision| {
+                let mut told = pb::WatchSubnetsResponse {
+                    revision,
+                    ..Default::default()
+                };
+                match news {
+                    News::Now(subnet) => told.subnet = Some(convert::subnet(&subnet)),
+                    News::Gone(id) => told.deleted_id = id.to_string(),
+                    News::Synced => {}
+                }
+                told
+            })
+            .await
     }
 
     async fn update_subnet(
         &self,
         request: Request<pb::UpdateSubnetRequest>,
-    ) -> Result<Response<pb::UpdateSubnetResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        let mutation = self
-            .access
-            .mutation(&caller, UPDATE, &request.request_id, &request)?;
-        let named = Named::own(&request.id);
-        let reached = self
-            .access
-            .reach_for(&caller, UPDATE, named, &mutation)
-            .await?;
-        let subnet: Subnet = match reached {
-            ControlFlow::Continue(subnet) => subnet,
-            ControlFlow::Break(earlier) => return Ok(Response::new(earlier)),
-        };
-        let changes = convert::subnet_changes(request)?;
-        let answer = |subnet: &Subnet| pb::UpdateSubnetResponse {
-            subnet: Some(convert::subnet(subnet)),
-        };
-        Ok(Response::new(
-            self.app
-                .update(mutation, subnet.id, changes, answer)
-                .await?,
-        ))
+    ) -> Answer<pb::UpdateSubnetResponse> {
+        self.desk
+            .change(
+                request,
+                "update",
+                |mutation, subnet: Subnet, request| async move {
+                    let changes = convert::subnet_changes(request)?;
+                    let answer = |subnet: &Subnet| pb::UpdateSubnetResponse {
+                        subnet: Some(convert::subnet(subnet)),
+                    };
+                    self.app.update(mutation, subnet.id, changes, answer).await
+                },
+            )
+            .await
     }
 
     async fn delete_subnet(
         &self,
         request: Request<pb::DeleteSubnetRequest>,
-    ) -> Result<Response<pb::DeleteSubnetResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.get_ref();
-        let mutation = self
-            .access
-            .mutation(&caller, DELETE, &request.request_id, request)?;
-        let named = Named::own(&request.id);
-        let reached = self
-            .access
-            .reach_for(&caller, DELETE, named, &mutation)
-            .await?;
-        let subnet: Subnet = match reached {
-            ControlFlow::Continue(subnet) => subnet,
-            ControlFlow::Break(earlier) => return Ok(Response::new(earlier)),
-        };
-        Ok(Response::new(self.app.delete(mutation, subnet.id).await?))
+    ) -> Answer<pb::DeleteSubnetResponse> {
+        self.desk
+            .change(request, "delete", |mutation, subnet, _| {
+                self.app.delete(mutation, subnet.id)
+            })
+            .await
     }
 }

@@ -1,9 +1,9 @@
 //! The store as a feed of resources, for whoever keeps all of them in memory.
 
 use flaredb::{Change, Db, Revision};
+use photon_catalog::Stored;
 use photon_resource::{Error, PortId, SecurityGroupId, SubnetId, VpcId};
 
-use super::resource::Stored;
 use crate::model::{Port, SecurityGroup, Subnet, Vpc};
 
 /// A resource as it is now; `None`: it was deleted.
@@ -23,19 +23,20 @@ pub fn changed(change: &Change) -> Result<Option<Changed>, Error> {
         return Ok(None);
     };
     Ok(match table {
-        Vpc::TABLE => Some(Changed::Vpc(id.parse()?, now::<Vpc>(change)?)),
-        Subnet::TABLE => Some(Changed::Subnet(id.parse()?, now::<Subnet>(change)?)),
-        Port::TABLE => Some(Changed::Port(id.parse()?, now::<Port>(change)?)),
+        Vpc::TABLE => Some(Changed::Vpc(id.parse()?, now(id.parse()?, change)?)),
+        Subnet::TABLE => Some(Changed::Subnet(id.parse()?, now(id.parse()?, change)?)),
+        Port::TABLE => Some(Changed::Port(id.parse()?, now(id.parse()?, change)?)),
         SecurityGroup::TABLE => {
-            let group = now::<SecurityGroup>(change)?;
+            let group = now(id.parse()?, change)?;
             Some(Changed::SecurityGroup(id.parse()?, group))
         }
         _ => None,
     })
 }
 
-fn now<R: Stored>(change: &Change) -> Result<Option<R>, Error> {
-    Ok(change.record::<R::Record>()?.map(Into::into))
+fn now<R: Stored>(id: R::Id, change: &Change) -> Result<Option<R>, Error> {
+    let record = change.record::<R::Record>()?;
+    Ok(record.map(|record| R::restore(id, record)))
 }
 
 /// All resources of all types. They may be of different revisions, none older than the one returned: applying
@@ -59,9 +60,10 @@ pub async fn everything(db: &Db) -> Result<(Vec<Changed>, Revision), Error> {
 }
 
 async fn table<R: Stored>(db: &Db) -> Result<Vec<R>, Error> {
-    let records = db.scan::<R::Record>(&format!("{}/", R::TABLE)).await?;
-    Ok(records
+    let prefix = format!("{}/", R::TABLE);
+    let records = db.scan::<R::Record>(&prefix).await?;
+    records
         .into_iter()
-        .map(|(_, record)| record.into())
-        .collect())
+        .map(|(key, record)| Ok(R::restore(key[prefix.len()..].parse()?, record)))
+        .collect()
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flaredb::{Db, Record, Transaction};
-use photon_resource::{Error, Page, PortId, SecurityGroupId, SubnetId, VpcId};
+use photon_catalog::list::{list, list_of_index};
+use photon_catalog::{
+    Common, Listing, MetaRecord, Query, Reference, Stored, insert, remove, replace,
+};
+use photon_resource::{Error, Kind, PortId, Scope, SecurityGroupId, SubnetId, VpcId};
 use serde::{Deserialize, Serialize};
 
-use super::meta::MetaRecord;
-use super::resource::{Query, Reference, Stored, insert, page, page_of_index, remove, replace};
-use super::users::Users;
-use crate::model::{Attachment, DeviceType, Mac, Meta, Port, PortStatus, kind};
+use super::users;
+use crate::model::{Attachment, DeviceType, Mac, Port, PortStatus, kind};
 
 /// The stored form of a port.
 #[derive(Serialize, Deserialize)]
@@ -73,22 +75,6 @@ impl From<&Port> for PortRecord {
     }
 }
 
-impl From<PortRecord> for Port {
-    fn from(record: PortRecord) -> Self {
-        Self {
-            id: record.id,
-            vpc_id: record.vpc_id,
-            subnet_id: record.subnet_id,
-            meta: record.meta.into(),
-            address: record.address,
-            ipv6_address: record.ipv6_address,
-            mac: Mac::generated(record.mac_tail),
-            security_groups: record.security_groups,
-            attachment: record.attachment.map(Into::into),
-        }
-    }
-}
-
 impl From<&Attachment> for AttachmentRecord {
     fn from(attachment: &Attachment) -> Self {
         Self {
@@ -131,15 +117,32 @@ impl Stored for Port {
     type Id = PortId;
     type Record = PortRecord;
     const TABLE: &'static str = "port";
-    const KIND: &'static str = PortId::KIND;
-    const RESOURCES: &'static str = kind::PORTS;
+    const KIND: Kind = kind::PORTS;
 
     fn id(&self) -> PortId {
         self.id
     }
 
-    fn meta(&self) -> &Meta {
-        &self.meta
+    fn scope(&self) -> Scope {
+        self.meta.scope()
+    }
+
+    fn common(&self) -> Common<'_> {
+        (&self.meta).into()
+    }
+
+    fn restore(id: PortId, record: PortRecord) -> Self {
+        Self {
+            id,
+            vpc_id: record.vpc_id,
+            subnet_id: record.subnet_id,
+            meta: record.meta.into(),
+            address: record.address,
+            ipv6_address: record.ipv6_address,
+            mac: Mac::generated(record.mac_tail),
+            security_groups: record.security_groups,
+            attachment: record.attachment.map(Into::into),
+        }
     }
 }
 
@@ -172,7 +175,7 @@ fn cursor_key(subnet: SubnetId) -> String {
 
 async fn holder(tx: &mut Transaction, key: &str) -> Result<Option<PortId>, Error> {
     let holder: Option<Reference> = tx.get(key).await?;
-    Ok(holder.map(|holder| holder.id.into()))
+    holder.map(|holder| holder.id.parse()).transpose()
 }
 
 /// The port that has an address.
@@ -217,7 +220,7 @@ pub(super) fn forget_addresses(tx: &mut Transaction, subnet: SubnetId) {
 /// the IPv4 address was not asked for, so the next search goes on after it. Errors: `AlreadyExists`.
 pub async fn port_create(tx: &mut Transaction, port: &Port, chosen: bool) -> Result<(), Error> {
     insert(tx, port).await?;
-    let reference = Reference { id: port.id.uuid() };
+    let reference = Reference::to(port.id);
     for address in port_addresses(port) {
         tx.put(&address_key(port.subnet_id, address), &reference)?;
     }
@@ -226,9 +229,9 @@ pub async fn port_create(tx: &mut Transaction, port: &Port, chosen: bool) -> Res
         let cursor = Cursor { last: port.address };
         tx.put(&cursor_key(port.subnet_id), &cursor)?;
     }
-    Users::ports_of_subnet(port.subnet_id).add(tx, port.id.uuid())?;
+    users::ports_of_subnet(port.subnet_id).add(tx, port.id)?;
     for group in &port.security_groups {
-        Users::ports_of_group(*group).add(tx, port.id.uuid())?;
+        users::ports_of_group(*group).add(tx, port.id)?;
     }
     Ok(())
 }
@@ -236,10 +239,10 @@ pub async fn port_create(tx: &mut Transaction, port: &Port, chosen: bool) -> Res
 /// Errors: `AlreadyExists` when the new name is taken.
 pub async fn port_update(tx: &mut Transaction, before: &Port, after: &Port) -> Result<(), Error> {
     for left in before.security_groups.difference(&after.security_groups) {
-        Users::ports_of_group(*left).remove(tx, after.id.uuid());
+        users::ports_of_group(*left).remove(tx, after.id);
     }
     for joined in after.security_groups.difference(&before.security_groups) {
-        Users::ports_of_group(*joined).add(tx, after.id.uuid())?;
+        users::ports_of_group(*joined).add(tx, after.id)?;
     }
     replace(tx, before, after).await
 }
@@ -250,9 +253,9 @@ pub fn port_delete(tx: &mut Transaction, port: &Port) {
         tx.delete(&address_key(port.subnet_id, address));
     }
     tx.delete(&mac_key(port.vpc_id, port.mac));
-    Users::ports_of_subnet(port.subnet_id).remove(tx, port.id.uuid());
+    users::ports_of_subnet(port.subnet_id).remove(tx, port.id);
     for group in &port.security_groups {
-        Users::ports_of_group(*group).remove(tx, port.id.uuid());
+        users::ports_of_group(*group).remove(tx, port.id);
     }
     remove(tx, port);
 }
@@ -263,23 +266,23 @@ fn port_addresses(port: &Port) -> impl Iterator<Item = IpAddr> {
 }
 
 /// One page of ports; with a subnet, without looking at those of others.
-pub async fn port_page(
+pub async fn port_list(
     db: &Db,
     query: Query,
     subnet: Option<SubnetId>,
     keep: impl Fn(&Port) -> bool,
-) -> Result<Page<Port>, Error> {
+) -> Result<Listing<Port>, Error> {
     match subnet {
         Some(subnet) if query.name.is_empty() => {
-            let users = Users::ports_of_subnet(subnet);
-            page_of_index(db, users.prefix(), query, keep).await
+            let users = users::ports_of_subnet(subnet);
+            list_of_index(db, users.prefix(), query, keep).await
         }
         Some(subnet) => {
-            page(db, query, |port: &Port| {
+            list(db, query, |port: &Port| {
                 port.subnet_id == subnet && keep(port)
             })
             .await
         }
-        None => page(db, query, keep).await,
+        None => list(db, query, keep).await,
     }
 }

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use flaredb::{Record, Transaction};
 use ipnet::IpNet;
-use photon_resource::{Error, OrgId, ProjectId, RuleId, SecurityGroupId};
+use photon_catalog::{Common, MetaRecord, Reference, Stored, insert, remove, replace};
+use photon_resource::{Error, Kind, OrgId, ProjectId, RuleId, Scope, SecurityGroupId};
 use serde::{Deserialize, Serialize};
 
-use super::meta::MetaRecord;
-use super::resource::{Reference, Stored, insert, remove, replace};
-use super::users::Users;
-use crate::model::{Direction, Meta, Port, PortRange, Remote, Rule, SecurityGroup, Traffic, kind};
+use super::users;
+use crate::model::{Direction, Port, PortRange, Remote, Rule, SecurityGroup, Traffic, kind};
 
 /// The stored form of a security group.
 #[derive(Serialize, Deserialize)]
@@ -70,17 +69,6 @@ impl From<&SecurityGroup> for SecurityGroupRecord {
     }
 }
 
-impl From<SecurityGroupRecord> for SecurityGroup {
-    fn from(record: SecurityGroupRecord) -> Self {
-        Self {
-            id: record.id,
-            meta: record.meta.into(),
-            rules: record.rules.into_iter().map(Into::into).collect(),
-            is_default: record.is_default,
-        }
-    }
-}
-
 impl From<&Rule> for RuleRecord {
     fn from(rule: &Rule) -> Self {
         Self {
@@ -133,15 +121,27 @@ impl Stored for SecurityGroup {
     type Id = SecurityGroupId;
     type Record = SecurityGroupRecord;
     const TABLE: &'static str = "security-group";
-    const KIND: &'static str = SecurityGroupId::KIND;
-    const RESOURCES: &'static str = kind::SECURITY_GROUPS;
+    const KIND: Kind = kind::SECURITY_GROUPS;
 
     fn id(&self) -> SecurityGroupId {
         self.id
     }
 
-    fn meta(&self) -> &Meta {
-        &self.meta
+    fn scope(&self) -> Scope {
+        self.meta.scope()
+    }
+
+    fn common(&self) -> Common<'_> {
+        (&self.meta).into()
+    }
+
+    fn restore(id: SecurityGroupId, record: SecurityGroupRecord) -> Self {
+        Self {
+            id,
+            meta: record.meta.into(),
+            rules: record.rules.into_iter().map(Into::into).collect(),
+            is_default: record.is_default,
+        }
     }
 }
 
@@ -156,7 +156,7 @@ pub async fn default_group(
     project: &ProjectId,
 ) -> Result<Option<SecurityGroupId>, Error> {
     let entry: Option<Reference> = tx.get(&default_key(org, project)).await?;
-    Ok(entry.map(|entry| entry.id.into()))
+    entry.map(|entry| entry.id.parse()).transpose()
 }
 
 /// Errors: `AlreadyExists`.
@@ -167,15 +167,10 @@ pub async fn security_group_create(
     insert(tx, group).await?;
     if group.is_default {
         let key = default_key(&group.meta.org_id, &group.meta.project_id);
-        tx.put(
-            &key,
-            &Reference {
-                id: group.id.uuid(),
-            },
-        )?;
+        tx.put(&key, &Reference::to(group.id))?;
     }
     for remote in group.remote_groups().collect::<BTreeSet<_>>() {
-        Users::rules_of_group(remote).add(tx, group.id.uuid())?;
+        users::rules_of_group(remote).add(tx, group.id)?;
     }
     Ok(())
 }
@@ -189,10 +184,10 @@ pub async fn security_group_update(
     let named = |group: &SecurityGroup| group.remote_groups().collect::<BTreeSet<_>>();
     let (before_named, after_named) = (named(before), named(after));
     for left in before_named.difference(&after_named) {
-        Users::rules_of_group(*left).remove(tx, after.id.uuid());
+        users::rules_of_group(*left).remove(tx, after.id);
     }
     for joined in after_named.difference(&before_named) {
-        Users::rules_of_group(*joined).add(tx, after.id.uuid())?;
+        users::rules_of_group(*joined).add(tx, after.id)?;
     }
     replace(tx, before, after).await
 }
@@ -203,11 +198,11 @@ pub async fn security_group_delete(
     group: &SecurityGroup,
 ) -> Result<(), Error> {
     let what = format!("security group '{}'", group.meta.name);
-    let ports = Users::ports_of_group(group.id);
+    let ports = users::ports_of_group(group.id);
     ports
         .expect_none::<Port>(tx, &what, "ports", "give them another group first")
         .await?;
-    Users::rules_of_group(group.id)
+    users::rules_of_group(group.id)
         .expect_none::<SecurityGroup>(
             tx,
             &what,
@@ -217,7 +212,7 @@ pub async fn security_group_delete(
         .await?;
     ports.forget(tx);
     for remote in group.remote_groups().collect::<BTreeSet<_>>() {
-        Users::rules_of_group(remote).remove(tx, group.id.uuid());
+        users::rules_of_group(remote).remove(tx, group.id);
     }
     remove(tx, group);
     Ok(())

@@ -4,14 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flaredb::{Record, Transaction};
 use ipnet::{Ipv4Net, Ipv6Net};
-use photon_resource::{Error, SubnetId, VpcId};
+use photon_catalog::{Common, MetaRecord, Reference, Stored, get, insert, remove, replace};
+use photon_resource::{Error, Kind, Scope, SubnetId, VpcId};
 use serde::{Deserialize, Serialize};
 
-use super::meta::MetaRecord;
 use super::port::forget_addresses;
-use super::resource::{Reference, Stored, get, insert, remove, replace};
-use super::users::Users;
-use crate::model::{Ipv6Subnet, Meta, Port, Subnet, kind};
+use super::users;
+use crate::model::{Ipv6Subnet, Port, Subnet, kind};
 
 /// The stored form of a subnet.
 #[derive(Serialize, Deserialize)]
@@ -56,10 +55,27 @@ impl From<&Subnet> for SubnetRecord {
     }
 }
 
-impl From<SubnetRecord> for Subnet {
-    fn from(record: SubnetRecord) -> Self {
+impl Stored for Subnet {
+    type Id = SubnetId;
+    type Record = SubnetRecord;
+    const TABLE: &'static str = "subnet";
+    const KIND: Kind = kind::SUBNETS;
+
+    fn id(&self) -> SubnetId {
+        self.id
+    }
+
+    fn scope(&self) -> Scope {
+        self.meta.scope()
+    }
+
+    fn common(&self) -> Common<'_> {
+        (&self.meta).into()
+    }
+
+    fn restore(id: SubnetId, record: SubnetRecord) -> Self {
         Self {
-            id: record.id,
+            id,
             vpc_id: record.vpc_id,
             meta: record.meta.into(),
             cidr: record.cidr,
@@ -74,22 +90,6 @@ impl From<SubnetRecord> for Subnet {
     }
 }
 
-impl Stored for Subnet {
-    type Id = SubnetId;
-    type Record = SubnetRecord;
-    const TABLE: &'static str = "subnet";
-    const KIND: &'static str = SubnetId::KIND;
-    const RESOURCES: &'static str = kind::SUBNETS;
-
-    fn id(&self) -> SubnetId {
-        self.id
-    }
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-}
-
 fn vni_key(vni: u32) -> String {
     format!("vni/{vni}")
 }
@@ -97,14 +97,14 @@ fn vni_key(vni: u32) -> String {
 /// The subnet that has a VXLAN network identifier.
 pub async fn vni_holder(tx: &mut Transaction, vni: u32) -> Result<Option<SubnetId>, Error> {
     let holder: Option<Reference> = tx.get(&vni_key(vni)).await?;
-    Ok(holder.map(|holder| holder.id.into()))
+    holder.map(|holder| holder.id.parse()).transpose()
 }
 
 /// All subnets of a VPC; if the transaction commits, none was added meanwhile.
 pub async fn subnets_of(tx: &mut Transaction, vpc: VpcId) -> Result<Vec<Subnet>, Error> {
     let mut subnets = Vec::new();
-    for id in Users::subnets_of_vpc(vpc).ids(tx).await? {
-        match get(tx, id.into()).await {
+    for id in users::subnets_of_vpc(vpc).ids(tx).await? {
+        match get(tx, &id.parse()?).await {
             Ok(subnet) => subnets.push(subnet),
             // Deleted since the set was read: the commit will notice.
             Err(Error::NotFound { .. }) => {}
@@ -118,10 +118,8 @@ pub async fn subnets_of(tx: &mut Transaction, vpc: VpcId) -> Result<Vec<Subnet>,
 /// to be free. Errors: `AlreadyExists`.
 pub async fn subnet_create(tx: &mut Transaction, subnet: &Subnet) -> Result<(), Error> {
     insert(tx, subnet).await?;
-    Users::subnets_of_vpc(subnet.vpc_id).add(tx, subnet.id.uuid())?;
-    let reference = Reference {
-        id: subnet.id.uuid(),
-    };
+    users::subnets_of_vpc(subnet.vpc_id).add(tx, subnet.id)?;
+    let reference = Reference::to(subnet.id);
     tx.put(&vni_key(subnet.vni), &reference)?;
     Ok(())
 }
@@ -137,14 +135,14 @@ pub async fn subnet_update(
 
 /// Errors: `FailedPrecondition` while it has ports.
 pub async fn subnet_delete(tx: &mut Transaction, subnet: &Subnet) -> Result<(), Error> {
-    let ports = Users::ports_of_subnet(subnet.id);
+    let ports = users::ports_of_subnet(subnet.id);
     let what = format!("subnet '{}'", subnet.meta.name);
     ports
         .expect_none::<Port>(tx, &what, "ports", "delete them first")
         .await?;
     ports.forget(tx);
     forget_addresses(tx, subnet.id);
-    Users::subnets_of_vpc(subnet.vpc_id).remove(tx, subnet.id.uuid());
+    users::subnets_of_vpc(subnet.vpc_id).remove(tx, subnet.id);
     tx.delete(&vni_key(subnet.vni));
     remove(tx, subnet);
     Ok(())

@@ -2,20 +2,21 @@
 //! change of what running clouds have on their disks, and needs a new version and a migration.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
 
+use photon_catalog::Stored;
+use photon_resource::{Labels, NewMeta, Time};
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Attachment, DeviceType, Direction, Ipv6Subnet, Labels, Mac, NewMeta, Port, PortRange,
-    PortStatus, Remote, Rule, SecurityGroup, Subnet, Traffic, Vpc,
+    Attachment, DeviceType, Direction, Ipv6Subnet, Mac, Port, PortRange, PortStatus, Remote, Rule,
+    SecurityGroup, Subnet, Traffic, Vpc,
 };
 
 const ID: &str = "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e";
 const META: &str = r#""meta":{"org_id":"acme","project_id":"web","owner":"6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e","name":"main","description":"","labels":{"tier":"1"},"created_at":1000001,"updated_at":1000001,"revision":1}"#;
 
-fn meta() -> crate::model::Meta {
+fn meta() -> photon_resource::Meta {
     NewMeta {
         org_id: "acme".parse().unwrap(),
         project_id: "web".parse().unwrap(),
@@ -24,15 +25,15 @@ fn meta() -> crate::model::Meta {
         description: String::new(),
         labels: Labels::from([("tier".into(), "1".into())]),
     }
-    .into_meta(SystemTime::UNIX_EPOCH + Duration::from_micros(1_000_001))
+    .into_meta(Time::from_micros(1_000_001))
 }
 
 #[track_caller]
 fn stored_as<R: Stored + PartialEq + std::fmt::Debug>(resource: &R, record: &str) {
     let record = record.replace("META", META).replace("ID", ID);
-    let bytes = stored_bytes(resource).unwrap();
+    let bytes = resource.stored_bytes().unwrap();
     assert_eq!(String::from_utf8(bytes.clone()).unwrap(), record);
-    let read: R = flaredb::decode::<R::Record>("k", &bytes).unwrap().into();
+    let read = R::restore(resource.id(), flaredb::decode("k", &bytes).unwrap());
     assert_eq!(read, *resource);
 }
 
@@ -102,10 +103,8 @@ fn ports() {
             device_type: DeviceType::Vm,
             ..attachment(status)
         });
-        let bytes = stored_bytes(&port).unwrap();
-        let read: Port = flaredb::decode::<<Port as Stored>::Record>("k", &bytes)
-            .unwrap()
-            .into();
+        let bytes = port.stored_bytes().unwrap();
+        let read = Port::restore(port.id, flaredb::decode("k", &bytes).unwrap());
         assert_eq!(read, port);
     }
 }
@@ -166,7 +165,7 @@ proptest! {
             ipv6_cidr: None,
             table: 1000,
         };
-        let mut bytes = stored_bytes(&vpc).unwrap();
+        let mut bytes = vpc.stored_bytes().unwrap();
         let length = bytes.len();
         bytes[at % length] = byte;
         bytes.truncate(cut.max(1));

@@ -2,13 +2,12 @@
 
 use flaredb::{Record, Transaction};
 use ipnet::{Ipv4Net, Ipv6Net};
-use photon_resource::{Error, VpcId};
+use photon_catalog::{Common, MetaRecord, Reference, Stored, insert, remove, replace};
+use photon_resource::{Error, Kind, Scope, VpcId};
 use serde::{Deserialize, Serialize};
 
-use super::meta::MetaRecord;
-use super::resource::{Reference, Stored, insert, remove, replace};
-use super::users::Users;
-use crate::model::{Meta, Subnet, Vpc, kind};
+use super::users;
+use crate::model::{Subnet, Vpc, kind};
 
 /// The stored form of a VPC.
 #[derive(Serialize, Deserialize)]
@@ -37,31 +36,32 @@ impl From<&Vpc> for VpcRecord {
     }
 }
 
-impl From<VpcRecord> for Vpc {
-    fn from(record: VpcRecord) -> Self {
-        Self {
-            id: record.id,
-            meta: record.meta.into(),
-            cidr: record.cidr,
-            ipv6_cidr: record.ipv6_cidr,
-            table: record.table,
-        }
-    }
-}
-
 impl Stored for Vpc {
     type Id = VpcId;
     type Record = VpcRecord;
     const TABLE: &'static str = "vpc";
-    const KIND: &'static str = VpcId::KIND;
-    const RESOURCES: &'static str = kind::VPCS;
+    const KIND: Kind = kind::VPCS;
 
     fn id(&self) -> VpcId {
         self.id
     }
 
-    fn meta(&self) -> &Meta {
-        &self.meta
+    fn scope(&self) -> Scope {
+        self.meta.scope()
+    }
+
+    fn common(&self) -> Common<'_> {
+        (&self.meta).into()
+    }
+
+    fn restore(id: VpcId, record: VpcRecord) -> Self {
+        Self {
+            id,
+            meta: record.meta.into(),
+            cidr: record.cidr,
+            ipv6_cidr: record.ipv6_cidr,
+            table: record.table,
+        }
     }
 }
 
@@ -72,13 +72,13 @@ fn table_key(table: u32) -> String {
 /// The VPC that has a routing table.
 pub async fn table_holder(tx: &mut Transaction, table: u32) -> Result<Option<VpcId>, Error> {
     let holder: Option<Reference> = tx.get(&table_key(table)).await?;
-    Ok(holder.map(|holder| holder.id.into()))
+    holder.map(|holder| holder.id.parse()).transpose()
 }
 
 /// Creates a VPC whose routing table [`table_holder`] said to be free. Errors: `AlreadyExists`.
 pub async fn vpc_create(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
     insert(tx, vpc).await?;
-    let reference = Reference { id: vpc.id.uuid() };
+    let reference = Reference::to(vpc.id);
     tx.put(&table_key(vpc.table), &reference)?;
     Ok(())
 }
@@ -90,7 +90,7 @@ pub async fn vpc_update(tx: &mut Transaction, before: &Vpc, after: &Vpc) -> Resu
 
 /// Errors: `FailedPrecondition` while it has subnets.
 pub async fn vpc_delete(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
-    let subnets = Users::subnets_of_vpc(vpc.id);
+    let subnets = users::subnets_of_vpc(vpc.id);
     let what = format!("VPC '{}'", vpc.meta.name);
     subnets
         .expect_none::<Subnet>(tx, &what, "subnets", "delete them first")

@@ -284,7 +284,15 @@ impl Machines {
                 store::machine_bytes(&before)?,
                 store::machine_bytes(&after)?,
             );
-            let done = mutation.commit(tx, &name, Some(&bytes.0), Some(&bytes.1), response);
+            let done = mutation.commit(
+                tx,
+                &name,
+                Some(&bytes.0),
+                Some(&bytes.1),
+                "",
+                response,
+                None,
+            );
             if let Some(response) = done.await? {
                 tracing::info!(machine = %after.id, name = after.called(), state = %after.state, action, "machine changed");
                 self.wake.iter().for_each(Signal::notify);

@@ -61,7 +61,15 @@ async fn count(
         let after = count.value.to_string();
         let response = CreateVpcResponse { vpc };
         let done = m
-            .commit(tx, &resource(), None, Some(after.as_bytes()), response)
+            .commit(
+                tx,
+                &resource(),
+                None,
+                Some(after.as_bytes()),
+                "",
+                response,
+                None,
+            )
             .await?;
         if let Some(CreateVpcResponse { vpc }) = done {
             return Ok(vpc.unwrap().id);
@@ -202,7 +210,15 @@ async fn a_secret_is_answered_once_and_never_stored() {
     let mut tx = desk.db.begin();
     assert_eq!(m.replay::<CreateVpcResponse>(&mut tx).await.unwrap(), None);
     let done = m
-        .commit_secret(tx, &resource(), None, None, vpc("secret"), &vpc(""))
+        .commit(
+            tx,
+            &resource(),
+            None,
+            None,
+            "",
+            vpc("secret"),
+            Some(&vpc("")),
+        )
         .await
         .unwrap();
     assert_eq!(done.unwrap(), vpc("secret"));

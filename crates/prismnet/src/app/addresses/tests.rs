@@ -1,10 +1,8 @@
-use std::time::SystemTime;
-
-use photon_resource::VpcId;
+use photon_resource::{Labels, NewMeta, Time, VpcId};
 use tokio::time::timeout;
 
 use super::*;
-use crate::model::{Labels, Mac, NewMeta, NewSubnet, Port};
+use crate::model::{Mac, NewSubnet, Port};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -22,7 +20,7 @@ fn subnet() -> Subnet {
             description: String::new(),
             labels: Labels::new(),
         }
-        .into_meta(SystemTime::UNIX_EPOCH),
+        .into_meta(Time::EPOCH),
         cidr,
         gateway: NewSubnet::parse_gateway(cidr, "").unwrap(),
         dhcp_enabled: true,

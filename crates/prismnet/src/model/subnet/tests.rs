@@ -1,9 +1,8 @@
-use std::time::SystemTime;
+use photon_resource::{Labels, Time};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::Labels;
 
 fn meta(name: &str) -> NewMeta {
     NewMeta {
@@ -21,7 +20,7 @@ fn subnet(cidr: &str) -> Subnet {
     Subnet {
         id: SubnetId::generate(),
         vpc_id: VpcId::generate(),
-        meta: meta("front").into_meta(SystemTime::UNIX_EPOCH),
+        meta: meta("front").into_meta(Time::EPOCH),
         cidr,
         gateway: NewSubnet::parse_gateway(cidr, "").unwrap(),
         dhcp_enabled: true,
@@ -65,7 +64,7 @@ fn the_ipv6_gateway_defaults_to_the_first_address() {
 fn a_subnet_lies_inside_its_vpc() {
     let vpc = Vpc {
         id: VpcId::generate(),
-        meta: meta("main").into_meta(SystemTime::UNIX_EPOCH),
+        meta: meta("main").into_meta(Time::EPOCH),
         cidr: "10.0.0.0/16".parse().unwrap(),
         ipv6_cidr: None,
         table: 1000,

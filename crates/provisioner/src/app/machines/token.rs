@@ -59,13 +59,14 @@ impl Machines {
                 store::machine_bytes(&after)?,
             );
             let (name, kept) = (after.resource_name(), answer(""));
-            let done = mutation.commit_secret(
+            let done = mutation.commit(
                 tx,
                 &name,
                 Some(&bytes.0),
                 Some(&bytes.1),
+                "",
                 answer(&secret),
-                &kept,
+                Some(&kept),
             );
             if let Some(response) = done.await? {
                 tracing::info!(machine = %after.id, name = after.called(), "a join token was issued");

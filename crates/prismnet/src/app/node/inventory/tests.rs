@@ -1,10 +1,10 @@
+use photon_resource::{Labels, Meta, NewMeta, Time};
 use std::net::Ipv4Addr;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::*;
 use crate::model::{
-    Attachment, DeviceType, Direction, Labels, Mac, Meta, NewMeta, NewRule, NewSubnet, PortStatus,
-    Remote, Traffic,
+    Attachment, DeviceType, Direction, Mac, NewRule, NewSubnet, PortStatus, Remote, Traffic,
 };
 
 fn meta(name: &str) -> Meta {
@@ -16,7 +16,7 @@ fn meta(name: &str) -> Meta {
         description: String::new(),
         labels: Labels::new(),
     }
-    .into_meta(SystemTime::UNIX_EPOCH)
+    .into_meta(Time::EPOCH)
 }
 
 fn vpc() -> Vpc {

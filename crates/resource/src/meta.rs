@@ -1,10 +1,10 @@
 //! What all resources have: tenant, name, description, labels, times, revision.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
-use photon_resource::{
-    Error, OrgId, PrincipalId, ProjectId, Scope, validate_description, validate_resource_name,
+use crate::{
+    Error, Kind, OrgId, PrincipalId, ProjectId, Scope, Time, validate_description, validate_labels,
+    validate_resource_name,
 };
 
 /// Labels, in the order of their keys.
@@ -21,8 +21,8 @@ pub struct Meta {
     pub name: String,
     pub description: String,
     pub labels: Labels,
-    pub created_at: SystemTime,
-    pub updated_at: SystemTime,
+    pub created_at: Time,
+    pub updated_at: Time,
     /// 1 when created, one more with every change.
     pub revision: u64,
 }
@@ -46,8 +46,13 @@ impl NewMeta {
         validate_labels(&self.labels)
     }
 
+    /// The project that it will belong to.
+    pub fn scope(&self) -> Scope {
+        Scope::Project(self.org_id.clone(), self.project_id.clone())
+    }
+
     /// The first revision, created now.
-    pub fn into_meta(self, now: SystemTime) -> Meta {
+    pub fn into_meta(self, now: Time) -> Meta {
         Meta {
             org_id: self.org_id,
             project_id: self.project_id,
@@ -91,24 +96,21 @@ impl Meta {
         Scope::Project(self.org_id.clone(), self.project_id.clone())
     }
 
-    /// Makes it a revision newer.
-    pub fn touch(&mut self, now: SystemTime) {
+    /// Makes it a revision newer. Only what has changed is: a change that changes nothing keeps revision and time.
+    pub fn touch(&mut self, now: Time) {
         self.updated_at = now;
         self.revision += 1;
     }
 
-    /// Applies validated changes. Errors: `Conflict` when another revision was expected.
-    pub fn apply(
-        &mut self,
-        kind: &'static str,
-        changes: Changes,
-        now: SystemTime,
-    ) -> Result<(), Error> {
+    /// Applies validated changes, without [`touch`](Self::touch): whoever compares before and after does that.
+    ///
+    /// Errors: `Conflict` when another revision was expected.
+    pub fn apply(&mut self, kind: Kind, changes: Changes) -> Result<(), Error> {
         if let Some(expected) = changes.expected_revision
             && expected != self.revision
         {
             return Err(Error::Conflict {
-                kind,
+                kind: kind.noun,
                 id: self.name.clone(),
                 expected,
                 actual: self.revision,
@@ -123,7 +125,6 @@ impl Meta {
         if let Some(labels) = changes.labels {
             self.labels = labels;
         }
-        self.touch(now);
         Ok(())
     }
 
@@ -135,17 +136,15 @@ impl Meta {
     }
 }
 
-fn validate_labels(labels: &Labels) -> Result<(), Error> {
-    let labels = labels
-        .iter()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    photon_resource::validate_labels(&labels)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const VPC: Kind = Kind {
+        service: "network",
+        plural: "vpcs",
+        noun: "VPC",
+    };
 
     fn meta() -> Meta {
         NewMeta {
@@ -156,7 +155,7 @@ mod tests {
             description: String::new(),
             labels: Labels::new(),
         }
-        .into_meta(SystemTime::UNIX_EPOCH)
+        .into_meta(Time::EPOCH)
     }
 
     #[test]
@@ -166,7 +165,9 @@ mod tests {
             description: Some("edge".into()),
             ..Changes::default()
         };
-        meta.apply("VPC", changes, SystemTime::now()).unwrap();
+        meta.apply(VPC, changes).unwrap();
+        assert_eq!(meta.revision, 1);
+        meta.touch(Time::now());
         assert_eq!(
             (meta.name.as_str(), meta.description.as_str()),
             ("front", "edge")
@@ -184,9 +185,7 @@ mod tests {
             expected_revision: Some(7),
             ..Changes::default()
         };
-        let error = changed
-            .apply("VPC", changes, SystemTime::now())
-            .unwrap_err();
+        let error = changed.apply(VPC, changes).unwrap_err();
         assert_eq!(
             error.to_string(),
             "VPC 'front' is at revision 1, not 7: read it again and repeat the change"

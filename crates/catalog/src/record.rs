@@ -1,23 +1,38 @@
-//! The stored form of what all resources have.
+//! Records that all components have.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use photon_resource::{OrgId, PrincipalId, ProjectId};
+use flaredb::Record;
+use photon_resource::{Labels, Meta, OrgId, PrincipalId, ProjectId, Time};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Labels, Meta};
+/// An index entry: the id of the resource that a key leads to, as the id prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    pub id: String,
+}
 
+impl Reference {
+    /// To the resource with this id.
+    pub fn to(id: impl std::fmt::Display) -> Self {
+        Self { id: id.to_string() }
+    }
+}
+
+impl Record for Reference {
+    const KIND: &'static str = "index entry";
+    const VERSION: u32 = 1;
+}
+
+/// The stored form of [`Meta`], a part of records.
 #[derive(Serialize, Deserialize)]
-pub(super) struct MetaRecord {
+pub struct MetaRecord {
     org_id: OrgId,
     project_id: ProjectId,
     owner: PrincipalId,
     name: String,
     description: String,
     labels: Labels,
-    /// Microseconds since 1970.
-    created_at: u64,
-    updated_at: u64,
+    created_at: Time,
+    updated_at: Time,
     revision: u64,
 }
 
@@ -30,8 +45,8 @@ impl From<&Meta> for MetaRecord {
             name: meta.name.clone(),
             description: meta.description.clone(),
             labels: meta.labels.clone(),
-            created_at: to_micros(meta.created_at),
-            updated_at: to_micros(meta.updated_at),
+            created_at: meta.created_at,
+            updated_at: meta.updated_at,
             revision: meta.revision,
         }
     }
@@ -46,19 +61,9 @@ impl From<MetaRecord> for Meta {
             name: record.name,
             description: record.description,
             labels: record.labels,
-            created_at: from_micros(record.created_at),
-            updated_at: from_micros(record.updated_at),
+            created_at: record.created_at,
+            updated_at: record.updated_at,
             revision: record.revision,
         }
     }
-}
-
-fn to_micros(time: SystemTime) -> u64 {
-    // A clock before 1970 is a broken one; the year 584,000 is far.
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn from_micros(micros: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_micros(micros)
 }

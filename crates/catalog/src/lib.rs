@@ -1,0 +1,46 @@
+//! What a resource of any component is, written once: kept under an id, named in a scope, listed by page, reached
+//! or looking absent, changed once per `request_id` in one transaction with its event, followed as a stream.
+//!
+//! A component says what its resources are ([`Stored`]), what may be done with them ([`Change`]) and how they look on
+//! the wire; the order of things (authenticate, authorize, replay, convert, change, commit, answer) is here and can't
+//! be got wrong there.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`stored`] | the record, its name, its place in lists; how keys are made |
+//! | [`list`] | pages of a list |
+//! | [`users`] | who uses a resource, so that it is not deleted under them |
+//! | [`change`] | one change, from its transaction to its answer |
+//! | [`access`] | whether a call may reach what it names; what is hidden reads as what is absent |
+//! | [`desk`] | the handlers of a service: one line for each call |
+//! | [`node`] | a host speaks for itself alone |
+//! | [`supervise`] | the right to an open stream, asked for again and again |
+//! | [`feed`] | a table as a stream: for watches, inventories and other servers |
+//! | [`wire`] | the parts of messages that all components have |
+//!
+//! No rule of any domain is here. A component whose case is special goes below: it overrides a method of [`Stored`], or
+//! calls the piece that it needs.
+
+pub mod access;
+pub mod change;
+pub mod desk;
+pub mod feed;
+pub mod list;
+pub mod node;
+pub mod stored;
+pub mod supervise;
+pub mod users;
+pub mod wire;
+
+mod record;
+
+pub use access::{Access, Named};
+pub use change::{Actor, Change, Effect, commit, commit_own, commit_secret};
+pub use desk::{Answer, Desk};
+pub use feed::{Feed, News};
+pub use list::{Listing, Query, list};
+pub use record::{MetaRecord, Reference};
+pub use stored::{Common, Stored, find, get, insert, load, load_many, put, remove, replace};
+pub use supervise::Supervision;
+pub use users::Users;
+pub use wire::Tenant;

@@ -1,0 +1,189 @@
+//! Pages of a list.
+
+use flaredb::{Db, Revision};
+use photon_resource::{Error, Labels, PageRequest, Scope};
+
+use crate::record::Reference;
+use crate::stored::{Stored, is_name, load_many};
+
+/// Which resources a list shows.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Of this project, organization or all.
+    pub scope: Scope,
+    /// Only with this name; empty: any.
+    pub name: String,
+    /// Only with all of these.
+    pub labels: Labels,
+    /// Which page.
+    pub page: PageRequest,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug)]
+pub struct Listing<T> {
+    pub items: Vec<T>,
+    /// Gives the next page; empty on the last one.
+    pub next_page_token: String,
+    /// No item is older than this revision of the store: whoever watches from that of the first page on misses nothing.
+    pub revision: Revision,
+}
+
+impl<T> Listing<T> {
+    /// The same page of what each item becomes.
+    pub fn map<U>(self, each: impl FnMut(T) -> U) -> Listing<U> {
+        Listing {
+            items: self.items.into_iter().map(each).collect(),
+            next_page_token: self.next_page_token,
+            revision: self.revision,
+        }
+    }
+}
+
+/// One page of what `keep` lets pass.
+///
+/// Errors: `InvalidArgument` for the page token of another list.
+pub async fn list<R: Stored>(
+    db: &Db,
+    query: Query,
+    keep: impl Fn(&R) -> bool,
+) -> Result<Listing<R>, Error> {
+    let prefix = R::list_prefix(&query.scope);
+    list_of_index(db, &prefix, query, keep).await
+}
+
+/// As [`list`], over the references under `prefix`.
+pub async fn list_of_index<R: Stored>(
+    db: &Db,
+    prefix: &str,
+    query: Query,
+    keep: impl Fn(&R) -> bool,
+) -> Result<Listing<R>, Error> {
+    let mut after = after_of_this_list(&query.page, prefix)?;
+    let wanted = |resource: &R| {
+        let common = resource.common();
+        query.scope.contains(&resource.scope())
+            && (query.name.is_empty() || common.name == Some(&query.name))
+            && has_labels(common.labels, &query.labels)
+            && keep(resource)
+    };
+    let revision = db.revision().await?;
+    if !query.name.is_empty()
+        && let Some(key) = R::name_key(&query.scope, &query.name)
+    {
+        // At most one can have the name.
+        let mut items = Vec::new();
+        if is_name(&query.name)
+            && after.is_none()
+            && let Some(entry) = db.get::<Reference>(&key).await?
+        {
+            let found = load_many::<R>(db, &[entry.id.parse()?]).await?;
+            items.extend(found.into_iter().flatten().filter(wanted));
+        }
+        return Ok(Listing {
+            items,
+            next_page_token: String::new(),
+            revision,
+        });
+    }
+    let mut items = Vec::new();
+    loop {
+        let batch = db
+            .page::<Reference>(prefix, after.as_deref(), query.page.size)
+            .await?;
+        let ids: Vec<R::Id> = batch
+            .items
+            .iter()
+            .map(|(_, entry)| entry.id.parse())
+            .collect::<Result<_, _>>()?;
+        let found = load_many::<R>(db, &ids).await?;
+        for ((key, _), resource) in batch.items.into_iter().zip(found) {
+            // Deleted since: not there.
+            if let Some(resource) = resource.filter(wanted) {
+                // One more than the page holds tells that there is another page.
+                if items.len() == query.page.size {
+                    return Ok(Listing {
+                        items,
+                        next_page_token: after
+                            .as_deref()
+                            .map(PageRequest::token)
+                            .unwrap_or_default(),
+                        revision,
+                    });
+                }
+                items.push(resource);
+            }
+            after = Some(key);
+        }
+        if !batch.more {
+            return Ok(Listing {
+                items,
+                next_page_token: String::new(),
+                revision,
+            });
+        }
+    }
+}
+
+/// One page of a table that lies in the order of its keys under `prefix`, without an index.
+///
+/// Errors: `InvalidArgument` for the page token of another list.
+pub async fn list_of_table<R: Stored>(
+    db: &Db,
+    prefix: &str,
+    page: &PageRequest,
+    keep: impl Fn(&R) -> bool,
+    id_of: impl Fn(&str) -> Option<R::Id>,
+) -> Result<Listing<R>, Error> {
+    let mut after = after_of_this_list(page, prefix)?;
+    let revision = db.revision().await?;
+    let mut items = Vec::new();
+    loop {
+        let batch = db
+            .page::<R::Record>(prefix, after.as_deref(), page.size)
+            .await?;
+        for (key, record) in batch.items {
+            let id = id_of(&key).ok_or_else(|| {
+                Error::internal(format!("'{key}' is no key of {}", R::KIND.plural))
+            })?;
+            let resource = Some(R::restore(id, record)).filter(&keep);
+            if let Some(resource) = resource {
+                if items.len() == page.size {
+                    let last = after.as_deref().map(PageRequest::token);
+                    return Ok(Listing {
+                        items,
+                        next_page_token: last.unwrap_or_default(),
+                        revision,
+                    });
+                }
+                items.push(resource);
+            }
+            after = Some(key);
+        }
+        if !batch.more {
+            return Ok(Listing {
+                items,
+                next_page_token: String::new(),
+                revision,
+            });
+        }
+    }
+}
+
+/// Where the page begins. A token of another list must not lead out of this one.
+fn after_of_this_list(page: &PageRequest, prefix: &str) -> Result<Option<String>, Error> {
+    match &page.after {
+        Some(after) if !after.starts_with(prefix) => Err(Error::invalid(
+            "page_token",
+            PageRequest::token(after),
+            "the next_page_token of a page of the same list",
+        )),
+        after => Ok(after.clone()),
+    }
+}
+
+fn has_labels(labels: Option<&Labels>, wanted: &Labels) -> bool {
+    wanted
+        .iter()
+        .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+}

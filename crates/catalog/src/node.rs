@@ -1,0 +1,38 @@
+//! A host speaks for itself alone.
+
+use photon_resource::{Caller, Error, Kind, PrincipalKind, ResourceName, Scope};
+
+use crate::access::Access;
+
+/// Whether an agent asks about its own host, and may do `action` (`service:nodes:verb`) on it; answers with the host's
+/// resource name.
+///
+/// Errors: `PermissionDenied`, recorded, for everybody but the agents of the host `node`, operators too.
+pub async fn only_itself(
+    access: &Access,
+    caller: &Caller,
+    kind: Kind,
+    verb: &str,
+    node: &str,
+) -> Result<ResourceName, Error> {
+    let resource = kind.name(Scope::System, node);
+    let action = kind.action(verb);
+    let claims = &caller.claims;
+    if claims.kind != PrincipalKind::Node || claims.node.as_deref() != Some(node) {
+        let reason = "only the agents of a host may speak for it";
+        access
+            .guard()
+            .record(caller, &action, &resource, reason)
+            .await;
+        return Err(Error::PermissionDenied {
+            action,
+            resource: resource.to_string(),
+            reason: reason.to_owned(),
+        });
+    }
+    access
+        .guard()
+        .authorize(caller, &action, &resource, &[("node", node)])
+        .await?;
+    Ok(resource)
+}

@@ -55,7 +55,7 @@ const DEFINITIONS: &[Definition] = &[
         &[
             ("*:*:get", "*", ""),
             ("*:*:list", "*", ""),
-            ("compute:instances:watch", "*", ""),
+            ("*:*:watch", "*", ""),
         ],
     ),
     (

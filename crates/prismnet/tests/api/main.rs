@@ -8,3 +8,4 @@ mod lifecycle;
 mod lists;
 mod nodes;
 mod tenancy;
+mod watches;

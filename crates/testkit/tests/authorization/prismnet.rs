@@ -184,6 +184,16 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
+        reads(
+            cloud,
+            "prismnet.v1.VpcService/WatchVpcs",
+            NAMED,
+            WatchVpcsRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                ..Default::default()
+            },
+        ),
         changes(
             cloud,
             "prismnet.v1.VpcService/UpdateVpc",
@@ -228,6 +238,16 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
+        reads(
+            cloud,
+            "prismnet.v1.SubnetService/WatchSubnets",
+            NAMED,
+            WatchSubnetsRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                ..Default::default()
+            },
+        ),
         changes(
             cloud,
             "prismnet.v1.SubnetService/UpdateSubnet",
@@ -267,6 +287,16 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
             "prismnet.v1.PortService/ListPorts",
             NAMED,
             ListPortsRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                ..Default::default()
+            },
+        ),
+        reads(
+            cloud,
+            "prismnet.v1.PortService/WatchPorts",
+            NAMED,
+            WatchPortsRequest {
                 org_id: org_id(),
                 project_id: project_id(),
                 ..Default::default()
@@ -326,6 +356,16 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
             "prismnet.v1.SecurityGroupService/ListSecurityGroups",
             NAMED,
             ListSecurityGroupsRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                ..Default::default()
+            },
+        ),
+        reads(
+            cloud,
+            "prismnet.v1.SecurityGroupService/WatchSecurityGroups",
+            NAMED,
+            WatchSecurityGroupsRequest {
                 org_id: org_id(),
                 project_id: project_id(),
                 ..Default::default()

@@ -122,6 +122,6 @@
         }
       );
 
-      formatter = forAllSystems (system: (pkgsFor system).nixfmt);
+      formatter = forAllSystems (system: (pkgsFor system).nixfmt-tree);
     };
 }

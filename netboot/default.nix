@@ -32,11 +32,13 @@ in
 
   config = {
     nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
+    # NetworkManager, of the installation media's profile, asks DHCP for an address on every interface.
     networking.hostName = lib.mkDefault "netboot";
-    networking.useDHCP = lib.mkDefault true;
+    # Network interfaces and storage controllers that want firmware have it on the installed host, so that they must have
+    # it before; netboot-minimal leaves it out.
+    hardware.firmware = [ pkgs.linux-firmware ];
     # nixos-anywhere reads in /etc/os-release that this is no system to be replaced by kexec.
     system.nixos.variant_id = lib.mkDefault "installer";
-    system.stateVersion = lib.mkDefault "26.05";
     # The profile of installation media forces the manual in, which nobody reads here.
     documentation.nixos.enable = lib.mkOverride 10 false;
     boot.kernelParams = [

@@ -1,6 +1,8 @@
 # usage: photon-installer-key CMDLINE AUTHORIZED_KEYS: adds the key after photon.ssh_key= in the kernel's command line.
 mkdir -p "$(dirname "$2")"
-for word in $(cat "$1"); do
+# The line may lack its end, at which read fails though it has read.
+read -ra words <"$1" || true
+for word in "${words[@]}"; do
   case $word in
     photon.ssh_key=*)
       key=${word#*=}

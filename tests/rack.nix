@@ -23,6 +23,8 @@ let
 in
 {
   name = "rack";
+  # What is waited for below, added up; the driver's own hour is less.
+  globalTimeout = 4 * 3600;
 
   nodes = {
     node01.imports = [
@@ -41,8 +43,8 @@ in
     password = "/var/lib/photoncloud/credentials/operator-password"
     node01.succeed(f"photon login operator --password-file {password}")
 
-    machines = {"node02": node02, "node03": node03}
-    for name, machine in machines.items():
+    hosts = {"node02": node02, "node03": node03}
+    for name, machine in hosts.items():
         with subtest(f"{name} gets nothing before it is approved"):
             machine.wait_for_unit("photon.target")
             machine.fail("test -e /var/lib/photoncloud/pki/host.pem")

@@ -36,6 +36,8 @@ let
 in
 {
   name = "upgrade";
+  # What is waited for below, added up; the driver's own hour is less.
+  globalTimeout = 4 * 3600;
 
   nodes = {
     inherit cloud;
@@ -64,7 +66,7 @@ in
               paths.add(cloud.succeed(f"readlink /proc/{pid}/exe").split("/bin/")[0])
           return paths
 
-      def machines():
+      def guests():
           units = cloud.succeed("systemctl list-units --no-legend --plain 'photon-vm-*.service' | cut -d' ' -f1").split()
           return {unit: cloud.succeed(f"systemctl show -P MainPID -P InvocationID {unit}") for unit in units}
 
@@ -75,20 +77,20 @@ in
       )
       cloud.wait_for_file("/run/hold.ready", timeout=900)
       assert programs() == {"${current}"}
-      running = machines()
+      running = guests()
       assert len(running) == 2, running
 
       with subtest("the upgrade"):
           cloud.succeed("${after}/bin/switch-to-configuration test >&2")
           wait_for(cloud, SERVERS + AGENTS)
           assert programs() == {"${next}"}
-          assert machines() == running
+          assert guests() == running
 
       with subtest("the way back"):
           cloud.succeed("${before}/bin/switch-to-configuration test >&2")
           wait_for(cloud, SERVERS + AGENTS)
           assert programs() == {"${current}"}
-          assert machines() == running
+          assert guests() == running
 
       with subtest("nobody noticed"):
           assert held(cloud)["interruption_seconds"] < 5

@@ -45,7 +45,9 @@ in
       };
     };
     security.sudo.enable = lib.mkDefault false;
-    # Its shell wants root's password, which nobody has: a host that lacks a disk boots on, to where SSH reaches it.
+    # Its shell wants root's password, which nobody has: a host that lacks a disk boots on, to where SSH reaches it. Not
+    # one that lacks its root or /var/lib (photoncloud.disks.state): these are mounted in the initrd, which stops there,
+    # and on that machine a console, or another boot, is the only way in.
     systemd.enableEmergencyMode = lib.mkDefault false;
   };
 }

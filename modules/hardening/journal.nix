@@ -27,6 +27,7 @@ in
   };
 
   config = lib.mkIf cfg.journal.enable {
+    # NixOS 26.11 removes these three for `settings.Journal`, which 26.05 has not.
     services.journald = {
       rateLimitBurst = lib.mkDefault 20000;
       rateLimitInterval = lib.mkDefault "30s";

@@ -180,7 +180,7 @@ pub async fn switch(
 const SWITCH_BACK: &str = r#"
 set -eu
 closure=$1 generation=$2 unit=@unit@
-profile=/nix/var/nix/profiles/system
+profile=/nix/var/nix/profiles/system current=/run/current-system
 if [ ! -x "$closure/bin/switch-to-configuration" ]; then
   echo "$closure is not on the host any more" >&2
   exit 1
@@ -198,8 +198,14 @@ if [ -n "$generation" ] && [ "$(readlink -f "$profile-$generation-link")" = "$cl
 else
   nix-env --profile $profile --set "$closure"
 fi
-exec systemd-run --collect --no-ask-password --pipe --wait --quiet --service-type=exec --unit=$unit \
-  "$closure/bin/switch-to-configuration" switch
+systemd-run --collect --no-ask-password --pipe --wait --quiet --service-type=exec --unit=$unit \
+  "$closure/bin/switch-to-configuration" switch && exit
+status=$?
+# It refuses before it changes anything when the other system differs in what a running host cannot exchange, D-Bus for
+# one (NixOS 26.05, "switch inhibitors").
+[ "$(readlink -f "$current")" = "$closure" ] ||
+  echo "nothing was switched, but the next boot is $closure: reboot the host if the switch was refused" >&2
+exit $status
 "#;
 
 /// Goes back (or forth) to a system that the host still has.
@@ -390,6 +396,45 @@ mod tests {
                 .to_string()
                 .contains("nixos-rebuild-ng")
         );
+    }
+
+    #[tokio::test]
+    async fn who_goes_back_to_a_system_that_refuses_is_told_to_reboot() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(path, mode).unwrap();
+        };
+        std::fs::create_dir_all(folder.path().join("new")).unwrap();
+        std::os::unix::fs::symlink(at("new"), at("current-system")).unwrap();
+        write("bin/systemctl", "");
+        write("bin/nix-env", &format!("echo \"$@\" >> {}", at("profile")));
+        write("bin/systemd-run", "for word; do program=$last last=$word; done; exec \"$program\" \"$last\"");
+        let script = SWITCH_BACK
+            .replace("/run/current-system", &at("current-system"))
+            .replace("/nix/var/nix/profiles/", &at(""));
+        let script = format!("PATH={}:$PATH\n{script}", at("bin"));
+        let closure = at("old");
+        let arguments = ["-c", &script, "photon", &closure, ""];
+
+        write("old/bin/switch-to-configuration", "echo inhibited >&2; exit 1");
+        let error = process::run("bash", &arguments, b"", SHORT).await;
+        let error = error.unwrap_err().to_string();
+        let told = format!("the next boot is {closure}: reboot the host");
+        assert!(error.contains("inhibited") && error.contains(&told), "{error}");
+        let profile = std::fs::read_to_string(at("profile")).unwrap();
+        assert!(profile.contains(&format!("--set {closure}")), "{profile}");
+
+        // Switched, and a unit of it failed: that is no reason to reboot.
+        let switched = format!("ln -sfn {closure} {}; exit 4", at("current-system"));
+        write("old/bin/switch-to-configuration", &switched);
+        let error = process::run("bash", &arguments, b"", SHORT).await;
+        let error = error.unwrap_err().to_string();
+        assert!(!error.contains("next boot"), "{error}");
     }
 
     /// The scripts run as on a host, but for where a host keeps its profile.

@@ -27,6 +27,7 @@
         "x86_64-linux"
         "aarch64-linux"
       ];
+      table = import ./modules/components/table.nix { inherit lib; };
       pkgsFor = system: nixpkgs.legacyPackages.${system};
       hosts = import ./modules/hosts.nix {
         inherit lib;
@@ -68,12 +69,10 @@
         chainfire = ./modules/chainfire.nix;
         flaredb = ./modules/flaredb;
         hardening = ./modules/hardening;
-        iam = ./modules/iam.nix;
-        plasmavmc = ./modules/plasmavmc.nix;
-        prismnet = ./modules/prismnet.nix;
         provisioning = ./modules/provisioning;
         roles = ./modules/roles;
-      };
+      }
+      // lib.mapAttrs (name: _: ./modules/components + "/${name}.nix") table.components;
 
       # The hosts of a cluster from one list; flakes made of the template use it.
       lib = { inherit hosts; };

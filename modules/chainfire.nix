@@ -3,6 +3,7 @@
 let
   cfg = config.photoncloud;
   inherit (cfg.chainfire) verify;
+  table = import ./components/table.nix { inherit lib; };
 in
 {
   imports = [ ./programs ];
@@ -16,7 +17,7 @@ in
     };
     servers = lib.mkOption {
       type = lib.types.listOf lib.types.str;
-      default = import ./flaredb/servers.nix { inherit config lib; };
+      default = lib.attrNames (lib.intersectAttrs cfg.programs table.servers);
       defaultText = lib.literalMD "the servers that this host runs";
       example = [ "iam-server" ];
       description = "The servers whose stores are verified.";
@@ -40,7 +41,7 @@ in
       description = "Proofs of PhotonCloud's stores and event logs";
       startAt = verify.calendar;
       after = map (server: "${server}.service") verify.servers;
-      serviceConfig = import ./flaredb/sandbox.nix // {
+      serviceConfig = import ./flaredb/sandbox.nix { inherit lib; } // {
         ExecStart = map (server: "${cfg.package}/bin/${server} verify") verify.servers;
         ReadWritePaths = [
           "-/var/lib/photoncloud"

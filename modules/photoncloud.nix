@@ -1,5 +1,12 @@
 # The package: one build of the workspace gives all programs, and their units stand beside them.
 { lib, rustPlatform }:
+let
+  table = import ./components/table.nix { inherit lib; };
+  # What units have in the place of `@programs@`.
+  programs = lib.concatMapStringsSep " " (program: "${program}.service") (
+    lib.attrNames table.programs
+  );
+in
 rustPlatform.buildRustPackage {
   pname = "photoncloud";
   version = "0.1.0";
@@ -9,6 +16,7 @@ rustPlatform.buildRustPackage {
       ../Cargo.toml
       ../Cargo.lock
       ../crates
+      ./sandbox.conf
       ./units
     ];
   };
@@ -25,7 +33,8 @@ rustPlatform.buildRustPackage {
   postInstall = ''
     mkdir -p $out/lib/systemd/system
     for unit in modules/units/*; do
-      sed "s|@bindir@|$out/bin|g" "$unit" > "$out/lib/systemd/system/$(basename "$unit")"
+      sed -e '/^@sandbox@$/ { r modules/sandbox.conf' -e 'd }' -e 's|@programs@|${programs}|g' \
+        -e "s|@bindir@|$out/bin|g" "$unit" > "$out/lib/systemd/system/$(basename "$unit")"
     done
   '';
   # What FlareDB can keep its state in; with etcd a cluster may have several hosts in its control plane.

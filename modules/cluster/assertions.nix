@@ -4,6 +4,7 @@ let
   cfg = config.photoncloud;
   inherit (cfg) cluster roles;
   parsing = import ./network.nix { inherit lib; };
+  table = import ../components/table.nix { inherit lib; };
 
   isCluster = cluster.nodes != { };
   names = lib.attrNames cluster.nodes;
@@ -116,19 +117,26 @@ let
   );
 
   # A program that others can reach without TLS, or whose key everybody can read.
-  listener = option: settings: [
-    {
-      assertion =
-        lib.hasPrefix "127." settings.listen
-        || settings.listen == "::1"
-        || (settings.tls.certificate != null && settings.tls.key != null);
-      message = "${option}.settings.listen = \"${settings.listen}\" can be reached by others, so it must speak TLS. Set ${option}.settings.tls.certificate and .key, or listen on 127.0.0.1.";
-    }
-    {
-      assertion = !(lib.hasPrefix builtins.storeDir (toString settings.tls.key));
-      message = "${option}.settings.tls.key = \"${toString settings.tls.key}\" is in the Nix store, which everybody can read. Name a file that is on the host alone, as a string.";
-    }
-  ];
+  listener =
+    server:
+    let
+      its = lib.getAttrFromPath server.option cfg;
+      inherit (its) settings;
+      option = lib.concatStringsSep "." ([ "photoncloud" ] ++ server.option);
+    in
+    lib.optionals its.enable [
+      {
+        assertion =
+          lib.hasPrefix "127." settings.listen
+          || settings.listen == "::1"
+          || (settings.tls.certificate != null && settings.tls.key != null);
+        message = "${option}.settings.listen = \"${settings.listen}\" can be reached by others, so it must speak TLS. Set ${option}.settings.tls.certificate and .key, or listen on 127.0.0.1.";
+      }
+      {
+        assertion = !(lib.hasPrefix builtins.storeDir (toString settings.tls.key));
+        message = "${option}.settings.tls.key = \"${toString settings.tls.key}\" is in the Nix store, which everybody can read. Name a file that is on the host alone, as a string.";
+      }
+    ];
 in
 {
   config.assertions =
@@ -155,7 +163,5 @@ in
         message = "photoncloud.roles.storage: there is no storage service yet (LightningStor); virtual machines' disks are on their compute host. Remove \"storage\" from photoncloud.cluster.nodes.${cfg.node}.roles.";
       }
     ]
-    ++ lib.optionals cfg.iam.enable (listener "photoncloud.iam" cfg.iam.settings)
-    ++ lib.optionals cfg.prismnet.enable (listener "photoncloud.prismnet" cfg.prismnet.settings)
-    ++ lib.optionals cfg.plasmavmc.enable (listener "photoncloud.plasmavmc" cfg.plasmavmc.settings);
+    ++ lib.concatMap listener (lib.attrValues table.servers);
 }

@@ -7,13 +7,15 @@
 let
   cfg = config.photoncloud;
   inherit (cfg) cluster;
+  table = import ../components/table.nix { inherit lib; };
   self = cluster.nodes.${cfg.node} or null;
   controlPlane = lib.attrNames (
     lib.filterAttrs (_: node: builtins.elem "controlPlane" node.roles) cluster.nodes
   );
   # A host of the control plane asks itself, any other the first in the order of names.
   server = if builtins.elem cfg.node controlPlane then cfg.node else builtins.head controlPlane;
-  url = port: "https://${cluster.nodes.${server}.address}:${toString port}";
+  # Of a component's server.
+  url = name: "https://${cluster.nodes.${server}.address}:${toString cfg.${name}.settings.port}";
 
   pki = "/var/lib/photoncloud/pki";
   credentials = {
@@ -22,30 +24,28 @@ let
     tls-ca = "${pki}/ca.pem";
   };
   handed = unit: credential: "/run/credentials/${unit}.service/${credential}";
-  endpoints = unit: {
-    iam = lib.mkDefault (url 50080);
-    prismnet = lib.mkDefault (url 50081);
-    plasmavmc = lib.mkDefault (url 50082);
-    ca = lib.mkDefault (handed unit "tls-ca");
-    certificate = lib.mkDefault (handed unit "tls-certificate");
-    key = lib.mkDefault (handed unit "tls-key");
-  };
-  serverSettings = unit: {
-    listen = lib.mkDefault self.address;
-    tls = {
-      certificate = lib.mkDefault (handed unit "tls-certificate");
-      key = lib.mkDefault (handed unit "tls-key");
-      client_ca = lib.mkDefault (handed unit "tls-ca");
-      # Tenants have no certificate, only tokens; hosts have both.
-      client_certificates = lib.mkDefault "optional";
+  settings =
+    program:
+    let
+      certificate = lib.mkDefault (handed program.name "tls-certificate");
+      key = lib.mkDefault (handed program.name "tls-key");
+      ca = lib.mkDefault (handed program.name "tls-ca");
+    in
+    lib.optionalAttrs (program.calls != [ ]) {
+      endpoints = lib.genAttrs program.calls (name: lib.mkDefault (url name)) // {
+        inherit ca certificate key;
+      };
+    }
+    // lib.optionalAttrs (program.kind == "agent") { node = lib.mkDefault cfg.node; }
+    // lib.optionalAttrs (program.kind == "server") {
+      listen = lib.mkDefault self.address;
+      tls = {
+        inherit certificate key;
+        client_ca = ca;
+        # Tenants have no certificate, only tokens; hosts have both.
+        client_certificates = lib.mkDefault "optional";
+      };
     };
-    endpoints = endpoints unit;
-  };
-  # The host's certificate is there before its programs are started.
-  afterCertificate = [
-    "photon-enrol.service"
-    "photon-pki.service"
-  ];
   isServer = self != null && controlPlane != [ ];
 in
 {
@@ -53,11 +53,8 @@ in
     ./options.nix
     ./assertions.nix
     ./underlay.nix
-    ../iam.nix
-    ../prismnet.nix
-    ../plasmavmc.nix
-    ../provisioning/provisioner.nix
-  ];
+  ]
+  ++ map (name: ../components + "/${name}.nix") (lib.attrNames table.components);
 
   options.photoncloud.node = lib.mkOption {
     type = lib.types.str;
@@ -78,48 +75,35 @@ in
     }) cluster.nodes;
 
     # For operators on the host: `photon` finds the cloud that the host is of.
-    environment.variables = lib.mapAttrs (_: lib.mkDefault) {
-      IAM_ENDPOINT = url 50080;
-      PRISMNET_ENDPOINT = url 50081;
-      PLASMAVMC_ENDPOINT = url 50082;
-      PROVISIONER_ENDPOINT = url 50089;
-      PHOTON_CA_FILE = credentials.tls-ca;
-    };
+    environment.variables = lib.mapAttrs (_: lib.mkDefault) (
+      lib.mapAttrs' (
+        name: _: lib.nameValuePair "${lib.toUpper name}_ENDPOINT" (url name)
+      ) table.components
+      // {
+        PHOTON_CA_FILE = credentials.tls-ca;
+      }
+    );
 
-    photoncloud.roles = {
-      controlPlane.enable = lib.mkDefault (builtins.elem "controlPlane" self.roles);
-      compute.enable = lib.mkDefault (builtins.elem "compute" self.roles);
-      storage.enable = lib.mkDefault (builtins.elem "storage" self.roles);
-    };
-
-    photoncloud.iam.settings = serverSettings "iam-server" // {
-      iam.cluster = lib.mkDefault cluster.name;
-    };
-    photoncloud.prismnet.settings = serverSettings "prismnet-server";
-    photoncloud.plasmavmc.settings = serverSettings "plasmavmc-server";
-    photoncloud.provisioner.settings = serverSettings "photon-provisioner";
-    photoncloud.prismnet.agent.settings = {
-      node = lib.mkDefault cfg.node;
-      endpoints = endpoints "prismnet-agent";
-    };
-    photoncloud.plasmavmc.agent.settings = {
-      node = lib.mkDefault cfg.node;
-      endpoints = endpoints "plasmavmc-agent";
-    };
-
-    photoncloud.programs =
-      lib.genAttrs
-        (
-          lib.optional cfg.iam.enable "iam-server"
-          ++ lib.optional cfg.prismnet.enable "prismnet-server"
-          ++ lib.optional cfg.plasmavmc.enable "plasmavmc-server"
-          ++ lib.optional cfg.prismnet.agent.enable "prismnet-agent"
-          ++ lib.optional cfg.plasmavmc.agent.enable "plasmavmc-agent"
-          ++ lib.optional cfg.provisioner.enable "photon-provisioner"
-        )
-        (_: {
-          inherit credentials;
-          after = afterCertificate;
-        });
+    photoncloud = lib.mkMerge (
+      [
+        {
+          roles = {
+            controlPlane.enable = lib.mkDefault (builtins.elem "controlPlane" self.roles);
+            compute.enable = lib.mkDefault (builtins.elem "compute" self.roles);
+            storage.enable = lib.mkDefault (builtins.elem "storage" self.roles);
+          };
+          iam.settings.iam.cluster = lib.mkDefault cluster.name;
+        }
+      ]
+      ++ lib.mapAttrsToList (
+        name: program:
+        lib.setAttrByPath program.option { settings = settings program; }
+        // {
+          programs.${name} = lib.mkIf (lib.getAttrFromPath program.option cfg).enable {
+            inherit credentials;
+          };
+        }
+      ) table.programs
+    );
   };
 }

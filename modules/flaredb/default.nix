@@ -8,7 +8,7 @@
 let
   cfg = config.photoncloud;
   inherit (cfg.flaredb) backup;
-  servers = import ./servers.nix { inherit config lib; };
+  table = import ../components/table.nix { inherit lib; };
 
   photon-backup = pkgs.writeShellApplication {
     name = "photon-backup";
@@ -28,7 +28,7 @@ in
     };
     servers = lib.mkOption {
       type = lib.types.listOf lib.types.str;
-      default = servers;
+      default = lib.attrNames (lib.intersectAttrs cfg.programs table.servers);
       defaultText = lib.literalMD "the servers that this host runs";
       example = [ "iam-server" ];
       description = "The servers whose stores are copied.";
@@ -69,7 +69,7 @@ in
       startAt = backup.calendar;
       after = map (server: "${server}.service") backup.servers;
       environment.PHOTON_BIN = "${cfg.package}/bin";
-      serviceConfig = import ./sandbox.nix // {
+      serviceConfig = import ./sandbox.nix { inherit lib; } // {
         ExecStart = "${photon-backup}/bin/photon-backup ${backup.directory} ${toString backup.keep} ${lib.concatStringsSep " " backup.servers}";
         ReadWritePaths = [
           "-/var/lib/photoncloud"

@@ -36,12 +36,6 @@ let
           };
           description = "Files that systemd hands it under `/run/credentials/${name}.service`, by credential.";
         };
-        after = lib.mkOption {
-          type = lib.types.listOf lib.types.str;
-          default = [ ];
-          example = [ "photon-enrol.service" ];
-          description = "Units that are started first, if they are to be started at all.";
-        };
         file = lib.mkOption {
           type = lib.types.package;
           readOnly = true;
@@ -102,7 +96,7 @@ in
     # network and no filter, so that a guest never notices (docs/architecture.md, invariants).
     systemd.services = lib.mapAttrs (name: program: {
       wantedBy = [ "photon.target" ];
-      inherit (program) after path;
+      inherit (program) path;
       environment.PHOTON_CONFIG = "/etc/photoncloud/${name}.toml";
       restartTriggers = [ program.file ];
       serviceConfig = lib.mkIf (program.credentials != { }) {

@@ -110,7 +110,7 @@ in
   # Both are what it is made of.
   imports = [
     ../cluster/options.nix
-    ./provisioner.nix
+    ../components/provisioner.nix
   ];
 
   options.photoncloud.bootServer = {
@@ -226,14 +226,13 @@ in
       restartTriggers = [ config.environment.etc."dnsmasq.conf".source ];
       # Whatever the reason for a failure is, the next try may work: never give up.
       unitConfig.StartLimitIntervalSec = 0;
-      serviceConfig = {
+      serviceConfig = import ../sandbox.nix { inherit lib; } // {
         Type = "exec";
         ExecStart = "${pkgs.dnsmasq}/bin/dnsmasq --keep-in-foreground --log-facility=- --pid-file --conf-file=/etc/dnsmasq.conf";
         Restart = "always";
         RestartSec = "1s";
         StateDirectory = "photon-boot-server";
         DynamicUser = true;
-        UMask = "0077";
         # Low ports, answers to machines without an address, and router advertisements.
         AmbientCapabilities = [
           "CAP_NET_ADMIN"
@@ -245,26 +244,6 @@ in
           "CAP_NET_BIND_SERVICE"
           "CAP_NET_RAW"
         ];
-        LimitCORE = 0;
-        NoNewPrivileges = true;
-        ProtectSystem = "strict";
-        ProtectHome = true;
-        PrivateTmp = true;
-        PrivateDevices = true;
-        PrivateIPC = true;
-        ProtectHostname = true;
-        ProtectClock = true;
-        ProtectKernelTunables = true;
-        ProtectKernelModules = true;
-        ProtectKernelLogs = true;
-        ProtectControlGroups = true;
-        ProtectProc = "invisible";
-        ProcSubset = "pid";
-        RestrictNamespaces = true;
-        RestrictRealtime = true;
-        RestrictSUIDSGID = true;
-        LockPersonality = true;
-        MemoryDenyWriteExecute = true;
         RestrictAddressFamilies = [
           "AF_INET"
           "AF_INET6"
@@ -272,12 +251,6 @@ in
           "AF_PACKET"
           "AF_UNIX"
         ];
-        SystemCallArchitectures = "native";
-        SystemCallFilter = [
-          "@system-service"
-          "~@privileged @resources"
-        ];
-        SystemCallErrorNumber = "EPERM";
       };
     };
 

@@ -5,6 +5,6 @@
     ../cluster
     ./boot-server.nix
     ./enrolment.nix
-    ./provisioner.nix
+    ../components/provisioner.nix
   ];
 }

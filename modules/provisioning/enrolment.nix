@@ -7,13 +7,12 @@ let
   controlPlane = lib.attrNames (
     lib.filterAttrs (_: it: builtins.elem "controlPlane" it.roles) cluster.nodes
   );
-  programs = map (program: "${program}.service") (lib.attrNames config.photoncloud.programs);
 in
 {
   imports = [
     ../cluster
     ../programs
-    ./provisioner.nix
+    ../components/provisioner.nix
   ];
 
   options.photoncloud.enrolment = {
@@ -30,8 +29,10 @@ in
         if controlPlane == [ ] then
           null
         else
-          "https://${cluster.nodes.${builtins.head controlPlane}.address}:50089";
-      defaultText = lib.literalMD "the first host of the control plane, port 50089";
+          "https://${
+            cluster.nodes.${builtins.head controlPlane}.address
+          }:${toString provisioner.settings.port}";
+      defaultText = lib.literalMD "the first host of the control plane, the port of `photoncloud.provisioner.settings`";
       example = "https://192.0.2.1:50089";
       description = "The host that has `photoncloud.provisioner`.";
     };
@@ -56,11 +57,9 @@ in
     # The provisioner's own host is in no inventory: photon-pki.service makes its certificate.
     systemd.services.photon-enrol = lib.mkIf (!provisioner.enable) {
       wantedBy = [ "photon.target" ];
-      before = programs;
     };
     systemd.services.photon-ready = lib.mkIf (!provisioner.enable) {
       wantedBy = [ "photon.target" ];
-      after = programs;
     };
   };
 }

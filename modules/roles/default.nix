@@ -3,6 +3,7 @@
 let
   cfg = config.photoncloud;
   inherit (cfg) roles;
+  table = import ../components/table.nix { inherit lib; };
 
   role =
     description:
@@ -12,6 +13,14 @@ let
       example = true;
       inherit description;
     };
+  # The programs that a role is of run on its hosts.
+  programsOf =
+    role:
+    lib.mkMerge (
+      lib.mapAttrsToList (
+        _: program: lib.setAttrByPath (program.option ++ [ "enable" ]) (lib.mkDefault true)
+      ) (table.ofRole role)
+    );
   isControlPlane = roles.controlPlane.enable || roles.allInOne.enable;
   isCompute = roles.compute.enable || roles.allInOne.enable;
 in
@@ -33,29 +42,24 @@ in
 
   config = lib.mkMerge [
     (lib.mkIf isControlPlane {
-      photoncloud = {
-        iam.enable = lib.mkDefault true;
-        prismnet.enable = lib.mkDefault true;
-        plasmavmc.enable = lib.mkDefault true;
-        flaredb.backup.enable = lib.mkDefault true;
-        chainfire.verify.enable = lib.mkDefault true;
-      };
+      photoncloud = lib.mkMerge [
+        (programsOf "controlPlane")
+        {
+          flaredb.backup.enable = lib.mkDefault true;
+          chainfire.verify.enable = lib.mkDefault true;
+        }
+      ];
     })
     (lib.mkIf isCompute {
-      photoncloud = {
-        prismnet.agent.enable = lib.mkDefault true;
-        plasmavmc.agent.enable = lib.mkDefault true;
-      };
+      photoncloud = programsOf "compute";
       systemd.network.enable = true;
       networking.useNetworkd = true;
     })
     (lib.mkIf roles.controlPlane.enable {
       # The API is for tenants, wherever they are; it speaks TLS.
-      networking.firewall.allowedTCPPorts = [
-        cfg.iam.settings.port
-        cfg.prismnet.settings.port
-        cfg.plasmavmc.settings.port
-      ];
+      networking.firewall.allowedTCPPorts = map (server: cfg.${server.component.name}.settings.port) (
+        lib.filter (program: program.kind == "server") (lib.attrValues (table.ofRole "controlPlane"))
+      );
     })
     (lib.mkIf (isControlPlane || isCompute) {
       photoncloud.hardening.enable = lib.mkDefault true;

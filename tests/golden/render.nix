@@ -20,22 +20,15 @@ let
             ]
           );
       settings = option: toml (exampleOf (option.type.getSubOptions [ ]));
-      inherit (options.photoncloud)
-        iam
-        prismnet
-        plasmavmc
-        provisioner
-        ;
+      table = import ../../modules/components/table.nix { inherit lib; };
     in
     {
-      etc.photoncloud = {
-        "iam-server.toml" = settings iam.settings;
-        "prismnet-server.toml" = settings prismnet.settings;
-        "prismnet-agent.toml" = settings prismnet.agent.settings;
-        "plasmavmc-server.toml" = settings plasmavmc.settings;
-        "plasmavmc-agent.toml" = settings plasmavmc.agent.settings;
-        "photon-provisioner.toml" = settings provisioner.settings;
-      };
+      etc.photoncloud = lib.mapAttrs' (
+        name: program:
+        lib.nameValuePair "${name}.toml" (
+          settings (lib.getAttrFromPath program.option options.photoncloud).settings
+        )
+      ) table.programs;
     };
 
   render =

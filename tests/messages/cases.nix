@@ -65,6 +65,15 @@ let
         wrong
       ];
     };
+  # The first of them, which is the control plane.
+  first =
+    wrong:
+    host "node01" [
+      key
+      disk
+      (cluster { })
+      wrong
+    ];
   single =
     wrong:
     host "cloud" [
@@ -356,14 +365,6 @@ builtins.mapAttrs (_: case: case // { toplevel = case.of.config.system.build.top
       ];
       message = "photoncloud.hardening.access.operatorKeys is empty, and no password opens this host: nobody could get in. Write the operators' public SSH keys.";
     };
-    listener-without-tls = {
-      of = single { photoncloud.iam.settings.listen = "192.0.2.1"; };
-      message = "photoncloud.iam.settings.listen = \"192.0.2.1\" can be reached by others, so it must speak TLS. Set photoncloud.iam.settings.tls.certificate and .key, or listen on 127.0.0.1.";
-    };
-    key-in-the-store = {
-      of = single { photoncloud.prismnet.settings.tls.key = builtins.toFile "key.pem" "secret"; };
-      message = "is in the Nix store, which everybody can read. Name a file that is on the host alone, as a string.";
-    };
     backup-of-nothing = {
       of = inCluster { photoncloud.flaredb.backup.enable = true; };
       message = "photoncloud.flaredb.backup is enabled on a host that keeps no store. Remove it, or name the servers in photoncloud.flaredb.backup.servers.";
@@ -381,16 +382,9 @@ builtins.mapAttrs (_: case: case // { toplevel = case.of.config.system.build.top
       message = "photoncloud.dataplane: systemd-networkd makes tenants' networks. Write systemd.network.enable = true.";
     };
   }
+  // import ./listeners.nix { inherit first; }
   // import ./provisioning.nix {
-    # node01, which is the control plane, with something wrong.
-    first =
-      wrong:
-      host "node01" [
-        key
-        disk
-        (cluster { })
-        wrong
-      ];
+    inherit first;
     second = inCluster;
   }
 )

@@ -36,9 +36,32 @@ pub fn tree() -> PathBuf {
         .to_owned()
 }
 
-/// The unit files, by name, ready for a host.
+/// The units of the components' programs, by name.
+///
+/// # Panics
+/// When the table of components is none; every test of the tree would say so.
+pub fn program_units() -> Vec<String> {
+    let table = include_str!("../../api/components.toml").parse::<toml::Table>();
+    let table = table.expect("components.toml is TOML");
+    let components = table["component"].as_array().into_iter().flatten();
+    let programs = components.filter_map(|component| component["program"].as_array());
+    let mut units: Vec<_> = programs
+        .flatten()
+        .filter_map(|program| Some(format!("{}.service", program["name"].as_str()?)))
+        .collect();
+    units.sort();
+    units
+}
+
+/// The unit files, by name, ready for a host. modules/photoncloud.nix does the same for NixOS.
 pub fn units() -> Result<BTreeMap<String, String>> {
-    let directory = tree().join("modules/units");
+    let modules = tree().join("modules");
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let sandbox = read(&modules.join("sandbox.conf"))?;
+    let programs = program_units().join(" ");
+    let directory = modules.join("units");
     let mut units = BTreeMap::new();
     for entry in std::fs::read_dir(&directory)
         .with_context(|| format!("cannot read {}", directory.display()))?
@@ -46,8 +69,11 @@ pub fn units() -> Result<BTreeMap<String, String>> {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.with_context(|| format!("{} is no unit's name", path.display()))?;
-        let text = std::fs::read_to_string(&path)?;
-        units.insert(name.to_owned(), text.replace("@bindir@", BINDIR));
+        let text = read(&path)?
+            .replace("@sandbox@\n", &sandbox)
+            .replace("@programs@", &programs)
+            .replace("@bindir@", BINDIR);
+        units.insert(name.to_owned(), text);
     }
     Ok(units)
 }

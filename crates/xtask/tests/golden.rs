@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use xtask::photoncloud::programs::Programs;
 use xtask::photoncloud::rendered::{self, DROP_IN, Rendered, without_placeholders};
-use xtask::photoncloud::{tree, units};
+use xtask::photoncloud::{CREDENTIALS, program_units, tree, units};
 
 const REFRESH: &str = "run tests/golden/refresh";
 
@@ -52,6 +52,26 @@ fn drop_ins_and_whole_units_fit_the_units_of_this_tree() {
         }
         assert!(found > 0, "{} has no units", host.host);
     }
+}
+
+/// A server's unit hands it what it signs in with; iam-server, which knows all of them, is handed all of them.
+#[test]
+fn iam_is_given_the_key_of_every_program_that_signs_in() {
+    let ours = units().unwrap();
+    let iam: BTreeSet<_> = values(&ours["iam-server.service"], "LoadCredential")
+        .into_iter()
+        .filter(|credential| !credential.starts_with("operator-password:"))
+        .map(str::to_owned)
+        .collect();
+    let signing_in = program_units().into_iter().filter_map(|unit| {
+        let program = unit.strip_suffix(".service")?.to_owned();
+        let key = format!("{CREDENTIALS}/{program}.key");
+        let own = values(&ours[&unit], "LoadCredential");
+        let has_it = own.contains(&format!("identity:{key}").as_str());
+        has_it.then(|| format!("{program}.key:{key}"))
+    });
+    assert_eq!(iam, signing_in.collect());
+    assert!(iam.len() >= 5, "{iam:?}");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use xtask::photoncloud::BINDIR;
 use xtask::photoncloud::programs::Programs;
-use xtask::photoncloud::tree;
 use xtask::rack::Host;
 
 const SWITCH: &str = include_str!("switch-to-configuration");
@@ -44,8 +44,8 @@ impl Closure {
         std::fs::write(&switch, SWITCH).unwrap();
         std::fs::set_permissions(&switch, PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::write(path.join("nixos-version"), version).unwrap();
-        for (name, text) in source_units() {
-            let text = change(&name, text.replace("@bindir@", &on_host));
+        for (name, text) in xtask::photoncloud::units().unwrap() {
+            let text = change(&name, text.replace(BINDIR, &on_host));
             std::fs::write(path.join("units").join(name), text).unwrap();
         }
         Closure {
@@ -62,18 +62,6 @@ impl Closure {
     pub fn name(&self) -> &str {
         self.path.file_name().unwrap().to_str().unwrap()
     }
-}
-
-/// The unit files of an all-in-one host as they are in the tree.
-fn source_units() -> Vec<(String, String)> {
-    let installed = xtask::photoncloud::units().unwrap();
-    installed
-        .into_keys()
-        .map(|name| {
-            let text = std::fs::read_to_string(tree().join("modules/units").join(&name)).unwrap();
-            (name, text)
-        })
-        .collect()
 }
 
 /// Each version's programs are files of their own: the build is the same, a section that names the version is added.

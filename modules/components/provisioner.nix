@@ -8,7 +8,6 @@
 let
   cfg = config.photoncloud.provisioner;
   inherit (config.photoncloud) bootServer cluster node;
-  types = import ../programs/settings.nix { inherit lib pkgs; };
   self = cluster.nodes.${node} or null;
   section = cfg.settings.provisioner;
   bootPort = 8089;
@@ -32,19 +31,69 @@ let
   };
 in
 {
-  imports = [ ../programs ];
+  imports = [
+    (import ./module.nix {
+      name = "provisioner";
+      server = {
+        description = ''
+          Whether this host, one of the control plane, installs the cluster's other hosts and gives them their
+          certificates. The certificate authority is made on it, in /var/lib/photoncloud/ca: keep a copy of that
+          directory where only operators reach it.
+        '';
+        own = optional: {
+          cluster =
+            optional lib.types.str "example"
+              "Name of the cluster, in its hosts' certificates; of `photoncloud.cluster`.";
+          domain =
+            optional lib.types.str "example.internal"
+              "Domain of the hosts' names, in their certificates; of `photoncloud.cluster`.";
+          node = optional lib.types.str "node01" "Name of this host; null: its host name.";
+          address =
+            optional lib.types.str "192.0.2.1"
+              "Address of this host, in its certificate; null: the one that is listened on.";
+          certificate_days =
+            optional (lib.types.ints.between 1 825) 30
+              "For how many days a host's certificate is good; it is renewed after two thirds of them.";
+          token_minutes =
+            optional (lib.types.ints.between 1 10080) 120
+              "For how many minutes an installation's join token is good; not less than `install_minutes`.";
+          install_minutes =
+            optional (lib.types.ints.between 1 1440) 60
+              "After how many minutes an installation has failed.";
+          flake =
+            optional lib.types.str "/etc/nixos"
+              "The flake whose `nixosConfigurations` machines are installed with, without `#`; null: machines can be approved, but wait.";
+          installer =
+            optional lib.types.path "/run/current-system/sw/bin/nixos-anywhere"
+              "The program that installs; of `photoncloud.provisioner.installer`.";
+          boot_files =
+            optional lib.types.path "/var/lib/photoncloud/netboot"
+              "Directory with bzImage, initrd and cmdline; of `photoncloud.provisioner.bootFiles`.";
+          ssh_key =
+            optional lib.types.path "/var/lib/photoncloud/installer/ssh-key"
+              "Private SSH key that the installer signs in to the netboot image with. Name a file of the host, never one of the flake: the Nix store is readable by everybody.";
+          ssh_public_key =
+            optional lib.types.singleLineStr "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA… installer@example"
+              "Its public key, which the netboot image is told.";
+          boot_listen =
+            optional lib.types.str "192.0.2.1:8089"
+              "Address and port of the boot listener, plain HTTP; null: nothing can netboot.";
+          boot_url =
+            optional lib.types.str "http://192.0.2.1:8089"
+              "URL by which machines reach it; null: by `boot_listen`.";
+          hosts = optional (lib.types.attrsOf lib.types.str) {
+            node02 = "192.0.2.2";
+          } "Names that a machine can be approved under, and their addresses; of `photoncloud.cluster`.";
+        };
+        example.provisioner = {
+          flake = "/etc/nixos";
+          ssh_key = "/var/lib/photoncloud/installer/ssh-key";
+        };
+      };
+    })
+  ];
 
   options.photoncloud.provisioner = {
-    enable = lib.mkOption {
-      type = lib.types.bool;
-      default = false;
-      example = true;
-      description = ''
-        Whether this host, one of the control plane, installs the cluster's other hosts and gives them their
-        certificates. The certificate authority is made on it, in /var/lib/photoncloud/ca: keep a copy of that
-        directory where only operators reach it.
-      '';
-    };
     installer = lib.mkOption {
       type = lib.types.nullOr lib.types.package;
       default = null;
@@ -56,66 +105,6 @@ in
       default = null;
       example = lib.literalExpression "inputs.photoncloud.nixosConfigurations.netboot.config.system.build.photonNetboot";
       description = "What machines netboot: a package with bzImage, initrd and cmdline. `nixosModules.default` sets it.";
-    };
-    settings = lib.mkOption {
-      type = types.server {
-        section = "provisioner";
-        unit = "photon-provisioner";
-        port = 50089;
-        own = {
-          cluster =
-            types.optional lib.types.str "example"
-              "Name of the cluster, in its hosts' certificates; of `photoncloud.cluster`.";
-          domain =
-            types.optional lib.types.str "example.internal"
-              "Domain of the hosts' names, in their certificates; of `photoncloud.cluster`.";
-          node = types.optional lib.types.str "node01" "Name of this host; null: its host name.";
-          address =
-            types.optional lib.types.str "192.0.2.1"
-              "Address of this host, in its certificate; null: the one that is listened on.";
-          certificate_days =
-            types.optional (lib.types.ints.between 1 825) 30
-              "For how many days a host's certificate is good; it is renewed after two thirds of them.";
-          token_minutes =
-            types.optional (lib.types.ints.between 1 10080) 120
-              "For how many minutes an installation's join token is good; not less than `install_minutes`.";
-          install_minutes =
-            types.optional (lib.types.ints.between 1 1440) 60
-              "After how many minutes an installation has failed.";
-          flake =
-            types.optional lib.types.str "/etc/nixos"
-              "The flake whose `nixosConfigurations` machines are installed with, without `#`; null: machines can be approved, but wait.";
-          installer =
-            types.optional lib.types.path "/run/current-system/sw/bin/nixos-anywhere"
-              "The program that installs; of `photoncloud.provisioner.installer`.";
-          boot_files =
-            types.optional lib.types.path "/var/lib/photoncloud/netboot"
-              "Directory with bzImage, initrd and cmdline; of `photoncloud.provisioner.bootFiles`.";
-          ssh_key =
-            types.optional lib.types.path "/var/lib/photoncloud/installer/ssh-key"
-              "Private SSH key that the installer signs in to the netboot image with. Name a file of the host, never one of the flake: the Nix store is readable by everybody.";
-          ssh_public_key =
-            types.optional lib.types.singleLineStr "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA… installer@example"
-              "Its public key, which the netboot image is told.";
-          boot_listen =
-            types.optional lib.types.str "192.0.2.1:8089"
-              "Address and port of the boot listener, plain HTTP; null: nothing can netboot.";
-          boot_url =
-            types.optional lib.types.str "http://192.0.2.1:8089"
-              "URL by which machines reach it; null: by `boot_listen`.";
-          hosts = types.optional (lib.types.attrsOf lib.types.str) {
-            node02 = "192.0.2.2";
-          } "Names that a machine can be approved under, and their addresses; of `photoncloud.cluster`.";
-        };
-      };
-      default = { };
-      example = {
-        provisioner = {
-          flake = "/etc/nixos";
-          ssh_key = "/var/lib/photoncloud/installer/ssh-key";
-        };
-      };
-      description = "Settings of photon-provisioner: /etc/photoncloud/photon-provisioner.toml.";
     };
   };
 
@@ -157,10 +146,6 @@ in
       boot_files = lib.mkIf (section.boot_listen != null && cfg.bootFiles != null) (
         lib.mkDefault "${cfg.bootFiles}"
       );
-    };
-
-    photoncloud.programs.photon-provisioner = {
-      inherit (cfg) settings;
     };
 
     # Makes the authority and this host's own certificate, before anything here speaks TLS.

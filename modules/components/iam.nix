@@ -1,0 +1,35 @@
+# Identities, tokens and authorization: iam-server.
+{ config, lib, ... }:
+{
+  imports = [
+    (import ./module.nix {
+      name = "iam";
+      server = {
+        description = "Whether this host runs iam-server, and keeps its store.";
+        own = optional: {
+          token_ttl_seconds =
+            optional (lib.types.ints.between 1 3600) 900
+              "Lifetime of a token whose request does not say, in seconds.";
+          token_max_ttl_seconds =
+            optional (lib.types.ints.between 1 3600) 3600
+              "The longest lifetime that can be asked for, in seconds.";
+          signing_key_days =
+            optional lib.types.ints.positive 30
+              "After how many days the signing key is replaced.";
+          cluster =
+            optional lib.types.str "example"
+              "Name of the cluster, which hosts' certificates must have; null: any that `tls.client_ca` signed for.";
+          node =
+            optional lib.types.str "node01"
+              "Name of this host, whose agents' identities are made here; null: its host name.";
+        };
+        example.iam.token_ttl_seconds = 600;
+      };
+    })
+  ];
+
+  config = lib.mkIf config.photoncloud.iam.enable {
+    # The identities that the programs of one host, or of a control plane, begin with.
+    systemd.services.photon-bootstrap.wantedBy = [ "photon.target" ];
+  };
+}

@@ -1,0 +1,48 @@
+# Images and virtual machines: plasmavmc-server, and the agent that every host with virtual machines runs.
+{ lib, ... }:
+{
+  imports = [
+    (import ./module.nix {
+      name = "plasmavmc";
+      server = {
+        description = "Whether this host runs plasmavmc-server, and keeps its store and the images.";
+        own = optional: {
+          image_max_bytes =
+            optional lib.types.ints.positive 68719476736
+              "The most that one import may have, all of its files together, in bytes.";
+          image_quota_bytes =
+            optional lib.types.ints.positive 274877906944
+              "The most that the images of one project may have together, in bytes.";
+          vcpu_overcommit =
+            optional (lib.types.ints.between 1 64) 4
+              "How many vCPUs are promised for each CPU of a host.";
+          node_timeout_seconds =
+            optional (lib.types.ints.between 1 3600) 30
+              "A host that has not been heard of for so many seconds gets no new virtual machines.";
+          guest_mtu =
+            optional (lib.types.ints.between 1280 65485) 1450
+              "MTU of guests' interfaces: the hosts' own, less the 50 bytes that VXLAN needs over IPv4 (RFC 7348).";
+        };
+        example.plasmavmc.vcpu_overcommit = 2;
+      };
+      agent = {
+        description = "Whether this host runs plasmavmc-agent, which gives tenants' virtual machines to systemd.";
+        own = optional: {
+          qemu =
+            optional lib.types.str "/run/current-system/sw/bin/qemu-system-x86_64"
+              "QEMU's program: a path, or a name in the unit's PATH.";
+          qemu_img = optional lib.types.str "qemu-img" "qemu-img's, the same way.";
+          accelerator = optional (lib.types.enum [
+            "kvm"
+            "tcg"
+          ]) "kvm" "How guests' instructions are run; null: what works, found out by trying.";
+          reserved_memory_mib =
+            optional lib.types.ints.unsigned 2048
+              "Memory of the host that is not for virtual machines, in MiB.";
+        };
+        example.plasmavmc-agent.reserved_memory_mib = 4096;
+        path = pkgs: [ pkgs.qemu_kvm ];
+      };
+    })
+  ];
+}

@@ -1,7 +1,9 @@
 //! What must hold for every `.nix` file, checked without Nix: it parses, `nix fmt` would leave it alone,
-//! nothing in it is unused, and options tell operators what they are for.
+//! nothing in it is unused, options tell operators what they are for, and the scripts in it are such as Nix builds.
 //!
 //! With `PHOTON_REGENERATE=1` the files are formatted in place.
+
+mod scripts;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -36,6 +36,8 @@ pub mod provisioner {
     }
 }
 
+pub mod inventory;
+
 /// The event log.
 pub mod chainfire {
     #[allow(clippy::all, missing_docs, rustdoc::all)]

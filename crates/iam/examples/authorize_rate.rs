@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
     std::io::stdin().read_to_string(&mut token)?;
     let token = token.trim().to_owned();
 
-    let mut settings = photon_service::Settings::<iam::Settings>::new(iam::COMPONENT);
+    let mut settings = photon_program::Settings::<iam::Settings>::new(iam::COMPONENT);
     settings.server.state_dir = state_dir.into();
     let shutdown = CancellationToken::new();
     let core = iam::open(&settings, &shutdown).await?;

@@ -24,7 +24,8 @@ use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::iam::v1::iam_admin_service_server::IamAdminServiceServer;
 use photon_api::iam::v1::iam_authz_service_server::IamAuthzServiceServer;
 use photon_api::iam::v1::iam_token_service_server::IamTokenServiceServer;
-use photon_service::{Component, Events, Guard, Mutations, Services};
+use photon_program::Component;
+use photon_service::{Events, Guard, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +45,7 @@ const KEY_CHECK: Duration = Duration::from_secs(3600);
 ///
 /// Errors: the store or the server key can't be opened.
 pub async fn open(
-    settings: &photon_service::Settings<Settings>,
+    settings: &photon_program::Settings<Settings>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Arc<app::Core>> {
     let (server, own) = (&settings.server, &settings.component);
@@ -77,7 +78,7 @@ pub async fn open(
 ///
 /// Errors: the store or the server key can't be opened; a credential is not one.
 pub async fn run(
-    settings: photon_service::Settings<Settings>,
+    settings: photon_program::Settings<Settings>,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {

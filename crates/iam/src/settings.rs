@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use photon_service::{ComponentSettings, Invalid};
+use photon_program::{ComponentSettings, Invalid};
 use serde::Deserialize;
 
 use crate::token::{DEFAULT_TTL, MAX_TTL};

@@ -22,7 +22,7 @@ pub use run::run;
 pub use settings::Settings;
 
 /// The server.
-pub const COMPONENT: photon_service::Component = photon_service::Component {
+pub const COMPONENT: photon_program::Component = photon_program::Component {
     name: "plasmavmc",
     port: 50082,
 };

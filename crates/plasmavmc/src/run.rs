@@ -9,7 +9,8 @@ use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::plasmavmc::v1::image_service_server::ImageServiceServer;
 use photon_api::plasmavmc::v1::node_service_server::NodeServiceServer;
 use photon_api::plasmavmc::v1::vm_service_server::VmServiceServer;
-use photon_service::{Events, Guard, IamClient, Identity, Mutations, Services};
+use photon_program::Identity;
+use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -22,11 +23,11 @@ use crate::{COMPONENT, Settings};
 
 /// Serves until `shutdown`.
 pub async fn run(
-    settings: photon_service::Settings<Settings>,
+    settings: photon_program::Settings<Settings>,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let photon_service::Settings { server, component } = settings;
+    let photon_program::Settings { server, component } = settings;
 
     // What was kept.
     tokio::fs::create_dir_all(&server.state_dir)

@@ -1,6 +1,6 @@
 //! The settings that only this server has: the section `[plasmavmc]` of the file.
 
-use photon_service::{ComponentSettings, Invalid};
+use photon_program::{ComponentSettings, Invalid};
 
 /// See each field; unknown keys are refused.
 #[derive(Clone, Debug, serde::Deserialize)]

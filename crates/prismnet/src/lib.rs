@@ -25,7 +25,8 @@ use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServic
 use photon_api::prismnet::v1::subnet_service_server::SubnetServiceServer;
 use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
 use photon_catalog::Access;
-use photon_service::{Component, Events, Guard, IamClient, Mutations, Services};
+use photon_program::Component;
+use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,7 @@ pub const COMPONENT: Component = Component {
 /// Errors: the store can't be opened (in use, of a newer program, no disk) or fails later, the settings of TLS or
 /// metrics are wrong.
 pub async fn run(
-    settings: photon_service::Settings<Settings>,
+    settings: photon_program::Settings<Settings>,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {

@@ -22,7 +22,7 @@ mod rules;
 mod step;
 
 pub use connections::forbidden;
-pub use desired::{Desired, Group, Mac, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
+pub use desired::{Desired, Group, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
 pub use difference::{Endpoint, FilterMemory, Observed, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};
 pub use step::{AT_ONCE, Step};

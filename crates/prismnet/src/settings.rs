@@ -1,6 +1,6 @@
 //! What only PrismNET's server can be told.
 
-use photon_service::ComponentSettings;
+use photon_program::ComponentSettings;
 
 /// Section `[prismnet]` of the settings file. Nothing yet; an unknown key is refused.
 #[derive(Clone, Debug, Default, serde::Deserialize)]

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `GET /boot.ipxe?mac=…&serial=…&uuid=…` | the iPXE script for that machine |
 //! | `GET /boot/FILE` | a file of the netboot image |
-//! | `POST /inventory` | [`crate::inventory::Report`] → [`crate::inventory::Answer`] |
+//! | `POST /inventory` | [`photon_api::inventory::Report`] → [`photon_api::inventory::Answer`] |
 
 mod file;
 mod script;
@@ -35,10 +35,10 @@ use tower::ServiceExt;
 
 use crate::app::{Asked, Discovery, Reported};
 use crate::convert;
-use crate::inventory::{Answer, LARGEST_REPORT, Report};
 use crate::limit::Limiter;
-use crate::mac::Mac;
 use crate::model::Key;
+use photon_api::inventory::{Answer, LARGEST_REPORT, Report};
+use photon_resource::Mac;
 
 pub use script::Netboot;
 

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
 use photon_host::durable;
-use photon_service::ComponentSettings;
+use photon_program::ComponentSettings;
 use rcgen::KeyPair;
 
 use crate::Settings;

@@ -6,9 +6,9 @@ use photon_api::provisioner::v1;
 use photon_resource::Error;
 use uuid::Uuid;
 
-use crate::inventory::Report;
-use crate::mac::Mac;
 use crate::model::{Disk, Hardware, Interface, Machine, MachineIdentity, State};
+use photon_api::inventory::Report;
+use photon_resource::Mac;
 
 /// How many interfaces and disks of a machine are kept.
 const MOST_INTERFACES: usize = 64;
@@ -265,7 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::inventory;
+    use photon_api::inventory;
 
     fn report(macs: &[&str]) -> Report {
         Report {

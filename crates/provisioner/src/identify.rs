@@ -85,8 +85,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::mac::Mac;
     use crate::model::Interface;
+    use photon_resource::Mac;
 
     fn mac(n: u8) -> Mac {
         format!("52:54:00:00:00:{n:02x}").parse().unwrap()

@@ -9,8 +9,9 @@ use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::provisioner::v1::enrolment_service_server::EnrolmentServiceServer;
 use photon_api::provisioner::v1::machine_service_server::MachineServiceServer;
 use photon_host::systemd::{ServiceManager, SystemdBus};
+use photon_program::Identity;
 use photon_reconcile::{Driver, Signal, Timing};
-use photon_service::{Events, Guard, IamClient, Identity, Mutations, Services};
+use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +34,7 @@ pub struct Outside {
 
 /// Serves until `shutdown`.
 pub async fn run(
-    settings: photon_service::Settings<Settings>,
+    settings: photon_program::Settings<Settings>,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -51,12 +52,12 @@ pub async fn run(
 
 /// As [`run`], with the outside given.
 pub async fn run_with(
-    settings: photon_service::Settings<Settings>,
+    settings: photon_program::Settings<Settings>,
     listener: TcpListener,
     outside: Outside,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let photon_service::Settings { server, component } = settings;
+    let photon_program::Settings { server, component } = settings;
     let settings = Arc::new(component);
 
     // What was kept.
@@ -167,7 +168,7 @@ pub async fn run_with(
 /// URL by which a new host reaches this server.
 fn enrolment_endpoint(
     settings: &Settings,
-    server: &photon_service::ServerSettings,
+    server: &photon_program::ServerSettings,
     listener: &TcpListener,
 ) -> anyhow::Result<String> {
     if let Some(url) = &settings.enrolment_endpoint {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use photon_service::{ComponentSettings, Invalid};
+use photon_program::{ComponentSettings, Invalid};
 
 use crate::model::validate_host_name;
 

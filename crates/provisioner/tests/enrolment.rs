@@ -5,9 +5,9 @@
 #[path = "enrolment/fixture.rs"]
 mod fixture;
 
+use photon_api::inventory::Answer;
 use photon_api::provisioner::v1::{EnrolRequest, MachineState, RenewRequest, ReportReadyRequest};
-use provisioner::inventory::Answer;
-use provisioner::report::{Posted, post};
+use photon_enrol::report::{Posted, post};
 use tonic::Code;
 
 use fixture::{Cluster, Host, request_for};

@@ -1,8 +1,6 @@
-//! The one error of the domain, free of transport, and its one mapping to gRPC status.
+//! The one error of the domain, free of transport: `photon-service` tells callers of it.
 
 use std::fmt;
-
-use tonic::{Code, Status};
 
 /// The result of the domain.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -40,6 +38,16 @@ pub enum Error {
     /// The state of the system does not allow it; the text says what to do first.
     #[error("{0}")]
     FailedPrecondition(String),
+    /// What is to be deleted or changed is used by other things; the text says by which, and what to do first.
+    #[error("{text}")]
+    InUse {
+        /// What it is, for people: `VPC`.
+        kind: &'static str,
+        /// Which one.
+        id: String,
+        /// What the caller reads.
+        text: String,
+    },
     /// The policy refuses.
     #[error("{action} on {resource} is not permitted: {reason}")]
     PermissionDenied {
@@ -71,6 +79,18 @@ pub enum Error {
     /// A limit is reached: addresses, capacity, attempts. The text says which, and when or how to go on.
     #[error("{0}")]
     ResourceExhausted(String),
+    /// A quota is used up; the text says whose, and what to do.
+    #[error("{text}")]
+    QuotaExceeded {
+        /// What is counted: `images`, `rules`.
+        quota: &'static str,
+        /// How many, or how much, there is already.
+        used: u64,
+        /// How many, or how much, there may be.
+        limit: u64,
+        /// What the caller reads.
+        text: String,
+    },
     /// Something that is needed can't be reached now; trying again may help.
     #[error("{0}")]
     Unavailable(String),
@@ -115,47 +135,64 @@ impl Error {
         }
     }
 
+    /// An [`Error::InUse`].
+    pub fn in_use(kind: &'static str, id: impl fmt::Display, text: impl Into<String>) -> Self {
+        Self::InUse {
+            kind,
+            id: id.to_string(),
+            text: text.into(),
+        }
+    }
+
+    /// An [`Error::QuotaExceeded`].
+    pub fn quota_exceeded(
+        quota: &'static str,
+        used: u64,
+        limit: u64,
+        text: impl Into<String>,
+    ) -> Self {
+        Self::QuotaExceeded {
+            quota,
+            used,
+            limit,
+            text: text.into(),
+        }
+    }
+
     /// An [`Error::Internal`] with what the operator will read in the log.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
     }
-
-    /// The gRPC code that it becomes.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::InvalidArgument { .. } => Code::InvalidArgument,
-            Self::NotFound { .. } => Code::NotFound,
-            Self::AlreadyExists { .. } => Code::AlreadyExists,
-            Self::FailedPrecondition(_) => Code::FailedPrecondition,
-            Self::PermissionDenied { .. } => Code::PermissionDenied,
-            Self::Unauthenticated(_) => Code::Unauthenticated,
-            Self::Conflict { .. } => Code::Aborted,
-            Self::ResourceExhausted(_) => Code::ResourceExhausted,
-            Self::Unavailable(_) => Code::Unavailable,
-            Self::Internal(_) => Code::Internal,
-        }
-    }
 }
 
-impl From<Error> for Status {
+/// For handlers that still answer by `?`: without the details that `photon_service::status` gives.
+#[cfg(feature = "grpc")]
+impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
+        use tonic::Code;
+
         if let Error::Internal(cause) = &error {
             tracing::error!(error = %cause, details = ?cause, "internal error");
         }
-        Status::new(error.code(), error.to_string())
+        let code = match &error {
+            Error::InvalidArgument { .. } => Code::InvalidArgument,
+            Error::NotFound { .. } => Code::NotFound,
+            Error::AlreadyExists { .. } => Code::AlreadyExists,
+            Error::FailedPrecondition(_) | Error::InUse { .. } => Code::FailedPrecondition,
+            Error::PermissionDenied { .. } => Code::PermissionDenied,
+            Error::Unauthenticated(_) => Code::Unauthenticated,
+            Error::Conflict { .. } => Code::Aborted,
+            Error::ResourceExhausted(_) | Error::QuotaExceeded { .. } => Code::ResourceExhausted,
+            Error::Unavailable(_) => Code::Unavailable,
+            Error::Internal(_) => Code::Internal,
+        };
+        Self::new(code, error.to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_caller_reads_nothing_of_an_internal_cause() {
-        let status: Status = Error::internal("disk /dev/sda1 is full").into();
-        assert_eq!(status.code(), Code::Internal);
-        assert_eq!(status.message(), "internal error");
-    }
 
     #[test]
     fn long_values_are_shortened_at_a_character() {

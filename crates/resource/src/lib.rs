@@ -1,11 +1,12 @@
-//! What every component shares and none owns: typed ids, scopes and resource names, the error and its one
-//! mapping to gRPC status, and the traits by which a server knows its caller and asks for permission.
+//! What every component shares and none owns: typed ids, scopes and resource names, the error, and the
+//! traits by which a server knows its caller and asks for permission.
 
 mod access;
 mod error;
 mod id;
 mod interface_name;
 mod kind;
+mod mac;
 mod meta;
 mod name;
 mod time;
@@ -19,6 +20,7 @@ pub use id::{
 };
 pub use interface_name::{bridge_name, tap_name, vrf_name, vxlan_name};
 pub use kind::Kind;
+pub use mac::Mac;
 pub use meta::{Changes, Labels, Meta, NewMeta};
 pub use name::{Action, ResourceName, Scope};
 pub use time::Time;

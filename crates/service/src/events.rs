@@ -8,6 +8,7 @@ use photon_api::chainfire::v1::{
 use photon_resource::{Caller, Error, OrgId, PageRequest, ResourceName, Scope};
 use tonic::{Request, Response, Status};
 
+use crate::answer::answer;
 use crate::guard::Guard;
 
 /// Reads and proves the event log of one store.
@@ -48,35 +49,37 @@ impl EventService for Events {
         &self,
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let request = request.into_inner();
-        let org = self
-            .chain(&caller, &request.org_id, "audit:events:list")
-            .await?;
-        let page = PageRequest::parse(request.page_size, &request.page_token)?;
-        let filter = Filter::from_request(org, &request)?;
-        let found = self.ledger.list(&filter, &page).await?;
-        Ok(Response::new(ListEventsResponse {
-            events: found.events.into_iter().map(Into::into).collect(),
-            next_page_token: found.next_page_token,
-        }))
+        answer(async {
+            let caller = self.guard.authenticate(&request).await?;
+            let request = request.into_inner();
+            let org = self
+                .chain(&caller, &request.org_id, "audit:events:list")
+                .await?;
+            let page = PageRequest::parse(request.page_size, &request.page_token)?;
+            let filter = Filter::from_request(org, &request)?;
+            let found = self.ledger.list(&filter, &page).await?;
+            Ok(ListEventsResponse {
+                events: found.events.into_iter().map(Into::into).collect(),
+                next_page_token: found.next_page_token,
+            })
+        })
+        .await
     }
 
     async fn verify_chain(
         &self,
         request: Request<VerifyChainRequest>,
     ) -> Result<Response<VerifyChainResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let request = request.into_inner();
-        let org = self
-            .chain(&caller, &request.org_id, "audit:events:verify")
-            .await?;
-        let known = Head::from_request(&request)?;
-        let report = self
-            .ledger
-            .verify(org.as_ref(), known)
-            .await
-            .map_err(Error::from)?;
-        Ok(Response::new(report.into()))
+        answer(async {
+            let caller = self.guard.authenticate(&request).await?;
+            let request = request.into_inner();
+            let org = self
+                .chain(&caller, &request.org_id, "audit:events:verify")
+                .await?;
+            let known = Head::from_request(&request)?;
+            let report = self.ledger.verify(org.as_ref(), known).await?;
+            Ok(report.into())
+        })
+        .await
     }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chainfire::{Ledger, NewEvent, Outcome};
+use photon_program::request_id::{REQUEST_ID, is_request_id, new_request_id};
 use photon_resource::{
     Action, Authorizer, Caller, Decision, Error, OrgId, ProjectId, ResourceName, TokenVerifier,
 };
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
-use crate::call::{CallContext, REQUEST_ID, is_request_id, new_request_id};
+use crate::call::CallContext;
 use crate::refusals::Refusals;
 
 /// Authenticates and authorizes the calls of one server. Clones share everything.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{AuthorizeRequest, GetJwksRequest};
+use photon_program::{Endpoints, Invalid, with_token};
 use photon_resource::{
     Action, Authorizer, Caller, Claims, Decision, Error, ResourceName, TokenVerifier,
 };
@@ -17,8 +18,6 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::claims::{KeySet, Rejection};
-use crate::config::{Endpoints, Invalid};
-use crate::outgoing::with_token;
 
 /// How long IAM may take to answer. After that there is no decision, and none is a refusal.
 const DEADLINE: Duration = Duration::from_secs(2);

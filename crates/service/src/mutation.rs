@@ -8,12 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chainfire::{Ledger, NewEvent, Outcome};
 use flaredb::{Committed, Db, LeaseId, Record, Transaction};
+use photon_program::request_id::is_request_id;
 use photon_resource::{Caller, Error, ResourceName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
-
-use crate::call::is_request_id;
 
 /// How often a change is tried when others get there first.
 const ATTEMPTS: u32 = 100;

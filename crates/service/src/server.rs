@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use http::{Request, Response};
+use photon_program::{Component, ServerSettings, metrics, systemd};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use tokio::net::TcpListener;
@@ -19,8 +20,7 @@ use tonic::transport::server::TcpIncoming;
 use tower::Service;
 
 use crate::call::{CallLayer, CallLimits};
-use crate::config::{Component, Invalid, ServerSettings};
-use crate::{metrics, systemd, tls};
+use crate::tls;
 
 /// How long calls that are under way may take to end when the server stops. The unit's `TimeoutStopSec=` is
 /// longer.
@@ -186,8 +186,6 @@ pub enum Refused {
     )]
     PlaintextListener(std::net::SocketAddr),
 }
-
-impl std::error::Error for Invalid {}
 
 /// The descriptors of the files that define `names`, and of what these import.
 fn descriptors(names: &[&str]) -> anyhow::Result<FileDescriptorSet> {

@@ -6,8 +6,7 @@ use anyhow::{Context, bail};
 use chainfire::Ledger;
 use flaredb::maintenance::{self, Restore, Sound};
 use flaredb::{Db, Error};
-
-use crate::config::{Component, StoreCommand};
+use photon_program::{Component, StoreCommand};
 
 /// Carries `command` out on `store`. Answers what to say of it.
 pub(crate) async fn carry_out(

@@ -11,7 +11,7 @@ use photon_api::iam::v1::{
     CreateApiKeyRequest, CreateBindingRequest, CreatePrincipalRequest, CreateRoleRequest,
     IssueTokenRequest, Permission, PrincipalKind,
 };
-use photon_service::{Component, ComponentSettings, Endpoints, Settings};
+use photon_program::{Component, ComponentSettings, Endpoints, Settings};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::transport::Channel;

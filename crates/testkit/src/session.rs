@@ -20,5 +20,5 @@ impl Session {
 
 /// A request with a token.
 pub(crate) fn bearing<T>(token: &str, message: T) -> Request<T> {
-    photon_service::with_token(message, token, "").expect("a token is visible ASCII")
+    photon_program::with_token(message, token, "").expect("a token is visible ASCII")
 }

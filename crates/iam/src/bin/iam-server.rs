@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 #[command(name = "iam-server", version, about)]
 struct Args {
     #[command(flatten)]
-    server: photon_service::ServerArgs,
+    server: photon_program::ServerArgs,
     #[command(subcommand)]
     command: Option<Command>,
 }

@@ -136,7 +136,7 @@ async fn attempts_are_in_the_event_log_without_what_was_typed() {
             org_id: org.into(),
             ..Default::default()
         };
-        let request = photon_service::with_token(request, &caller.token, "").unwrap();
+        let request = photon_program::with_token(request, &caller.token, "").unwrap();
         let mut client = EventServiceClient::new(iam.channel.clone());
         async move {
             client

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
-use photon_service::{ClientCertificates, Endpoints, TlsFiles};
+use photon_program::{ClientCertificates, Endpoints, TlsFiles};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SanType,

@@ -356,7 +356,7 @@ async fn every_change_and_every_refusal_is_in_a_chain_that_verifies() {
     admin.create_user("acme", "rita").await.unwrap();
     refused(admin.create_org("mine").await, Code::PermissionDenied);
     let mut client = EventServiceClient::new(iam.channel.clone());
-    let list = photon_service::with_token(ListEventsRequest::default(), &admin.token, "").unwrap();
+    let list = photon_program::with_token(ListEventsRequest::default(), &admin.token, "").unwrap();
     let events = client.list_events(list).await.unwrap().into_inner().events;
     let actions: Vec<&str> = events.iter().map(|event| event.action.as_str()).collect();
     for action in [
@@ -369,7 +369,7 @@ async fn every_change_and_every_refusal_is_in_a_chain_that_verifies() {
         assert!(actions.contains(&action), "{action} is not in {actions:?}");
     }
     let verify =
-        photon_service::with_token(VerifyChainRequest::default(), &admin.token, "").unwrap();
+        photon_program::with_token(VerifyChainRequest::default(), &admin.token, "").unwrap();
     let report = client.verify_chain(verify).await.unwrap().into_inner();
     assert!(report.intact, "{report:?}");
     let made = events

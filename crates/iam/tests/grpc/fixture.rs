@@ -37,7 +37,7 @@ impl Drop for Iam {
 impl Iam {
     /// With an operator from its credential, and TLS. `channel` is how the test itself calls.
     pub async fn start_secured(
-        settings: impl FnOnce(&Path, &mut photon_service::Settings<iam::Settings>),
+        settings: impl FnOnce(&Path, &mut photon_program::Settings<iam::Settings>),
         channel: impl FnOnce(&Path, SocketAddr) -> Channel,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -183,8 +183,8 @@ async fn serve(
     serve_with(own_settings(dir)).await
 }
 
-fn own_settings(dir: &Path) -> photon_service::Settings<iam::Settings> {
-    let mut settings = photon_service::Settings::<iam::Settings>::new(iam::COMPONENT);
+fn own_settings(dir: &Path) -> photon_program::Settings<iam::Settings> {
+    let mut settings = photon_program::Settings::<iam::Settings>::new(iam::COMPONENT);
     settings.server.state_dir = dir.join("state");
     settings.server.metrics_listen = None;
     let credentials = dir.join("credentials");
@@ -194,7 +194,7 @@ fn own_settings(dir: &Path) -> photon_service::Settings<iam::Settings> {
 }
 
 async fn serve_with(
-    settings: photon_service::Settings<iam::Settings>,
+    settings: photon_program::Settings<iam::Settings>,
 ) -> (
     SocketAddr,
     CancellationToken,

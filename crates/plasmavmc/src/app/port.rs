@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use photon_api::prismnet::v1;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
+use photon_program::{Identity, on_behalf};
 use photon_resource::{Caller, Error, PortId, VmId};
-use photon_service::{Identity, on_behalf};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 

@@ -77,18 +77,19 @@ impl Saga {
     /// As [`advance`](Self::advance), without waiting.
     pub fn begin(&self, id: VmId) -> JoinHandle<Result<Progress, Error>> {
         let this = self.clone();
-        self.tasks.spawn(photon_service::carry(async move {
-            let working = this.advance_alone(id);
-            let done = match this.shutdown.run_until_cancelled(working).await {
-                Some(done) => done,
-                None => Err(Error::Unavailable("the server is stopping".to_owned())),
-            };
-            if let Err(error) = &done {
-                tracing::warn!(vm = %id, %error, "ports are not settled yet; trying again");
-                this.leftovers.notify();
-            }
-            done
-        }))
+        self.tasks
+            .spawn(photon_program::request_id::carry(async move {
+                let working = this.advance_alone(id);
+                let done = match this.shutdown.run_until_cancelled(working).await {
+                    Some(done) => done,
+                    None => Err(Error::Unavailable("the server is stopping".to_owned())),
+                };
+                if let Err(error) = &done {
+                    tracing::warn!(vm = %id, %error, "ports are not settled yet; trying again");
+                    this.leftovers.notify();
+                }
+                done
+            }))
     }
 
     async fn advance_alone(&self, id: VmId) -> Result<Progress, Error> {

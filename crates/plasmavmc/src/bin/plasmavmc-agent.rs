@@ -11,10 +11,10 @@ use nix::sys::stat::{Mode, umask};
 use photon_api::plasmavmc::v1 as wire;
 use photon_host::links::Netlink;
 use photon_host::systemd::{ServiceManager, SystemdBus};
-use photon_reconcile::{Driver, Reconciler, Signal, Timing};
-use photon_service::{
+use photon_program::{
     AgentArgs, AgentSettings, Component, ComponentSettings, Identity, Invalid, systemd,
 };
+use photon_reconcile::{Driver, Reconciler, Signal, Timing};
 use plasmavmc::agent::guests::Guests;
 use plasmavmc::agent::images::{Images, Registry};
 use plasmavmc::agent::layout::Layout;
@@ -123,7 +123,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Some(Command::PowerDown(args)) => power_down(&args),
-        None => photon_service::agent_main(COMPONENT, &cli.agent, run),
+        None => photon_program::agent_main(COMPONENT, &cli.agent, run),
         Some(Command::Plan(_)) => once(&cli.agent, |settings, _| print_plan(settings)),
         Some(Command::Apply(args)) => once(&cli.agent, |settings, shutdown| {
             apply(settings, shutdown, args)
@@ -139,7 +139,7 @@ where
 {
     let mut args = args.clone();
     args.common.metrics_listen = Some("off".to_owned());
-    photon_service::agent_main(COMPONENT, &args, run)
+    photon_program::agent_main(COMPONENT, &args, run)
 }
 
 fn power_down(args: &PowerDownArgs) -> ExitCode {

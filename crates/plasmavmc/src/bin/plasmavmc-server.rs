@@ -12,7 +12,7 @@ use clap::Parser;
 )]
 struct Args {
     #[command(flatten)]
-    server: photon_service::ServerArgs,
+    server: photon_program::ServerArgs,
 }
 
 fn main() -> ExitCode {

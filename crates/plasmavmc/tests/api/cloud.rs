@@ -21,7 +21,7 @@ use photon_api::prismnet::v1 as net;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
-use photon_service::{Component, ComponentSettings, Endpoints, Settings};
+use photon_program::{Component, ComponentSettings, Endpoints, Settings};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;

@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use photon_api::prismnet::v1 as api;
-use photon_resource::{SecurityGroupId, SubnetId, VmId};
+use photon_resource::{Mac, SecurityGroupId, SubnetId, VmId};
 
-use crate::plan::{Desired, Group, Mac, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
+use crate::plan::{Desired, Group, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
 
 /// Routing tables below are the kernel's and the operator's (`ip-route(8)`: 253 to 255 and names).
 const FIRST_TABLE: u32 = 1000;
@@ -207,21 +207,8 @@ impl Reader {
 }
 
 fn mac(text: &str) -> Result<Mac, String> {
-    let wrong = || format!("the control plane sent MAC '{text}', which is not a unicast MAC");
-    let mut bytes = [0; 6];
-    let mut parts = text.split(':');
-    for byte in &mut bytes {
-        let part = parts
-            .next()
-            .filter(|part| part.len() == 2 && part.bytes().all(|it| it.is_ascii_hexdigit()))
-            .ok_or_else(wrong)?;
-        *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
-    }
-    // The lowest bit of the first byte marks a group.
-    if parts.next().is_some() || bytes[0] & 1 == 1 || bytes == [0; 6] {
-        return Err(wrong());
-    }
-    Ok(Mac(bytes))
+    text.parse()
+        .map_err(|_| format!("the control plane sent MAC '{text}', which is not a unicast MAC"))
 }
 
 fn group(group: &api::DesiredGroup) -> Option<(SecurityGroupId, Group)> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use photon_host::nft;
+use photon_program::{AgentSettings, Component, Identity, systemd};
 use photon_reconcile::{Driver, Outcome, Pass, Plan, Reconciler, Signal, Timing, run_once};
-use photon_service::{AgentSettings, Component, Identity, systemd};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

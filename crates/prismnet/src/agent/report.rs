@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
 use photon_api::prismnet::v1::{PortReport, PortStatus, ReportStatusRequest};
+use photon_program::Identity;
 use photon_reconcile::Backoff;
-use photon_service::Identity;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 

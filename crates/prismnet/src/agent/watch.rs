@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
 use photon_api::prismnet::v1::{DesiredNetwork, WatchDesiredRequest};
+use photon_program::Identity;
 use photon_reconcile::{Backoff, Signal};
-use photon_service::Identity;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 

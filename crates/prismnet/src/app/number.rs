@@ -4,10 +4,9 @@
 use std::ops::RangeInclusive;
 
 use flaredb::Transaction;
-use photon_resource::Error;
+use photon_resource::{Error, Mac};
 use uuid::Uuid;
 
-use crate::model::Mac;
 use crate::store::{table_holder, vni_holder};
 
 /// VXLAN network identifiers (RFC 7348: 24 bits; 0 is left to the operator).

@@ -6,14 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
 use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get};
-use photon_resource::{Error, NewMeta, PortId, Scope, SecurityGroupId, SubnetId, Time, VpcId};
+use photon_resource::{Error, Mac, NewMeta, PortId, Scope, SecurityGroupId, SubnetId, Time, VpcId};
 use photon_service::Mutation;
 
 use super::addresses::{Addresses, Reservation};
 use super::number::draw_mac;
 use super::security_group::default_group;
 use crate::model::{
-    Mac, NewAttachment, NewPort, Port, PortChanges, SecurityGroup, Subnet, validate_device_id,
+    NewAttachment, NewPort, Port, PortChanges, SecurityGroup, Subnet, validate_device_id,
 };
 use crate::store;
 
@@ -352,7 +352,7 @@ async fn mac_and_ipv6(
             return Ok((mac, asked));
         };
         // Somebody may have asked for just this address, or the gateway may have it.
-        let address = mac.ipv6_in(ipv6.cidr);
+        let address = mac.ipv6_in(ipv6.cidr.network());
         let holder = store::address_holder(tx, subnet.id, IpAddr::V6(address)).await?;
         if address != ipv6.gateway && holder.is_none() {
             return Ok((mac, Some(address)));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use photon_service::AgentArgs;
+use photon_program::AgentArgs;
 use prismnet::agent::{COMPONENT, Command, run, run_command};
 
 /// Makes this host's tenant networks what the control plane says they should be
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         // The agent that runs has the port.
         agent.common.metrics_listen = Some("off".to_owned());
     }
-    photon_service::agent_main::<(), _, _>(COMPONENT, &agent, |settings, shutdown| async move {
+    photon_program::agent_main::<(), _, _>(COMPONENT, &agent, |settings, shutdown| async move {
         match command {
             Some(command) => run_command(settings, command).await,
             None => run(settings, shutdown).await,

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use photon_service::ServerArgs;
+use photon_program::ServerArgs;
 
 /// PrismNET's server: VPCs, subnets, ports, security groups.
 #[derive(Parser)]

@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use photon_resource::{
-    Changes, Error, Meta, NewMeta, PortId, SecurityGroupId, SubnetId, VmId, VpcId, tap_name,
+    Changes, Error, Mac, Meta, NewMeta, PortId, SecurityGroupId, SubnetId, VmId, VpcId, tap_name,
 };
-
-use super::Mac;
 
 /// As many groups as one port may have: each is a jump in the host's filter.
 const MAX_GROUPS: usize = 16;

@@ -1,11 +1,10 @@
 //! What should exist on a host, understood: every value here has been checked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use photon_resource::{PortId, SecurityGroupId, SubnetId, VpcId};
+use photon_resource::{Mac, PortId, SecurityGroupId, SubnetId, VpcId};
 use photon_resource::{bridge_name, tap_name, vrf_name};
 use sha2::{Digest, Sha256};
 
@@ -99,7 +98,7 @@ impl Subnet {
     /// keeps its neighbour. Locally administered, unicast.
     pub fn gateway_mac(&self) -> Mac {
         let digest = Sha256::digest(self.id.uuid().as_bytes());
-        Mac([
+        Mac::from([
             0x02, digest[11], digest[12], digest[13], digest[14], digest[15],
         ])
     }
@@ -171,32 +170,4 @@ pub enum Remote {
     Net(IpNet),
     /// Members of a security group of the VPC.
     Group(SecurityGroupId),
-}
-
-/// A MAC address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl Mac {
-    /// The link-local address that an interface with this MAC has (modified EUI-64, RFC 4291 appendix A).
-    pub fn link_local(&self) -> Ipv6Addr {
-        let [a, b, c, d, e, f] = self.0.map(u16::from);
-        Ipv6Addr::new(
-            0xfe80,
-            0,
-            0,
-            0,
-            (a ^ 2) << 8 | b,
-            c << 8 | 0xff,
-            0xfe00 | d,
-            e << 8 | f,
-        )
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, f] = self.0;
-        write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-    }
 }

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use photon_host::links::{Kind, Link};
+use photon_resource::Mac;
 use serde::{Deserialize, Serialize};
 
-use super::desired::{Desired, Mac, Port, Subnet};
+use super::desired::{Desired, Port, Subnet};
 use super::filter::{Digests, FilterChange, Name, Table};
 use super::networkd::{self, Files};
 use super::step::{self, Step};
@@ -51,7 +52,7 @@ impl Interface {
             && link.up
             && link.master == self.master
             && self.addresses.is_subset(&link.addresses)
-            && self.mac.is_none_or(|mac| link.mac == Some(mac.0))
+            && self.mac.is_none_or(|mac| link.mac == Some(mac.octets()))
     }
 }
 

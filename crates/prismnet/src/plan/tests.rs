@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use photon_host::nft::Commands;
-use photon_resource::{PortId, SecurityGroupId, SubnetId, VpcId};
+use photon_resource::{Mac, PortId, SecurityGroupId, SubnetId, VpcId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -23,7 +23,7 @@ pub fn small() -> Desired {
     let group: SecurityGroupId = id(0x90);
     let port = |number: u8| Port {
         id: id::<PortId>(0x40 + u128::from(number)),
-        mac: Mac([0xfa, 0x16, 0x3e, 0, 0, number]),
+        mac: Mac::from([0xfa, 0x16, 0x3e, 0, 0, number]),
         address: Ipv4Addr::new(10, 0, 1, number),
         address6: Some(format!("fd00::f816:3eff:fe00:{number:x}").parse().unwrap()),
         groups: BTreeSet::from([group]),
@@ -114,7 +114,7 @@ fn rendered_filters_are_those_reviewed() {
 #[test]
 fn a_gateway_has_one_mac_everywhere_and_it_is_local_and_unicast() {
     let subnet = &small().vpcs[0].subnets[0];
-    let Mac(bytes) = subnet.gateway_mac();
+    let bytes = subnet.gateway_mac().octets();
     assert_eq!(bytes[0] & 3, 2);
     assert_eq!(
         subnet.gateway_mac(),
@@ -140,7 +140,7 @@ fn zones_are_distinct_never_the_hosts_and_stay_when_others_come() {
 #[test]
 fn link_local_addresses_are_modified_eui64() {
     // The example of RFC 2464 section 4.
-    let mac = Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
+    let mac = Mac::from([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
     assert_eq!(mac.link_local().to_string(), "fe80::3656:78ff:fe9a:bcde");
 }
 
@@ -216,7 +216,7 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
                                 | number << 16
                                 | u128::from(subnet) << 8
                                 | u128::from(port)),
-                            mac: Mac([0xfa, 0x16, 0x3e, 0, subnet, port]),
+                            mac: Mac::from([0xfa, 0x16, 0x3e, 0, subnet, port]),
                             address: Ipv4Addr::new(10, 0, subnet, port),
                             address6: has_v6
                                 .then(|| format!("fd00:0:0:{subnet}::{port:x}").parse().unwrap()),

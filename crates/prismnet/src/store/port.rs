@@ -8,11 +8,11 @@ use photon_catalog::list::{list, list_of_index};
 use photon_catalog::{
     Common, Listing, MetaRecord, Query, Reference, Stored, insert, remove, replace,
 };
-use photon_resource::{Error, Kind, PortId, Scope, SecurityGroupId, SubnetId, VpcId};
+use photon_resource::{Error, Kind, Mac, PortId, Scope, SecurityGroupId, SubnetId, VpcId};
 use serde::{Deserialize, Serialize};
 
 use super::users;
-use crate::model::{Attachment, DeviceType, Mac, Port, PortStatus, kind};
+use crate::model::{Attachment, DeviceType, Port, PortStatus, kind};
 
 /// The stored form of a port.
 #[derive(Serialize, Deserialize)]

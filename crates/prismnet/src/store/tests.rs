@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use photon_catalog::Stored;
-use photon_resource::{Labels, NewMeta, Time};
+use photon_resource::{Labels, Mac, NewMeta, Time};
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    Attachment, DeviceType, Direction, Ipv6Subnet, Mac, Port, PortRange, PortStatus, Remote, Rule,
+    Attachment, DeviceType, Direction, Ipv6Subnet, Port, PortRange, PortStatus, Remote, Rule,
     SecurityGroup, Subnet, Traffic, Vpc,
 };
 

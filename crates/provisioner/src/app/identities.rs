@@ -14,9 +14,9 @@ use photon_api::iam::v1::{
     CreateBindingRequest, CreatePrincipalRequest, DeletePrincipalRequest, GetPrincipalRequest,
     ListBindingsRequest, Principal, PrincipalKind,
 };
+use photon_program::Identity;
 use photon_reconcile::{Plan, Reconciler};
 use photon_resource::Error;
-use photon_service::Identity;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -296,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_members_keep_identities_and_only_noted_ones_lose_them() {
-        let endpoints = photon_service::Endpoints::default();
+        let endpoints = photon_program::Endpoints::default();
         let key = std::path::Path::new("/nonexistent");
         let own = Identity::new("photon-provisioner", Some(key), &endpoints).unwrap();
         let channel = endpoints.channel(&endpoints.iam).unwrap();

@@ -12,9 +12,9 @@ use photon_resource::{Caller, Error, Page, PageRequest, ResourceName, Scope};
 use photon_service::{Guard, Mutations};
 
 use super::change::{ATTEMPTS, now};
-use crate::mac::Mac;
 use crate::model::{Event, Key, Machine, MachineId, State, validate_host_name};
 use crate::{Settings, convert, store};
+use photon_resource::Mac;
 
 /// The machines. Clones are the same.
 #[derive(Clone)]

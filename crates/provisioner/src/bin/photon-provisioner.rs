@@ -12,7 +12,7 @@ use provisioner::{COMPONENT, bootstrap};
 #[command(name = "photon-provisioner", version, about)]
 struct Args {
     #[command(flatten)]
-    server: photon_service::ServerArgs,
+    server: photon_program::ServerArgs,
     #[command(subcommand)]
     command: Option<Command>,
 }

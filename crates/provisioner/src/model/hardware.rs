@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::mac::Mac;
+use photon_resource::Mac;
 
 /// The UUID of a machine's firmware, which is not its id here.
 pub type SmbiosUuid = Uuid;

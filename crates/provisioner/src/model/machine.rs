@@ -9,7 +9,7 @@ use photon_resource::{Error, ResourceName, Scope};
 use uuid::Uuid;
 
 use super::{Event, Hardware, State};
-use crate::mac::Mac;
+use photon_resource::Mac;
 
 /// A machine's id, given when it is first seen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use photon_api::inventory::Interface;
 use photon_api::provisioner::v1::*;
-use provisioner::inventory::Interface;
 use tonic::Code;
 
 use crate::fixture::{Rack, mac, report_of, until};

@@ -12,14 +12,14 @@ use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::{GetPrincipalRequest, IssueTokenRequest};
+use photon_api::inventory::{Answer, Disk, Interface, Report};
 use photon_api::provisioner::v1::enrolment_service_client::EnrolmentServiceClient;
 use photon_api::provisioner::v1::machine_service_client::MachineServiceClient;
 use photon_api::provisioner::v1::*;
 use photon_host::systemd::FakeSystemd;
-use photon_service::{ClientCertificates, Endpoints, Settings, TlsFiles};
+use photon_program::{ClientCertificates, Endpoints, Settings, TlsFiles};
 use provisioner::Outside;
 use provisioner::bootstrap::bootstrap;
-use provisioner::inventory::{Answer, Disk, Interface, Report};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -226,7 +226,7 @@ impl Rack {
 
     /// A request by the operator.
     pub fn operator<T>(&self, message: T) -> Request<T> {
-        photon_service::with_token(message, &self.token, "").unwrap()
+        photon_program::with_token(message, &self.token, "").unwrap()
     }
 
     pub async fn machine(&self, id: &str) -> Machine {

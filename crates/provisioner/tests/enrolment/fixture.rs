@@ -9,18 +9,18 @@ use iam::app::bootstrap::make_credentials;
 use photon_api::iam::v1::IssueTokenRequest;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
+use photon_api::inventory::Answer;
 use photon_api::provisioner::v1::enrolment_service_client::EnrolmentServiceClient;
 use photon_api::provisioner::v1::machine_service_client::MachineServiceClient;
 use photon_api::provisioner::v1::{
     ApproveMachineRequest, GetMachineRequest, IssueJoinTokenRequest, Machine, MachineIdentity,
     MachineState, RetireMachineRequest,
 };
+use photon_enrol::host::{self, Failure, Wait};
+use photon_enrol::report::{Identity, Posted, inventory, post};
 use photon_host::systemd::FakeSystemd;
-use photon_service::{ClientCertificates, Endpoints, TlsFiles};
+use photon_program::{ClientCertificates, Endpoints, TlsFiles};
 use provisioner::authority::Authority;
-use provisioner::enrol::{self, Failure, Wait};
-use provisioner::inventory::Answer;
-use provisioner::report::{Identity, Posted, inventory, post};
 use provisioner::{Outside, bootstrap};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use tempfile::TempDir;
@@ -63,7 +63,7 @@ impl Cluster {
             ..Endpoints::default()
         };
 
-        let mut settings = photon_service::Settings::<iam::Settings>::new(iam::COMPONENT);
+        let mut settings = photon_program::Settings::<iam::Settings>::new(iam::COMPONENT);
         settings.server.state_dir = dir.path().join("iam");
         settings.server.endpoints = endpoints.clone();
         settings.server.metrics_listen = None;
@@ -72,7 +72,7 @@ impl Cluster {
         tokio::spawn(iam::run(settings, iam_listener, shutdown.clone()));
 
         let mut settings =
-            photon_service::Settings::<provisioner::Settings>::new(provisioner::COMPONENT);
+            photon_program::Settings::<provisioner::Settings>::new(provisioner::COMPONENT);
         settings.server.state_dir = dir.path().join("provisioner");
         settings.server.endpoints = endpoints;
         settings.server.metrics_listen = None;
@@ -323,8 +323,8 @@ impl Host {
         Identity::read(self.dir.path()).unwrap().into()
     }
 
-    fn options(&self) -> enrol::Options {
-        enrol::Options {
+    fn options(&self) -> host::Options {
+        host::Options {
             pki_dir: self.dir.path().join("pki"),
             endpoint: None,
             endpoint_file: self.dir.path().join("endpoint"),
@@ -338,15 +338,15 @@ impl Host {
     }
 
     pub async fn enrol(&self) -> Result<String, Failure> {
-        enrol::enrol(&self.options()).await
+        host::enrol(&self.options()).await
     }
 
     pub async fn renew(&self, force: bool) -> Result<String, Failure> {
-        enrol::renew(&self.options(), force).await
+        host::renew(&self.options(), force).await
     }
 
     pub async fn ready(&self) -> Result<String, Failure> {
-        enrol::ready(&self.options()).await
+        host::ready(&self.options()).await
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use photon_program::metrics::{CALLS, SECONDS, UNDER_WAY};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tracing::Span;
 
 use super::CallContext;
-use crate::metrics::{CALLS, SECONDS, UNDER_WAY};
 
 /// Writes the access log line and counts the call when it ends, however it does.
 #[derive(Debug)]

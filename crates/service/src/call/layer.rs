@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response};
+use photon_program::request_id::{REQUEST_ID, answering, is_request_id, new_request_id};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -14,8 +15,8 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::Instrument;
 
+use super::CallContext;
 use super::body::CallBody;
-use super::{CallContext, REQUEST_ID, answering, is_request_id, new_request_id};
 
 /// How much may be asked for.
 #[derive(Clone, Debug)]

@@ -9,11 +9,12 @@ use chainfire::{Event, Filter, Ledger};
 use flaredb::Db;
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
 use photon_api::chainfire::v1::event_service_server::EventServiceServer;
+use photon_program::{Component, ServerSettings, Settings};
 use photon_resource::{
     Action, Authorizer, Caller, Claims, Decision, Error, OrgId, PageRequest, PrincipalId,
     PrincipalKind, ResourceName, TokenVerifier,
 };
-use photon_service::{Component, Events, Guard, ServerSettings, Services, Settings, serve};
+use photon_service::{Events, Guard, Services, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -197,7 +198,7 @@ pub async fn events_client(running: &Running) -> EventServiceClient<Channel> {
 
 /// A request with a token.
 pub fn bearing<T>(token: &str, message: T) -> tonic::Request<T> {
-    photon_service::with_token(message, token, "").unwrap()
+    photon_program::with_token(message, token, "").unwrap()
 }
 
 /// The text of a metadata entry; fails if there is none.

@@ -1,7 +1,7 @@
 use chainfire::Outcome;
 use photon_api::chainfire::v1::{ListEventsRequest, VerifyChainRequest};
 use photon_resource::{Caller, ResourceName};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request};
 
 use crate::desk::{Desk, Policy, bearing, claims, events_client};
 
@@ -170,7 +170,7 @@ async fn a_thing_of_another_tenant_looks_absent() {
             .guard
             .authorize(&caller(Some("acme")), &action, &vpc, &[])
             .await;
-        let status: Status = error.unwrap_err().into();
+        let status = photon_service::status(error.unwrap_err());
         assert_eq!(
             (status.code(), status.message()),
             (Code::NotFound, "VPC 'v1' not found")
@@ -185,7 +185,7 @@ async fn a_thing_of_another_tenant_looks_absent() {
             .guard
             .authorize(&caller(Some("acme")), action, resource, &[])
             .await;
-        let status: Status = error.unwrap_err().into();
+        let status = photon_service::status(error.unwrap_err());
         assert_eq!(status.code(), Code::PermissionDenied, "{action}");
     }
     desk.guard

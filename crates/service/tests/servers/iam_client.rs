@@ -3,8 +3,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use photon_api::iam::v1::AuthorizeResponse;
+use photon_program::Endpoints;
 use photon_resource::{Authorizer, Caller, Decision, Error, TokenVerifier};
-use photon_service::{Endpoints, IamClient};
+use photon_service::IamClient;
 use tokio::task::JoinSet;
 use tonic::Status;
 

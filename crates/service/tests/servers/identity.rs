@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use photon_program::{ClientCertificates, Endpoints, Identity};
 use photon_resource::Error;
-use photon_service::{ClientCertificates, Endpoints, Identity};
 use tempfile::TempDir;
 
 use crate::desk::{entry, run};

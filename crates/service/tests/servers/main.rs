@@ -1,6 +1,7 @@
 //! photon-service as its users see it: real gRPC servers on loopback, real stores, real certificates.
 
 mod desk;
+mod details;
 mod guard;
 mod iam_client;
 mod identity;

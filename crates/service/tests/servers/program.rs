@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use photon_service::ServerArgs;
+use photon_program::ServerArgs;
 use tempfile::TempDir;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;

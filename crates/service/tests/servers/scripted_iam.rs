@@ -10,9 +10,10 @@ use photon_api::iam::v1::iam_authz_service_server::{IamAuthzService, IamAuthzSer
 use photon_api::iam::v1::iam_token_service_server::{IamTokenService, IamTokenServiceServer};
 use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
+use photon_program::Endpoints;
 use photon_resource::{PrincipalId, PrincipalKind};
+use photon_service::Services;
 use photon_service::claims::{AUDIENCE, ISSUER, TokenClaims};
-use photon_service::{Endpoints, Services};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 

@@ -7,7 +7,7 @@ use photon_api::iam::v1::AuthorizeRequest;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::prismnet::v1::ListVpcsRequest;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
-use photon_service::ServerSettings;
+use photon_program::ServerSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;

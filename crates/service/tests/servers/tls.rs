@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 
 use photon_api::chainfire::v1::ListEventsRequest;
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
-use photon_service::{ClientCertificates, Endpoints, ServerSettings, TlsFiles, serve};
+use photon_program::{ClientCertificates, Endpoints, ServerSettings, TlsFiles};
+use photon_service::serve;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

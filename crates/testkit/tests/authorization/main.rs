@@ -156,7 +156,7 @@ async fn bearers(cloud: &TestCloud, programs: &[&str]) -> Vec<Bearer> {
 }
 
 fn bearing<T>(token: &str, message: T) -> tonic::Request<T> {
-    photon_service::with_token(message, token, "").unwrap()
+    photon_program::with_token(message, token, "").unwrap()
 }
 
 /// The walk itself must be able to fail.

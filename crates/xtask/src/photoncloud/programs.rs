@@ -14,6 +14,7 @@ pub const PACKAGES: &[&str] = &[
     "prismnet",
     "plasmavmc",
     "provisioner",
+    "photon-enrol",
     "photon-cli",
     "photon-e2e",
 ];

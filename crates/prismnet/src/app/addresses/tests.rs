@@ -1,8 +1,8 @@
-use photon_resource::{Labels, NewMeta, Time, VpcId};
+use photon_resource::{Labels, Mac, NewMeta, Time, VpcId};
 use tokio::time::timeout;
 
 use super::*;
-use crate::model::{Mac, NewSubnet, Port};
+use crate::model::{NewSubnet, Port};
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -1,10 +1,10 @@
-use photon_resource::{Labels, Meta, NewMeta, Time};
+use photon_resource::{Labels, Mac, Meta, NewMeta, Time};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::*;
 use crate::model::{
-    Attachment, DeviceType, Direction, Mac, NewRule, NewSubnet, PortStatus, Remote, Traffic,
+    Attachment, DeviceType, Direction, NewRule, NewSubnet, PortStatus, Remote, Traffic,
 };
 
 fn meta(name: &str) -> Meta {

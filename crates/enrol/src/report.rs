@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 pub use hardware::{Identity, inventory};
 pub use post::{BadUrl, Posted, post};
 
-use crate::inventory::{Answer, LARGEST_REPORT};
+use photon_api::inventory::{Answer, LARGEST_REPORT};
 
 /// How often a machine reports: an installation begins only upon a report that came after the approval.
 pub const PERIOD: Duration = Duration::from_secs(10);

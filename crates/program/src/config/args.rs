@@ -424,7 +424,7 @@ fn tls_files(
         }
     };
     // Wrong content is found here too, so that --check-config tells.
-    crate::tls::server_config(&files)?;
+    crate::tls::check_listener(&files)?;
     Ok(Some(files))
 }
 

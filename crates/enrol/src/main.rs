@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use provisioner::{enrol, report};
+use photon_enrol::{host, report};
 
 /// Reports a machine, and gets, renews and uses its host certificate.
 ///
@@ -52,18 +52,18 @@ struct Host {
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// For how long to try when the provisioner does not answer.
-    #[arg(long, value_name = "SECONDS", default_value_t = enrol::PATIENCE.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = host::PATIENCE.as_secs())]
     deadline_seconds: u64,
 }
 
-impl From<Host> for enrol::Options {
+impl From<Host> for host::Options {
     fn from(host: Host) -> Self {
-        enrol::Options {
+        host::Options {
             pki_dir: host.pki_dir,
             endpoint: host.endpoint,
             endpoint_file: "/etc/photoncloud/provisioner-endpoint".into(),
             root: "/".into(),
-            wait: enrol::Wait::of(Duration::from_secs(host.deadline_seconds)),
+            wait: host::Wait::of(Duration::from_secs(host.deadline_seconds)),
         }
     }
 }
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn carry_out(command: Command) -> enrol::Outcome {
+async fn carry_out(command: Command) -> host::Outcome {
     match command {
         Command::Report {
             provisioner,
@@ -112,10 +112,10 @@ async fn carry_out(command: Command) -> enrol::Outcome {
             report::run(&options, |word| println!("{word}"))
                 .await
                 .map(|()| "this machine starts from its disk".to_owned())
-                .map_err(|error| enrol::Failure::passing(format!("{error:#}")))
+                .map_err(|error| host::Failure::passing(format!("{error:#}")))
         }
-        Command::Enrol(host) => enrol::enrol(&host.into()).await,
-        Command::Renew { host, force } => enrol::renew(&host.into(), force).await,
-        Command::Ready(host) => enrol::ready(&host.into()).await,
+        Command::Enrol(host) => host::enrol(&host.into()).await,
+        Command::Renew { host, force } => host::renew(&host.into(), force).await,
+        Command::Ready(host) => host::ready(&host.into()).await,
     }
 }

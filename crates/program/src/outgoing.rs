@@ -4,7 +4,7 @@ use photon_resource::{Caller, Error};
 use tonic::Request;
 use tonic::metadata::MetadataValue;
 
-use crate::call::{REQUEST_ID, current_request_id, is_request_id};
+use crate::request_id::{REQUEST_ID, current_request_id, is_request_id};
 
 /// A request on behalf of `caller`: with its own token, so that its rights decide, and its request id.
 pub fn on_behalf<T>(message: T, caller: &Caller) -> Result<Request<T>, Error> {

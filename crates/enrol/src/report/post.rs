@@ -10,7 +10,7 @@ use hyper::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::inventory::Answer;
+use photon_api::inventory::Answer;
 
 /// A provisioner that takes longer is asked again.
 const LIMIT: Duration = Duration::from_secs(20);

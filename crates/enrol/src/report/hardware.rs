@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use photon_api::provisioner::v1::MachineIdentity;
 
-use crate::inventory::{Disk, Interface, Report};
-use crate::mac::Mac;
+use photon_api::inventory::{Disk, Interface, Report};
+use photon_resource::Mac;
 
 /// What firmware says that was never told the serial number: it tells no machine from another.
 const PLACEHOLDERS: &[&str] = &[

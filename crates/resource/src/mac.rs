@@ -1,18 +1,49 @@
-//! Ethernet addresses of machines, in whatever spelling firmware, kernels and people use.
+//! Ethernet addresses, in whatever spelling firmware, kernels and people use.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use photon_resource::Error;
+use crate::Error;
 
-/// The Ethernet address of one interface of one machine.
+/// The Ethernet address of one interface: of a machine, of a port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac([u8; 6]);
 
 impl Mac {
+    /// The first three octets of the addresses of tenants' ports: locally administered, unicast, and known in the
+    /// field as the prefix of cloud ports.
+    pub const PREFIX: [u8; 3] = [0xfa, 0x16, 0x3e];
+
+    /// A port's address: [`Self::PREFIX`] and the low 24 bits of `tail`.
+    pub const fn generated(tail: u32) -> Self {
+        let [_, a, b, c] = tail.to_be_bytes();
+        Self([Self::PREFIX[0], Self::PREFIX[1], Self::PREFIX[2], a, b, c])
+    }
+
     /// The six octets.
     pub const fn octets(self) -> [u8; 6] {
         self.0
+    }
+
+    /// The address that a host with this MAC gives itself in `network` (a /64: its last 64 bits don't count): modified
+    /// EUI-64, RFC 4291 appendix A.
+    pub fn ipv6_in(self, network: Ipv6Addr) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let interface = u64::from_be_bytes([a ^ 0x02, b, c, 0xff, 0xfe, d, e, f]);
+        let prefix = u128::from(network) & !u128::from(u64::MAX);
+        Ipv6Addr::from(prefix | u128::from(interface))
+    }
+
+    /// The link-local address that an interface with this MAC has.
+    pub fn link_local(self) -> Ipv6Addr {
+        self.ipv6_in(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0))
+    }
+}
+
+impl From<[u8; 6]> for Mac {
+    fn from(octets: [u8; 6]) -> Self {
+        Self(octets)
     }
 }
 
@@ -124,7 +155,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_interface_identifier_is_modified_eui_64() {
+        let mac: Mac = "fa:16:3e:12:34:56".parse().unwrap();
+        assert_eq!(
+            mac.ipv6_in("fd00:0:0:7::".parse().unwrap()),
+            "fd00::7:f816:3eff:fe12:3456".parse::<Ipv6Addr>().unwrap()
+        );
+        assert_eq!(
+            mac.link_local(),
+            "fe80::f816:3eff:fe12:3456".parse::<Ipv6Addr>().unwrap()
+        );
+    }
+
     proptest! {
+        #[test]
+        fn a_generated_address_reads_back(tail: u32) {
+            let mac = Mac::generated(tail);
+            prop_assert!(mac.to_string().starts_with("fa:16:3e:"));
+            prop_assert_eq!(mac.to_string().parse::<Mac>().unwrap(), mac);
+        }
+
         #[test]
         fn every_spelling_reads_back(octets: [u8; 6], upper: bool) {
             let mut octets = octets;

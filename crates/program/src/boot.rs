@@ -1,50 +1,20 @@
-//! The `main` of every server and agent.
+//! How every program starts and ends: settings, logging, the runtime, the signals that stop it.
 
 use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{
-    AgentArgs, AgentSettings, Component, ComponentSettings, ConfigError, ServerArgs, Settings,
-    StoreCommand,
-};
-use crate::{metrics, store, systemd, telemetry, tls};
+use crate::config::{AgentArgs, AgentSettings, Component, ComponentSettings, ConfigError};
+use crate::{metrics, systemd, telemetry, tls};
 
-/// Runs a server, or carries out the command about its store that was given instead: reads its settings (and with
-/// `--check-config` only tells whether they are right), sets logging up, binds the listener, and calls `run`, which ends soon after its token is cancelled by SIGTERM or SIGINT.
+/// Runs an agent: reads its settings (and with `--check-config` only tells whether they are right), sets logging up,
+/// serves `/metrics`, and calls `run`, which ends soon after its token is cancelled by SIGTERM or SIGINT. The agent
+/// itself says when it is [ready](systemd::ready).
 ///
 /// The exit code is 0 after a stop that was asked for, 1 after an error, which was logged.
-pub fn main<S, F, Run>(component: Component, args: &ServerArgs, run: Run) -> ExitCode
-where
-    S: ComponentSettings,
-    F: Future<Output = anyhow::Result<()>>,
-    Run: FnOnce(Settings<S>, TcpListener, CancellationToken) -> F,
-{
-    tls::install_provider();
-    if let Some(command) = &args.command {
-        return carry_out::<S>(component, args, command);
-    }
-    let loaded = args.load::<S>(component, &environment);
-    let settings = match settled(component, args.common.check_config, loaded) {
-        Ok(settings) => settings,
-        Err(code) => return code,
-    };
-    block_on(component, async move {
-        let address = (settings.server.listen, settings.server.port);
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("can't listen on {}:{}", address.0, address.1))?;
-        let shutdown = shutdown_on_signals()?;
-        run(settings, listener, shutdown).await
-    })
-}
-
-/// Runs an agent: as [`main`], with `/metrics` in place of the listener. The agent itself says when it is
-/// [ready](systemd::ready).
 pub fn agent_main<S, F, Run>(component: Component, args: &AgentArgs, run: Run) -> ExitCode
 where
     S: ComponentSettings,
@@ -71,39 +41,13 @@ where
     })
 }
 
-/// A command about the store: says what it did, or why not.
-fn carry_out<S: ComponentSettings>(
-    component: Component,
-    args: &ServerArgs,
-    command: &StoreCommand,
-) -> ExitCode {
-    let done = args
-        .store::<S>(component, &environment)
-        .map_err(anyhow::Error::from)
-        .and_then(|store| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(store::carry_out(command, &store, component))
-        });
-    match done {
-        Ok(said) => {
-            println!("{}: {said}", component.name);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{}: {error:#}", component.name);
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn environment(name: &str) -> Option<String> {
+/// A variable of the process's environment.
+pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The settings to run with, or what to exit with.
-fn settled<T>(
+/// The settings to run with, or what to exit with: after a `check`, with their errors told.
+pub fn settled<T>(
     component: Component,
     check: bool,
     loaded: Result<T, ConfigError>,
@@ -122,7 +66,10 @@ fn settled<T>(
     }
 }
 
-fn block_on(component: Component, work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+/// Runs `work` to its end, with logging, a runtime and systemd's watchdog.
+///
+/// The exit code is 0 after a stop that was asked for, 1 after an error, which was logged.
+pub fn block_on(component: Component, work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     telemetry::init(component.name);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -153,7 +100,9 @@ fn block_on(component: Component, work: impl Future<Output = anyhow::Result<()>>
 }
 
 /// Cancelled by the first SIGTERM or SIGINT.
-fn shutdown_on_signals() -> anyhow::Result<CancellationToken> {
+///
+/// Errors: the signals can't be handled.
+pub fn shutdown_on_signals() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
     let shutdown = CancellationToken::new();

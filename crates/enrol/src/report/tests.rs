@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::inventory::Report;
+use photon_api::inventory::Report;
 
 /// A machine's `/sys` and `/proc`, as files.
 struct Machine(tempfile::TempDir);
@@ -83,13 +83,13 @@ fn a_machine_is_what_its_kernel_says() {
         product: "R 1".into(),
         cpus: 5,
         memory_mib: 2000,
-        interfaces: vec![crate::inventory::Interface {
+        interfaces: vec![photon_api::inventory::Interface {
             name: "enp1s0".into(),
             mac: "52:54:00:ab:cd:ef".into(),
             up: true,
             speed_mbps: 0,
         }],
-        disks: vec![crate::inventory::Disk {
+        disks: vec![photon_api::inventory::Disk {
             device: "/dev/vda".into(),
             size_bytes: 2 << 30,
             model: String::new(),

@@ -8,9 +8,12 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const CALLS: &str = "photon_grpc_calls_total";
-pub(crate) const SECONDS: &str = "photon_grpc_call_seconds";
-pub(crate) const UNDER_WAY: &str = "photon_grpc_calls_under_way";
+/// Calls that a server answered.
+pub const CALLS: &str = "photon_grpc_calls_total";
+/// How long they took.
+pub const SECONDS: &str = "photon_grpc_call_seconds";
+/// Those that are not answered yet.
+pub const UNDER_WAY: &str = "photon_grpc_calls_under_way";
 
 /// From a decision in memory to a call that waits for a disk or another server.
 const BUCKETS: [f64; 14] = [
@@ -18,7 +21,7 @@ const BUCKETS: [f64; 14] = [
 ];
 
 /// The process's one recorder; made and installed by the first call.
-pub(crate) fn recorder() -> &'static PrometheusHandle {
+pub fn recorder() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
         started();
@@ -45,7 +48,7 @@ pub(crate) fn recorder() -> &'static PrometheusHandle {
 /// Serves `/metrics` until `shutdown`.
 ///
 /// Errors: the address can't be bound.
-pub(crate) async fn serve(
+pub async fn serve(
     address: SocketAddr,
     name: &'static str,
     shutdown: CancellationToken,

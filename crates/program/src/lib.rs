@@ -1,0 +1,25 @@
+//! What a program needs, server or agent: settings, TLS, logs, metrics, systemd, its own identity, connections to the
+//! servers. It holds neither a store nor the side of a call that answers; `photon-service` adds these for servers.
+//!
+//! An agent's program is a few lines: it declares its [`Component`] and its own settings, and gives [`agent_main`] a
+//! function that runs.
+
+pub mod boot;
+mod channel;
+mod config;
+mod identity;
+pub mod metrics;
+mod outgoing;
+pub mod request_id;
+pub mod systemd;
+mod telemetry;
+pub mod tls;
+
+pub use boot::agent_main;
+pub use config::{
+    AgentArgs, AgentSettings, ClientCertificates, CommonArgs, Component, ComponentSettings,
+    ConfigError, Endpoints, Invalid, Limits, ServerArgs, ServerSettings, Settings, StoreCommand,
+    TlsFiles,
+};
+pub use identity::Identity;
+pub use outgoing::{on_behalf, with_token};

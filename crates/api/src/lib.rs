@@ -1,7 +1,7 @@
 //! The gRPC API of PhotonCloud.
 //!
-//! `proto/` is the reference; `src/generated/` is made from it by `tests/generated.rs` and committed, so
-//! that a build needs no protoc. After a change to a proto file run
+//! `proto/` is the reference, `components.toml` says what the cloud is made of; `src/generated/` is made from them by
+//! `tests/generated.rs` and committed, so that a build needs no protoc. After a change to one of them run
 //! `PHOTON_REGENERATE=1 cargo test -p photon-api`.
 
 /// Identities, tokens and authorization.
@@ -36,6 +36,7 @@ pub mod provisioner {
     }
 }
 
+pub mod components;
 pub mod inventory;
 
 /// The event log.

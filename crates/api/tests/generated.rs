@@ -1,19 +1,128 @@
-//! The committed code is what the proto files give.
+//! The committed code is what the proto files and the table of components give.
 //!
 //! With `PHOTON_REGENERATE=1` this writes it anew instead of comparing.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
+use serde::Deserialize;
 
 fn crate_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The table of components, as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    component: Vec<Component>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Component {
+    name: String,
+    title: String,
+    port: u16,
+    program: Vec<Program>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Program {
+    name: String,
+    kind: Kind,
+    role: Option<String>,
+    identity: Option<String>,
+    calls: Vec<String>,
+    metrics_port: Option<u16>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Server,
+    Agent,
+}
+
+/// The table as Rust: a constant for each component, and one of all.
+fn components() -> String {
+    let path = crate_dir().join("components.toml");
+    let table: Table = toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let mut rust = String::from("// Made from components.toml by tests/generated.rs.\n");
+    let constant = |name: &str| name.replace('-', "_").to_uppercase();
+    for component in &table.component {
+        let Component {
+            name,
+            title,
+            port,
+            program,
+        } = component;
+        for call in program.iter().flat_map(|program| &program.calls) {
+            let known = table.component.iter().any(|other| other.name == *call);
+            assert!(
+                known,
+                "a program of {name} calls {call}, which is no component"
+            );
+        }
+        let first = program.first().map(|program| &program.kind);
+        assert_eq!(first, Some(&Kind::Server), "the first program of {name}");
+        write!(
+            rust,
+            "\n/// {title}.\npub static {}: Component = Component {{\n    name: {name:?},\n    title: {title:?},\n    \
+             port: {port},\n    endpoint_variable: \"{}_ENDPOINT\",\n    endpoint_flag: \"{name}-endpoint\",\n    \
+             default_endpoint: \"http://127.0.0.1:{port}\",\n    programs: &[\n",
+            constant(name),
+            constant(name),
+        )
+        .unwrap();
+        for program in program {
+            let Program {
+                name,
+                kind,
+                role,
+                identity,
+                calls,
+                metrics_port,
+            } = program;
+            let metrics_port = match (kind, metrics_port) {
+                (Kind::Server, None) => port + 1000,
+                (Kind::Agent, Some(port)) => *port,
+                _ => {
+                    panic!("{name}: an agent has a metrics_port, and a server has none of its own")
+                }
+            };
+            write!(
+                rust,
+                "        Program {{\n            name: {name:?},\n            kind: ProgramKind::{kind:?},\n            \
+                 role: {role:?},\n            identity: {identity:?},\n            calls: &{calls:?},\n            \
+                 metrics_port: {metrics_port},\n        }},\n",
+            )
+            .unwrap();
+        }
+        rust.push_str("    ],\n};\n");
+    }
+    let all: Vec<String> = table
+        .component
+        .iter()
+        .map(|it| format!("&{}", constant(&it.name)))
+        .collect();
+    write!(
+        rust,
+        "\n/// All components, in the order in which a cloud starts them.\npub static COMPONENTS: [&Component; {}] = [{}];\n",
+        all.len(),
+        all.join(", "),
+    )
+    .unwrap();
+    rust
+}
+
 fn generate_into(out: &Path) {
+    fs::write(out.join("components.rs"), components()).unwrap();
     let proto = crate_dir().join("proto");
     let files = [
         "iam/v1/iam.proto",
@@ -132,6 +241,6 @@ fn generated_code_is_fresh() {
     }
     assert!(
         stale.is_empty(),
-        "{stale:?} differ from the proto files; run PHOTON_REGENERATE=1 cargo test -p photon-api"
+        "{stale:?} differ from the proto files or components.toml; run PHOTON_REGENERATE=1 cargo test -p photon-api"
     );
 }

@@ -21,6 +21,8 @@ use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
 use photon_api::chainfire::v1::event_service_server::EventServiceServer;
+use photon_api::components;
+use photon_api::iam::v1::directory_service_server::DirectoryServiceServer;
 use photon_api::iam::v1::iam_admin_service_server::IamAdminServiceServer;
 use photon_api::iam::v1::iam_authz_service_server::IamAuthzServiceServer;
 use photon_api::iam::v1::iam_token_service_server::IamTokenServiceServer;
@@ -32,10 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use settings::{Settings, TokenSettings};
 
 /// IAM among the components.
-pub const COMPONENT: Component = Component {
-    name: "iam",
-    port: 50080,
-};
+pub const COMPONENT: Component = Component::server_of(&components::IAM);
 
 /// How often the age of the signing key is looked at.
 const KEY_CHECK: Duration = Duration::from_secs(3600);
@@ -99,11 +98,13 @@ pub async fn run(
     ));
 
     let guard = Guard::new(core.clone(), core.clone(), ledger.clone());
+    let directory = server::directory::Directory::new(own);
     let iam = server::Server::new(guard.clone(), core, dir.clone());
     let services = Services::new()
         .add(IamTokenServiceServer::new(iam.clone()))
         .add(IamAuthzServiceServer::new(iam.clone()))
         .add(IamAdminServiceServer::new(iam))
+        .add(DirectoryServiceServer::new(directory))
         .add(EventServiceServer::new(Events::new(guard, ledger)));
     tokio::select! {
         served = photon_service::serve(server, COMPONENT, services, listener, shutdown) => served,

@@ -1,9 +1,11 @@
 //! IAM's own settings: section `[iam]` of the configuration file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use photon_program::{ComponentSettings, Invalid};
+use photon_api::components;
+use photon_program::{ComponentSettings, Invalid, check_url};
 use serde::Deserialize;
 
 use crate::token::{DEFAULT_TTL, MAX_TTL};
@@ -25,6 +27,9 @@ pub struct Settings {
     /// The name of the cluster, which the certificates of its hosts must have (`photon://CLUSTER/node/NODE`); default:
     /// whatever the authorities of `tls.client_ca` sign for is of this cluster.
     pub cluster: Option<String>,
+    /// Where clients reach the cloud's components: a URL by the component's name (`prismnet`). Clients that know IAM
+    /// alone find the others by it; nobody needs a token to read it. Default: none is published.
+    pub public_endpoints: BTreeMap<String, String>,
 }
 
 /// How long tokens live.
@@ -113,9 +118,56 @@ impl ComponentSettings for Settings {
             photon_resource::validate_resource_name("iam.cluster", cluster)
                 .map_err(|error| Invalid::new("iam.cluster", cluster, error.to_string()))?;
         }
+        for (name, url) in &self.public_endpoints {
+            let key = format!("iam.public_endpoints.{name}");
+            if components::component(name).is_none() {
+                let known = components::COMPONENTS.map(|component| component.name);
+                let expected = format!("a key that is one of {}", known.join(", "));
+                return Err(Invalid::new(key, url, expected));
+            }
+            check_url(&key, url)?;
+        }
         match &self.node {
             Some(_) => self.node().map(drop),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_endpoints_of_components_that_others_can_reach_safely_are_published() {
+        let refusal = |name: &str, url: &str| {
+            let settings = Settings {
+                public_endpoints: [(name.to_owned(), url.to_owned())].into(),
+                ..Settings::default()
+            };
+            settings.validate().err().map(|invalid| invalid.to_string())
+        };
+        assert_eq!(refusal("prismnet", "https://cloud.example:50081"), None);
+        assert_eq!(refusal("iam", "http://127.0.0.1:50080"), None);
+        for (name, url, expected) in [
+            (
+                "prismnet",
+                "http://192.0.2.1:50081",
+                "iam.public_endpoints.prismnet",
+            ),
+            (
+                "prismnet",
+                "https://cloud.example/api",
+                "iam.public_endpoints.prismnet",
+            ),
+            (
+                "prismnett",
+                "https://cloud.example",
+                "one of iam, prismnet,",
+            ),
+        ] {
+            let text = refusal(name, url).unwrap();
+            assert!(text.contains(expected), "{text}");
         }
     }
 }

@@ -22,7 +22,5 @@ pub use run::run;
 pub use settings::Settings;
 
 /// The server.
-pub const COMPONENT: photon_program::Component = photon_program::Component {
-    name: "plasmavmc",
-    port: 50082,
-};
+pub const COMPONENT: photon_program::Component =
+    photon_program::Component::server_of(&photon_api::components::PLASMAVMC);

@@ -6,6 +6,7 @@ use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
 use photon_api::chainfire::v1::event_service_server::EventServiceServer;
+use photon_api::components::PRISMNET;
 use photon_api::plasmavmc::v1::image_service_server::ImageServiceServer;
 use photon_api::plasmavmc::v1::node_service_server::NodeServiceServer;
 use photon_api::plasmavmc::v1::vm_service_server::VmServiceServer;
@@ -46,10 +47,7 @@ pub async fn run(
     let mutations = Mutations::new(db.clone(), ledger.clone());
     let credential = server.credential_file.as_deref();
     let identity = Identity::new("plasmavmc-server", credential, &server.endpoints)?;
-    let ports = Ports::new(
-        server.endpoints.channel(&server.endpoints.prismnet)?,
-        identity,
-    );
+    let ports = Ports::new(server.endpoints.channel(&PRISMNET)?, identity);
 
     // The rules.
     let access = Access::new(db.clone(), guard.clone());

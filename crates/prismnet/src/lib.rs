@@ -19,6 +19,7 @@ use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
 use photon_api::chainfire::v1::event_service_server::EventServiceServer;
+use photon_api::components;
 use photon_api::prismnet::v1::node_service_server::NodeServiceServer;
 use photon_api::prismnet::v1::port_service_server::PortServiceServer;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
@@ -33,10 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub use settings::Settings;
 
 /// The server's name and port.
-pub const COMPONENT: Component = Component {
-    name: "prismnet",
-    port: 50081,
-};
+pub const COMPONENT: Component = Component::server_of(&components::PRISMNET);
 
 /// Serves PrismNET at `listener` until `shutdown`: opens the store, follows it for the hosts, answers calls.
 ///

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use photon_api::components::IAM;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::{ClientCertificate, IssueTokenRequest};
@@ -70,9 +71,10 @@ impl Identity {
         let proof = match (credential_file, &endpoints.certificate, &endpoints.key) {
             (Some(file), _, _) => Proof::ApiKey(file.into()),
             (None, Some(certificate), Some(_)) => {
-                if !endpoints.iam.starts_with("https://") {
+                let iam = endpoints.url(&IAM);
+                if !iam.starts_with("https://") {
                     let expected = "an https:// URL, to sign in with endpoints.certificate; or else credential_file";
-                    return Err(Invalid::new("endpoints.iam", &endpoints.iam, expected));
+                    return Err(Invalid::new("endpoints.iam", iam, expected));
                 }
                 Proof::Certificate(certificate.as_path().into())
             }
@@ -86,7 +88,7 @@ impl Identity {
             name: name.into(),
             proof,
             endpoints: Arc::new(endpoints.clone()),
-            client: IamTokenServiceClient::new(endpoints.channel(&endpoints.iam)?),
+            client: IamTokenServiceClient::new(endpoints.channel(&IAM)?),
             held: Arc::default(),
         })
     }
@@ -149,7 +151,7 @@ impl Identity {
             }
             // A connection of its own: one that is older was made with the certificate of then, which may have ended.
             Proof::Certificate(_) => {
-                let channel = self.endpoints.channel(&self.endpoints.iam);
+                let channel = self.endpoints.channel(&IAM);
                 let channel = channel.map_err(|invalid| Error::Unavailable(invalid.to_string()))?;
                 let credential = Credential::Certificate(ClientCertificate {});
                 (IamTokenServiceClient::new(channel), credential)

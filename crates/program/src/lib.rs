@@ -18,8 +18,8 @@ pub mod tls;
 pub use boot::agent_main;
 pub use config::{
     AgentArgs, AgentSettings, ClientCertificates, CommonArgs, Component, ComponentSettings,
-    ConfigError, Endpoints, Invalid, Limits, ServerArgs, ServerSettings, Settings, StoreCommand,
-    TlsFiles,
+    ConfigError, EndpointArgs, Endpoints, Invalid, Limits, ServerArgs, ServerSettings, Settings,
+    StoreCommand, TlsFiles, Urls, check_url,
 };
 pub use identity::Identity;
 pub use outgoing::{on_behalf, with_token};

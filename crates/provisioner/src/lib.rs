@@ -22,7 +22,5 @@ pub use run::{Outside, run, run_with};
 pub use settings::Settings;
 
 /// The server.
-pub const COMPONENT: photon_program::Component = photon_program::Component {
-    name: "provisioner",
-    port: 50089,
-};
+pub const COMPONENT: photon_program::Component =
+    photon_program::Component::server_of(&photon_api::components::PROVISIONER);

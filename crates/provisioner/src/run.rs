@@ -6,6 +6,7 @@ use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
 use photon_api::chainfire::v1::event_service_server::EventServiceServer;
+use photon_api::components::IAM;
 use photon_api::provisioner::v1::enrolment_service_server::EnrolmentServiceServer;
 use photon_api::provisioner::v1::machine_service_server::MachineServiceServer;
 use photon_host::systemd::{ServiceManager, SystemdBus};
@@ -79,7 +80,7 @@ pub async fn run_with(
     let mutations = Mutations::new(db.clone(), ledger.clone());
     let credential = server.credential_file.as_deref();
     let own = Identity::new("photon-provisioner", credential, &server.endpoints)?;
-    let iam = server.endpoints.channel(&server.endpoints.iam)?;
+    let iam = server.endpoints.channel(&IAM)?;
 
     // The rules.
     let (install, identify) = (Signal::new(), Signal::new());

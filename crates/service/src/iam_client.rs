@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use photon_api::components::IAM;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{AuthorizeRequest, GetJwksRequest};
@@ -72,7 +73,7 @@ impl IamClient {
     /// A client of the IAM at `endpoints.iam`. Connects when it is first needed.
     pub fn new(endpoints: &Endpoints) -> Result<Self, Invalid> {
         Ok(Self {
-            channel: endpoints.channel(&endpoints.iam)?,
+            channel: endpoints.channel(&IAM)?,
             keys: Arc::new(Keys {
                 current: RwLock::default(),
                 fetching: Mutex::new(()),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use iam::app::bootstrap::make_credentials;
+use photon_api::components;
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
@@ -11,7 +12,7 @@ use photon_api::iam::v1::{
     CreateApiKeyRequest, CreateBindingRequest, CreatePrincipalRequest, CreateRoleRequest,
     IssueTokenRequest, Permission, PrincipalKind,
 };
-use photon_program::{Component, ComponentSettings, Endpoints, Settings};
+use photon_program::{Component, ComponentSettings, Endpoints, Settings, Urls};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
@@ -53,9 +54,10 @@ impl TestCloud {
         let [iam_at, prismnet_at, plasmavmc_at] =
             [0, 1, 2].map(|n: usize| listeners[n].local_addr().expect("a bound listener"));
         let endpoints = Endpoints {
-            iam: format!("http://{iam_at}"),
-            prismnet: format!("http://{prismnet_at}"),
-            plasmavmc: format!("http://{plasmavmc_at}"),
+            urls: Urls::default()
+                .with(&components::IAM, format!("http://{iam_at}"))
+                .with(&components::PRISMNET, format!("http://{prismnet_at}"))
+                .with(&components::PLASMAVMC, format!("http://{plasmavmc_at}")),
             ..Endpoints::default()
         };
 
@@ -125,7 +127,7 @@ impl TestCloud {
         let address = listener.local_addr().expect("a bound listener");
         let boot_address = boot.local_addr().expect("a bound listener");
         let endpoints = Endpoints {
-            iam: self.iam.url(),
+            urls: Urls::default().with(&components::IAM, self.iam.url()),
             ..Endpoints::default()
         };
         let key = dir.join("credentials/photon-provisioner.key");

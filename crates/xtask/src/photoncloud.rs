@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use photon_api::components::{COMPONENTS, Component, IAM, PLASMAVMC, PRISMNET};
 
 use crate::rack::Host;
 use crate::rack::forward::Forward;
@@ -18,11 +19,6 @@ use crate::rack::forward::Forward;
 /// Where units expect the programs; what `@bindir@` in them becomes.
 pub const BINDIR: &str = "/usr/lib/photoncloud/bin";
 pub const CREDENTIALS: &str = "/var/lib/photoncloud/credentials";
-
-/// The servers and their ports, on the host's loopback.
-const IAM: u16 = 50080;
-const PRISMNET: u16 = 50081;
-const PLASMAVMC: u16 = 50082;
 
 /// A host that never had the programs' pages in memory takes its time.
 const START: Duration = Duration::from_secs(90);
@@ -145,48 +141,50 @@ pub async fn wait_until_active(host: &Host) -> Result<()> {
 
 /// Ways from this machine to the servers of a host; they close when this is dropped.
 #[derive(Debug)]
-pub struct Endpoints {
-    iam: Forward,
-    prismnet: Forward,
-    plasmavmc: Forward,
-}
+pub struct Endpoints(Vec<(&'static Component, Forward)>);
 
 impl Endpoints {
     /// On free ports of this machine.
     pub async fn open(host: &Host) -> Result<Self> {
-        Self::at(host, [0; 3]).await
+        Self::at(host, |_| 0).await
     }
 
     /// On the servers' own ports, which must be free.
     pub async fn open_well_known(host: &Host) -> Result<Self> {
-        Self::at(host, [IAM, PRISMNET, PLASMAVMC]).await
+        Self::at(host, |component| component.port).await
     }
 
-    async fn at(host: &Host, ports: [u16; 3]) -> Result<Self> {
-        let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Ok(Endpoints {
-            iam: host.forward(IAM, listen(ports[0])).await?,
-            prismnet: host.forward(PRISMNET, listen(ports[1])).await?,
-            plasmavmc: host.forward(PLASMAVMC, listen(ports[2])).await?,
-        })
+    async fn at(host: &Host, port: impl Fn(&Component) -> u16) -> Result<Self> {
+        let mut forwards = Vec::new();
+        for component in COMPONENTS.into_iter().filter(|it| runs_alone(it)) {
+            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port(component)));
+            forwards.push((component, host.forward(component.port, listen).await?));
+        }
+        Ok(Endpoints(forwards))
     }
 
-    pub fn iam(&self) -> String {
-        format!("http://{}", self.iam.address())
+    /// Where a component's server is reached from here.
+    pub fn url(&self, component: &Component) -> String {
+        let found = self.0.iter().find(|(it, _)| *it == component);
+        let (_, forward) = found.expect("a server that such a host runs");
+        format!("http://{}", forward.address())
     }
 
-    pub fn prismnet(&self) -> String {
-        format!("http://{}", self.prismnet.address())
+    /// The variables by which `photon` finds them.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let components = self.0.iter().map(|(component, _)| *component);
+        components.map(|component| (component.endpoint_variable, self.url(component)))
     }
 
-    pub fn plasmavmc(&self) -> String {
-        format!("http://{}", self.plasmavmc.address())
-    }
-
-    /// All three, in this order.
+    /// IAM, PrismNET and PlasmaVMC, in this order.
     pub fn urls(&self) -> [String; 3] {
-        [self.iam(), self.prismnet(), self.plasmavmc()]
+        [&IAM, &PRISMNET, &PLASMAVMC].map(|component| self.url(component))
     }
+}
+
+/// Whether a host that is a whole cloud runs the component's server: the control plane's, that is.
+fn runs_alone(component: &Component) -> bool {
+    component.programs[0].role == Some("controlPlane")
 }
 
 /// The password of the first operator, which the host's bootstrap made.

@@ -112,15 +112,16 @@ pub async fn hold() -> Result<()> {
     let password = photoncloud::operator_password(&host).await?;
     let operator = Session::open(&channels, OPERATOR, "", "", &password).await?;
     operator.wait_for_host(END).await?;
-    let mut lines = vec![
-        format!("IAM_ENDPOINT={}", endpoints.iam()),
-        format!("PRISMNET_ENDPOINT={}", endpoints.prismnet()),
-        format!("PLASMAVMC_ENDPOINT={}", endpoints.plasmavmc()),
+    let mut lines: Vec<String> = endpoints
+        .variables()
+        .map(|(variable, url)| format!("{variable}={url}"))
+        .collect();
+    lines.extend([
         format!("PHOTON_OPERATOR={OPERATOR}"),
         format!("PHOTON_OPERATOR_PASSWORD={password}"),
         format!("PHOTON_GUEST_KERNEL={}", rack.guest().kernel.display()),
         format!("PHOTON_GUEST_INITRD={}", rack.guest().initrd.display()),
-    ];
+    ]);
     for org in TENANTS {
         let account = Account::new(org)?;
         onboard(&operator, &account).await?;

@@ -3,10 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use photon_api::components::{self, COMPONENTS, ProgramKind};
+
 /// The longest that a source file may be without its tests, in lines.
 const LONGEST_FILE: usize = 600;
 
-const COMPONENTS: [&str; 4] = ["iam", "prismnet", "plasmavmc", "provisioner"];
+/// The components' names, which are their crates'.
+fn components() -> impl Iterator<Item = &'static str> {
+    COMPONENTS.into_iter().map(|component| component.name)
+}
 
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -74,9 +79,9 @@ fn dependencies(name: &str) -> String {
 
 #[test]
 fn components_reach_each_other_only_through_the_api() {
-    for component in COMPONENTS {
+    for component in components() {
         let dependencies = dependencies(component);
-        for other in COMPONENTS.iter().filter(|other| **other != component) {
+        for other in components().filter(|other| *other != component) {
             assert!(
                 !dependencies.lines().any(|line| line.starts_with(other)),
                 "{component} depends on {other}: use its client in photon-api"
@@ -90,9 +95,7 @@ fn the_scenario_knows_a_cloud_by_its_api_alone() {
     let dependencies = dependencies("e2e");
     let ours: Vec<&str> = dependencies
         .lines()
-        .filter(|line| {
-            line.starts_with("photon-") || COMPONENTS.iter().any(|it| line.starts_with(it))
-        })
+        .filter(|line| line.starts_with("photon-") || components().any(|it| line.starts_with(it)))
         .collect();
     assert_eq!(
         ours,
@@ -128,7 +131,7 @@ fn only_host_speaks_d_bus_or_starts_processes() {
 #[test]
 fn wire_types_stay_out_of_models_plans_and_stores() {
     for (name, text) in sources() {
-        let inner = COMPONENTS.iter().any(|component| {
+        let inner = components().any(|component| {
             ["model", "plan", "store"]
                 .iter()
                 .any(|layer| name.starts_with(&format!("{component}/src/{layer}")))
@@ -185,5 +188,48 @@ fn every_crate_takes_the_workspace_lints() {
             manifest(&name).contains("[lints]\nworkspace = true"),
             "{name} has lints of its own"
         );
+    }
+}
+
+#[test]
+fn the_map_and_the_units_know_every_program_of_the_table() {
+    let root = crates().join("..");
+    let map = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    for component in COMPONENTS {
+        let row = format!("\n| `{}` |", component.name);
+        assert!(
+            map.contains(&row),
+            "the map's crates lack {}",
+            component.name
+        );
+        for program in component.programs {
+            let row = match program.kind {
+                ProgramKind::Server => format!("\n| `{}` | {}", program.unit(), component.port),
+                ProgramKind::Agent => format!("\n| `{}` | – |", program.unit()),
+            };
+            assert!(map.contains(&row), "the map's processes lack {row:?}");
+        }
+    }
+    let units = root.join("modules/units");
+    for program in components::programs() {
+        let unit = program.unit();
+        let read = |name: &str| fs::read_to_string(units.join(name)).unwrap();
+        let start = format!("ExecStart=@bindir@/{}", program.name);
+        assert!(
+            read(&unit).contains(&start),
+            "{unit} starts another program"
+        );
+        let restarted = read("photon-certificate.service");
+        assert!(
+            restarted.contains(&unit),
+            "photon-certificate.service restarts no {unit}"
+        );
+        if program.identity.is_some() {
+            let key = format!("LoadCredential={}.key:", program.name);
+            assert!(
+                read("iam-server.service").contains(&key),
+                "iam-server.service has no {key}"
+            );
+        }
     }
 }

@@ -16,6 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chainfire::{NewEvent, Outcome};
 use flaredb::{Committed, Transaction};
+use photon_api::components::{self, ProgramKind};
 use photon_api::iam::v1 as api;
 use photon_resource::{ApiKeyId, BindingId, Error, PrincipalId, PrincipalKind, Scope};
 
@@ -41,33 +42,16 @@ struct Program {
     role: &'static str,
 }
 
-const PROGRAMS: [Program; 5] = [
-    Program {
-        name: "prismnet-server",
-        agent: false,
-        role: "ServiceAgent",
-    },
-    Program {
-        name: "plasmavmc-server",
-        agent: false,
-        role: "ServiceAgent",
-    },
-    Program {
-        name: "prismnet-agent",
-        agent: true,
-        role: "NodeAgent",
-    },
-    Program {
-        name: "plasmavmc-agent",
-        agent: true,
-        role: "NodeAgent",
-    },
-    Program {
-        name: "photon-provisioner",
-        agent: false,
-        role: "Provisioner",
-    },
-];
+/// Those of the table that have one.
+fn programs() -> impl Iterator<Item = Program> {
+    components::programs().filter_map(|program| {
+        Some(Program {
+            name: program.name,
+            agent: program.kind == ProgramKind::Agent,
+            role: program.identity?,
+        })
+    })
+}
 
 impl Program {
     fn file(&self) -> String {
@@ -105,7 +89,7 @@ pub fn make_credentials(dir: &Path) -> io::Result<Vec<String>> {
         OPERATOR_PASSWORD.to_owned(),
         URL_SAFE_NO_PAD.encode(password),
     )?;
-    for program in &PROGRAMS {
+    for program in programs() {
         let secret = ApiSecret::generate(ApiKeyId::generate()).ok_or_else(no_randomness)?;
         make(program.file(), secret.reveal())?;
     }
@@ -137,12 +121,12 @@ pub async fn ensure(
     let mut password = None;
     if let Some((dir, node)) = &credentials {
         password = read(dir, OPERATOR_PASSWORD)?;
-        for program in &PROGRAMS {
+        for program in programs() {
             if let Some(secret) = read(dir, &program.file())? {
                 let secret: ApiSecret = secret.parse().map_err(|error| {
                     anyhow::anyhow!("the credential {}: {error}", program.file())
                 })?;
-                program_ensure(core, program, node, &secret).await?;
+                program_ensure(core, &program, node, &secret).await?;
             }
         }
     }

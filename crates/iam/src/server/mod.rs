@@ -1,7 +1,7 @@
 //! The gRPC services: each handler finds out who calls, has the guard let it do that to a named resource, and
 //! delegates. No rule lives here.
 //!
-//! Calls that need no token: `IssueToken` with a credential, `GetJwks`, `Bootstrap`. Calls that a principal may
+//! Calls that need no token: `IssueToken` with a credential, `GetJwks`, `ListEndpoints`, `Bootstrap`. Calls that a principal may
 //! always make for itself: `WhoAmI`, `Authorize` and `RevokeToken` of its own token, `SetPassword` with the current
 //! one.
 
@@ -9,6 +9,7 @@ mod admin;
 mod authz;
 mod binding;
 mod credential;
+pub(crate) mod directory;
 mod organization;
 mod principal;
 mod project;
@@ -24,7 +25,7 @@ use tonic::Request;
 
 use crate::app::Core;
 
-/// The three services of IAM. Clones share everything.
+/// The services of IAM that know of principals. Clones share everything.
 #[derive(Clone)]
 pub struct Server {
     pub(crate) guard: Guard,

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use photon_api::components::IAM;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
-use photon_program::{ClientCertificates, Endpoints, TlsFiles};
+use photon_program::{ClientCertificates, Endpoints, TlsFiles, Urls};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SanType,
@@ -115,13 +116,12 @@ impl Secured {
 fn channel(dir: &Path, port: u16, identity: Option<(PathBuf, PathBuf)>) -> Channel {
     let (certificate, key) = identity.unzip();
     let endpoints = Endpoints {
-        iam: format!("https://localhost:{port}"),
+        urls: Urls::default().with(&IAM, format!("https://localhost:{port}")),
         ca: Some(dir.join("ca.pem")),
         certificate,
         key,
-        ..Endpoints::default()
     };
-    endpoints.channel(&endpoints.iam).unwrap()
+    endpoints.channel(&IAM).unwrap()
 }
 
 async fn sign_in(channel: &Channel, principal: &str) -> Result<IssueTokenResponse, Status> {

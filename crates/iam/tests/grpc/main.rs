@@ -6,6 +6,7 @@ mod brute_force;
 mod certificates;
 mod changes;
 mod credentials;
+mod directory;
 mod fixture;
 mod provisioner;
 mod roles;

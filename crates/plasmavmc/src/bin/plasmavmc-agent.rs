@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
+use photon_api::components::PLASMAVMC;
 use photon_api::plasmavmc::v1 as wire;
 use photon_host::links::Netlink;
 use photon_host::systemd::{ServiceManager, SystemdBus};
@@ -28,10 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-const COMPONENT: Component = Component {
-    name: "plasmavmc-agent",
-    port: 50182,
-};
+const COMPONENT: Component = Component::agent_of(&PLASMAVMC);
 
 /// Makes this host run the VMs that plasmavmc-server placed on it
 #[derive(Parser)]
@@ -170,7 +168,7 @@ async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Result<
     )
     .map_err(|invalid| anyhow::anyhow!("{invalid}"))?;
     let channel = endpoints
-        .channel(&endpoints.plasmavmc)
+        .channel(&PLASMAVMC)
         .map_err(|invalid| anyhow::anyhow!("{invalid}"))?;
     let link = Link::new(&settings.node, channel, identity);
 

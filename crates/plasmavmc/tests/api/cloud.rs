@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
+use photon_api::components::{IAM, PRISMNET};
 use photon_api::iam::v1 as iam_pb;
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
@@ -150,10 +151,10 @@ impl Cloud {
         own.component.credentials_dir = Some(credentials.clone());
         own.component.node = Some(HOST.into());
         let iam = Server::start(own, ANY_PORT, iam::run).await;
-        endpoints.iam = iam.url();
+        endpoints.urls = endpoints.urls.with(&IAM, iam.url());
         let own = settings::<prismnet::Settings>(prismnet::COMPONENT, dir.path(), &endpoints);
         let prismnet = Server::start(own, ANY_PORT, prismnet::run).await;
-        endpoints.prismnet = prismnet.url();
+        endpoints.urls = endpoints.urls.with(&PRISMNET, prismnet.url());
         let password = fs::read_to_string(credentials.join("operator-password")).unwrap();
         let password = Credential::Password(password.trim().to_owned());
         let operator_token = token(&iam.url(), "operator", "", "", password).await;
@@ -204,7 +205,7 @@ impl Cloud {
             settings::<prismnet::Settings>(prismnet::COMPONENT, self.dir.path(), &self.endpoints);
         let address = self
             .endpoints
-            .prismnet
+            .url(&PRISMNET)
             .trim_start_matches("http://")
             .parse();
         self.prismnet = Some(Server::start(own, address.unwrap(), prismnet::run).await);
@@ -231,7 +232,7 @@ impl Cloud {
     /// A client of all servers for the bearer of a token.
     pub async fn client(&self, token: &str) -> Client {
         let plasmavmc = channel(&self.plasmavmc.as_ref().unwrap().url());
-        let prismnet = channel(&self.endpoints.prismnet);
+        let prismnet = channel(self.endpoints.url(&PRISMNET));
         let with = |channel: &Channel| {
             InterceptedService::new(channel.clone(), Bearer(Some(token.to_owned())))
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use photon_api::components::PRISMNET;
 use photon_host::nft;
 use photon_program::{AgentSettings, Component, Identity, systemd};
 use photon_reconcile::{Driver, Outcome, Pass, Plan, Reconciler, Signal, Timing, run_once};
@@ -18,10 +19,7 @@ use super::report::{self, Report};
 use super::watch::{self as follow, Known};
 
 /// The agent's name; `/metrics` is at the port + 1000.
-pub const COMPONENT: Component = Component {
-    name: "prismnet-agent",
-    port: 50181,
-};
+pub const COMPONENT: Component = Component::agent_of(&PRISMNET);
 
 /// What to do.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -57,7 +55,7 @@ pub async fn run(settings: AgentSettings<()>, shutdown: CancellationToken) -> Re
         settings.credential_file.as_deref(),
         &settings.endpoints,
     )?;
-    let channel = settings.endpoints.channel(&settings.endpoints.prismnet)?;
+    let channel = settings.endpoints.channel(&PRISMNET)?;
 
     let cache = Cache::in_directory(state);
     let known = watch::Sender::new(cached(&cache));

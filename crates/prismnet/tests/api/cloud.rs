@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use iam::app::bootstrap::make_credentials;
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
+use photon_api::components::IAM;
 use photon_api::iam::v1 as iam_pb;
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
@@ -17,7 +18,7 @@ use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
 use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
-use photon_program::Settings;
+use photon_program::{Settings, Urls};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -109,7 +110,7 @@ async fn start_prismnet(dir: &Path, iam: &Server) -> Server {
     let mut settings = Settings::<prismnet::Settings>::new(prismnet::COMPONENT);
     settings.server.state_dir = dir.join("prismnet");
     settings.server.metrics_listen = None;
-    settings.server.endpoints.iam = format!("http://{}", iam.address);
+    settings.server.endpoints.urls = Urls::default().with(&IAM, format!("http://{}", iam.address));
     Server::start(|listener, shutdown| prismnet::run(settings, listener, shutdown)).await
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::file::{self, File};
 use super::{
-    AgentSettings, ClientCertificates, Component, ComponentSettings, ConfigError, Invalid,
-    ServerSettings, Settings, TlsFiles, default_metrics, default_state_dir,
+    AgentSettings, ClientCertificates, Component, ComponentSettings, ConfigError, EndpointArgs,
+    Invalid, ServerSettings, Settings, TlsFiles, default_metrics, default_state_dir,
 };
 
 /// The flags that servers and agents share. Each but `--config` and `--check-config` is also an environment
@@ -29,15 +29,9 @@ pub struct CommonArgs {
     /// File with the secret of this program's own API key [default: $CREDENTIALS_DIRECTORY/identity]
     #[arg(long, value_name = "FILE", env = "PHOTON_CREDENTIAL_FILE")]
     pub credential_file: Option<PathBuf>,
-    /// URL of IAM [default: http://127.0.0.1:50080]
-    #[arg(long, value_name = "URL", env = "IAM_ENDPOINT")]
-    pub iam_endpoint: Option<String>,
-    /// URL of PrismNET [default: http://127.0.0.1:50081]
-    #[arg(long, value_name = "URL", env = "PRISMNET_ENDPOINT")]
-    pub prismnet_endpoint: Option<String>,
-    /// URL of PlasmaVMC [default: http://127.0.0.1:50082]
-    #[arg(long, value_name = "URL", env = "PLASMAVMC_ENDPOINT")]
-    pub plasmavmc_endpoint: Option<String>,
+    /// Where the servers are.
+    #[command(flatten)]
+    pub endpoints: EndpointArgs,
     /// PEM file of the authorities that other servers' certificates are checked with [default: the system's]
     #[arg(long, value_name = "FILE", env = "PHOTON_ENDPOINT_CA")]
     pub endpoint_ca: Option<PathBuf>,
@@ -341,36 +335,20 @@ impl CommonArgs {
 
     fn endpoints(&self, file: &File) -> Result<super::Endpoints, Invalid> {
         let section = &file.endpoints;
-        let defaults = super::Endpoints::default();
-        let url = |flag: &Option<String>, file: &Option<String>, default: String| {
-            flag.clone().or_else(|| file.clone()).unwrap_or(default)
-        };
         let path = |key, flag: &Option<PathBuf>, file: &Option<PathBuf>| {
             flag.as_ref()
                 .or(file.as_ref())
                 .map(|path| readable(key, path))
                 .transpose()
         };
-        let endpoints = super::Endpoints {
-            iam: url(&self.iam_endpoint, &section.iam, defaults.iam),
-            prismnet: url(
-                &self.prismnet_endpoint,
-                &section.prismnet,
-                defaults.prismnet,
-            ),
-            plasmavmc: url(
-                &self.plasmavmc_endpoint,
-                &section.plasmavmc,
-                defaults.plasmavmc,
-            ),
-            ca: path("endpoints.ca", &self.endpoint_ca, &section.ca)?,
-            certificate: path(
-                "endpoints.certificate",
-                &self.endpoint_certificate,
-                &section.certificate,
-            )?,
-            key: path("endpoints.key", &self.endpoint_key, &section.key)?,
-        };
+        let mut endpoints = section.urls(&self.endpoints);
+        endpoints.ca = path("endpoints.ca", &self.endpoint_ca, &section.ca)?;
+        endpoints.certificate = path(
+            "endpoints.certificate",
+            &self.endpoint_certificate,
+            &section.certificate,
+        )?;
+        endpoints.key = path("endpoints.key", &self.endpoint_key, &section.key)?;
         endpoints.validate()?;
         Ok(endpoints)
     }

@@ -1,22 +1,25 @@
-//! Where the other servers are, and how they are reached.
+//! Where the servers are, and how they are reached.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use clap::{Arg, ArgMatches, Command};
+use photon_api::components::{self, COMPONENTS};
+use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::Invalid;
 use crate::channel::Connector;
 
-/// Where the other servers are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where the servers are: a URL for each component; by default all are on this host's loopback.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
-    /// URL of IAM: `http://` for loopback alone, else `https://`.
-    pub iam: String,
-    /// URL of PrismNET.
-    pub prismnet: String,
-    /// URL of PlasmaVMC.
-    pub plasmavmc: String,
+    /// Their URLs.
+    pub urls: Urls,
     /// PEM file of the authorities that their certificates are checked with; `None`: the system's.
     pub ca: Option<PathBuf>,
     /// PEM certificate to show them.
@@ -25,56 +28,59 @@ pub struct Endpoints {
     pub key: Option<PathBuf>,
 }
 
-impl Default for Endpoints {
+/// A URL for each component, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Urls(BTreeMap<&'static str, String>);
+
+impl Default for Urls {
+    /// All on this host's loopback.
     fn default() -> Self {
-        Self {
-            iam: "http://127.0.0.1:50080".into(),
-            prismnet: "http://127.0.0.1:50081".into(),
-            plasmavmc: "http://127.0.0.1:50082".into(),
-            ca: None,
-            certificate: None,
-            key: None,
-        }
+        let urls =
+            COMPONENTS.map(|component| (component.name, component.default_endpoint.to_owned()));
+        Self(urls.into())
+    }
+}
+
+impl Urls {
+    /// The same, with `component` at `url`.
+    #[must_use]
+    pub fn with(mut self, component: &components::Component, url: impl Into<String>) -> Self {
+        self.0.insert(component.name, url.into());
+        self
     }
 }
 
 impl Endpoints {
+    /// The URL of `component`: `http://` for loopback alone, else `https://`.
+    pub fn url(&self, component: &components::Component) -> &str {
+        // Every component of the table has one, from the default on.
+        self.urls.0.get(component.name).map_or("", String::as_str)
+    }
+
     /// Checks the URLs and the files.
     pub fn validate(&self) -> Result<(), Invalid> {
-        for (key, url) in [
-            ("endpoints.iam", &self.iam),
-            ("endpoints.prismnet", &self.prismnet),
-            ("endpoints.plasmavmc", &self.plasmavmc),
-        ] {
-            self.endpoint(key, url)?;
+        for (name, url) in &self.urls.0 {
+            self.endpoint(&format!("endpoints.{name}"), url)?;
         }
         Ok(())
     }
 
-    /// A channel to `url` (one of this struct's) that connects when it is first used, and again after it broke. Each
+    /// A channel to `component`'s server that connects when it is first used, and again after it broke. Each
     /// connection is made with the TLS files as they are then.
-    pub fn channel(&self, url: &str) -> Result<Channel, Invalid> {
-        Ok(match self.endpoint("endpoint", url)? {
+    ///
+    /// Errors: its URL or a file can't be used.
+    pub fn channel(&self, component: &components::Component) -> Result<Channel, Invalid> {
+        let key = format!("endpoints.{}", component.name);
+        Ok(match self.endpoint(&key, self.url(component))? {
             (endpoint, None) => endpoint.connect_lazy(),
             (endpoint, Some(connector)) => endpoint.connect_with_connector_lazy(connector),
         })
     }
 
     fn endpoint(&self, key: &str, url: &str) -> Result<(Endpoint, Option<Connector>), Invalid> {
-        let expected = "a URL such as 'https://iam.example:50080', \
-                        or with http:// if the host is a loopback address";
-        let wrong = || Invalid::new(key, url, expected);
-        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let (uri, tls) = parse(key, url)?;
+        let wrong = || Invalid::new(key, url, EXPECTED);
         let host = uri.host().ok_or_else(wrong)?;
-        let tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") if is_loopback(host) => false,
-            _ => return Err(wrong()),
-        };
-        let bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
-        if !bare || uri.authority().is_some_and(|it| it.as_str().contains('@')) {
-            return Err(wrong());
-        }
         let connector = tls
             .then(|| Connector::new(self, host))
             .transpose()
@@ -99,6 +105,164 @@ impl Endpoints {
             .keep_alive_timeout(Duration::from_secs(10))
             .keep_alive_while_idle(true);
         Ok((endpoint, connector))
+    }
+}
+
+const EXPECTED: &str = "a URL such as 'https://iam.example:50080', \
+                        or with http:// if the host is a loopback address";
+
+/// Looks whether a server can be at `url`, the value of `key`: `https://`, or `http://` on loopback alone, a host and
+/// perhaps a port, and nothing more.
+///
+/// Errors: it can't.
+pub fn check_url(key: &str, url: &str) -> Result<(), Invalid> {
+    parse(key, url).map(drop)
+}
+
+/// The URL, and whether it is for TLS.
+fn parse(key: &str, url: &str) -> Result<(Uri, bool), Invalid> {
+    let wrong = || Invalid::new(key, url, EXPECTED);
+    let uri: Uri = url.parse().map_err(|_| wrong())?;
+    let tls = match (uri.scheme_str(), uri.host()) {
+        (Some("https"), Some(_)) => true,
+        (Some("http"), Some(host)) if is_loopback(host) => false,
+        _ => return Err(wrong()),
+    };
+    let bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
+    if !bare || uri.authority().is_some_and(|it| it.as_str().contains('@')) {
+        return Err(wrong());
+    }
+    Ok((uri, tls))
+}
+
+/// The flags with the servers' URLs, one for each component: `--iam-endpoint`, or `IAM_ENDPOINT`.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointArgs(BTreeMap<&'static str, String>);
+
+impl clap::Args for EndpointArgs {
+    fn augment_args(command: Command) -> Command {
+        COMPONENTS.into_iter().fold(command, |command, component| {
+            let components::Component {
+                title,
+                default_endpoint,
+                ..
+            } = component;
+            command.arg(
+                Arg::new(component.endpoint_flag)
+                    .long(component.endpoint_flag)
+                    .env(component.endpoint_variable)
+                    .value_name("URL")
+                    .help(format!("URL of {title} [default: {default_endpoint}]")),
+            )
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for EndpointArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for component in COMPONENTS {
+            if let Some(url) = matches.get_one::<String>(component.endpoint_flag) {
+                self.0.insert(component.name, url.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `[endpoints]` of the file.
+#[derive(Debug, Default)]
+pub(super) struct Section {
+    urls: BTreeMap<&'static str, String>,
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+impl Section {
+    /// The URLs: a flag wins over the file, that over the default.
+    pub(super) fn urls(&self, flags: &EndpointArgs) -> Endpoints {
+        let mut endpoints = Endpoints::default();
+        for urls in [&self.urls, &flags.0] {
+            let urls = urls.iter().map(|(name, url)| (*name, url.clone()));
+            endpoints.urls.0.extend(urls);
+        }
+        endpoints
+    }
+}
+
+/// A key of the section.
+enum Entry {
+    Url(&'static str),
+    Ca,
+    Certificate,
+    Key,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "ca" => Ok(Entry::Ca),
+            "certificate" => Ok(Entry::Certificate),
+            "key" => Ok(Entry::Key),
+            name => match components::component(name) {
+                Some(component) => Ok(Entry::Url(component.name)),
+                None => Err(D::Error::unknown_field(name, known_keys())),
+            },
+        }
+    }
+}
+
+/// All keys of the section, for who wrote another one.
+fn known_keys() -> &'static [&'static str] {
+    static KEYS: OnceLock<Vec<&str>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let names = COMPONENTS.map(|component| component.name);
+        names
+            .into_iter()
+            .chain(["ca", "certificate", "key"])
+            .collect()
+    })
+}
+
+impl<'de> Deserialize<'de> for Section {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Section;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of URLs, with ca, certificate and key")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Section, A::Error> {
+                let mut section = Section::default();
+                while let Some(key) = map.next_key()? {
+                    match key {
+                        Entry::Url(name) => {
+                            section.urls.insert(name, map.next_value()?);
+                        }
+                        Entry::Ca => section.ca = Some(map.next_value()?),
+                        Entry::Certificate => section.certificate = Some(map.next_value()?),
+                        Entry::Key => section.key = Some(map.next_value()?),
+                    }
+                }
+                Ok(section)
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
     }
 }
 

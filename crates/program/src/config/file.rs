@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
 
-use super::{ClientCertificates, Component, ComponentSettings, ConfigError};
+use super::{ClientCertificates, Component, ComponentSettings, ConfigError, endpoints};
 
 /// What every program's file may have beside its component's section.
 #[derive(Debug, Default, Deserialize)]
@@ -19,7 +19,7 @@ pub(super) struct File {
     pub credential_file: Option<PathBuf>,
     pub node: Option<String>,
     pub tls: TlsSection,
-    pub endpoints: EndpointsSection,
+    pub endpoints: endpoints::Section,
     pub limits: LimitsSection,
 }
 
@@ -30,17 +30,6 @@ pub(super) struct TlsSection {
     pub key: Option<PathBuf>,
     pub client_ca: Option<PathBuf>,
     pub client_certificates: Option<ClientCertificates>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct EndpointsSection {
-    pub iam: Option<String>,
-    pub prismnet: Option<String>,
-    pub plasmavmc: Option<String>,
-    pub ca: Option<PathBuf>,
-    pub certificate: Option<PathBuf>,
-    pub key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,11 +12,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use photon_api::components;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 pub use args::{AgentArgs, CommonArgs, ServerArgs, StoreCommand};
-pub use endpoints::Endpoints;
+pub use endpoints::{EndpointArgs, Endpoints, Urls, check_url};
 
 /// Which server or agent a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,32 @@ pub struct Component {
     pub name: &'static str,
     /// The default gRPC port of a server. `/metrics` is by default at this + 1000; an agent has only that.
     pub port: u16,
+}
+
+impl Component {
+    /// The server of `component`.
+    pub const fn server_of(component: &components::Component) -> Self {
+        Self {
+            name: component.name,
+            port: component.port,
+        }
+    }
+
+    /// The agent of `component`, which must have one: this is for constants.
+    pub const fn agent_of(component: &components::Component) -> Self {
+        let mut at = 0;
+        while at < component.programs.len() {
+            let program = &component.programs[at];
+            if matches!(program.kind, components::ProgramKind::Agent) {
+                return Self {
+                    name: program.name,
+                    port: program.metrics_port - 1000,
+                };
+            }
+            at += 1;
+        }
+        panic!("the component has no agent")
+    }
 }
 
 /// A value that can't be accepted.

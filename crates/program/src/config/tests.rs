@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use clap::Parser;
+use photon_api::components;
 use serde::Deserialize;
 
 use super::*;
@@ -114,15 +115,66 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     assert_eq!(settings.server.port, 2222);
     assert_eq!(settings.server.metrics_listen, None);
     assert_eq!(settings.server.state_dir, Path::new("/srv/iam"));
-    assert_eq!(settings.server.endpoints.prismnet, "http://[::1]:7003");
     assert_eq!(
-        settings.server.endpoints.plasmavmc,
+        settings.server.endpoints.url(&components::PRISMNET),
+        "http://[::1]:7003"
+    );
+    assert_eq!(
+        settings.server.endpoints.url(&components::PLASMAVMC),
         "https://vm.example:7002"
     );
     assert_eq!(settings.server.limits.calls, 7);
     assert_eq!(settings.server.limits.call_timeout, Duration::from_secs(9));
     assert_eq!(settings.component.token_seconds, 60);
     assert_eq!(load(&[], file).unwrap().server.port, 1111);
+}
+
+#[test]
+fn every_component_has_a_key_a_flag_and_a_variable_and_those_of_before_are_the_same() {
+    use clap::CommandFactory;
+
+    let command = Server::command();
+    let arguments: Vec<(String, String)> = command
+        .get_arguments()
+        .filter_map(|it| {
+            let variable = it.get_env()?.to_str()?.to_owned();
+            Some((format!("--{}", it.get_long()?), variable))
+        })
+        .collect();
+    for (flag, variable) in [
+        ("--iam-endpoint", "IAM_ENDPOINT"),
+        ("--prismnet-endpoint", "PRISMNET_ENDPOINT"),
+        ("--plasmavmc-endpoint", "PLASMAVMC_ENDPOINT"),
+        ("--provisioner-endpoint", "PROVISIONER_ENDPOINT"),
+    ] {
+        let both = (flag.to_owned(), variable.to_owned());
+        assert!(arguments.contains(&both), "{flag}: {arguments:?}");
+    }
+    for component in components::COMPONENTS {
+        let (name, url) = (component.name, "https://other.example:7");
+        let file = format!("[endpoints]\n{name} = {url:?}\n");
+        let from_file = load(&[], &file).unwrap().server.endpoints;
+        assert_eq!(from_file.url(component), url);
+        let flag = format!("--{}={url}", component.endpoint_flag);
+        let from_flag = load(&[&flag], "").unwrap().server.endpoints;
+        assert_eq!(from_flag, from_file);
+        for other in components::COMPONENTS {
+            if other != component {
+                assert_eq!(from_file.url(other), other.default_endpoint);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_no_components_is_refused_with_its_place() {
+    let message = refusal(
+        &[],
+        "[endpoints]\niam = \"https://i.example\"\nprismnett = \"https://p.example\"",
+    );
+    for expected in ["line 3", "unknown field `prismnett`", "`prismnet`", "`ca`"] {
+        assert!(message.contains(expected), "{expected}: {message}");
+    }
 }
 
 #[test]

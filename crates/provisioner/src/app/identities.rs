@@ -299,7 +299,7 @@ mod tests {
         let endpoints = photon_program::Endpoints::default();
         let key = std::path::Path::new("/nonexistent");
         let own = Identity::new("photon-provisioner", Some(key), &endpoints).unwrap();
-        let channel = endpoints.channel(&endpoints.iam).unwrap();
+        let channel = endpoints.channel(&photon_api::components::IAM).unwrap();
         let reconciler = IdentityReconciler(Identities::new(Db::memory(), channel, own));
         let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
         let set = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();

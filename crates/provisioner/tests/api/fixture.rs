@@ -8,6 +8,7 @@ use std::time::Duration;
 use iam::app::bootstrap::make_credentials;
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
 use photon_api::chainfire::v1::{Event, ListEventsRequest};
+use photon_api::components::IAM;
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
@@ -17,7 +18,7 @@ use photon_api::provisioner::v1::enrolment_service_client::EnrolmentServiceClien
 use photon_api::provisioner::v1::machine_service_client::MachineServiceClient;
 use photon_api::provisioner::v1::*;
 use photon_host::systemd::FakeSystemd;
-use photon_program::{ClientCertificates, Endpoints, Settings, TlsFiles};
+use photon_program::{ClientCertificates, Endpoints, Settings, TlsFiles, Urls};
 use provisioner::Outside;
 use provisioner::bootstrap::bootstrap;
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -105,7 +106,7 @@ impl Rack {
 
     fn endpoints(&self) -> Endpoints {
         Endpoints {
-            iam: format!("http://{}", self.iam_at),
+            urls: Urls::default().with(&IAM, format!("http://{}", self.iam_at)),
             ..Endpoints::default()
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use iam::app::bootstrap::make_credentials;
+use photon_api::components::IAM;
 use photon_api::iam::v1::IssueTokenRequest;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::issue_token_request::Credential;
@@ -19,7 +20,7 @@ use photon_api::provisioner::v1::{
 use photon_enrol::host::{self, Failure, Wait};
 use photon_enrol::report::{Identity, Posted, inventory, post};
 use photon_host::systemd::FakeSystemd;
-use photon_program::{ClientCertificates, Endpoints, TlsFiles};
+use photon_program::{ClientCertificates, Endpoints, TlsFiles, Urls};
 use provisioner::authority::Authority;
 use provisioner::{Outside, bootstrap};
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -59,7 +60,7 @@ impl Cluster {
         let (listener, address) = listen().await;
         let (boot_listener, boot) = listen().await;
         let endpoints = Endpoints {
-            iam: format!("http://{iam_address}"),
+            urls: Urls::default().with(&IAM, format!("http://{iam_address}")),
             ..Endpoints::default()
         };
 

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use photon_api::components::IAM;
 use photon_api::iam::v1::AuthorizeResponse;
-use photon_program::Endpoints;
+use photon_program::{Endpoints, Urls};
 use photon_resource::{Authorizer, Caller, Decision, Error, TokenVerifier};
 use photon_service::IamClient;
 use tokio::task::JoinSet;
@@ -98,7 +99,7 @@ async fn without_iam_nothing_is_verified_and_nothing_allowed() {
     // A port that nothing listens on: it was free a moment ago, and is not handed out again at once.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoints = Endpoints {
-        iam: format!("http://{}", free.local_addr().unwrap()),
+        urls: Urls::default().with(&IAM, format!("http://{}", free.local_addr().unwrap())),
         ..Endpoints::default()
     };
     drop(free);

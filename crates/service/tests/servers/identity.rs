@@ -2,7 +2,8 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use photon_program::{ClientCertificates, Endpoints, Identity};
+use photon_api::components::IAM;
+use photon_program::{ClientCertificates, Endpoints, Identity, Urls};
 use photon_resource::Error;
 use tempfile::TempDir;
 
@@ -108,11 +109,13 @@ async fn without_a_key_the_certificate_of_the_connection_signs_in_and_a_renewed_
     let running = run(settings, iam.services()).await;
     let (certificate, key) = ours.issue("node02");
     let endpoints = Endpoints {
-        iam: format!("https://localhost:{}", running.address.port()),
+        urls: Urls::default().with(
+            &IAM,
+            format!("https://localhost:{}", running.address.port()),
+        ),
         ca: Some(ours.ca.clone()),
         certificate: Some(certificate.clone()),
         key: Some(key),
-        ..Endpoints::default()
     };
     let der = |path: &PathBuf| {
         use rustls::pki_types::{CertificateDer, pem::PemObject};

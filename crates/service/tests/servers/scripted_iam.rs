@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use photon_api::components::IAM;
 use photon_api::iam::v1::iam_authz_service_server::{IamAuthzService, IamAuthzServiceServer};
 use photon_api::iam::v1::iam_token_service_server::{IamTokenService, IamTokenServiceServer};
 use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
-use photon_program::Endpoints;
+use photon_program::{Endpoints, Urls};
 use photon_resource::{PrincipalId, PrincipalKind};
 use photon_service::Services;
 use photon_service::claims::{AUDIENCE, ISSUER, TokenClaims};
@@ -129,7 +130,7 @@ impl ScriptedIam {
     pub async fn run(&self) -> (Running, Endpoints) {
         let running = run(settings(), self.services()).await;
         let endpoints = Endpoints {
-            iam: running.url(),
+            urls: Urls::default().with(&IAM, running.url()),
             ..Endpoints::default()
         };
         (running, endpoints)

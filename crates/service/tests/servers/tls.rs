@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 
 use photon_api::chainfire::v1::ListEventsRequest;
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
-use photon_program::{ClientCertificates, Endpoints, ServerSettings, TlsFiles};
+use photon_api::components::IAM;
+use photon_program::{ClientCertificates, Endpoints, ServerSettings, TlsFiles, Urls};
 use photon_service::serve;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::TcpListener;
@@ -61,9 +62,10 @@ pub fn tls_settings(
 }
 
 /// How a call by these endpoints ends.
-async fn call(running: &Running, scheme: &str, endpoints: Endpoints) -> Result<(), Code> {
+async fn call(running: &Running, scheme: &str, mut endpoints: Endpoints) -> Result<(), Code> {
     let url = format!("{scheme}://localhost:{}", running.address.port());
-    let channel = endpoints.channel(&url).unwrap();
+    endpoints.urls = endpoints.urls.with(&IAM, url);
+    let channel = endpoints.channel(&IAM).unwrap();
     let request = bearing("acme", ListEventsRequest::default());
     let mut client = EventServiceClient::new(channel);
     client
@@ -158,14 +160,14 @@ async fn each_connection_is_made_with_the_files_as_they_are_then() {
     let running = run(settings, Desk::new().services()).await;
     // The same file names, from another authority at first.
     let (certificate, key) = others.issue("agent");
+    let url = format!("https://localhost:{}", running.address.port());
     let endpoints = Endpoints {
+        urls: Urls::default().with(&IAM, url),
         ca: Some(ours.ca.clone()),
         certificate: Some(certificate.clone()),
         key: Some(key.clone()),
-        ..Endpoints::default()
     };
-    let url = format!("https://localhost:{}", running.address.port());
-    let mut client = EventServiceClient::new(endpoints.channel(&url).unwrap());
+    let mut client = EventServiceClient::new(endpoints.channel(&IAM).unwrap());
     let mut call = async || {
         let request = bearing("acme", ListEventsRequest::default());
         client.list_events(request).await.map(drop)

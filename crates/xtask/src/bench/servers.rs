@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use photon_api::components::{IAM, PLASMAVMC, PRISMNET};
 
 use super::stage::Process;
 use crate::rack::network::Namespace;
@@ -12,7 +13,7 @@ use photon_e2e::{Account, Channels, OPERATOR, Session, onboard};
 
 /// Where the servers are, in the run's own namespace.
 pub fn urls() -> [String; 3] {
-    [50080, 50081, 50082].map(|port| format!("http://127.0.0.1:{port}"))
+    [&IAM, &PRISMNET, &PLASMAVMC].map(|component| component.default_endpoint.to_owned())
 }
 
 pub struct Servers {
@@ -54,8 +55,8 @@ impl Servers {
             .arg("--credential-file")
             .arg(credentials.join("prismnet-server.key"));
         let prismnet = Process::start("prismnet-server", prismnet, directory).await?;
-        iam.listens(50080).await?;
-        prismnet.listens(50081).await?;
+        iam.listens(IAM.port).await?;
+        prismnet.listens(PRISMNET.port).await?;
 
         let channels = Channels::at(urls())?;
         let password = std::fs::read_to_string(credentials.join("operator-password"))?;

@@ -4,31 +4,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use photon_api::components::{self, COMPONENTS};
 
 use super::tree;
 use crate::progress::Step;
 
-/// The packages that they are of.
-pub const PACKAGES: &[&str] = &[
-    "iam",
-    "prismnet",
-    "plasmavmc",
-    "provisioner",
-    "photon-enrol",
-    "photon-cli",
-    "photon-e2e",
+/// Packages with a program that is nobody's daemon, and that program.
+const TOOLS: [(&str, &str); 3] = [
+    ("photon-enrol", "photon-enrol"),
+    ("photon-cli", "photon"),
+    ("photon-e2e", "photon-e2e"),
 ];
-const PROGRAMS: &[&str] = &[
-    "iam-server",
-    "prismnet-server",
-    "prismnet-agent",
-    "plasmavmc-server",
-    "plasmavmc-agent",
-    "photon-provisioner",
-    "photon-enrol",
-    "photon",
-    "photon-e2e",
-];
+
+/// The packages that they are of: each component's, and the tools'.
+pub fn packages() -> impl Iterator<Item = &'static str> {
+    let components = COMPONENTS.into_iter().map(|component| component.name);
+    components.chain(TOOLS.map(|(package, _)| package))
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    let programs = components::programs().map(|program| program.name);
+    programs.chain(TOOLS.map(|(_, program)| program))
+}
 
 /// Built programs.
 pub struct Programs {
@@ -40,7 +37,7 @@ impl Programs {
     /// them, which does nothing for what is up to date.
     pub fn ensure() -> Result<Self> {
         if let Some(directory) = std::env::var_os("PHOTON_PROGRAMS") {
-            let paths = PROGRAMS.iter().map(|name| Path::new(&directory).join(name));
+            let paths = names().map(|name| Path::new(&directory).join(name));
             return Ok(Programs {
                 paths: paths.collect(),
             });
@@ -51,7 +48,7 @@ impl Programs {
             .current_dir(tree())
             .args(["build", "--locked", "--bins"])
             .args(["--message-format", "json-render-diagnostics"])
-            .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
+            .args(packages().flat_map(|package| ["-p", package]))
             .stdin(Stdio::null())
             // Cargo's own progress and the compiler's words go to whoever watches.
             .stderr(Stdio::inherit());
@@ -64,15 +61,15 @@ impl Programs {
         }
         step.end();
         let built = executables(&output.stdout)?;
-        let paths = PROGRAMS.iter().map(|program| {
+        let paths = names().map(|program| {
             built
                 .iter()
-                .find(|path| path.file_name().is_some_and(|name| name == *program))
+                .find(|path| path.file_name().is_some_and(|name| name == program))
                 .cloned()
                 .with_context(|| {
                     format!(
                         "the packages {} have no program {program}",
-                        PACKAGES.join(", ")
+                        packages().collect::<Vec<_>>().join(", ")
                     )
                 })
         });

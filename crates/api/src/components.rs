@@ -1,0 +1,70 @@
+//! The components of the cloud and their programs, from `components.toml`: what lists them is a loop over
+//! [`COMPONENTS`].
+
+include!("generated/components.rs");
+
+/// A part of the cloud with an API of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Component {
+    /// The key of its URL in settings, and its server's name: `iam`.
+    pub name: &'static str,
+    /// What people call it: `IAM`.
+    pub title: &'static str,
+    /// Its server's gRPC port.
+    pub port: u16,
+    /// The environment variable with its URL: `IAM_ENDPOINT`.
+    pub endpoint_variable: &'static str,
+    /// The flag with its URL, without the dashes: `iam-endpoint`.
+    pub endpoint_flag: &'static str,
+    /// Its URL where nobody says another: on this host's loopback.
+    pub default_endpoint: &'static str,
+    /// Its programs; the server is first.
+    pub programs: &'static [Program],
+}
+
+/// A program that runs on hosts for as long as they do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its name, and its unit's without `.service`: `iam-server`.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: ProgramKind,
+    /// The role of the hosts that run it; `None`: a host turns it on by itself.
+    pub role: Option<&'static str>,
+    /// The built-in role of its identity in IAM; `None`: it has no identity.
+    pub identity: Option<&'static str>,
+    /// Names of the components whose servers it calls.
+    pub calls: &'static [&'static str],
+    /// Where its `/metrics` is on loopback by default.
+    pub metrics_port: u16,
+}
+
+/// What a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// Answers its component's API.
+    Server,
+    /// Does on each host what the servers say.
+    Agent,
+}
+
+impl Program {
+    /// Its systemd unit: `iam-server.service`.
+    pub fn unit(&self) -> String {
+        format!("{}.service", self.name)
+    }
+}
+
+/// The component of this name.
+pub fn component(name: &str) -> Option<&'static Component> {
+    COMPONENTS
+        .into_iter()
+        .find(|component| component.name == name)
+}
+
+/// All programs of all components, in the order of the table.
+pub fn programs() -> impl Iterator<Item = &'static Program> {
+    COMPONENTS
+        .into_iter()
+        .flat_map(|component| component.programs)
+}

@@ -1,0 +1,100 @@
+// Made from components.toml by tests/generated.rs.
+
+/// IAM.
+pub static IAM: Component = Component {
+    name: "iam",
+    title: "IAM",
+    port: 50080,
+    endpoint_variable: "IAM_ENDPOINT",
+    endpoint_flag: "iam-endpoint",
+    default_endpoint: "http://127.0.0.1:50080",
+    programs: &[
+        Program {
+            name: "iam-server",
+            kind: ProgramKind::Server,
+            role: Some("controlPlane"),
+            identity: None,
+            calls: &[],
+            metrics_port: 51080,
+        },
+    ],
+};
+
+/// PrismNET.
+pub static PRISMNET: Component = Component {
+    name: "prismnet",
+    title: "PrismNET",
+    port: 50081,
+    endpoint_variable: "PRISMNET_ENDPOINT",
+    endpoint_flag: "prismnet-endpoint",
+    default_endpoint: "http://127.0.0.1:50081",
+    programs: &[
+        Program {
+            name: "prismnet-server",
+            kind: ProgramKind::Server,
+            role: Some("controlPlane"),
+            identity: Some("ServiceAgent"),
+            calls: &["iam"],
+            metrics_port: 51081,
+        },
+        Program {
+            name: "prismnet-agent",
+            kind: ProgramKind::Agent,
+            role: Some("compute"),
+            identity: Some("NodeAgent"),
+            calls: &["iam", "prismnet"],
+            metrics_port: 51181,
+        },
+    ],
+};
+
+/// PlasmaVMC.
+pub static PLASMAVMC: Component = Component {
+    name: "plasmavmc",
+    title: "PlasmaVMC",
+    port: 50082,
+    endpoint_variable: "PLASMAVMC_ENDPOINT",
+    endpoint_flag: "plasmavmc-endpoint",
+    default_endpoint: "http://127.0.0.1:50082",
+    programs: &[
+        Program {
+            name: "plasmavmc-server",
+            kind: ProgramKind::Server,
+            role: Some("controlPlane"),
+            identity: Some("ServiceAgent"),
+            calls: &["iam", "prismnet"],
+            metrics_port: 51082,
+        },
+        Program {
+            name: "plasmavmc-agent",
+            kind: ProgramKind::Agent,
+            role: Some("compute"),
+            identity: Some("NodeAgent"),
+            calls: &["iam", "plasmavmc"],
+            metrics_port: 51182,
+        },
+    ],
+};
+
+/// the provisioner.
+pub static PROVISIONER: Component = Component {
+    name: "provisioner",
+    title: "the provisioner",
+    port: 50089,
+    endpoint_variable: "PROVISIONER_ENDPOINT",
+    endpoint_flag: "provisioner-endpoint",
+    default_endpoint: "http://127.0.0.1:50089",
+    programs: &[
+        Program {
+            name: "photon-provisioner",
+            kind: ProgramKind::Server,
+            role: None,
+            identity: Some("Provisioner"),
+            calls: &["iam"],
+            metrics_port: 51089,
+        },
+    ],
+};
+
+/// All components, in the order in which a cloud starts them.
+pub static COMPONENTS: [&Component; 4] = [&IAM, &PRISMNET, &PLASMAVMC, &PROVISIONER];

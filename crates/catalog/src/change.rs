@@ -9,7 +9,8 @@
 use async_trait::async_trait;
 use chainfire::{Digest, Ledger, NewEvent, Outcome};
 use flaredb::{Committed, Db, Transaction};
-use photon_resource::{Error, OrgId, ProjectId, ResourceName};
+use futures::future::BoxFuture;
+use photon_resource::{Error, OrgId, PrincipalId, ProjectId, ResourceName};
 use photon_service::Mutation;
 
 use crate::stored::Stored;
@@ -32,6 +33,8 @@ struct AuditEntry {
     /// Where the record is that the event's digests are of.
     key: Option<String>,
     reason: String,
+    /// Whose doing it is, if that is first known in the transaction.
+    principal: Option<PrincipalId>,
 }
 
 impl<R: Stored> Effect<R> {
@@ -50,6 +53,7 @@ impl<T> Effect<T> {
                 resource: resource.resource(),
                 key: Some(R::key(&resource.id())),
                 reason: String::new(),
+                principal: None,
             }),
             value,
         }
@@ -62,6 +66,7 @@ impl<T> Effect<T> {
                 resource,
                 key: None,
                 reason: String::new(),
+                principal: None,
             }),
             value,
         }
@@ -74,6 +79,7 @@ impl<T> Effect<T> {
                 resource,
                 key: Some(key),
                 reason: String::new(),
+                principal: None,
             }),
             value,
         }
@@ -82,6 +88,14 @@ impl<T> Effect<T> {
     /// It was so already.
     pub fn nothing(value: T) -> Self {
         Self { entry: None, value }
+    }
+
+    /// The event of a server's own change says that it is this principal's.
+    pub fn by(mut self, principal: PrincipalId) -> Self {
+        if let Some(entry) = &mut self.entry {
+            entry.principal = Some(principal);
+        }
+        self
     }
 
     /// The event says why.
@@ -101,6 +115,31 @@ pub trait Change: Send {
 
     /// Reads what it depends on, judges, and writes.
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Self::Value>, Error>;
+}
+
+/// A change that is one function of a state.
+pub struct Work<S, T> {
+    state: S,
+    apply: Apply<S, T>,
+}
+
+/// How a [`Work`] is applied. A function and not a closure, because no trait can yet say that what an async closure that
+/// borrows returns is `Send`.
+pub type Apply<S, T> =
+    for<'t> fn(&'t mut S, &'t mut Transaction) -> BoxFuture<'t, Result<Effect<T>, Error>>;
+
+/// The change that `apply` makes, which gets `state` in each transaction.
+pub fn work<S: Send, T: Send>(state: S, apply: Apply<S, T>) -> Work<S, T> {
+    Work { state, apply }
+}
+
+#[async_trait]
+impl<S: Send, T: Send> Change for Work<S, T> {
+    type Value = T;
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<T>, Error> {
+        (self.apply)(&mut self.state, tx).await
+    }
 }
 
 /// Applies `change` for a call until it commits. The value is `None` when the answer is that of an earlier call with the
@@ -290,6 +329,7 @@ pub async fn commit_own<C: Change>(
             Outcome::Success,
             entry.reason.clone(),
         );
+        event.principal_id = entry.principal;
         event.before_digest = before.as_deref().map(Digest::of);
         event.after_digest = after.as_deref().map(Digest::of);
         if let Committed::Done(_) = ledger.commit(tx, event).await? {

@@ -35,7 +35,7 @@ pub mod wire;
 mod record;
 
 pub use access::{Access, Named};
-pub use change::{Actor, Change, Effect, commit, commit_own, commit_secret};
+pub use change::{Actor, Apply, Change, Effect, commit, commit_own, commit_secret, work};
 pub use desk::{Answer, Desk};
 pub use feed::{Feed, News};
 pub use list::{Listing, Query, list};

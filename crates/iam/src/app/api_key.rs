@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use photon_api::iam::v1 as api;
+use photon_catalog::Effect;
 use photon_resource::{
     ApiKeyId, Caller, Error, Page, PageRequest, PrincipalKind, ResourceName, validate_description,
 };
 
-use super::{Core, Done, Effect, ceiling, change, now};
+use super::{Core, ceiling, now};
 use crate::credential::ApiSecret;
 use crate::model::{ApiKey, Principal};
 use crate::store::{api_key as store, principal};
@@ -58,28 +59,34 @@ pub async fn create(
     let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        ceiling::check_principal(core, caller, ACTION, &name, owner.id).await?;
-        tx.touch(&principal::credentials_guard(owner.id)).await?;
-        principal::principal_get(tx, owner.id)
-            .await?
-            .ok_or_else(|| Error::not_found("principal", owner.id))?;
-        store::api_key_create(tx, &api_key)?;
-        let wire = api::ApiKey::from(&api_key);
-        let effect = Effect::created(&wire);
-        let replayed = api::CreateApiKeyResponse {
-            api_key: Some(wire),
-            secret: String::new(),
-        };
-        let response = api::CreateApiKeyResponse {
-            secret: secret.reveal(),
-            ..replayed.clone()
-        };
-        Ok(Done {
-            replayed: Some(replayed),
-            ..Done::new(name.clone(), effect, response)
-        })
-    })
+    core.change_secret(
+        mutation,
+        (core, caller, owner, api_key, name),
+        |(core, caller, owner, api_key, name), tx| {
+            Box::pin(async move {
+                ceiling::check_principal(core, caller, ACTION, name, owner.id).await?;
+                tx.touch(&principal::credentials_guard(owner.id)).await?;
+                principal::principal_get(tx, owner.id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("principal", owner.id))?;
+                store::api_key_create(tx, api_key)?;
+                let key = store::key(api_key.id);
+                Ok(Effect::at(name.clone(), key, api_key.clone()))
+            })
+        },
+        |api_key| {
+            let replayed = api::CreateApiKeyResponse {
+                api_key: Some(api_key.into()),
+                secret: String::new(),
+            };
+            let response = api::CreateApiKeyResponse {
+                secret: secret.reveal(),
+                ..replayed.clone()
+            };
+            (response, replayed)
+        },
+    )
+    .await
 }
 
 /// The key and whose it is. It may lie beyond the wall: see `Server::wall`.
@@ -111,14 +118,19 @@ pub async fn delete(
     let mutation =
         core.mutations
             .start(caller, "iam:apiKeys:delete", &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        let before = store::api_key_get(tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("API key", id))?;
-        store::api_key_delete(tx, &before);
-        let effect = Effect::deleted(&api::ApiKey::from(&before));
-        let response = api::DeleteApiKeyResponse {};
-        let name = name(owner, id);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        (owner, id),
+        |(owner, id), tx| {
+            Box::pin(async move {
+                let before = store::api_key_get(tx, *id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("API key", *id))?;
+                store::api_key_delete(tx, &before);
+                Ok(Effect::at(name(owner, *id), store::key(*id), ()))
+            })
+        },
+        |()| api::DeleteApiKeyResponse {},
+    )
+    .await
 }

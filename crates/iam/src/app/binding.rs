@@ -3,11 +3,12 @@
 use std::time::SystemTime;
 
 use photon_api::iam::v1 as api;
+use photon_catalog::Effect;
 use photon_resource::{
     BindingId, Caller, Error, Page, PageRequest, PrincipalId, ResourceName, Scope,
 };
 
-use super::{Core, Done, Effect, ceiling, change, expect_revision, now, require_scope};
+use super::{Core, ceiling, expect_revision, now, require_scope};
 use crate::convert;
 use crate::model::{Binding, Principal, Role, home};
 use crate::policy::built_in;
@@ -16,6 +17,11 @@ use crate::store::{binding as store, principal, role};
 /// The full name of a binding: it is where it holds.
 pub fn name(binding: &Binding) -> ResourceName {
     ResourceName::new(binding.scope.clone(), "bindings", binding.id)
+}
+
+/// The binding was created, changed or deleted.
+fn stored(binding: Binding) -> Effect<Binding> {
+    Effect::at(name(&binding), store::key(binding.id), binding)
 }
 
 /// The end that a request gives: in the future, or none.
@@ -82,38 +88,35 @@ pub async fn create(
         expires_at: end_of(request.expires_at.as_ref())?,
         revision: 1,
     };
-    let name = name(&binding);
     let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        // Whoever deletes the principal, changes or deletes the role, or deletes the project or organization
-        // touches the same: one of the two comes first.
-        tx.touch(&principal::credentials_guard(who.id)).await?;
-        principal::principal_get(tx, who.id)
-            .await?
-            .ok_or_else(|| Error::not_found("principal", who.id))?;
-        let role = bound_role(tx, &what.id).await?;
-        require_scope(tx, scope).await?;
-        let given = (role.name.as_str(), role.permissions.as_slice());
-        ceiling::check_permissions(
-            core,
-            caller,
-            ACTION,
-            &name,
-            given,
-            scope,
-            binding.expires_at,
-        )
-        .await?;
-        store::binding_put(tx, &binding)?;
-        let wire = api::Binding::from(&binding);
-        let effect = Effect::created(&wire);
-        let response = api::CreateBindingResponse {
-            binding: Some(wire),
-        };
-        Ok(Done::new(name.clone(), effect, response))
-    })
+    core.change(
+        mutation,
+        (core, caller, who, what, binding),
+        |(core, caller, who, what, binding), tx| {
+            Box::pin(async move {
+                // Whoever deletes the principal, changes or deletes the role, or deletes the project or organization
+                // touches the same: one of the two comes first.
+                tx.touch(&principal::credentials_guard(who.id)).await?;
+                principal::principal_get(tx, who.id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("principal", who.id))?;
+                let role = bound_role(tx, &what.id).await?;
+                require_scope(tx, &binding.scope).await?;
+                let given = (role.name.as_str(), role.permissions.as_slice());
+                let (name, end) = (name(binding), binding.expires_at);
+                let scope = &binding.scope;
+                ceiling::check_permissions(core, caller, ACTION, &name, given, scope, end).await?;
+                store::binding_put(tx, binding)?;
+                Ok(stored(binding.clone()))
+            })
+        },
+        |binding| api::CreateBindingResponse {
+            binding: Some(binding.into()),
+        },
+    )
+    .await
 }
 
 /// The role as the transaction sees it, so that what is bound is what was checked.
@@ -158,36 +161,44 @@ pub async fn update(
     let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        let before = store::binding_get(tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("binding", id))?;
-        expect_revision("binding", id, request.expected_revision, before.revision)?;
-        let after = Binding {
-            expires_at: end.unwrap_or(before.expires_at),
-            revision: before.revision + 1,
-            ..before.clone()
-        };
-        let name = name(&after);
-        let longer = match (before.expires_at, after.expires_at) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(before), Some(after)) => after > before,
-        };
-        if longer {
-            let role = bound_role(tx, &after.role_id).await?;
-            let given = (role.name.as_str(), role.permissions.as_slice());
-            let (scope, end) = (&after.scope, after.expires_at);
-            ceiling::check_permissions(core, caller, ACTION, &name, given, scope, end).await?;
-        }
-        store::binding_put(tx, &after)?;
-        let wire = api::Binding::from(&after);
-        let effect = Effect::changed(&api::Binding::from(&before), &wire);
-        let response = api::UpdateBindingResponse {
-            binding: Some(wire),
-        };
-        Ok(Done::new(name.clone(), effect, response))
-    })
+    core.change(
+        mutation,
+        (core, caller, id, request, end),
+        |(core, caller, id, request, end), tx| {
+            Box::pin(async move {
+                let before = store::binding_get(tx, *id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("binding", *id))?;
+                expect_revision("binding", *id, request.expected_revision, before.revision)?;
+                let mut after = Binding {
+                    expires_at: end.unwrap_or(before.expires_at),
+                    ..before.clone()
+                };
+                if after == before {
+                    return Ok(Effect::nothing(after));
+                }
+                after.revision += 1;
+                let longer = match (before.expires_at, after.expires_at) {
+                    (None, _) => false,
+                    (Some(_), None) => true,
+                    (Some(before), Some(after)) => after > before,
+                };
+                if longer {
+                    let role = bound_role(tx, &after.role_id).await?;
+                    let given = (role.name.as_str(), role.permissions.as_slice());
+                    let (scope, end, name) = (&after.scope, after.expires_at, name(&after));
+                    ceiling::check_permissions(core, caller, ACTION, &name, given, scope, end)
+                        .await?;
+                }
+                store::binding_put(tx, &after)?;
+                Ok(stored(after))
+            })
+        },
+        |binding| api::UpdateBindingResponse {
+            binding: Some(binding.into()),
+        },
+    )
+    .await
 }
 
 pub async fn delete(
@@ -199,14 +210,19 @@ pub async fn delete(
     let mutation =
         core.mutations
             .start(caller, "iam:bindings:delete", &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        let before = store::binding_get(tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("binding", id))?;
-        store::binding_delete(tx, &before);
-        let effect = Effect::deleted(&api::Binding::from(&before));
-        let response = api::DeleteBindingResponse {};
-        let name = name(&before);
-        Ok(Done::new(name.clone(), effect, response))
-    })
+    core.change(
+        mutation,
+        id,
+        |id, tx| {
+            Box::pin(async move {
+                let before = store::binding_get(tx, *id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("binding", *id))?;
+                store::binding_delete(tx, &before);
+                Ok(stored(before))
+            })
+        },
+        |_| api::DeleteBindingResponse {},
+    )
+    .await
 }

@@ -14,14 +14,16 @@ use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chainfire::{NewEvent, Outcome};
-use flaredb::{Committed, Transaction};
+use flaredb::Transaction;
 use photon_api::components::{self, ProgramKind};
 use photon_api::iam::v1 as api;
-use photon_resource::{ApiKeyId, BindingId, Error, PrincipalId, PrincipalKind, Scope};
+use photon_catalog::{Actor, Effect, commit_own, work};
+use photon_resource::{
+    ApiKeyId, BindingId, Error, PrincipalId, PrincipalKind, ResourceName, Scope,
+};
 
 use super::issue::Stranger;
-use super::{Core, Effect, now};
+use super::{Core, now};
 use crate::credential::{ApiSecret, validate_password};
 use crate::model::{ApiKey, Binding, Principal, validate_principal_name};
 use crate::store::{api_key, binding, bootstrap as store, principal};
@@ -31,6 +33,8 @@ use crate::token::{create_durably, random_bytes};
 const OPERATOR: &str = "operator";
 const OPERATOR_PASSWORD: &str = "operator-password";
 const ONE_TIME_TOKEN: &str = "bootstrap-token";
+/// Where the changes of the program itself come from.
+const SERVER: &str = "iam-server";
 /// Marks the keys that come from files, so that a new file replaces an old one's key.
 const FROM_FILE: &str = "from the credentials directory";
 
@@ -173,62 +177,72 @@ async fn program_ensure(
 ) -> anyhow::Result<()> {
     let name = program.principal_name(node);
     validate_principal_name(&name)?;
-    loop {
-        let mut tx = core.db.begin();
-        let created_at = now();
-        let id = match principal::principal_named(&mut tx, None, &name).await? {
-            Some(id) => id,
-            None => {
-                let kind = match program.agent {
-                    true => PrincipalKind::Node,
-                    false => PrincipalKind::Service,
-                };
-                let made = new_principal(&name, kind, program.agent.then(|| node.to_owned()));
-                principal::principal_create(&mut tx, &made)?;
-                bind(&mut tx, made.id, program.role)?;
-                made.id
-            }
-        };
-        tx.touch(&principal::credentials_guard(id)).await?;
-        if let Some(stored) = api_key::api_key_get(&mut tx, secret.key_id()).await?
-            && stored.principal_id == id
-            && secret.matches(&stored.secret_sha256)
-        {
-            return Ok(());
-        }
-        for old in api_key::api_key_ids(&core.db, id).await? {
-            if let Some(old) = api_key::api_key_get(&mut tx, old).await?
-                && old.description == FROM_FILE
-            {
-                api_key::api_key_delete(&mut tx, &old);
-            }
-        }
-        let key = ApiKey {
-            id: secret.key_id(),
-            principal_id: id,
-            description: FROM_FILE.to_owned(),
-            secret_sha256: secret.sha256(),
-            created_at,
-            expires_at: None,
-        };
-        api_key::api_key_create(&mut tx, &key)?;
-        let wire = api::ApiKey::from(&key);
-        let event = event(
-            "iam:apiKeys:create",
-            &format!("system/apiKeys/{}", key.id),
-            &wire,
-            id,
-            &name,
+    let state = (core, program, node, secret, name.as_str());
+    let mut change = work(state, |(core, program, node, secret, name), tx| {
+        Box::pin(program_ensured(core, program, node, secret, name, tx))
+    });
+    let actor = Actor {
+        source: SERVER.to_owned(),
+        ..Actor::server(&name)
+    };
+    let action = "iam:apiKeys:create";
+    if commit_own(&core.db, &core.ledger, &actor, action, &mut change).await? {
+        core.live.settled().await?;
+        tracing::info!(
+            principal = name,
+            "took its API key from the credentials directory"
         );
-        if let Committed::Done(_) = core.ledger.commit(tx, event).await? {
-            core.live.settled().await?;
-            tracing::info!(
-                principal = name,
-                "took its API key from the credentials directory"
-            );
-            return Ok(());
+    }
+    Ok(())
+}
+
+/// Whether anything had to be done.
+async fn program_ensured(
+    core: &Core,
+    program: &Program,
+    node: &str,
+    secret: &ApiSecret,
+    name: &str,
+    tx: &mut Transaction,
+) -> Result<Effect<bool>, Error> {
+    let id = match principal::principal_named(tx, None, name).await? {
+        Some(id) => id,
+        None => {
+            let kind = match program.agent {
+                true => PrincipalKind::Node,
+                false => PrincipalKind::Service,
+            };
+            let made = new_principal(name, kind, program.agent.then(|| node.to_owned()));
+            principal::principal_create(tx, &made)?;
+            bind(tx, made.id, program.role)?;
+            made.id
+        }
+    };
+    tx.touch(&principal::credentials_guard(id)).await?;
+    if let Some(stored) = api_key::api_key_get(tx, secret.key_id()).await?
+        && stored.principal_id == id
+        && secret.matches(&stored.secret_sha256)
+    {
+        return Ok(Effect::nothing(false));
+    }
+    for old in api_key::api_key_ids(&core.db, id).await? {
+        if let Some(old) = api_key::api_key_get(tx, old).await?
+            && old.description == FROM_FILE
+        {
+            api_key::api_key_delete(tx, &old);
         }
     }
+    let key = ApiKey {
+        id: secret.key_id(),
+        principal_id: id,
+        description: FROM_FILE.to_owned(),
+        secret_sha256: secret.sha256(),
+        created_at: now(),
+        expires_at: None,
+    };
+    api_key::api_key_create(tx, &key)?;
+    let resource = ResourceName::new(Scope::System, "apiKeys", key.id);
+    Ok(Effect::at(resource, api_key::key(key.id), true).by(id))
 }
 
 fn new_principal(name: &str, kind: PrincipalKind, node: Option<String>) -> Principal {
@@ -262,32 +276,6 @@ fn bind(tx: &mut Transaction, principal: PrincipalId, role: &str) -> Result<(), 
     binding::binding_put(tx, &binding)
 }
 
-fn event(
-    action: &str,
-    resource: &str,
-    made: &impl prost::Message,
-    id: PrincipalId,
-    name: &str,
-) -> NewEvent {
-    NewEvent {
-        org_id: None,
-        project_id: None,
-        principal_id: Some(id),
-        principal_name: name.to_owned(),
-        source: "iam-server".to_owned(),
-        action: action.to_owned(),
-        resource: resource.to_owned(),
-        outcome: Outcome::Success,
-        reason: String::new(),
-        request_id: String::new(),
-        before_digest: None,
-        after_digest: Effect::created(made)
-            .after
-            .as_deref()
-            .map(chainfire::Digest::of),
-    }
-}
-
 /// Makes the first operator. Errors: `FailedPrecondition` when there has been one.
 async fn operator_create(
     core: &Core,
@@ -299,38 +287,31 @@ async fn operator_create(
         password_hash: Some(core.passwords.hash(password).await?),
         ..new_principal(name, PrincipalKind::User, None)
     };
-    loop {
-        let mut tx = core.db.begin();
-        if store::bootstrap_seen(&mut tx).await? {
-            return Err(done_before());
-        }
-        if principal::principal_named(&mut tx, None, name)
-            .await?
-            .is_some()
-        {
-            return Err(Error::already_exists("principal", name));
-        }
-        principal::principal_create(&mut tx, &operator)?;
-        bind(&mut tx, operator.id, "SystemAdmin")?;
-        store::bootstrap_put(&mut tx, operator.id)?;
-        let wire = api::Principal::from(&operator);
-        let resource = super::principal::name(&operator).to_string();
-        let event = NewEvent {
-            source: from.source.clone(),
-            request_id: from.request_id.clone(),
-            ..event(
-                "iam:principals:bootstrap",
-                &resource,
-                &wire,
-                operator.id,
-                name,
-            )
-        };
-        if let Committed::Done(_) = core.ledger.commit(tx, event).await? {
-            core.live.settled().await?;
-            return Ok(operator);
-        }
-    }
+    let mut change = work(&operator, |operator, tx| {
+        Box::pin(async move {
+            if store::bootstrap_seen(tx).await? {
+                return Err(done_before());
+            }
+            let name = operator.name.as_str();
+            if principal::principal_named(tx, None, name).await?.is_some() {
+                return Err(Error::already_exists("principal", name));
+            }
+            principal::principal_create(tx, operator)?;
+            bind(tx, operator.id, "SystemAdmin")?;
+            store::bootstrap_put(tx, operator.id)?;
+            let resource = super::principal::name(operator);
+            Ok(Effect::at(resource, principal::key(operator.id), ()).by(operator.id))
+        })
+    });
+    let actor = Actor {
+        name: name.to_owned(),
+        source: from.source.clone(),
+        request_id: from.request_id.clone(),
+    };
+    let action = "iam:principals:bootstrap";
+    commit_own(&core.db, &core.ledger, &actor, action, &mut change).await?;
+    core.live.settled().await?;
+    Ok(operator)
 }
 
 fn done_before() -> Error {

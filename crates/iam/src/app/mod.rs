@@ -21,7 +21,8 @@ use std::time::SystemTime;
 
 use chainfire::Ledger;
 use flaredb::{Db, Transaction};
-use photon_resource::{Caller, Error, OrgId, ResourceName, Scope};
+use photon_catalog::{Apply, commit, commit_secret, work};
+use photon_resource::{Caller, Error, OrgId, Scope, Time};
 use photon_service::{Mutation, Mutations};
 
 use crate::credential::{Passwords, Slowdown};
@@ -43,83 +44,6 @@ pub struct Core {
     pub(crate) cluster: Option<String>,
 }
 
-/// What a change did to a resource, as the event log digests it. Never with a secret in it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Effect {
-    pub before: Option<Vec<u8>>,
-    pub after: Option<Vec<u8>>,
-}
-
-impl Effect {
-    pub fn created(after: &impl prost::Message) -> Self {
-        Self {
-            before: None,
-            after: Some(after.encode_to_vec()),
-        }
-    }
-
-    pub fn changed(before: &impl prost::Message, after: &impl prost::Message) -> Self {
-        Self {
-            before: Some(before.encode_to_vec()),
-            after: Some(after.encode_to_vec()),
-        }
-    }
-
-    pub fn deleted(before: &impl prost::Message) -> Self {
-        Self {
-            before: Some(before.encode_to_vec()),
-            after: None,
-        }
-    }
-}
-
-/// What a change wrote and answers.
-pub(crate) struct Done<R> {
-    pub resource: ResourceName,
-    pub effect: Effect,
-    pub response: R,
-    /// What repeated calls read, if that is something else: an answer with a secret is not stored.
-    pub replayed: Option<R>,
-}
-
-impl<R> Done<R> {
-    pub fn new(resource: ResourceName, effect: Effect, response: R) -> Self {
-        Self {
-            resource,
-            effect,
-            response,
-            replayed: None,
-        }
-    }
-}
-
-/// How often a refusal is looked into before it is believed.
-const DOUBTS: u32 = 100;
-
-/// Makes one change: works it out anew in each transaction until one of them commits, with its event and its answer,
-/// and waits until it is in effect. (A macro, because no trait can yet say that what an async closure that borrows
-/// returns is `Send`.)
-macro_rules! change {
-    ($core:expr, $mutation:expr, |$tx:ident| $work:block) => {{
-        let mut mutation = $mutation;
-        let mut doubts = $crate::app::DOUBTS;
-        loop {
-            let mut transaction = $core.db.begin();
-            if let Some(earlier) = mutation.replay(&mut transaction).await? {
-                break Ok(earlier);
-            }
-            let $tx = &mut transaction;
-            let worked: Result<$crate::app::Done<_>, photon_resource::Error> =
-                async { $work }.await;
-            let finished = $core.finish(&mut mutation, transaction, worked, &mut doubts);
-            if let Some(response) = finished.await? {
-                break Ok(response);
-            }
-        }
-    }};
-}
-pub(crate) use change;
-
 impl Core {
     /// What an earlier call with this `request_id` was answered, for a call whose resource that one may have deleted.
     pub(crate) async fn repeated<Req, Resp>(
@@ -137,48 +61,37 @@ impl Core {
         mutation.replay(&mut self.db.begin()).await
     }
 
-    /// Commits what was worked out. `None`: others got there first, and it has to be worked out again.
-    pub(crate) async fn finish<R: prost::Message + Default>(
+    /// Applies a change of `state` for a call until it commits, and waits until it is in effect.
+    pub(crate) async fn change<S: Send, T: Send, A: prost::Message + Default>(
         &self,
-        mutation: &mut Mutation,
-        tx: Transaction,
-        worked: Result<Done<R>, Error>,
-        doubts: &mut u32,
-    ) -> Result<Option<R>, Error> {
-        let done = match worked {
-            Ok(done) => done,
-            // Refused, but only because another call's commit came between two reads: perhaps that of the very
-            // same request_id.
-            Err(_) if *doubts > 0 && !tx.holds().await? => {
-                *doubts -= 1;
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        let Effect { before, after } = &done.effect;
-        let (name, before, after) = (&done.resource, before.as_deref(), after.as_deref());
-        let committed = match done.replayed {
-            None => {
-                mutation
-                    .commit(tx, name, before, after, "", done.response, None)
-                    .await?
-            }
-            Some(replayed) => {
-                mutation
-                    .commit(tx, name, before, after, "", done.response, Some(&replayed))
-                    .await?
-            }
-        };
-        if committed.is_some() {
-            self.live.settled().await?;
-        }
-        Ok(committed)
+        mutation: Mutation,
+        state: S,
+        apply: Apply<S, T>,
+        answer: impl Fn(&T) -> A,
+    ) -> Result<A, Error> {
+        let (answer, _) = commit(&self.db, mutation, &mut work(state, apply), answer).await?;
+        self.live.settled().await?;
+        Ok(answer)
+    }
+
+    /// As [`change`](Self::change), for an answer with a secret: `answer` gives it, and what repeated calls read.
+    pub(crate) async fn change_secret<S: Send, T: Send, A: prost::Message + Default>(
+        &self,
+        mutation: Mutation,
+        state: S,
+        apply: Apply<S, T>,
+        answer: impl Fn(&T) -> (A, A),
+    ) -> Result<A, Error> {
+        let (answer, _) =
+            commit_secret(&self.db, mutation, &mut work(state, apply), answer).await?;
+        self.live.settled().await?;
+        Ok(answer)
     }
 }
 
 /// Now, in the milliseconds that records keep: so that the answer to a change and a later read agree.
 pub(crate) fn now() -> SystemTime {
-    crate::store::from_ms(crate::store::to_ms(SystemTime::now()))
+    Time::now_in_millis().into()
 }
 
 /// The organization of a request: an empty one is the token's, which for an operator's is the system (`None`).

@@ -1,11 +1,12 @@
 //! Organizations.
 
 use photon_api::iam::v1 as api;
+use photon_catalog::Effect;
 use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ResourceName, Scope, validate_description,
 };
 
-use super::{Core, Done, Effect, change, expect_revision, now};
+use super::{Core, expect_revision, now};
 use crate::model::{Organization, validate_display_name};
 use crate::store::{binding, organization as store, principal, project, role};
 
@@ -42,18 +43,24 @@ pub async fn create(
         &request.request_id,
         request,
     )?;
-    change!(core, mutation, |tx| {
-        if store::organization_get(tx, &id).await?.is_some() {
-            return Err(Error::already_exists("organization", &id));
-        }
-        store::organization_put(tx, &organization)?;
-        let wire = api::Organization::from(&organization);
-        let effect = Effect::created(&wire);
-        let response = api::CreateOrganizationResponse {
-            organization: Some(wire),
-        };
-        Ok(Done::new(name(&id), effect, response))
-    })
+    core.change(
+        mutation,
+        organization,
+        |organization, tx| {
+            Box::pin(async move {
+                let id = organization.id.clone();
+                if store::organization_get(tx, &id).await?.is_some() {
+                    return Err(Error::already_exists("organization", &id));
+                }
+                store::organization_put(tx, organization)?;
+                Ok(Effect::at(name(&id), store::key(&id), organization.clone()))
+            })
+        },
+        |organization| api::CreateOrganizationResponse {
+            organization: Some(organization.into()),
+        },
+    )
+    .await
 }
 
 pub async fn get(core: &Core, id: &OrgId) -> Result<Organization, Error> {
@@ -98,34 +105,42 @@ pub async fn update(
         &request.request_id,
         request,
     )?;
-    change!(core, mutation, |tx| {
-        let before = store::organization_get(tx, &id)
-            .await?
-            .ok_or_else(|| Error::not_found("organization", &id))?;
-        expect_revision(
-            "organization",
-            &id,
-            request.expected_revision,
-            before.revision,
-        )?;
-        let after = Organization {
-            name: request.name.clone().unwrap_or_else(|| before.name.clone()),
-            description: request
-                .description
-                .clone()
-                .unwrap_or_else(|| before.description.clone()),
-            updated_at: now(),
-            revision: before.revision + 1,
-            ..before.clone()
-        };
-        store::organization_put(tx, &after)?;
-        let wire = api::Organization::from(&after);
-        let effect = Effect::changed(&api::Organization::from(&before), &wire);
-        let response = api::UpdateOrganizationResponse {
-            organization: Some(wire),
-        };
-        Ok(Done::new(name(&id), effect, response))
-    })
+    core.change(
+        mutation,
+        (id, request),
+        |(id, request), tx| {
+            Box::pin(async move {
+                let before = store::organization_get(tx, id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("organization", &id))?;
+                expect_revision(
+                    "organization",
+                    &id,
+                    request.expected_revision,
+                    before.revision,
+                )?;
+                let mut after = Organization {
+                    name: request.name.clone().unwrap_or_else(|| before.name.clone()),
+                    description: request
+                        .description
+                        .clone()
+                        .unwrap_or_else(|| before.description.clone()),
+                    ..before.clone()
+                };
+                if after == before {
+                    return Ok(Effect::nothing(after));
+                }
+                after.updated_at = now();
+                after.revision += 1;
+                store::organization_put(tx, &after)?;
+                Ok(Effect::at(name(id), store::key(id), after))
+            })
+        },
+        |organization| api::UpdateOrganizationResponse {
+            organization: Some(organization.into()),
+        },
+    )
+    .await
 }
 
 /// Deletes an organization without projects and principals, with its roles and what operators were bound to in it.
@@ -141,28 +156,34 @@ pub async fn delete(
         &request.request_id,
         request,
     )?;
-    change!(core, mutation, |tx| {
-        tx.touch(&store::members_guard(&id)).await?;
-        let before = store::organization_get(tx, &id)
-            .await?
-            .ok_or_else(|| Error::not_found("organization", &id))?;
-        if project::project_any(tx, &id).await? {
-            return Err(Error::FailedPrecondition(format!(
-                "organization '{id}' still has projects: delete them first"
-            )));
-        }
-        if principal::principal_any(tx, &id).await? {
-            return Err(Error::FailedPrecondition(format!(
-                "organization '{id}' still has principals: delete them first"
-            )));
-        }
-        for left in binding::binding_below(tx, &Scope::Org(id.clone())).await? {
-            binding::binding_delete(tx, &left);
-        }
-        role::role_delete_all(tx, &id).await?;
-        store::organization_delete(tx, &id);
-        let effect = Effect::deleted(&api::Organization::from(&before));
-        let response = api::DeleteOrganizationResponse {};
-        Ok(Done::new(name(&id), effect, response))
-    })
+    core.change(
+        mutation,
+        id,
+        |id, tx| {
+            Box::pin(async move {
+                tx.touch(&store::members_guard(id)).await?;
+                store::organization_get(tx, id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("organization", &id))?;
+                if project::project_any(tx, id).await? {
+                    return Err(Error::FailedPrecondition(format!(
+                        "organization '{id}' still has projects: delete them first"
+                    )));
+                }
+                if principal::principal_any(tx, id).await? {
+                    return Err(Error::FailedPrecondition(format!(
+                        "organization '{id}' still has principals: delete them first"
+                    )));
+                }
+                for left in binding::binding_below(tx, &Scope::Org(id.clone())).await? {
+                    binding::binding_delete(tx, &left);
+                }
+                role::role_delete_all(tx, id).await?;
+                store::organization_delete(tx, id);
+                Ok(Effect::at(name(id), store::key(id), ()))
+            })
+        },
+        |()| api::DeleteOrganizationResponse {},
+    )
+    .await
 }

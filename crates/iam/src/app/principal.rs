@@ -1,12 +1,14 @@
 //! Principals and their passwords.
 
+use flaredb::Transaction;
 use photon_api::iam::v1 as api;
+use photon_catalog::Effect;
 use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, PrincipalId, PrincipalKind, ResourceName,
     validate_description,
 };
 
-use super::{Core, Done, Effect, ceiling, change, expect_revision, now, org_of, require_org};
+use super::{Core, ceiling, expect_revision, now, org_of, require_org};
 use crate::convert;
 use crate::credential::validate_password;
 use crate::model::{Principal, home, validate_principal_name};
@@ -34,6 +36,19 @@ pub async fn find(
         store::principal_find_by_name(&core.db, org.as_ref(), id_or_name).await?
     };
     found.ok_or_else(|| Error::not_found("principal", id_or_name))
+}
+
+/// The principal, for a change of it.
+async fn get(tx: &mut Transaction, id: PrincipalId) -> Result<Principal, Error> {
+    store::principal_get(tx, id)
+        .await?
+        .ok_or_else(|| Error::not_found("principal", id))
+}
+
+/// The principal was created, changed or deleted. (The digests in its event are of its record, in which a password is
+/// a salted hash.)
+fn stored(principal: Principal) -> Effect<Principal> {
+    Effect::at(name(&principal), store::key(principal.id), principal)
 }
 
 /// What is created, apart from the name.
@@ -107,25 +122,30 @@ pub async fn create(
             ..request.clone()
         },
     )?;
-    change!(core, mutation, |tx| {
-        if let Some(org) = &org {
-            require_org(tx, org).await?;
-        }
-        if store::principal_named(tx, org.as_ref(), &principal.name)
-            .await?
-            .is_some()
-        {
-            return Err(Error::already_exists("principal", &principal.name));
-        }
-        store::principal_create(tx, &principal)?;
-        let wire = api::Principal::from(&principal);
-        let effect = Effect::created(&wire);
-        let response = api::CreatePrincipalResponse {
-            principal: Some(wire),
-        };
-        let name = name(&principal);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        principal,
+        |principal, tx| {
+            Box::pin(async move {
+                let org = principal.org_id.clone();
+                if let Some(org) = &org {
+                    require_org(tx, org).await?;
+                }
+                if store::principal_named(tx, org.as_ref(), &principal.name)
+                    .await?
+                    .is_some()
+                {
+                    return Err(Error::already_exists("principal", &principal.name));
+                }
+                store::principal_create(tx, principal)?;
+                Ok(stored(principal.clone()))
+            })
+        },
+        |principal| api::CreatePrincipalResponse {
+            principal: Some(principal.into()),
+        },
+    )
+    .await
 }
 
 /// One page of an organization's, or of the system's, and of one kind if one is given. A page can hold fewer than
@@ -166,39 +186,45 @@ pub async fn update(
         &request.request_id,
         request,
     )?;
-    change!(core, mutation, |tx| {
-        let before = store::principal_get(tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("principal", id))?;
-        expect_revision("principal", id, request.expected_revision, before.revision)?;
-        let after = Principal {
-            name: request.name.clone().unwrap_or_else(|| before.name.clone()),
-            description: request
-                .description
-                .clone()
-                .unwrap_or_else(|| before.description.clone()),
-            disabled: request.disabled.unwrap_or(before.disabled),
-            updated_at: now(),
-            revision: before.revision + 1,
-            ..before.clone()
-        };
-        if before.name == after.name {
-            store::principal_update(tx, &after)?;
-        } else {
-            let taken = store::principal_named(tx, before.org_id.as_ref(), &after.name).await?;
-            if taken.is_some() {
-                return Err(Error::already_exists("principal", &after.name));
-            }
-            store::principal_rename(tx, &before.name, &after)?;
-        }
-        let wire = api::Principal::from(&after);
-        let effect = Effect::changed(&api::Principal::from(&before), &wire);
-        let response = api::UpdatePrincipalResponse {
-            principal: Some(wire),
-        };
-        let name = name(&after);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        (id, request),
+        |(id, request), tx| {
+            Box::pin(async move {
+                let before = get(tx, *id).await?;
+                expect_revision("principal", *id, request.expected_revision, before.revision)?;
+                let mut after = Principal {
+                    name: request.name.clone().unwrap_or_else(|| before.name.clone()),
+                    description: request
+                        .description
+                        .clone()
+                        .unwrap_or_else(|| before.description.clone()),
+                    disabled: request.disabled.unwrap_or(before.disabled),
+                    ..before.clone()
+                };
+                if after == before {
+                    return Ok(Effect::nothing(after));
+                }
+                after.updated_at = now();
+                after.revision += 1;
+                if before.name == after.name {
+                    store::principal_update(tx, &after)?;
+                } else {
+                    let org = before.org_id.as_ref();
+                    let taken = store::principal_named(tx, org, &after.name).await?;
+                    if taken.is_some() {
+                        return Err(Error::already_exists("principal", &after.name));
+                    }
+                    store::principal_rename(tx, &before.name, &after)?;
+                }
+                Ok(stored(after))
+            })
+        },
+        |principal| api::UpdatePrincipalResponse {
+            principal: Some(principal.into()),
+        },
+    )
+    .await
 }
 
 /// Deletes a principal with its credentials and bindings.
@@ -219,22 +245,26 @@ pub async fn delete(
         &request.request_id,
         request,
     )?;
-    change!(core, mutation, |tx| {
-        tx.touch(&store::credentials_guard(id)).await?;
-        let before = store::principal_get(tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("principal", id))?;
-        for left in binding::binding_of(tx, id).await? {
-            binding::binding_delete(tx, &left);
-        }
-        api_key::api_key_delete_all(tx, id).await?;
-        s3_key::s3_key_delete_all(tx, id).await?;
-        store::principal_delete(tx, &before);
-        let effect = Effect::deleted(&api::Principal::from(&before));
-        let response = api::DeletePrincipalResponse {};
-        let name = name(&before);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        id,
+        |id, tx| {
+            Box::pin(async move {
+                let id = *id;
+                tx.touch(&store::credentials_guard(id)).await?;
+                let before = get(tx, id).await?;
+                for left in binding::binding_of(tx, id).await? {
+                    binding::binding_delete(tx, &left);
+                }
+                api_key::api_key_delete_all(tx, id).await?;
+                s3_key::s3_key_delete_all(tx, id).await?;
+                store::principal_delete(tx, &before);
+                Ok(stored(before))
+            })
+        },
+        |_| api::DeletePrincipalResponse {},
+    )
+    .await
 }
 
 /// Sets a user's password and makes the tokens that it has useless: whoever changes a password may do so because
@@ -272,26 +302,26 @@ pub async fn set_password(
         ceiling::check_principal(core, caller, action, &name(principal), id).await?;
     }
     let password_hash = core.passwords.hash(&request.new_password).await?;
-    change!(core, mutation, |tx| {
-        let before = store::principal_get(tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("principal", id))?;
-        let after = Principal {
-            password_hash: Some(password_hash.clone()),
-            token_generation: before.token_generation + 1,
-            updated_at: now(),
-            revision: before.revision + 1,
-            ..before.clone()
-        };
-        store::principal_update(tx, &after)?;
-        let effect = Effect::changed(
-            &api::Principal::from(&before),
-            &api::Principal::from(&after),
-        );
-        let response = api::SetPasswordResponse {};
-        let name = name(&after);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        (id, password_hash),
+        |(id, password_hash), tx| {
+            Box::pin(async move {
+                let before = get(tx, *id).await?;
+                let after = Principal {
+                    password_hash: Some(password_hash.clone()),
+                    token_generation: before.token_generation + 1,
+                    updated_at: now(),
+                    revision: before.revision + 1,
+                    ..before
+                };
+                store::principal_update(tx, &after)?;
+                Ok(stored(after))
+            })
+        },
+        |_| api::SetPasswordResponse {},
+    )
+    .await
 }
 
 /// Whether a list of an organization's principals is of the system's; for messages and names.

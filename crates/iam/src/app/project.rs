@@ -1,11 +1,12 @@
 //! Projects.
 
 use photon_api::iam::v1 as api;
+use photon_catalog::Effect;
 use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope, validate_description,
 };
 
-use super::{Core, Done, Effect, change, expect_revision, now, require_org, tenant_of};
+use super::{Core, expect_revision, now, require_org, tenant_of};
 use crate::model::{Project, validate_display_name};
 use crate::store::{binding, project as store};
 
@@ -45,20 +46,29 @@ pub async fn create(
     let mutation =
         core.mutations
             .start(caller, "iam:projects:create", &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        require_org(tx, &org).await?;
-        if store::project_get(tx, &org, &id).await?.is_some() {
-            return Err(Error::already_exists("project", &id));
-        }
-        store::project_put(tx, &project)?;
-        let wire = api::Project::from(&project);
-        let effect = Effect::created(&wire);
-        let response = api::CreateProjectResponse {
-            project: Some(wire),
-        };
-        let name = name(&org, &id);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        project,
+        |project, tx| {
+            Box::pin(async move {
+                let (org, id) = (&project.org_id, &project.id);
+                require_org(tx, org).await?;
+                if store::project_get(tx, org, id).await?.is_some() {
+                    return Err(Error::already_exists("project", id));
+                }
+                store::project_put(tx, project)?;
+                Ok(Effect::at(
+                    name(org, id),
+                    store::key(org, id),
+                    project.clone(),
+                ))
+            })
+        },
+        |project| api::CreateProjectResponse {
+            project: Some(project.into()),
+        },
+    )
+    .await
 }
 
 pub async fn get(core: &Core, org: &OrgId, id: &ProjectId) -> Result<Project, Error> {
@@ -86,30 +96,37 @@ pub async fn update(
     let mutation =
         core.mutations
             .start(caller, "iam:projects:update", &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        let before = store::project_get(tx, &org, &id)
-            .await?
-            .ok_or_else(|| Error::not_found("project", &id))?;
-        expect_revision("project", &id, request.expected_revision, before.revision)?;
-        let after = Project {
-            name: request.name.clone().unwrap_or_else(|| before.name.clone()),
-            description: request
-                .description
-                .clone()
-                .unwrap_or_else(|| before.description.clone()),
-            updated_at: now(),
-            revision: before.revision + 1,
-            ..before.clone()
-        };
-        store::project_put(tx, &after)?;
-        let wire = api::Project::from(&after);
-        let effect = Effect::changed(&api::Project::from(&before), &wire);
-        let response = api::UpdateProjectResponse {
-            project: Some(wire),
-        };
-        let name = name(&org, &id);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        (org, id, request),
+        |(org, id, request), tx| {
+            Box::pin(async move {
+                let before = store::project_get(tx, org, id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("project", &id))?;
+                expect_revision("project", &id, request.expected_revision, before.revision)?;
+                let mut after = Project {
+                    name: request.name.clone().unwrap_or_else(|| before.name.clone()),
+                    description: request
+                        .description
+                        .clone()
+                        .unwrap_or_else(|| before.description.clone()),
+                    ..before.clone()
+                };
+                if after == before {
+                    return Ok(Effect::nothing(after));
+                }
+                after.updated_at = now();
+                after.revision += 1;
+                store::project_put(tx, &after)?;
+                Ok(Effect::at(name(org, id), store::key(org, id), after))
+            })
+        },
+        |project| api::UpdateProjectResponse {
+            project: Some(project.into()),
+        },
+    )
+    .await
 }
 
 /// Deletes a project and the bindings in it. What other services hold in the project is theirs to delete; nobody
@@ -123,21 +140,26 @@ pub async fn delete(
     let mutation =
         core.mutations
             .start(caller, "iam:projects:delete", &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        // Before the look for bindings: whoever binds in the organization touches the same.
-        tx.touch(&crate::store::organization::members_guard(&org))
-            .await?;
-        let before = store::project_get(tx, &org, &id)
-            .await?
-            .ok_or_else(|| Error::not_found("project", &id))?;
-        let scope = Scope::Project(org.clone(), id.clone());
-        for left in binding::binding_below(tx, &scope).await? {
-            binding::binding_delete(tx, &left);
-        }
-        store::project_delete(tx, &org, &id);
-        let effect = Effect::deleted(&api::Project::from(&before));
-        let response = api::DeleteProjectResponse {};
-        let name = name(&org, &id);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        (org, id),
+        |(org, id), tx| {
+            Box::pin(async move {
+                // Before the look for bindings: whoever binds in the organization touches the same.
+                tx.touch(&crate::store::organization::members_guard(org))
+                    .await?;
+                store::project_get(tx, org, id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("project", &id))?;
+                let scope = Scope::Project(org.clone(), id.clone());
+                for left in binding::binding_below(tx, &scope).await? {
+                    binding::binding_delete(tx, &left);
+                }
+                store::project_delete(tx, org, id);
+                Ok(Effect::at(name(org, id), store::key(org, id), ()))
+            })
+        },
+        |()| api::DeleteProjectResponse {},
+    )
+    .await
 }

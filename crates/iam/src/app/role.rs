@@ -1,11 +1,12 @@
 //! Roles: built-in ones, which are part of the program, and custom ones.
 
 use photon_api::iam::v1 as api;
+use photon_catalog::Effect;
 use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ResourceName, RoleId, validate_description,
 };
 
-use super::{Core, Done, Effect, ceiling, change, expect_revision, now, org_of, require_org};
+use super::{Core, ceiling, expect_revision, now, org_of, require_org};
 use crate::convert;
 use crate::model::{Role, home, validate_role_name};
 use crate::policy::{built_in, built_in_roles};
@@ -19,6 +20,11 @@ pub fn name(caller: &Caller, role: &Role) -> ResourceName {
         false => role.org_id.as_ref(),
     };
     ResourceName::new(home(org), "roles", &role.id)
+}
+
+/// The role was created, changed or deleted.
+fn stored(caller: &Caller, role: Role) -> Effect<Role> {
+    Effect::at(name(caller, &role), store::key(&role.id), role)
 }
 
 /// The role of this id, or of this name, which is a built-in role's or one in `org_id`. It may lie beyond the wall:
@@ -69,23 +75,30 @@ pub async fn create(
     let mutation =
         core.mutations
             .start(caller, "iam:roles:create", &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        if let Some(org) = &org {
-            require_org(tx, org).await?;
-        }
-        if store::role_named(tx, org.as_ref(), &role.name)
-            .await?
-            .is_some()
-        {
-            return Err(Error::already_exists("role", &role.name));
-        }
-        store::role_create(tx, &role)?;
-        let wire = api::Role::from(&role);
-        let effect = Effect::created(&wire);
-        let response = api::CreateRoleResponse { role: Some(wire) };
-        let name = name(caller, &role);
-        Ok(Done::new(name.clone(), effect, response))
-    })
+    core.change(
+        mutation,
+        (caller, role),
+        |(caller, role), tx| {
+            Box::pin(async move {
+                let org = role.org_id.clone();
+                if let Some(org) = &org {
+                    require_org(tx, org).await?;
+                }
+                if store::role_named(tx, org.as_ref(), &role.name)
+                    .await?
+                    .is_some()
+                {
+                    return Err(Error::already_exists("role", &role.name));
+                }
+                store::role_create(tx, role)?;
+                Ok(stored(caller, role.clone()))
+            })
+        },
+        |role| api::CreateRoleResponse {
+            role: Some(role.into()),
+        },
+    )
+    .await
 }
 
 /// Built-in roles come first, on the first page, over and above its size.
@@ -124,53 +137,63 @@ pub async fn update(
     let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        tx.touch(&store::bindings_guard(&role.id)).await?;
-        let before = store::role_get(tx, &role.id)
-            .await?
-            .ok_or_else(|| Error::not_found("role", &role.id))?;
-        expect_revision("role", &role.id, request.expected_revision, before.revision)?;
-        let after = Role {
-            name: request.name.clone().unwrap_or_else(|| before.name.clone()),
-            description: request
-                .description
-                .clone()
-                .unwrap_or_else(|| before.description.clone()),
-            permissions: permissions
-                .clone()
-                .unwrap_or_else(|| before.permissions.clone()),
-            updated_at: now(),
-            revision: before.revision + 1,
-            ..before.clone()
-        };
-        if after.name != before.name
-            && store::role_named(tx, before.org_id.as_ref(), &after.name)
-                .await?
-                .is_some()
-        {
-            return Err(Error::already_exists("role", &after.name));
-        }
-        if after.permissions != before.permissions {
-            for bound in binding::binding_of_role(tx, &role.id).await? {
-                let given = (after.name.as_str(), after.permissions.as_slice());
-                ceiling::check_permissions(
-                    core,
-                    caller,
-                    ACTION,
-                    &name,
-                    given,
-                    &bound.scope,
-                    bound.expires_at,
-                )
-                .await?;
-            }
-        }
-        store::role_update(tx, &before.name, &after)?;
-        let wire = api::Role::from(&after);
-        let effect = Effect::changed(&api::Role::from(&before), &wire);
-        let response = api::UpdateRoleResponse { role: Some(wire) };
-        Ok(Done::new(name.clone(), effect, response))
-    })
+    core.change(
+        mutation,
+        (core, caller, name, role, request, permissions),
+        |(core, caller, name, role, request, permissions), tx| {
+            Box::pin(async move {
+                tx.touch(&store::bindings_guard(&role.id)).await?;
+                let before = store::role_get(tx, &role.id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("role", &role.id))?;
+                expect_revision("role", &role.id, request.expected_revision, before.revision)?;
+                let mut after = Role {
+                    name: request.name.clone().unwrap_or_else(|| before.name.clone()),
+                    description: request
+                        .description
+                        .clone()
+                        .unwrap_or_else(|| before.description.clone()),
+                    permissions: permissions
+                        .clone()
+                        .unwrap_or_else(|| before.permissions.clone()),
+                    ..before.clone()
+                };
+                if after == before {
+                    return Ok(Effect::nothing(after));
+                }
+                after.updated_at = now();
+                after.revision += 1;
+                if after.name != before.name
+                    && store::role_named(tx, before.org_id.as_ref(), &after.name)
+                        .await?
+                        .is_some()
+                {
+                    return Err(Error::already_exists("role", &after.name));
+                }
+                if after.permissions != before.permissions {
+                    for bound in binding::binding_of_role(tx, &role.id).await? {
+                        let given = (after.name.as_str(), after.permissions.as_slice());
+                        ceiling::check_permissions(
+                            core,
+                            caller,
+                            ACTION,
+                            name,
+                            given,
+                            &bound.scope,
+                            bound.expires_at,
+                        )
+                        .await?;
+                    }
+                }
+                store::role_update(tx, &before.name, &after)?;
+                Ok(stored(caller, after))
+            })
+        },
+        |role| api::UpdateRoleResponse {
+            role: Some(role.into()),
+        },
+    )
+    .await
 }
 
 pub async fn delete(
@@ -180,27 +203,32 @@ pub async fn delete(
     request: &api::DeleteRoleRequest,
 ) -> Result<api::DeleteRoleResponse, Error> {
     refuse_built_in(role)?;
-    let name = name(caller, role);
     let mutation =
         core.mutations
             .start(caller, "iam:roles:delete", &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        tx.touch(&store::bindings_guard(&role.id)).await?;
-        let before = store::role_get(tx, &role.id)
-            .await?
-            .ok_or_else(|| Error::not_found("role", &role.id))?;
-        let bound = binding::binding_of_role(tx, &role.id).await?.len();
-        if bound > 0 {
-            return Err(Error::FailedPrecondition(format!(
-                "role '{}' is used by {bound} bindings: delete them first",
-                before.name
-            )));
-        }
-        store::role_delete(tx, &before);
-        let effect = Effect::deleted(&api::Role::from(&before));
-        let response = api::DeleteRoleResponse {};
-        Ok(Done::new(name.clone(), effect, response))
-    })
+    core.change(
+        mutation,
+        (caller, role),
+        |(caller, role), tx| {
+            Box::pin(async move {
+                tx.touch(&store::bindings_guard(&role.id)).await?;
+                let before = store::role_get(tx, &role.id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("role", &role.id))?;
+                let bound = binding::binding_of_role(tx, &role.id).await?.len();
+                if bound > 0 {
+                    return Err(Error::FailedPrecondition(format!(
+                        "role '{}' is used by {bound} bindings: delete them first",
+                        before.name
+                    )));
+                }
+                store::role_delete(tx, &before);
+                Ok(stored(caller, before))
+            })
+        },
+        |_| api::DeleteRoleResponse {},
+    )
+    .await
 }
 
 fn refuse_built_in(role: &Role) -> Result<(), Error> {

@@ -1,11 +1,12 @@
 //! S3 access keys.
 
 use photon_api::iam::v1 as api;
+use photon_catalog::Effect;
 use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope, validate_description,
 };
 
-use super::{Core, Done, Effect, ceiling, change, now, require_scope};
+use super::{Core, ceiling, now, require_scope};
 use crate::credential::new_s3_pair;
 use crate::model::{Principal, S3AccessKey};
 use crate::store::{principal, s3_key as store};
@@ -53,29 +54,35 @@ pub async fn create(
     let mutation = core
         .mutations
         .start(caller, ACTION, &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        ceiling::check_principal(core, caller, ACTION, &name, owner.id).await?;
-        tx.touch(&principal::credentials_guard(owner.id)).await?;
-        principal::principal_get(tx, owner.id)
-            .await?
-            .ok_or_else(|| Error::not_found("principal", owner.id))?;
-        require_scope(tx, name.scope()).await?;
-        store::s3_key_create(tx, &s3_key)?;
-        let wire = api::S3AccessKey::from(&s3_key);
-        let effect = Effect::created(&wire);
-        let replayed = api::CreateS3AccessKeyResponse {
-            key: Some(wire),
-            secret_access_key: String::new(),
-        };
-        let response = api::CreateS3AccessKeyResponse {
-            secret_access_key: secret.clone(),
-            ..replayed.clone()
-        };
-        Ok(Done {
-            replayed: Some(replayed),
-            ..Done::new(name.clone(), effect, response)
-        })
-    })
+    core.change_secret(
+        mutation,
+        (core, caller, owner, s3_key, name),
+        |(core, caller, owner, s3_key, name), tx| {
+            Box::pin(async move {
+                ceiling::check_principal(core, caller, ACTION, name, owner.id).await?;
+                tx.touch(&principal::credentials_guard(owner.id)).await?;
+                principal::principal_get(tx, owner.id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("principal", owner.id))?;
+                require_scope(tx, name.scope()).await?;
+                store::s3_key_create(tx, s3_key)?;
+                let key = store::key(&s3_key.access_key_id);
+                Ok(Effect::at(name.clone(), key, s3_key.clone()))
+            })
+        },
+        |s3_key| {
+            let replayed = api::CreateS3AccessKeyResponse {
+                key: Some(s3_key.into()),
+                secret_access_key: String::new(),
+            };
+            let response = api::CreateS3AccessKeyResponse {
+                secret_access_key: secret.clone(),
+                ..replayed.clone()
+            };
+            (response, replayed)
+        },
+    )
+    .await
 }
 
 /// The key and its organization. It may lie beyond the wall: see `Server::wall`.
@@ -113,14 +120,23 @@ pub async fn delete(
     let mutation =
         core.mutations
             .start(caller, "iam:s3Keys:delete", &request.request_id, request)?;
-    change!(core, mutation, |tx| {
-        let before = store::s3_key_get(tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("S3 access key", id))?;
-        store::s3_key_delete(tx, &before);
-        let effect = Effect::deleted(&api::S3AccessKey::from(&before));
-        let response = api::DeleteS3AccessKeyResponse {};
-        let name = name(org, &before.project_id, id);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        (org, id),
+        |(org, id), tx| {
+            Box::pin(async move {
+                let before = store::s3_key_get(tx, id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("S3 access key", &id))?;
+                store::s3_key_delete(tx, &before);
+                Ok(Effect::at(
+                    name(org, &before.project_id, &id),
+                    store::key(id),
+                    (),
+                ))
+            })
+        },
+        |()| api::DeleteS3AccessKeyResponse {},
+    )
+    .await
 }

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use flaredb::Transaction;
 use photon_api::iam::v1 as api;
+use photon_catalog::Effect;
 use photon_resource::{Caller, Error, ResourceName, Scope};
 
-use super::{Core, Done, Effect, change, now};
+use super::{Core, now};
 use crate::store::signing_key as store;
 use crate::token::{ServerKey, SigningKey};
 
@@ -39,15 +40,19 @@ pub async fn rotate(
     let mutation = core
         .mutations
         .start(caller, "iam:signingKeys:rotate", "", request)?;
-    change!(core, mutation, |tx| {
-        rotate_in(tx, &key, request.revoke_old).await?;
-        let response = api::RotateSigningKeyResponse {
-            key_id: key.id.clone(),
-        };
-        let effect = Effect::created(&response);
-        let name = name(&key.id);
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        (key, request.revoke_old),
+        |(key, revoke_old), tx| {
+            Box::pin(async move {
+                rotate_in(tx, key, *revoke_old).await?;
+                let stored = store::key(&key.id);
+                Ok(Effect::at(name(&key.id), stored, key.id.clone()))
+            })
+        },
+        |id| api::RotateSigningKeyResponse { key_id: id.clone() },
+    )
+    .await
 }
 
 /// Makes a key if there is none that signs, or the one that does is older than `longest`. Answers whether it did.

@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use photon_api::iam::v1 as api;
+use photon_catalog::Effect;
 use photon_resource::{Caller, Claims, Error, PrincipalId, ResourceName, Scope};
 
-use super::{Core, Done, Effect, change, now};
+use super::{Core, now};
 use crate::model::Principal;
 use crate::store::{principal, revoked_token, to_ms};
 
@@ -56,12 +57,19 @@ pub async fn revoke(
         .duration_since(SystemTime::now())
         .unwrap_or_default();
     let lease = core.db.lease_grant(left + CLOCKS).await?;
-    change!(core, mutation, |tx| {
-        revoked_token::revoked_token_put(tx, &token.token_id, to_ms(token.expires_at), lease)?;
-        let response = api::RevokeTokenResponse {};
-        let effect = Effect::default();
-        Ok(Done::new(name(token), effect, response))
-    })
+    core.change(
+        mutation,
+        (token, lease),
+        |(token, lease), tx| {
+            Box::pin(async move {
+                let ends = to_ms(token.expires_at);
+                revoked_token::revoked_token_put(tx, &token.token_id, ends, *lease)?;
+                Ok(Effect::of(name(token), ()))
+            })
+        },
+        |()| api::RevokeTokenResponse {},
+    )
+    .await
 }
 
 /// Revokes all tokens that a principal has got until now.
@@ -75,21 +83,27 @@ pub async fn revoke_all(
         ..Default::default()
     };
     let mutation = core.mutations.start(caller, ACTION, "", &request)?;
-    change!(core, mutation, |tx| {
-        let before = principal::principal_get(tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found("principal", id))?;
-        let after = Principal {
-            token_generation: before.token_generation + 1,
-            updated_at: now(),
-            revision: before.revision + 1,
-            ..before
-        };
-        principal::principal_update(tx, &after)?;
-        let response = api::RevokeTokenResponse {};
-        let (name, effect) = (all_of(&after), Effect::default());
-        Ok(Done::new(name, effect, response))
-    })
+    core.change(
+        mutation,
+        id,
+        |id, tx| {
+            Box::pin(async move {
+                let before = principal::principal_get(tx, *id)
+                    .await?
+                    .ok_or_else(|| Error::not_found("principal", *id))?;
+                let after = Principal {
+                    token_generation: before.token_generation + 1,
+                    updated_at: now(),
+                    revision: before.revision + 1,
+                    ..before
+                };
+                principal::principal_update(tx, &after)?;
+                Ok(Effect::of(all_of(&after), ()))
+            })
+        },
+        |()| api::RevokeTokenResponse {},
+    )
+    .await
 }
 
 /// Where an operator's listing of all tokens would be: what asking for others is authorized on.

@@ -1,10 +1,11 @@
 //! API keys, by id and by principal.
 
 use flaredb::{Db, Record, Transaction};
+use photon_catalog::Reference;
 use photon_resource::{ApiKeyId, Error, Page, PageRequest, PrincipalId};
 use serde::{Deserialize, Serialize};
 
-use super::{Pointer, from_ms, page_of_ids, to_ms};
+use super::{from_ms, page_of_ids, to_ms};
 use crate::model::ApiKey;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +50,8 @@ impl From<ApiKeyRecord> for ApiKey {
     }
 }
 
-fn key(id: ApiKeyId) -> String {
+/// Where the record is.
+pub(crate) fn key(id: ApiKeyId) -> String {
     format!("api-key/{id}")
 }
 
@@ -76,9 +78,7 @@ pub async fn api_key_find(db: &Db, id: ApiKeyId) -> Result<Option<ApiKey>, Error
 /// Creates.
 pub fn api_key_create(tx: &mut Transaction, api_key: &ApiKey) -> Result<(), Error> {
     tx.put(&key(api_key.id), &ApiKeyRecord::from(api_key))?;
-    let pointer = Pointer {
-        id: api_key.id.to_string(),
-    };
+    let pointer = Reference::to(&api_key.id);
     Ok(tx.put(&of_key(api_key.principal_id, api_key.id), &pointer)?)
 }
 
@@ -90,7 +90,7 @@ pub fn api_key_delete(tx: &mut Transaction, api_key: &ApiKey) {
 
 /// The ids of a principal's keys.
 pub async fn api_key_ids(db: &Db, principal: PrincipalId) -> Result<Vec<ApiKeyId>, Error> {
-    let found = db.scan::<Pointer>(&of_prefix(principal)).await?;
+    let found = db.scan::<Reference>(&of_prefix(principal)).await?;
     found
         .into_iter()
         .map(|(_, pointer)| pointer.id.parse().map_err(Error::internal))
@@ -99,7 +99,7 @@ pub async fn api_key_ids(db: &Db, principal: PrincipalId) -> Result<Vec<ApiKeyId
 
 /// Deletes all of a principal's; guard it with the principal's credentials.
 pub async fn api_key_delete_all(tx: &mut Transaction, principal: PrincipalId) -> Result<(), Error> {
-    for (index, pointer) in tx.scan::<Pointer>(&of_prefix(principal)).await? {
+    for (index, pointer) in tx.scan::<Reference>(&of_prefix(principal)).await? {
         tx.delete(&index);
         tx.delete(&format!("api-key/{}", pointer.id));
     }

@@ -1,10 +1,11 @@
 //! Bindings, by id, by principal, by role and by scope.
 
 use flaredb::{Db, Record, Transaction};
+use photon_catalog::Reference;
 use photon_resource::{BindingId, Error, Page, PageRequest, PrincipalId, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::{Pointer, from_ms, owner_segment, page_of_ids, to_ms};
+use super::{from_ms, owner_segment, page_of_ids, to_ms};
 use crate::model::Binding;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +57,8 @@ impl TryFrom<BindingRecord> for Binding {
 
 pub(crate) const OF_PREFIX: &str = "binding-of/";
 
-fn key(id: BindingId) -> String {
+/// Where the record is.
+pub(crate) fn key(id: BindingId) -> String {
     format!("binding/{id}")
 }
 
@@ -111,9 +113,7 @@ pub async fn binding_find(db: &Db, id: BindingId) -> Result<Option<Binding>, Err
 /// Creates or replaces. The index entries are written anew each time, so that whoever watches them learns of
 /// every change.
 pub fn binding_put(tx: &mut Transaction, binding: &Binding) -> Result<(), Error> {
-    let pointer = Pointer {
-        id: binding.id.to_string(),
-    };
+    let pointer = Reference::to(&binding.id);
     for index in indexes(binding) {
         tx.put(&index, &pointer)?;
     }
@@ -131,7 +131,7 @@ pub fn binding_delete(tx: &mut Transaction, binding: &Binding) {
 /// All bindings of a principal, as they are now.
 pub async fn binding_list_of(db: &Db, principal: PrincipalId) -> Result<Vec<Binding>, Error> {
     let mut bindings = Vec::new();
-    for (_, pointer) in db.scan::<Pointer>(&of_prefix(principal)).await? {
+    for (_, pointer) in db.scan::<Reference>(&of_prefix(principal)).await? {
         bindings.extend(binding_find(db, pointer.id.parse().map_err(Error::internal)?).await?);
     }
     Ok(bindings)
@@ -139,7 +139,7 @@ pub async fn binding_list_of(db: &Db, principal: PrincipalId) -> Result<Vec<Bind
 
 async fn scan(tx: &mut Transaction, prefix: &str) -> Result<Vec<Binding>, Error> {
     let mut bindings = Vec::new();
-    for (_, pointer) in tx.scan::<Pointer>(prefix).await? {
+    for (_, pointer) in tx.scan::<Reference>(prefix).await? {
         bindings.extend(binding_get(tx, pointer.id.parse().map_err(Error::internal)?).await?);
     }
     Ok(bindings)

@@ -24,36 +24,20 @@ pub mod role;
 pub mod s3_key;
 pub mod signing_key;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use flaredb::{Db, Record};
-use photon_resource::{Error, OrgId, Page, PageRequest};
-use serde::{Deserialize, Serialize};
+use photon_catalog::Reference;
+use photon_resource::{Error, OrgId, Page, PageRequest, Time};
 
 /// Milliseconds since 1970, as records hold times.
 pub(crate) fn to_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    Time::from(time).millis()
 }
 
 /// The time of [`to_ms`].
 pub(crate) fn from_ms(ms: u64) -> SystemTime {
-    // What no clock can show comes from a damaged record: it is the beginning of time then, when nothing lasts.
-    UNIX_EPOCH
-        .checked_add(Duration::from_millis(ms))
-        .unwrap_or(UNIX_EPOCH)
-}
-
-/// An entry of an index: the id of what it leads to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Pointer {
-    pub id: String,
-}
-
-impl Record for Pointer {
-    const KIND: &'static str = "index entry";
-    const VERSION: u32 = 1;
+    Time::from_millis(ms).into()
 }
 
 /// The part of a key that stands for an organization, or for the system (whose name no organization can have).
@@ -93,9 +77,9 @@ pub(crate) async fn page_of_ids(
     prefix: &str,
     request: &PageRequest,
 ) -> Result<Page<String>, Error> {
-    let page = page::<Pointer>(db, prefix, request).await?;
+    let page = page::<Reference>(db, prefix, request).await?;
     Ok(Page {
-        items: page.items.into_iter().map(|pointer| pointer.id).collect(),
+        items: page.items.into_iter().map(|entry| entry.id).collect(),
         next_page_token: page.next_page_token,
     })
 }

@@ -51,7 +51,8 @@ impl From<OrganizationRecord> for Organization {
 
 pub(crate) const PREFIX: &str = "organization/";
 
-fn key(id: &OrgId) -> String {
+/// Where the record is.
+pub(crate) fn key(id: &OrgId) -> String {
     format!("{PREFIX}{id}")
 }
 

@@ -1,10 +1,11 @@
 //! Principals, by id and by name.
 
 use flaredb::{Db, Record, Transaction};
+use photon_catalog::Reference;
 use photon_resource::{Error, OrgId, Page, PageRequest, PrincipalId, PrincipalKind};
 use serde::{Deserialize, Serialize};
 
-use super::{Pointer, from_ms, owner_segment, page_of_ids, to_ms};
+use super::{from_ms, owner_segment, page_of_ids, to_ms};
 use crate::model::Principal;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +70,8 @@ impl From<PrincipalRecord> for Principal {
 
 pub(crate) const PREFIX: &str = "principal/";
 
-fn key(id: PrincipalId) -> String {
+/// Where the record is.
+pub(crate) fn key(id: PrincipalId) -> String {
     format!("{PREFIX}{id}")
 }
 
@@ -107,7 +109,7 @@ pub async fn principal_find_by_name(
     org: Option<&OrgId>,
     name: &str,
 ) -> Result<Option<Principal>, Error> {
-    match db.get::<Pointer>(&name_key(org, name)).await? {
+    match db.get::<Reference>(&name_key(org, name)).await? {
         Some(pointer) => principal_find(db, pointer.id.parse().map_err(Error::internal)?).await,
         None => Ok(None),
     }
@@ -119,7 +121,7 @@ pub async fn principal_named(
     org: Option<&OrgId>,
     name: &str,
 ) -> Result<Option<PrincipalId>, Error> {
-    let pointer = tx.get::<Pointer>(&name_key(org, name)).await?;
+    let pointer = tx.get::<Reference>(&name_key(org, name)).await?;
     pointer
         .map(|pointer| pointer.id.parse().map_err(Error::internal))
         .transpose()
@@ -127,9 +129,7 @@ pub async fn principal_named(
 
 /// Creates; that the name is free has been checked with [`principal_named`].
 pub fn principal_create(tx: &mut Transaction, principal: &Principal) -> Result<(), Error> {
-    let pointer = Pointer {
-        id: principal.id.to_string(),
-    };
+    let pointer = Reference::to(&principal.id);
     tx.put(
         &name_key(principal.org_id.as_ref(), &principal.name),
         &pointer,
@@ -162,7 +162,7 @@ pub fn principal_delete(tx: &mut Transaction, principal: &Principal) {
 /// Whether the organization has a principal; guard it with the organization's members.
 pub async fn principal_any(tx: &mut Transaction, org: &OrgId) -> Result<bool, Error> {
     Ok(!tx
-        .scan::<Pointer>(&names_prefix(Some(org)))
+        .scan::<Reference>(&names_prefix(Some(org)))
         .await?
         .is_empty())
 }

@@ -54,7 +54,8 @@ impl From<ProjectRecord> for Project {
 
 pub(crate) const PREFIX: &str = "project/";
 
-fn key(org: &OrgId, id: &ProjectId) -> String {
+/// Where the record is.
+pub(crate) fn key(org: &OrgId, id: &ProjectId) -> String {
     format!("{PREFIX}{org}/{id}")
 }
 

@@ -1,10 +1,11 @@
 //! Custom roles, by id and by name. (Built-in ones are part of the program.)
 
 use flaredb::{Db, Record, Transaction};
+use photon_catalog::Reference;
 use photon_resource::{Error, OrgId, Page, PageRequest};
 use serde::{Deserialize, Serialize};
 
-use super::{Pointer, from_ms, owner_segment, page_of_ids, to_ms};
+use super::{from_ms, owner_segment, page_of_ids, to_ms};
 use crate::model::{Permission, Role};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +92,8 @@ impl TryFrom<RoleRecord> for Role {
 
 pub(crate) const PREFIX: &str = "role/";
 
-fn key(id: &str) -> String {
+/// Where the record is.
+pub(crate) fn key(id: &str) -> String {
     format!("{PREFIX}{id}")
 }
 
@@ -134,7 +136,7 @@ pub async fn role_find_id(
     org: Option<&OrgId>,
     name: &str,
 ) -> Result<Option<String>, Error> {
-    let pointer = db.get::<Pointer>(&name_key(org, name)).await?;
+    let pointer = db.get::<Reference>(&name_key(org, name)).await?;
     Ok(pointer.map(|pointer| pointer.id))
 }
 
@@ -144,15 +146,13 @@ pub async fn role_named(
     org: Option<&OrgId>,
     name: &str,
 ) -> Result<Option<String>, Error> {
-    let pointer = tx.get::<Pointer>(&name_key(org, name)).await?;
+    let pointer = tx.get::<Reference>(&name_key(org, name)).await?;
     Ok(pointer.map(|pointer| pointer.id))
 }
 
 /// Creates; that the name is free has been checked with [`role_named`].
 pub fn role_create(tx: &mut Transaction, role: &Role) -> Result<(), Error> {
-    let pointer = Pointer {
-        id: role.id.clone(),
-    };
+    let pointer = Reference::to(&role.id);
     tx.put(&name_key(role.org_id.as_ref(), &role.name), &pointer)?;
     Ok(tx.put(&key(&role.id), &RoleRecord::from(role))?)
 }
@@ -174,7 +174,7 @@ pub fn role_delete(tx: &mut Transaction, role: &Role) {
 
 /// Deletes all roles of an organization; guard it with the organization's members.
 pub async fn role_delete_all(tx: &mut Transaction, org: &OrgId) -> Result<(), Error> {
-    for (index, pointer) in tx.scan::<Pointer>(&names_prefix(Some(org))).await? {
+    for (index, pointer) in tx.scan::<Reference>(&names_prefix(Some(org))).await? {
         tx.delete(&index);
         tx.delete(&key(&pointer.id));
         tx.delete(&bindings_guard(&pointer.id));

@@ -1,10 +1,11 @@
 //! S3 access keys, by access key id and by principal.
 
 use flaredb::{Db, Record, Transaction};
+use photon_catalog::Reference;
 use photon_resource::{Error, Page, PageRequest, PrincipalId, ProjectId};
 use serde::{Deserialize, Serialize};
 
-use super::{Pointer, from_ms, page_of_ids, to_ms};
+use super::{from_ms, page_of_ids, to_ms};
 use crate::model::S3AccessKey;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,10 +77,7 @@ pub async fn s3_key_find(db: &Db, id: &str) -> Result<Option<S3AccessKey>, Error
 pub fn s3_key_create(tx: &mut Transaction, s3_key: &S3AccessKey) -> Result<(), Error> {
     let id = &s3_key.access_key_id;
     tx.put(&key(id), &S3AccessKeyRecord::from(s3_key))?;
-    Ok(tx.put(
-        &of_key(s3_key.principal_id, id),
-        &Pointer { id: id.clone() },
-    )?)
+    Ok(tx.put(&of_key(s3_key.principal_id, id), &Reference::to(&id))?)
 }
 
 /// Deletes.
@@ -90,7 +88,7 @@ pub fn s3_key_delete(tx: &mut Transaction, s3_key: &S3AccessKey) {
 
 /// Deletes all of a principal's; guard it with the principal's credentials.
 pub async fn s3_key_delete_all(tx: &mut Transaction, principal: PrincipalId) -> Result<(), Error> {
-    for (index, pointer) in tx.scan::<Pointer>(&of_prefix(principal)).await? {
+    for (index, pointer) in tx.scan::<Reference>(&of_prefix(principal)).await? {
         tx.delete(&index);
         tx.delete(&key(&pointer.id));
     }

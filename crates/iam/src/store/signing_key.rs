@@ -47,6 +47,11 @@ pub(crate) const PREFIX: &str = "signing-key/";
 /// Everybody who makes or retires a key touches this first.
 pub(crate) const GUARD: &str = "signing-keys";
 
+/// Where a key's record is.
+pub(crate) fn key(id: &str) -> String {
+    format!("{PREFIX}{id}")
+}
+
 /// All keys, as they are now.
 pub async fn signing_key_list(db: &Db) -> Result<Vec<SigningKey>, Error> {
     let found = db.scan::<SigningKeyRecord>(PREFIX).await?;
@@ -61,10 +66,10 @@ pub async fn signing_key_all(tx: &mut Transaction) -> Result<Vec<SigningKey>, Er
 
 /// Creates or replaces.
 pub fn signing_key_put(tx: &mut Transaction, key: &SigningKey) -> Result<(), Error> {
-    Ok(tx.put(&format!("{PREFIX}{}", key.id), &SigningKeyRecord::from(key))?)
+    Ok(tx.put(&self::key(&key.id), &SigningKeyRecord::from(key))?)
 }
 
 /// Deletes.
 pub fn signing_key_delete(tx: &mut Transaction, id: &str) {
-    tx.delete(&format!("{PREFIX}{id}"));
+    tx.delete(&key(id));
 }

@@ -46,6 +46,8 @@
           default = photoncloud;
         }
         // lib.optionalAttrs (system == "x86_64-linux") {
+          # For the rack of `cargo xtask`, which makes its images of Debian's packages.
+          mmdebstrap = pkgs.callPackage ./crates/xtask/nix/mmdebstrap.nix { };
           # What machines netboot: kernel, ramdisk, the kernel's command line.
           netboot = self.nixosConfigurations.netboot.config.system.build.photonNetboot;
         }
@@ -109,14 +111,37 @@
           pkgs = pkgsFor system;
         in
         {
+          # What the project is built with, and what `cargo xtask` needs of the machine (crates/xtask).
           default = pkgs.mkShell {
             packages = [
               pkgs.cargo
               pkgs.clippy
               pkgs.rustc
               pkgs.rustfmt
+              pkgs.bc
+              pkgs.binutils
+              pkgs.bison
+              pkgs.e2fsprogs
+              pkgs.flex
+              pkgs.gcc
+              pkgs.gnumake
+              pkgs.gnutar
+              pkgs.iproute2
+              pkgs.jq
+              pkgs.nftables
+              pkgs.openssh
+              pkgs.perl
+              pkgs.python3Packages.pip
               pkgs.qemu
-            ];
+              pkgs.systemd
+              pkgs.util-linux
+              pkgs.xz
+              pkgs.zstd
+            ]
+            # Racks are of x86_64 alone.
+            ++ lib.optional pkgs.stdenv.hostPlatform.isx86_64 self.packages.${system}.mmdebstrap;
+            # Its wrapper's flags for hardened user programs are not for a kernel.
+            hardeningDisable = [ "all" ];
           };
         }
       );

@@ -32,6 +32,8 @@ enum Command {
     Down,
     /// Measures a release build: prints a table, and writes target/photon/bench.json.
     Bench(bench::Options),
+    /// Installs what all of these need on this machine, or says what to do; they also do it themselves.
+    Prerequisites,
     /// The process behind `up`.
     #[command(hide = true)]
     HoldUp,
@@ -98,6 +100,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Bench(options) => {
             tokio::task::spawn_blocking(move || bench::run(&options)).await??;
         }
+        Command::Prerequisites => prerequisites::ensure_for_everything()?,
         Command::HoldUp => up::hold().await?,
         Command::Rack(command) => return rack(command).await,
         Command::HostAgent { listen } => host_agent::serve(listen).await?,

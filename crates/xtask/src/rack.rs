@@ -14,6 +14,7 @@
 //! ```
 
 pub mod bare;
+pub mod firmware;
 pub mod forward;
 pub mod host;
 mod machine;

@@ -11,13 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::sync::Mutex;
 
+use super::firmware::{Uefi, uefi};
 use super::process::Process;
 use super::run::Run;
 use crate::progress::{human, tail};
-
-/// UEFI for q35 as Debian packs it (package `ovmf`): its code, and the variables of a new machine.
-pub const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const UEFI_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// What a machine starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,23 +65,32 @@ pub struct Machine {
     hardware: Hardware,
     run: Arc<Run>,
     tap: String,
+    /// For those that have it.
+    uefi: Option<Uefi>,
     power: Mutex<Option<Process>>,
 }
 
 impl Machine {
     pub(super) fn build(hardware: Hardware, run: Arc<Run>) -> Result<Self> {
         let tap = run.namespace.add_bare_machine(hardware.number)?;
+        let uefi = match hardware.firmware {
+            Firmware::Bios => None,
+            Firmware::Uefi => Some(uefi().context("no UEFI for QEMU here (Debian: ovmf)")?),
+        };
         let machine = Machine {
             hardware,
             run,
             tap,
+            uefi,
             power: Mutex::new(None),
         };
         // Sparse: it takes what is written to it.
         File::create_new(machine.disk())?.set_len(u64::from(machine.hardware.disk_gib) << 30)?;
-        if machine.hardware.firmware == Firmware::Uefi {
-            std::fs::copy(UEFI_VARIABLES, machine.file("variables"))
-                .with_context(|| format!("cannot copy {UEFI_VARIABLES}"))?;
+        if let Some(Uefi { variables, .. }) = &machine.uefi {
+            // Its mode is that of a store path where it is one.
+            let text = std::fs::read(variables)
+                .with_context(|| format!("cannot read {}", variables.display()))?;
+            std::fs::write(machine.file("variables"), text)?;
         }
         Ok(machine)
     }
@@ -151,13 +157,13 @@ impl Machine {
         arguments
             .extend(["-no-user-config", "-display", "none", "-serial", "stdio"].map(Into::into));
         let mut card = format!("virtio-net-pci,netdev=n0,mac={mac},bootindex=1");
-        if self.hardware.firmware == Firmware::Uefi {
+        if let Some(Uefi { code, .. }) = &self.uefi {
             // The card's ROM would bring an iPXE.
             card.push_str(",romfile=");
             let variables = self.file("variables");
             arguments.extend([
                 "-drive".to_owned(),
-                format!("if=pflash,format=raw,readonly=on,file={UEFI_CODE}"),
+                format!("if=pflash,format=raw,readonly=on,file={}", code.display()),
                 "-drive".to_owned(),
                 format!("if=pflash,format=raw,file={}", variables.display()),
             ]);

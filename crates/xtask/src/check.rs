@@ -7,8 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::photoncloud::tree;
+use crate::prepare::begin_images;
 use crate::prerequisites;
-use crate::progress::{Step, human, say};
+use crate::progress::{Step, beside_others, human, say};
 
 /// Its tests boot hosts; two at a time is what two cores carry.
 const RACK_THREADS: &str = "--test-threads=2";
@@ -16,6 +17,10 @@ const RACK_THREADS: &str = "--test-threads=2";
 pub fn run() -> Result<()> {
     let begun = Instant::now();
     prerequisites::ensure_for_tests()?;
+    // cargo has the terminal's last line.
+    beside_others();
+    // What the rack tests boot, made while cargo builds and the other tests run: nothing when it is there.
+    let images = begin_images()?;
     step("format", &["fmt", "--all", "--check"])?;
     let all = ["--workspace", "--all-targets", "--locked"];
     step(
@@ -47,6 +52,7 @@ pub fn run() -> Result<()> {
         "documentation tests",
         &["test", "--workspace", "--locked", "--doc"],
     )?;
+    let _images = images.wait()?;
     // The whole workspace, though one package has them: so the libraries are those of the step before.
     rack_tests()?;
     say(format!("everything passed in {}", human(begun.elapsed())));

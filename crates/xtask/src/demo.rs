@@ -8,8 +8,8 @@ use photon_e2e::scenario::{self, Ask, Guests, Tenant, word};
 use photon_e2e::tenant_path::TENANTS;
 use photon_e2e::{Account, Channels, OPERATOR, Session};
 
-use crate::photoncloud::programs::Programs;
 use crate::photoncloud::{self, Endpoints};
+use crate::prepare::prepare;
 use crate::progress::{Step, human, say};
 use crate::rack::Rack;
 
@@ -23,13 +23,14 @@ const HOST: Duration = Duration::from_secs(30);
 
 pub async fn run() -> Result<()> {
     let begun = Instant::now();
-    let programs = tokio::task::spawn_blocking(Programs::ensure).await??;
+    let prepared = tokio::task::spawn_blocking(prepare).await??;
+    let made = begun.elapsed();
     let step = Step::begin("booting a host");
     let rack = Rack::start(1).await?;
     let booted = step.end();
     let host = rack.host(1);
     let step = Step::begin("starting PhotonCloud on it");
-    photoncloud::install(&host, &programs).await?;
+    photoncloud::install(&host, &prepared.programs).await?;
     let started = step.end();
     let endpoints = Endpoints::open(&host).await?;
     let channels = Channels::at(endpoints.urls())?;
@@ -67,7 +68,8 @@ pub async fn run() -> Result<()> {
 
     summary(&tenants, &matrix);
     say(format!(
-        "\ntimes: host {}, PhotonCloud {}, requests {}, guests {}, reachability {}; in all {}",
+        "\ntimes: programs and images {}, host {}, PhotonCloud {}, requests {}, guests {}, reachability {}; in all {}",
+        human(made),
         human(booted),
         human(started),
         human(requested),

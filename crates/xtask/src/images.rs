@@ -10,8 +10,9 @@ pub mod machine;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::ScopedJoinHandle;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::cache::{Artifact, Cache};
 use crate::progress::{Step, contained};
@@ -25,14 +26,26 @@ pub struct Images {
 }
 
 impl Images {
-    /// Builds what is not in the cache yet.
+    /// Builds what is not in the cache yet, beside each other: while one waits for the network or the disk, another
+    /// has the processors.
     pub fn ensure(cache: &Cache) -> Result<Self> {
-        Ok(Images {
-            host: host::ensure(cache)?,
-            guest: guest::ensure(cache)?,
-            kernel: kernel::ensure(cache)?,
+        std::thread::scope(|scope| {
+            let host = scope.spawn(|| host::ensure(cache));
+            let guest = scope.spawn(|| guest::ensure(cache));
+            let kernel = kernel::ensure(cache);
+            Ok(Images {
+                host: joined(host)?,
+                guest: joined(guest)?,
+                kernel: kernel?,
+            })
         })
     }
+}
+
+fn joined(thread: ScopedJoinHandle<'_, Result<Artifact>>) -> Result<Artifact> {
+    thread
+        .join()
+        .map_err(|_| anyhow!("the thread that builds it panicked"))?
 }
 
 /// Unpacks packages of a Debian suite, with all they depend on, into `target`.

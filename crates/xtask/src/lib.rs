@@ -16,6 +16,7 @@ pub mod grpcurl;
 pub mod host_agent;
 pub mod images;
 pub mod photoncloud;
+pub mod prepare;
 pub mod prerequisites;
 pub mod progress;
 pub mod rack;

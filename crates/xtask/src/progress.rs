@@ -1,56 +1,110 @@
-//! Long steps, told to whoever waits: what runs, for how long, and where its full output is.
+//! Long steps, told to whoever waits: what runs, for how long, how much of it is done and what that leaves, and where
+//! its full output is. Any number of steps run beside each other.
+
+mod board;
+mod share;
 
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-pub use photon_e2e::progress::{human, say};
+use board::State;
+pub use board::beside_others;
+pub use photon_e2e::progress::human;
+use share::Share;
+
+/// Prints one line of what is being done, to standard error, whatever is shown there meanwhile.
+pub fn say(line: impl AsRef<str>) {
+    board::between(|| photon_e2e::progress::say(line));
+}
 
 /// A step that takes long enough to be announced.
 pub struct Step {
     what: String,
     begun: Instant,
+    state: Arc<State>,
 }
 
 impl Step {
     pub fn begin(what: impl Into<String>) -> Self {
         let what = what.into();
+        Self::named(what.clone(), what)
+    }
+
+    /// A step that has a short name, by which it is told apart from those beside it.
+    pub fn named(name: impl Into<String>, what: impl Into<String>) -> Self {
+        let what = what.into();
         say(format!("==> {what}"));
         Step {
             what,
             begun: Instant::now(),
+            state: Arc::new(State::new(name)),
         }
+    }
+
+    /// From here on the work is counted: there are `of` of these `things`, as far as is known.
+    pub fn count(&self, of: usize, things: &'static str) {
+        self.state.set(Share::begin(of, things));
+    }
+
+    /// So many of them are done.
+    pub fn done(&self, count: usize) {
+        self.state.update(|share| share.done = count);
     }
 
     /// Runs a child to its end, with its output in `log`, and keeps the reader company meanwhile.
     ///
-    /// The child ends when this process does, however that ends: it gets SIGKILL from the kernel.
+    /// The child ends when this process does, however that ends, if it is one of [`bound`]'s.
     /// A child that makes mounts should be run through [`contained`].
     pub fn run(&self, command: &mut Command, log: &Path) -> Result<()> {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("cannot write the log {}", log.display()))?;
-        let mut child = command
+        let output = open(log)?;
+        command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
+            .stderr(output);
+        let mut child = spawn(command)?;
+        let shown = board::show(&self.state, Some(log));
+        let status = child.wait()?;
+        drop(shown);
+        self.must_succeed(status, log)
+    }
 
-        let (done, ended) = std::sync::mpsc::channel::<()>();
-        let status = std::thread::scope(|scope| {
-            scope.spawn(move || self.keep_company(log, &ended));
-            let status = child.wait();
-            drop(done);
-            status
-        })?;
+    /// As [`Step::run`], and `each` is told every line that the child writes to its standard output.
+    pub fn run_lines(
+        &self,
+        command: &mut Command,
+        log: &Path,
+        mut each: impl FnMut(&str),
+    ) -> Result<()> {
+        let mut output = open(log)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(output.try_clone()?);
+        let mut child = spawn(command)?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("the child's output is a pipe")?;
+        let shown = board::show(&self.state, None);
+        let mut lines = BufReader::new(stdout);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            output.write_all(&line)?;
+            each(String::from_utf8_lossy(&line).trim_end());
+            line.clear();
+        }
+        let status = child.wait()?;
+        drop(shown);
+        self.must_succeed(status, log)
+    }
+
+    fn must_succeed(&self, status: ExitStatus, log: &Path) -> Result<()> {
         if !status.success() {
             bail!(
                 "{} failed ({status}); the last lines of its log:\n{}",
@@ -61,31 +115,26 @@ impl Step {
         Ok(())
     }
 
-    fn keep_company(&self, log: &Path, ended: &std::sync::mpsc::Receiver<()>) {
-        let terminal = std::io::stderr().is_terminal();
-        let period = Duration::from_secs(if terminal { 1 } else { 30 });
-        // The sender never sends: what arrives is either the end of the period or the end of the child.
-        while ended.recv_timeout(period) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            let last: String = tail(log, 1).trim().chars().take(60).collect();
-            let line = format!("    {:>10}  {last}", human(self.begun.elapsed()));
-            if terminal {
-                eprint!("\r\x1b[K{line}");
-                // Nobody is harmed when a progress line is lost.
-                let _ = std::io::stderr().flush();
-            } else {
-                say(line);
-            }
-        }
-        if terminal {
-            eprint!("\r\x1b[K");
-        }
-    }
-
     pub fn end(self) -> Duration {
         let took = self.begun.elapsed();
         say(format!("    {}: {}", self.what, human(took)));
         took
     }
+}
+
+fn open(log: &Path) -> Result<File> {
+    File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("cannot write the log {}", log.display()))
+}
+
+fn spawn(command: &mut Command) -> Result<std::process::Child> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))
 }
 
 /// The last `lines` lines of a file, or a word on why there are none.
@@ -100,13 +149,18 @@ pub fn tail(path: &Path, lines: usize) -> String {
     }
 }
 
+/// A command that the kernel ends with this process, however that ends.
+pub fn bound(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
 /// A command whose processes and mounts vanish with this process, even if that is killed: it runs in
 /// its own PID and mount namespaces, and the kernel ends the namespace's first process.
 pub fn contained(program: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "unshare", "--pid", "--mount-proc"])
-        .args(["--fork", "--kill-child", program]);
+    let mut command = bound("unshare");
+    command.args(["--pid", "--mount-proc", "--fork", "--kill-child", program]);
     command
 }
 
@@ -128,5 +182,22 @@ mod tests {
         std::fs::remove_file(&log).unwrap();
         assert!(error.contains("it broke here"), "{error}");
         assert!(error.contains("exit status: 3"), "{error}");
+    }
+
+    #[test]
+    fn lines_are_told_and_kept() {
+        let log = std::env::temp_dir().join(format!("xtask-lines-{}", std::process::id()));
+        let step = Step::begin("testing");
+        let mut lines = Vec::new();
+        step.run_lines(
+            Command::new("sh").args(["-c", "echo one; echo aside >&2; printf two"]),
+            &log,
+            |line| lines.push(line.to_owned()),
+        )
+        .unwrap();
+        let kept = std::fs::read_to_string(&log).unwrap();
+        std::fs::remove_file(&log).unwrap();
+        assert_eq!(lines, ["one", "two"]);
+        assert!(kept.contains("one\n") && kept.contains("aside\n"), "{kept}");
     }
 }

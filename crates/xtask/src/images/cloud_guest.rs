@@ -119,7 +119,10 @@ pub fn ensure(cache: &Cache) -> Result<Artifact> {
 }
 
 fn build(dir: &Path) -> Result<()> {
-    let step = Step::begin("building the guest with cloud-init (once; about a minute)");
+    let step = Step::named(
+        "guest with cloud-init",
+        "building the guest with cloud-init (once)",
+    );
     let log = dir.join("build.log");
     let root = dir.join("root");
     super::mmdebstrap(&step, "minbase", SUITE, PACKAGES, &root, &log)?;

@@ -52,7 +52,7 @@ pub fn ensure(cache: &Cache) -> Result<Artifact> {
 }
 
 fn build(dir: &Path) -> Result<()> {
-    let step = Step::begin("building the guests' image (once; about 15 seconds)");
+    let step = Step::named("guests' image", "building the guests' image (once)");
     let log = dir.join("build.log");
     let packages = dir.join("packages");
     super::mmdebstrap(&step, "extract", SUITE, PACKAGES, &packages, &log)?;

@@ -164,7 +164,7 @@ pub fn ensure(cache: &Cache) -> Result<Artifact> {
 }
 
 fn build(dir: &Path) -> Result<()> {
-    let step = Step::begin("building the hosts' image (once; about a minute)");
+    let step = Step::named("hosts' image", "building the hosts' image (once)");
     let log = dir.join("build.log");
     let root = dir.join("root");
     super::mmdebstrap(&step, "minbase", SUITE, &PACKAGES.join(","), &root, &log)?;

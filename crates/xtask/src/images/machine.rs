@@ -186,7 +186,7 @@ pub fn ensure(cache: &Cache) -> Result<Artifact> {
 }
 
 fn build(dir: &Path) -> Result<()> {
-    let step = Step::begin("building what bare machines boot (once; about two minutes)");
+    let step = Step::named("netboot", "building what bare machines boot (once)");
     let log = dir.join("build.log");
     let packages = dir.join("packages");
     super::mmdebstrap(

@@ -6,7 +6,7 @@
 use std::fs::{File, Permissions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,10 @@ use nix::unistd::{Pid, setsid};
 
 use crate::photoncloud::programs::Programs;
 use crate::photoncloud::{self, Endpoints, tree};
+use crate::prepare::prepare;
 use crate::progress::{say, tail};
 use crate::rack::Rack;
+use photon_e2e::guest::quote;
 use photon_e2e::{Account, Channels, OPERATOR, Session, onboard};
 
 const TENANTS: [&str; 2] = ["acme", "globex"];
@@ -52,7 +54,7 @@ pub async fn up() -> Result<()> {
         );
     }
     // The slow part here, where it is seen and can be interrupted.
-    tokio::task::spawn_blocking(Programs::ensure).await??;
+    let _prepared = tokio::task::spawn_blocking(prepare).await??;
     let _ = std::fs::remove_file(file("env"));
     let log = File::create(file("log"))?;
     let mut holder = Command::new(std::env::current_exe()?)
@@ -112,39 +114,51 @@ pub async fn hold() -> Result<()> {
     let password = photoncloud::operator_password(&host).await?;
     let operator = Session::open(&channels, OPERATOR, "", "", &password).await?;
     operator.wait_for_host(END).await?;
-    let mut lines: Vec<String> = endpoints
+    let mut variables: Vec<(String, String)> = endpoints
         .variables()
-        .map(|(variable, url)| format!("{variable}={url}"))
+        .map(|(variable, url)| (variable.to_string(), url.to_string()))
         .collect();
-    lines.extend([
-        format!("PHOTON_OPERATOR={OPERATOR}"),
-        format!("PHOTON_OPERATOR_PASSWORD={password}"),
-        format!("PHOTON_GUEST_KERNEL={}", rack.guest().kernel.display()),
-        format!("PHOTON_GUEST_INITRD={}", rack.guest().initrd.display()),
+    variables.extend([
+        ("PHOTON_OPERATOR".to_owned(), OPERATOR.to_owned()),
+        ("PHOTON_OPERATOR_PASSWORD".to_owned(), password),
+        ("PHOTON_GUEST_KERNEL".to_owned(), path(&rack.guest().kernel)),
+        ("PHOTON_GUEST_INITRD".to_owned(), path(&rack.guest().initrd)),
     ]);
     for org in TENANTS {
         let account = Account::new(org)?;
         onboard(&operator, &account).await?;
         let name = org.to_uppercase();
-        lines.push(format!("PHOTON_{name}_ORG={org}"));
-        lines.push(format!("PHOTON_{name}_PROJECT={}", account.project));
-        lines.push(format!("PHOTON_{name}_USER={}", account.user));
-        lines.push(format!("PHOTON_{name}_PASSWORD={}", account.password));
+        variables.extend([
+            (format!("PHOTON_{name}_ORG"), org.to_owned()),
+            (format!("PHOTON_{name}_PROJECT"), account.project),
+            (format!("PHOTON_{name}_USER"), account.user),
+            (format!("PHOTON_{name}_PASSWORD"), account.password),
+        ]);
     }
-    write_env(&lines)?;
+    write_env(&variables)?;
     // The rack ends with the signal that ends this process.
     std::future::pending().await
 }
 
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
 /// Passwords are in it: nobody else may read it, not even for a moment.
-fn write_env(lines: &[String]) -> Result<()> {
+fn write_env(variables: &[(String, String)]) -> Result<()> {
     let passing = file("env.new");
     let mut env = File::create(&passing)?;
     env.set_permissions(Permissions::from_mode(0o600))?;
-    for line in lines {
-        writeln!(env, "{line}")?;
-    }
+    env.write_all(exports(variables).as_bytes())?;
     Ok(std::fs::rename(passing, file("env"))?)
+}
+
+/// What a shell that reads it gives to the programs that it starts.
+fn exports(variables: &[(String, String)]) -> String {
+    let lines = variables
+        .iter()
+        .map(|(name, value)| format!("export {name}={}\n", quote(value)));
+    lines.collect()
 }
 
 /// Ends what `up` started, and waits until nothing of it is left.
@@ -177,4 +191,25 @@ pub async fn down() -> Result<()> {
     let _ = std::fs::remove_file(file("env"));
     say("it is down");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_that_reads_the_variables_passes_them_on() {
+        let variables = [("PHOTON_A", "plain"), ("PHOTON_B", "it's $HOME; `rm`")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let file = std::env::temp_dir().join(format!("xtask-env-{}", std::process::id()));
+        std::fs::write(&file, exports(&variables)).unwrap();
+        let script = format!(". {}; exec env", file.display());
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        for (name, value) in variables {
+            let line = format!("{name}={value}");
+            assert!(text.lines().any(|found| found == line), "{line}");
+        }
+    }
 }

@@ -78,12 +78,20 @@ async fn an_interrupted_rack_leaves_nothing() {
 }
 
 /// The id of the run whose lock a process holds, once it has begun one.
+///
+/// That it has the file open is no sign: it opens those of all runs, to see whose owner is dead. What it has locked is
+/// in `fdinfo` (proc_pid_fdinfo(5)), as a line for each lock of that very descriptor.
 fn run_of(child: &Child) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
+    let proc = Path::new("/proc").join(child.id().to_string());
     loop {
-        let held = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
-        let links = held.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
-        let mut owners = links.filter(|link| link.ends_with("owner"));
+        let held = std::fs::read_dir(proc.join("fd")).unwrap();
+        let mut owners = held.filter_map(|fd| {
+            let fd = fd.ok()?;
+            let link = std::fs::read_link(fd.path()).ok()?;
+            let info = std::fs::read_to_string(proc.join("fdinfo").join(fd.file_name())).ok()?;
+            (link.ends_with("owner") && info.contains("\nlock:")).then_some(link)
+        });
         if let Some(owner) = owners.next() {
             let run = owner.parent().and_then(Path::file_name).unwrap();
             return run.to_str().unwrap().to_owned();
@@ -91,6 +99,36 @@ fn run_of(child: &Child) -> String {
         assert!(Instant::now() < deadline, "the rack began no run");
         std::thread::yield_now();
     }
+}
+
+#[tokio::test]
+async fn what_is_alive_is_nobodys_debris() {
+    let here = Rack::start(1).await.unwrap();
+    // As `cargo xtask up` leaves one running, whose cache is this one.
+    let (mut user, users) = rack_elsewhere();
+    let dir = dir_of(&here, &users);
+    let cache = xtask::cache::Cache::open().unwrap();
+    run::remove_stale(&cache).unwrap();
+    for signal in [Signal::SIGINT, Signal::SIGKILL] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(["rack", "hold"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let id = run_of(&child);
+        assert!(id != users && id != here.id(), "{id} is not the child's");
+        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+        child.wait().unwrap();
+        run::clean_up_after(&cache, &[id.clone()]).unwrap();
+        assert_gone(&id, &dir_of(&here, &id));
+    }
+    assert!(Namespace::of_run(&users).path().exists() && dir.exists());
+    assert!(!processes_with(&users).is_empty(), "its host was killed");
+    assert_eq!(here.host(1).check("hostname").await.unwrap(), "h1\n");
+    kill(Pid::from_raw(user.id() as i32), Signal::SIGTERM).unwrap();
+    user.wait().unwrap();
+    assert_gone(&users, &dir);
 }
 
 #[tokio::test]

@@ -46,8 +46,8 @@ pub struct Options {
     /// Measure only this; may be given several times.
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// How often a VM is started each way.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    /// How often a VM is started each way at most: it ends as soon as the difference is above the noise.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
     /// `dev` is for work on the benchmark itself: its figures say nothing.
     #[arg(long, value_enum, default_value = "release")]
@@ -89,7 +89,11 @@ struct Report<'a> {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    prerequisites::ensure()?;
+    if options.wants(Part::Vm) {
+        prerequisites::ensure_for_bench()?;
+    } else {
+        prerequisites::ensure()?;
+    }
     if !options.measure {
         programs::build(options.profile)?;
         return programs::become_built(options.profile);
@@ -114,7 +118,6 @@ fn measure(options: &Options, figures: &mut Vec<Figure>) -> Result<()> {
         step.end();
     }
     if options.wants(Part::Vm) {
-        container::ensure_nspawn()?;
         let step = Step::begin("measuring VMs under a native systemd");
         figures.extend(native_vms(options)?);
         step.end();
@@ -133,7 +136,7 @@ fn native_vms(options: &Options) -> Result<Vec<Figure>> {
     let files = GuestFiles::of(&images);
     let programs = Programs::ensure()?;
     let run = Run::begin(&cache)?;
-    let rounds = options.rounds;
+    let rounds = options.rounds as usize;
     let figures = stage::inside(&run.namespace, {
         let run = run.clone();
         async move || {
@@ -153,7 +156,7 @@ async fn on_a_rack_host(options: &Options, figures: &mut Vec<Figure>) -> Result<
     figures.extend(cloud.memory.iter().cloned());
     if options.wants(Part::VmOnRack) {
         let step = Step::begin("measuring VMs on the rack host, with prismnet-agent");
-        let rounds = options.rounds.min(3);
+        let rounds = options.rounds as usize;
         figures
             .extend(vm::measure(ON_RACK, &cloud.host, &cloud.tenant, &cloud.guest, rounds).await?);
         step.end();

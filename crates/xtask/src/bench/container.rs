@@ -61,7 +61,7 @@ impl Container {
     /// Boots it in the run's network namespace, with PhotonCloud installed.
     ///
     /// # Errors
-    /// Also when the machine has no systemd-nspawn; the message says which package has it.
+    /// When it does not boot; with what systemd-nspawn says.
     pub async fn boot(run: &Arc<Run>, images: &Images, programs: &Programs) -> Result<Self> {
         let directory = &run.dir;
         programs.place(&directory.join("bin"))?;
@@ -97,7 +97,7 @@ impl Container {
         let leader = loop {
             process
                 .check()
-                .context("systemd-nspawn (Debian: systemd-container) could not boot the host")?;
+                .context("systemd-nspawn could not boot the host")?;
             if let Some(leader) = leader_of(&process)? {
                 break leader;
             }
@@ -265,12 +265,4 @@ impl Line for Pipe {
         buffer.truncate(count);
         Ok(buffer)
     }
-}
-
-/// The programs that this part needs and that the rack does not.
-pub fn ensure_nspawn() -> Result<()> {
-    if Path::new("/usr/bin/systemd-nspawn").exists() {
-        return Ok(());
-    }
-    bail!("systemd-nspawn is missing (Debian: systemd-container); or leave out `--only vm`")
 }

@@ -143,6 +143,49 @@ pub fn median(samples: &[f64]) -> f64 {
     }
 }
 
+/// Between which two samples the median of what they are drawn from lies, with a confidence of at least 95 %, whatever
+/// its distribution: so many of them are left out at either end as a fair coin would at most leave (the sign test's
+/// interval). None: they are too few to say.
+pub fn interval(samples: &[f64]) -> Option<(f64, f64)> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len();
+    // The chance that at most so many of `count` fall below the median, doubled for both ends.
+    let mut chance = 2.0 * 0.5_f64.powi(i32::try_from(count).ok()?);
+    let mut outside = 2.0 * 0.5_f64.powi(i32::try_from(count).ok()?);
+    let mut left_out = None;
+    for end in 0..count / 2 {
+        if outside > 0.05 {
+            break;
+        }
+        left_out = Some(end);
+        chance *= (count - end) as f64 / (end + 1) as f64;
+        outside += chance;
+    }
+    let end = left_out?;
+    Some((sorted[end], sorted[count - 1 - end]))
+}
+
+/// What rounds of a comparison have shown so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not enough to say; more may.
+    More,
+    /// The difference is one, with a confidence of 95 %.
+    AboveNoise,
+    /// After the most rounds there are, it may still be none.
+    LostInNoise,
+}
+
+/// Of the differences that rounds showed, `most` at most.
+pub fn verdict(differences: &[f64], most: usize) -> Verdict {
+    match interval(differences) {
+        Some((low, high)) if low > 0.0 || high < 0.0 => Verdict::AboveNoise,
+        _ if differences.len() < most => Verdict::More,
+        _ => Verdict::LostInNoise,
+    }
+}
+
 /// How long each of many calls took.
 #[derive(Clone, Debug, Default)]
 pub struct Times(Vec<Duration>);
@@ -180,6 +223,36 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn the_more_samples_the_narrower_is_where_the_median_lies() {
+        let samples = |count: u32| (1..=count).map(f64::from).collect::<Vec<f64>>();
+        assert_eq!(interval(&samples(5)), None);
+        // The ranks of the tables of the sign test at 5 %.
+        for (count, low, high) in [
+            (6, 1.0, 6.0),
+            (8, 1.0, 8.0),
+            (9, 2.0, 8.0),
+            (12, 3.0, 10.0),
+            (15, 4.0, 12.0),
+            (20, 6.0, 15.0),
+        ] {
+            assert_eq!(interval(&samples(count)), Some((low, high)), "{count}");
+        }
+    }
+
+    #[test]
+    fn rounds_go_on_until_the_difference_is_known() {
+        assert_eq!(verdict(&[3.0; 5], 20), Verdict::More);
+        assert_eq!(verdict(&[3.0; 6], 20), Verdict::AboveNoise);
+        assert_eq!(verdict(&[-3.0; 6], 20), Verdict::AboveNoise);
+        let mixed: Vec<f64> = (0..20).map(|n| [1.0, -1.0][n % 2]).collect();
+        assert_eq!(verdict(&mixed[..19], 20), Verdict::More);
+        assert_eq!(verdict(&mixed, 20), Verdict::LostInNoise);
+        // One round that something disturbed does not hide what all others show.
+        let disturbed = [5.0, 4.0, 6.0, 5.0, -40.0, 4.0, 5.0, 6.0, 5.0];
+        assert_eq!(verdict(&disturbed, 20), Verdict::AboveNoise);
     }
 
     #[test]

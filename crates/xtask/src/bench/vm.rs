@@ -14,7 +14,7 @@ use photon_e2e::Session;
 use photon_e2e::guest::Line;
 use photon_e2e::guest::quote;
 
-use super::figures::{Figure, median};
+use super::figures::{Figure, Verdict, interval, median, verdict};
 
 const MEMORY_MIB: u64 = 192;
 const BOOT: Duration = Duration::from_secs(180);
@@ -50,13 +50,14 @@ struct Round {
     hand: f64,
 }
 
-/// `rounds` of both ways, after one that brings the image to the host.
+/// Rounds of both ways, after one that brings the image to the host: until the difference is above the noise, or
+/// `most` rounds did not show one.
 pub async fn measure<P: Place>(
     part: &'static str,
     place: &P,
     tenant: &Session,
     files: &GuestFiles,
-    rounds: u32,
+    most: usize,
 ) -> Result<Vec<Figure>> {
     let vpc = tenant.create_vpc("vms", "10.0.0.0/16").await?;
     let subnet = tenant
@@ -65,62 +66,83 @@ pub async fn measure<P: Place>(
     let image = tenant
         .import_kernel("bench", &files.kernel_unpacked, &files.initrd)
         .await?;
+    round(place, tenant, &subnet, &image, "first").await?;
     let mut measured = Vec::new();
-    for number in 0..=rounds {
+    let verdict = loop {
+        let number = measured.len() + 1;
         let name = format!("vm{number}");
         let round = round(place, tenant, &subnet, &image, &name).await?;
-        let counts = if number == 0 { " (does not count)" } else { "" };
         say(format!(
-            "    round {number}: CreateVm {:.0} ms, to exec {:.0} ms, to lease {:.2} s; by hand {:.2} s{counts}",
+            "    round {number}: CreateVm {:.0} ms, to exec {:.0} ms, to lease {:.2} s; by hand {:.2} s",
             round.answer * 1e3,
             round.exec * 1e3,
             round.lease,
             round.hand
         ));
-        if number > 0 {
-            measured.push(round);
+        measured.push(round);
+        match verdict(&differences(&measured), most) {
+            Verdict::More => {}
+            known => break known,
         }
-    }
-    Ok(figures(part, &measured, P::NATIVE))
+    };
+    Ok(figures(part, &measured, P::NATIVE, verdict))
 }
 
-fn figures(part: &'static str, rounds: &[Round], native: bool) -> Vec<Figure> {
+/// By how many seconds a round's VM was later than the same QEMU by hand.
+fn differences(rounds: &[Round]) -> Vec<f64> {
+    rounds
+        .iter()
+        .map(|round| round.lease - round.hand)
+        .collect()
+}
+
+fn figures(part: &'static str, rounds: &[Round], native: bool, verdict: Verdict) -> Vec<Figure> {
     let of = |value: fn(&Round) -> f64| rounds.iter().map(value).collect::<Vec<f64>>();
     let figure = |what: &str, unit, samples: &[f64]| Figure::of(part, what, unit, samples);
     let (leases, hands) = (of(|round| round.lease), of(|round| round.hand));
     let by_hand = median(&hands);
     let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    // Of medians: what differs from round to round is the guest's boot, not PhotonCloud's share of it.
-    let overhead = median(&leases) - by_hand;
+    // The two of one round are neighbours in time: what slows the machine for a while slows both.
+    let differences = differences(rounds);
+    let overhead: Vec<f64> = differences.iter().map(|seconds| 1e3 * seconds).collect();
+    let shares: Vec<f64> = differences
+        .iter()
+        .map(|seconds| 100.0 * seconds / by_hand)
+        .collect();
     // On a machine that others use, the quickest boots are those that they disturbed least.
     let of_least = least(&leases) - least(&hands);
-    let spread = most(&hands) - least(&hands);
-    let note = format!(
-        "of {by_hand:.2} s; the boots by hand differ by {:.0} ms among themselves",
-        1e3 * spread
-    );
+    let noise =
+        |samples: &[f64]| interval(samples).map_or(f64::INFINITY, |(low, high)| (high - low) / 2.0);
+    let note = match (verdict, interval(&overhead)) {
+        (Verdict::AboveNoise, Some((low, high))) => {
+            format!("of {by_hand:.2} s; with 95 % confidence {low:.0} to {high:.0} ms")
+        }
+        (_, Some((low, high))) => format!(
+            "of {by_hand:.2} s; after {} rounds not above the noise: {low:.0} to {high:.0} ms",
+            rounds.len()
+        ),
+        (_, None) => format!(
+            "of {by_hand:.2} s; {} rounds are too few to say",
+            rounds.len()
+        ),
+    };
 
     let mut figures = vec![
         figure("CreateVm sent to answered", "ms", &of(|r| 1e3 * r.answer)),
         figure("answered to the guest's lease", "s", &leases),
         figure("by hand: exec to the guest's lease", "s", &hands),
     ];
-    let mut milliseconds = figure("overhead (of the medians)", "ms", &[1e3 * overhead]).note(note);
+    let mut milliseconds = figure("overhead, round by round", "ms", &overhead).note(note);
     if native {
-        milliseconds = milliseconds.below(150.0).noise(1e3 * spread);
+        milliseconds = milliseconds.below(150.0).noise(noise(&overhead));
         let exec = figure("answered to QEMU's exec", "ms", &of(|r| 1e3 * r.exec));
         figures.insert(1, exec.below(150.0));
         let boots = of(|r| 1e3 * (r.lease - r.exec - r.hand));
         figures.push(figure("exec to lease, VM less by hand", "ms", &boots));
     }
-    let share = figure(
-        "overhead (of the medians)",
-        "%",
-        &[100.0 * overhead / by_hand],
-    );
     figures.push(milliseconds);
-    figures.push(share.below(5.0).noise(100.0 * spread / by_hand));
+    let share = figure("overhead, round by round", "%", &shares);
+    figures.push(share.below(5.0).noise(noise(&shares)));
     let quickest = figure("overhead (of the quickest boots)", "ms", &[1e3 * of_least]);
     figures.push(quickest.note(format!("of {:.2} s", least(&hands))));
     figures
@@ -301,5 +323,35 @@ mod tests {
                 b"PHOTON-GUEST ready hostname=guest\n"
             ));
         }
+    }
+
+    #[test]
+    fn the_figures_say_whether_the_difference_is_one() {
+        let rounds = |hands: &[f64]| -> Vec<Round> {
+            let round = |hand: &f64| Round {
+                answer: 0.002,
+                exec: 0.1,
+                lease: 4.1,
+                hand: *hand,
+            };
+            hands.iter().map(round).collect()
+        };
+        let note = |rounds: &[Round], verdict| {
+            let figures = figures("part", rounds, true, verdict);
+            let overhead = figures.into_iter().find(|figure| !figure.note.is_empty());
+            overhead.unwrap().note
+        };
+        let known = rounds(&[4.0; 6]);
+        assert_eq!(verdict(&differences(&known), 20), Verdict::AboveNoise);
+        assert_eq!(
+            note(&known, Verdict::AboveNoise),
+            "of 4.00 s; with 95 % confidence 100 to 100 ms"
+        );
+        let unknown = rounds(&[4.0, 4.2, 4.0, 4.2, 4.0, 4.2]);
+        assert_eq!(verdict(&differences(&unknown), 6), Verdict::LostInNoise);
+        assert_eq!(
+            note(&unknown, Verdict::LostInNoise),
+            "of 4.10 s; after 6 rounds not above the noise: -100 to 100 ms"
+        );
     }
 }

@@ -25,7 +25,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -46,19 +46,11 @@ impl FromStr for Digest {
     /// Takes only what `Display` gives: two spellings of one digest would be a change that no hash notices.
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         let invalid = || InvalidDigest(text.to_owned());
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
+        if text.bytes().any(|digit| digit.is_ascii_uppercase()) {
             return Err(invalid());
         }
-        let value = |digit: u8| match digit {
-            b'0'..=b'9' => Ok(digit - b'0'),
-            b'a'..=b'f' => Ok(digit - b'a' + 10),
-            _ => Err(invalid()),
-        };
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = value(pair[0])? << 4 | value(pair[1])?;
-        }
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| invalid())?;
         Ok(Digest(bytes))
     }
 }

@@ -169,7 +169,7 @@ impl Authority {
             .map_err(Error::internal)?;
         Ok(Issued {
             pem: certificate.pem(),
-            serial: hex(&serial.to_bytes()),
+            serial: hex::encode(serial.to_bytes()),
             renew_at: now + expires_at.duration_since(now).unwrap_or_default() * 2 / 3,
             expires_at,
         })
@@ -203,7 +203,7 @@ impl Authority {
             .ok_or_else(|| format!("it is for {uri}, no host of this cluster"))?;
         Ok(HostIdentity {
             name: name.to_owned(),
-            serial: hex(strip_zero(certificate.raw_serial())),
+            serial: hex::encode(strip_zero(certificate.raw_serial())),
         })
     }
 }
@@ -251,7 +251,7 @@ fn address(octets: &[u8]) -> String {
     }
     match <[u8; 16]>::try_from(octets) {
         Ok(octets) => IpAddr::from(octets).to_string(),
-        Err(_) => hex(octets),
+        Err(_) => hex::encode(octets),
     }
 }
 
@@ -294,11 +294,6 @@ fn strip_zero(bytes: &[u8]) -> &[u8] {
 
 fn time_of(seconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-}
-
-/// Bytes as lower-case hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

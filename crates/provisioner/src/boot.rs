@@ -26,7 +26,9 @@ use futures::StreamExt;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use photon_resource::Error;
+use photon_api::inventory::{Answer, LARGEST_REPORT, Report};
+use photon_resource::{Error, Mac};
+use photon_service::Limiter;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -35,10 +37,7 @@ use tower::ServiceExt;
 
 use crate::app::{Asked, Discovery, Reported};
 use crate::convert;
-use crate::limit::Limiter;
 use crate::model::Key;
-use photon_api::inventory::{Answer, LARGEST_REPORT, Report};
-use photon_resource::Mac;
 
 pub use script::Netboot;
 
@@ -49,6 +48,10 @@ const LARGEST_IGNORED: usize = 1 << 20;
 /// How long a client may take to send a request's head, and its body.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// How many reports one address may send in a row, and after how long one more: a machine reports every 10 s, but many
+/// may do so through one address.
+const REPORTS: u32 = 30;
+const REPORT_REFILL: Duration = Duration::from_millis(500);
 /// How long connections may take to end when the server stops: a file that is being read is begun again anyway.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -93,7 +96,7 @@ impl Boot {
             discovery,
             files: netboot.files.clone(),
             netboot,
-            reports: Limiter::reports(),
+            reports: Limiter::new(REPORTS, REPORT_REFILL),
         }))
     }
 
@@ -209,7 +212,7 @@ async fn inventory(
         }
     };
     let source = client.ip().to_canonical().to_string();
-    if !boot.0.reports.admit(&source, Instant::now()) {
+    if boot.0.reports.admit(&source, Instant::now()).is_none() {
         let wait = [(header::RETRY_AFTER, "10")];
         let told = "too many reports from this address: one every 10 s is enough\n";
         return (StatusCode::TOO_MANY_REQUESTS, wait, told).into_response();

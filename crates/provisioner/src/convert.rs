@@ -2,13 +2,12 @@
 
 use std::time::SystemTime;
 
+use photon_api::inventory::Report;
 use photon_api::provisioner::v1;
-use photon_resource::Error;
+use photon_resource::{Error, Mac};
 use uuid::Uuid;
 
 use crate::model::{Disk, Hardware, Interface, Machine, MachineIdentity, State};
-use photon_api::inventory::Report;
-use photon_resource::Mac;
 
 /// How many interfaces and disks of a machine are kept.
 const MOST_INTERFACES: usize = 64;

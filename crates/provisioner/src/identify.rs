@@ -81,12 +81,12 @@ fn firmware_contradiction(hardware: &Hardware, machine: &Machine) -> Option<Stri
 mod tests {
     use std::time::SystemTime;
 
+    use photon_resource::Mac;
     use proptest::prelude::*;
     use uuid::Uuid;
 
     use super::*;
     use crate::model::Interface;
-    use photon_resource::Mac;
 
     fn mac(n: u8) -> Mac {
         format!("52:54:00:00:00:{n:02x}").parse().unwrap()

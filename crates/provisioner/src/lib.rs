@@ -9,7 +9,6 @@ pub mod boot;
 pub mod bootstrap;
 mod convert;
 pub mod identify;
-pub mod limit;
 pub mod log;
 pub mod model;
 pub mod plan;

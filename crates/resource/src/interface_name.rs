@@ -8,11 +8,7 @@ use crate::{PortId, SubnetId, VpcId};
 
 fn name(prefix: &str, id: Uuid) -> String {
     let digest = Sha256::digest(id.as_bytes());
-    let mut name = String::with_capacity(13);
-    name.push_str(prefix);
-    for byte in &digest[..6] {
-        name.push_str(&format!("{byte:02x}"));
-    }
+    let mut name = format!("{prefix}{}", hex::encode(&digest[..6]));
     name.truncate(prefix.len() + 11);
     name
 }

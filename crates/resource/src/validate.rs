@@ -99,7 +99,7 @@ impl PageRequest {
         let after = if page_token.is_empty() {
             None
         } else {
-            Some(from_hex(page_token).ok_or_else(|| {
+            Some(key(page_token).ok_or_else(|| {
                 Error::invalid(
                     "page_token",
                     page_token,
@@ -112,19 +112,17 @@ impl PageRequest {
 
     /// The token of the page that begins after `key`: opaque to clients.
     pub fn token(key: &str) -> String {
-        key.bytes().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(key)
     }
 }
 
-fn from_hex(text: &str) -> Option<String> {
-    if !text.len().is_multiple_of(2) || text.len() > 2048 || !text.is_ascii() {
+/// The key that a token stands for.
+fn key(token: &str) -> Option<String> {
+    const LONGEST: usize = 2048;
+    if token.len() > LONGEST {
         return None;
     }
-    let bytes: Option<Vec<u8>> = (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
-        .collect();
-    String::from_utf8(bytes?).ok()
+    String::from_utf8(hex::decode(token).ok()?).ok()
 }
 
 #[cfg(test)]

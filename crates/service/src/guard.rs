@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chainfire::{Ledger, NewEvent, Outcome};
 use photon_program::request_id::{REQUEST_ID, is_request_id, new_request_id};
@@ -14,7 +14,11 @@ use tonic::Request;
 use tonic::metadata::MetadataMap;
 
 use crate::call::CallContext;
-use crate::refusals::Refusals;
+use crate::limit::Limiter;
+
+/// How many events of refusals one address can cause in a row, and after how long it can one more.
+const BURST: u32 = 10;
+const REFILL: Duration = Duration::from_secs(10);
 
 /// Authenticates and authorizes the calls of one server. Clones share everything.
 #[derive(Clone)]
@@ -22,7 +26,8 @@ pub struct Guard {
     verifier: Arc<dyn TokenVerifier>,
     authorizer: Arc<dyn Authorizer>,
     ledger: Ledger,
-    refusals: Arc<Refusals>,
+    /// Which refusals of unauthenticated calls are worth an event, so that nobody can fill the disk with them.
+    refusals: Arc<Limiter>,
 }
 
 impl Guard {
@@ -37,7 +42,7 @@ impl Guard {
             verifier,
             authorizer,
             ledger,
-            refusals: Arc::default(),
+            refusals: Arc::new(Limiter::new(BURST, REFILL)),
         }
     }
 

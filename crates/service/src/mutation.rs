@@ -96,7 +96,7 @@ impl Mutations {
             caller: caller.clone(),
             action: action.to_owned(),
             key,
-            digest: hex(&Sha256::digest(request.encode_to_vec())),
+            digest: hex::encode(Sha256::digest(request.encode_to_vec())),
             attempts: 0,
         })
     }
@@ -261,8 +261,4 @@ impl Inner {
         *lease = Some((granted, id));
         Ok(id)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -39,7 +39,7 @@ impl Recipe {
 
     fn key(self) -> String {
         let digest = self.digest.finalize();
-        digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+        hex::encode(&digest[..8])
     }
 }
 

@@ -219,11 +219,6 @@ fn the_map_and_the_units_know_every_program_of_the_table() {
             read(&unit).contains(&start),
             "{unit} starts another program"
         );
-        let restarted = read("photon-certificate.service");
-        assert!(
-            restarted.contains(&unit),
-            "photon-certificate.service restarts no {unit}"
-        );
         if program.identity.is_some() {
             let key = format!("LoadCredential={}.key:", program.name);
             assert!(

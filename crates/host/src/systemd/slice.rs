@@ -31,13 +31,8 @@ fn escape(segment: &str) -> String {
     if escaped.len() <= LONGEST_SEGMENT {
         return escaped;
     }
-    Sha256::digest(segment.as_bytes())
-        .iter()
-        .take(16)
-        .fold(String::from("h_"), |mut name, byte| {
-            let _ = write!(name, "{byte:02x}");
-            name
-        })
+    let digest = Sha256::digest(segment.as_bytes());
+    format!("h_{}", hex::encode(&digest[..16]))
 }
 
 #[cfg(test)]

@@ -217,10 +217,14 @@ pub async fn delete(
                     .ok_or_else(|| Error::not_found("role", &role.id))?;
                 let bound = binding::binding_of_role(tx, &role.id).await?.len();
                 if bound > 0 {
-                    return Err(Error::FailedPrecondition(format!(
-                        "role '{}' is used by {bound} bindings: delete them first",
-                        before.name
-                    )));
+                    return Err(Error::in_use(
+                        "role",
+                        &before.id,
+                        format!(
+                            "role '{}' is used by {bound} bindings: delete them first",
+                            before.name
+                        ),
+                    ));
                 }
                 store::role_delete(tx, &before);
                 Ok(stored(caller, before))

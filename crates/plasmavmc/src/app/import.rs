@@ -296,7 +296,9 @@ async fn register(
             let size = image.stored_bytes();
             let used = store::image::usage_change(&mut tx, &image.scope, size, 0).await?;
             if used > images.settings.image_quota_bytes {
-                return Err(Error::ResourceExhausted(images.over_quota(used - size)));
+                let (used, limit) = (used - size, images.settings.image_quota_bytes);
+                let text = images.over_quota(used);
+                return Err(Error::quota_exceeded("image_bytes", used, limit, text));
             }
         }
         if let Err(taken) = store::image::image_put(&mut tx, None, &image).await? {

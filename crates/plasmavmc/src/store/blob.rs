@@ -182,7 +182,7 @@ impl Upload {
             let sum = std::mem::take(&mut self.digest).finalize();
             Ok(Written {
                 path: std::mem::take(&mut self.path),
-                sha256: sum.iter().map(|byte| format!("{byte:02x}")).collect(),
+                sha256: hex::encode(sum),
                 size: self.size,
                 head: std::mem::take(&mut self.head),
             })

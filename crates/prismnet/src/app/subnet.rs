@@ -92,10 +92,15 @@ impl Change for Create {
         let ipv6 = self.new.ipv6.map(|ipv6| ipv6.cidr);
         let others = store::subnets_of(tx, vpc.id).await?;
         if others.len() >= MAX_SUBNETS {
-            return Err(Error::ResourceExhausted(format!(
-                "VPC '{}' has {MAX_SUBNETS} subnets, which is the most: delete one or use another VPC",
-                vpc.meta.name
-            )));
+            return Err(Error::quota_exceeded(
+                "subnets_of_vpc",
+                others.len() as u64,
+                MAX_SUBNETS as u64,
+                format!(
+                    "VPC '{}' has {MAX_SUBNETS} subnets, which is the most: delete one or use another VPC",
+                    vpc.meta.name
+                ),
+            ));
         }
         for other in others {
             if other.overlaps(self.new.cidr, ipv6) {

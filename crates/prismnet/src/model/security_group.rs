@@ -198,9 +198,14 @@ fn push_rule(rules: &mut Vec<Rule>, new: NewRule) -> Result<(), Error> {
         return Err(Error::already_exists("security group rule", same.id));
     }
     if rules.len() >= MAX_RULES {
-        return Err(Error::ResourceExhausted(format!(
-            "a security group has at most {MAX_RULES} rules: remove one, or use a second group"
-        )));
+        return Err(Error::quota_exceeded(
+            "security_group_rules",
+            rules.len() as u64,
+            MAX_RULES as u64,
+            format!(
+                "a security group has at most {MAX_RULES} rules: remove one, or use a second group"
+            ),
+        ));
     }
     rules.push(new.into_rule());
     Ok(())
@@ -343,7 +348,11 @@ mod tests {
             })
             .collect();
         let error = NewSecurityGroup::into_rules(many).unwrap_err();
-        assert!(matches!(error, Error::ResourceExhausted(_)), "{error}");
+        let limit = MAX_RULES as u64;
+        assert!(
+            matches!(error, Error::QuotaExceeded { used, limit: most, .. } if (used, most) == (limit, limit)),
+            "{error}"
+        );
     }
 
     #[test]

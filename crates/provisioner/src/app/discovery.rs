@@ -180,13 +180,19 @@ impl Discovery {
         let machines = store::machine_all(&self.db).await?;
         let waiting = machines
             .iter()
-            .filter(|machine| machine.state == State::Discovered);
-        if waiting.count() < MOST_DISCOVERED {
+            .filter(|machine| machine.state == State::Discovered)
+            .count();
+        if waiting < MOST_DISCOVERED {
             return Ok(());
         }
-        Err(Error::ResourceExhausted(format!(
-            "{MOST_DISCOVERED} machines are waiting for approval already: approve or retire some first"
-        )))
+        Err(Error::quota_exceeded(
+            "discovered_machines",
+            waiting as u64,
+            MOST_DISCOVERED as u64,
+            format!(
+                "{MOST_DISCOVERED} machines are waiting for approval already: approve or retire some first"
+            ),
+        ))
     }
 
     /// Remembers a contradiction with the machine that it is about.

@@ -1,19 +1,19 @@
 //! Enrolment, renewal, readiness: what hosts call, known by a join token or by their certificate.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chainfire::{Ledger, Outcome};
 use flaredb::{Db, Transaction};
 use photon_api::provisioner::v1;
 use photon_reconcile::Signal;
 use photon_resource::{Error, ResourceName, Scope};
+use photon_service::Limiter;
 use sha2::{Digest, Sha256};
 
 use super::Identities;
 use super::change::{ATTEMPTS, Actor, busy, commit, now};
-use crate::authority::{Authority, Issued, Request, hex};
-use crate::limit::Limiter;
+use crate::authority::{Authority, Issued, Request};
 use crate::model::{Certificate, Event, HostIdentity, Machine, MachineIdentity};
 use crate::store::{self, Used};
 use crate::{Settings, convert};
@@ -21,6 +21,10 @@ use crate::{Settings, convert};
 const ENROL: &str = "provision:enrolment:enrol";
 const RENEW: &str = "provision:enrolment:renew";
 const READY: &str = "provision:enrolment:ready";
+
+/// How many events of refusals one address can cause in a row, and after how long one more.
+const REFUSALS: u32 = 10;
+const REFUSAL_REFILL: Duration = Duration::from_secs(10);
 
 /// The certificate that a caller showed in its TLS connection, verified by the listener; DER. `None`: none.
 #[derive(Clone, Debug)]
@@ -57,7 +61,7 @@ impl Enrolment {
             settings,
             authority: Arc::new(authority),
             identities,
-            refusals: Arc::new(Limiter::refusals()),
+            refusals: Arc::new(Limiter::new(REFUSALS, REFUSAL_REFILL)),
             wake,
             own_address,
         }
@@ -106,7 +110,7 @@ impl Enrolment {
         }
         let request = Request::parse(&wire.certificate_request_pem)?;
         let identity = convert::identity(&wire.identity.clone().unwrap_or_default())?;
-        let digest = hex(&Sha256::digest(wire.token.trim().as_bytes()));
+        let digest = hex::encode(Sha256::digest(wire.token.trim().as_bytes()));
         let mut doubts = ATTEMPTS;
         loop {
             let mut tx = self.db.begin();
@@ -379,7 +383,7 @@ impl Enrolment {
             return error;
         }
         tracing::info!(source = actor.source, action, %error, "refused");
-        if self.refusals.admit(&actor.source, Instant::now()) {
+        if self.refusals.admit(&actor.source, Instant::now()).is_some() {
             let resource = ResourceName::any(Scope::System, Machine::KIND).to_string();
             let event = actor.event(action, resource, Outcome::Denied, error.to_string());
             if let Err(error) = self.ledger.record(event).await {

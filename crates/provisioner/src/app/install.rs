@@ -17,7 +17,6 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::change::{ATTEMPTS, Actor, busy, commit, now};
-use crate::authority::hex;
 use crate::model::{Event, Machine, MachineId, State};
 use crate::plan::{self, Observed, Step, Unit};
 use crate::settings::Installer;
@@ -260,7 +259,7 @@ impl InstallReconciler {
 
     /// Takes an approved machine for installation, with the token; `None`: it is not approved any more.
     async fn take(&self, id: MachineId, secret: &str) -> Result<Option<Machine>, Error> {
-        let digest = hex(&Sha256::digest(secret.as_bytes()));
+        let digest = hex::encode(Sha256::digest(secret.as_bytes()));
         for _ in 0..ATTEMPTS {
             let mut tx = self.db.begin();
             let Some(before) = store::machine_read(&mut tx, id).await? else {
@@ -478,7 +477,7 @@ pub(super) fn random_token() -> Result<String, Error> {
     SystemRandom::new()
         .fill(&mut bytes)
         .map_err(|_| Error::internal("the kernel gives no random numbers"))?;
-    Ok(hex(&bytes))
+    Ok(hex::encode(bytes))
 }
 
 fn on_host(error: photon_host::Error) -> Error {

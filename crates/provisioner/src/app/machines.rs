@@ -8,13 +8,12 @@ use std::sync::Arc;
 use flaredb::{Db, Transaction};
 use photon_api::provisioner::v1;
 use photon_reconcile::Signal;
-use photon_resource::{Caller, Error, Page, PageRequest, ResourceName, Scope};
+use photon_resource::{Caller, Error, Mac, Page, PageRequest, ResourceName, Scope};
 use photon_service::{Guard, Mutations};
 
 use super::change::{ATTEMPTS, now};
 use crate::model::{Event, Key, Machine, MachineId, State, validate_host_name};
 use crate::{Settings, convert, store};
-use photon_resource::Mac;
 
 /// The machines. Clones are the same.
 #[derive(Clone)]

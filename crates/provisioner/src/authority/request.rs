@@ -7,8 +7,6 @@ use rcgen::{
 };
 use sha2::{Digest, Sha256};
 
-use super::hex;
-
 /// Longest request that is read; one of ours has about 500 bytes.
 const LONGEST: usize = 16 << 10;
 
@@ -57,7 +55,7 @@ impl Request {
         };
         Ok(Self {
             name,
-            key_digest: hex(&Sha256::digest(key.der_bytes())),
+            key_digest: hex::encode(Sha256::digest(key.der_bytes())),
             key,
         })
     }

@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use photon_resource::{Error, ResourceName, Scope};
+use photon_resource::{Error, Mac, ResourceName, Scope};
 use uuid::Uuid;
 
 use super::{Event, Hardware, State};
-use photon_resource::Mac;
 
 /// A machine's id, given when it is first seen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use photon_api::provisioner::v1::*;
-use provisioner::authority::hex;
 use rcgen::KeyPair;
 use sha2::{Digest, Sha256};
 use tonic::{Code, Status};
@@ -117,7 +116,7 @@ async fn the_token_is_kept_by_nobody_and_a_repeated_call_does_not_tell_it() {
         .into_inner();
     assert_eq!(first.token.len(), 64);
     assert!(!is_kept(&rack.state_dir(), &first.token));
-    let digest = hex(&Sha256::digest(first.token.as_bytes()));
+    let digest = hex::encode(Sha256::digest(first.token.as_bytes()));
     assert!(
         is_kept(&rack.state_dir(), &digest),
         "it is looked for where it would be"

@@ -70,7 +70,7 @@ impl Run {
         let mut random = [0_u8; 3];
         loop {
             std::io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut random)?;
-            let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+            let id = hex::encode(random);
             let dir = runs.join(&id);
             let namespace = Namespace::of_run(&id);
             // Another cache's run may have the name as a namespace.

@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use super::Machines;
 use crate::app::change::{ATTEMPTS, now};
 use crate::app::install::random_token;
-use crate::authority::hex;
 use crate::model::{Event, Machine, MachineId};
 use crate::store::{self, Token};
 
@@ -31,7 +30,7 @@ impl Machines {
             .mutations
             .start(caller, ACTION, &request.request_id, request)?;
         let secret = random_token()?;
-        let digest = hex(&Sha256::digest(secret.as_bytes()));
+        let digest = hex::encode(Sha256::digest(secret.as_bytes()));
         let mut doubts = ATTEMPTS;
         loop {
             let mut tx = self.db.begin();

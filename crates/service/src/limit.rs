@@ -1,4 +1,8 @@
 //! How often one address may do something.
+//!
+//! `governor`'s limiter by key is the well-known one. It remembers every key that it ever saw until somebody sweeps it,
+//! and a flood of made-up addresses is just what this is for: here memory is bounded whatever comes, those who come
+//! when it is full share one bucket, and a refusal is counted for the next that is let through to tell of.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,6 +30,7 @@ struct Sources {
 struct Bucket {
     left: u32,
     refilled: Instant,
+    refused: u64,
 }
 
 impl Limiter {
@@ -38,18 +43,8 @@ impl Limiter {
         }
     }
 
-    /// For reports: a machine reports every 10 s, but many may do so through one address.
-    pub fn reports() -> Self {
-        Self::new(30, Duration::from_millis(500))
-    }
-
-    /// For events of refusals.
-    pub fn refusals() -> Self {
-        Self::new(10, Duration::from_secs(10))
-    }
-
-    /// Whether `source` may, at `now`.
-    pub fn admit(&self, source: &str, now: Instant) -> bool {
+    /// Whether `source` may, at `now`: `Some` with how often it might not since it last might.
+    pub fn admit(&self, source: &str, now: Instant) -> Option<u64> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let Sources { buckets, swept } = &mut *sources;
         let due = swept.is_none_or(|swept| now.saturating_duration_since(swept) >= self.refill);
@@ -66,6 +61,7 @@ impl Limiter {
         let bucket = buckets.entry(key.to_owned()).or_insert(Bucket {
             left: self.burst,
             refilled: now,
+            refused: 0,
         });
         let passed = now.saturating_duration_since(bucket.refilled);
         let refills = passed.as_nanos() / self.refill.as_nanos().max(1);
@@ -79,10 +75,11 @@ impl Limiter {
             };
         }
         if bucket.left == 0 {
-            return false;
+            bucket.refused += 1;
+            return None;
         }
         bucket.left -= 1;
-        true
+        Some(std::mem::take(&mut bucket.refused))
     }
 }
 
@@ -94,25 +91,46 @@ mod tests {
     fn one_address_is_limited_and_others_are_not() {
         let limiter = Limiter::new(3, Duration::from_secs(1));
         let start = Instant::now();
-        let admitted = (0..10)
-            .filter(|_| limiter.admit("192.0.2.1", start))
-            .count();
+        let admits = |source, milliseconds| {
+            let at = start + Duration::from_millis(milliseconds);
+            limiter.admit(source, at).is_some()
+        };
+        let admitted = (0..10).filter(|_| admits("192.0.2.1", 0)).count();
         assert_eq!(admitted, 3);
-        assert!(limiter.admit("192.0.2.2", start));
-        assert!(!limiter.admit("192.0.2.1", start + Duration::from_millis(900)));
-        assert!(limiter.admit("192.0.2.1", start + Duration::from_millis(1100)));
-        assert!(!limiter.admit("192.0.2.1", start + Duration::from_millis(1200)));
-        assert!(limiter.admit("192.0.2.1", start + Duration::from_millis(2050)));
+        assert!(admits("192.0.2.2", 0));
+        assert!(!admits("192.0.2.1", 900));
+        assert!(admits("192.0.2.1", 1100));
+        assert!(!admits("192.0.2.1", 1200));
+        assert!(admits("192.0.2.1", 2050));
     }
 
     #[test]
-    fn any_number_of_addresses_takes_bounded_memory() {
-        let limiter = Limiter::new(3, Duration::from_secs(1));
+    fn a_flood_leaves_a_bounded_number_and_the_count_of_the_rest() {
+        let (burst, refill) = (10, Duration::from_secs(10));
+        let limiter = Limiter::new(burst, refill);
         let start = Instant::now();
-        let admitted = (0..50_000)
-            .filter(|n| limiter.admit(&format!("2001:db8::{n:x}"), start))
+        let admitted = (0..1000)
+            .filter(|_| limiter.admit("192.0.2.1", start).is_some())
             .count();
-        assert!(admitted <= ADDRESSES + 3, "{admitted}");
+        assert_eq!(admitted, burst as usize);
+        assert_eq!(
+            limiter.admit("192.0.2.2", start),
+            Some(0),
+            "another address is not held up"
+        );
+        assert_eq!(limiter.admit("192.0.2.1", start + refill), Some(990));
+        assert_eq!(limiter.admit("192.0.2.1", start + refill), None);
+    }
+
+    #[test]
+    fn many_addresses_take_bounded_memory_and_share_the_last_allowance() {
+        let burst = 10;
+        let limiter = Limiter::new(burst, Duration::from_secs(10));
+        let start = Instant::now();
+        let admitted = (0..100_000)
+            .filter(|n| limiter.admit(&format!("2001:db8::{n:x}"), start).is_some())
+            .count();
+        assert!(admitted <= ADDRESSES + burst as usize, "{admitted}");
         assert!(limiter.sources.lock().unwrap().buckets.len() <= ADDRESSES + 1);
     }
 }

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use futures::Stream;
 use photon_api::request;
 use photon_resource::{Error, PageRequest};
-use photon_service::Mutation;
+use photon_service::{Mutation, answer, status};
 use tonic::{Request, Response, Status};
 
 use crate::access::{Access, Named};
@@ -227,16 +227,11 @@ fn followed<R: Stored, A: Send + 'static>(
         begin,
         async |(mut feed, mut supervision, wire)| {
             let next = tokio::select! {
-                next = feed.next() => next?,
-                error = supervision.lost() => return Err(error.into()),
+                next = feed.next() => next.map_err(status)?,
+                error = supervision.lost() => return Err(status(error)),
             };
             let told = wire(next.0, next.1);
             Ok(Some((told, (feed, supervision, wire))))
         },
     ))
-}
-
-/// What a handler answers of what was worked out.
-pub async fn answer<A>(work: impl Future<Output = Result<A, Error>>) -> Answer<A> {
-    Ok(Response::new(work.await?))
 }

@@ -62,11 +62,13 @@ impl Users {
         Ok(entries.into_iter().map(|(_, entry)| entry.id).collect())
     }
 
-    /// Errors: `FailedPrecondition` naming the first users, which are of type `U`.
+    /// Whether nothing uses `used`, so that it may go.
+    ///
+    /// Errors: `InUse` naming the first users, which are of type `U`.
     pub async fn expect_none<U: Stored>(
         &self,
         tx: &mut Transaction,
-        what: &str,
+        used: &impl Stored,
         plural: &str,
         remedy: &str,
     ) -> Result<(), Error> {
@@ -85,8 +87,16 @@ impl Users {
         if ids.len() > NAMED {
             list.push_str(&format!(" and {} more", ids.len() - NAMED));
         }
-        Err(Error::FailedPrecondition(format!(
-            "{what} is in use by {plural} {list}: {remedy}"
-        )))
+        Err(in_use(
+            used,
+            &format!("is in use by {plural} {list}: {remedy}"),
+        ))
     }
+}
+
+/// That a resource is in use: `how` says by what, and what to do.
+fn in_use<R: Stored>(used: &R, how: &str) -> Error {
+    let (noun, id) = (R::KIND.noun, used.id().to_string());
+    let name = used.common().name.unwrap_or(&id).to_owned();
+    Error::in_use(noun, &id, format!("{noun} '{name}' {how}"))
 }

@@ -33,6 +33,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::Code;
 use tower::ServiceExt;
 
 use crate::app::{Asked, Discovery, Reported};
@@ -263,13 +264,13 @@ async fn read(body: Body) -> Option<Vec<u8>> {
 }
 
 fn refuse(error: Error) -> Response {
-    let status = match &error {
-        Error::InvalidArgument { .. } => StatusCode::BAD_REQUEST,
-        Error::ResourceExhausted(_) => StatusCode::TOO_MANY_REQUESTS,
-        Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+    // As a gRPC status: what is internal is logged, and not told.
+    let told = photon_service::status(error);
+    let status = match told.code() {
+        Code::InvalidArgument => StatusCode::BAD_REQUEST,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    // As a gRPC status: what is internal is logged, and not told.
-    let told = tonic::Status::from(error);
     (status, format!("{}\n", told.message())).into_response()
 }

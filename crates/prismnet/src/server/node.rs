@@ -9,6 +9,7 @@ use photon_api::prismnet::v1::node_service_server::NodeService;
 use photon_catalog::Access;
 use photon_catalog::node::only_itself;
 use photon_resource::{Caller, Error, ResourceName};
+use photon_service::{answer, status};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -55,43 +56,47 @@ impl NodeService for Nodes {
         &self,
         request: Request<pb::WatchDesiredRequest>,
     ) -> Result<Response<Self::WatchDesiredStream>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let node = request.into_inner().node;
-        let resource = itself(&self.access, &caller, "watch", &node).await?;
-        let watch = Watch {
-            access: self.access.clone(),
-            app: self.app.clone(),
-            interest: self.app.interest(&node),
-            caller,
-            resource,
-            node,
-            told: None,
-        };
-        let stream = futures::stream::try_unfold(watch, async |mut watch| {
-            let desired = watch.next().await?;
-            Ok(Some((desired, watch)))
-        });
-        Ok(Response::new(Box::pin(stream)))
+        answer(async {
+            let caller = self.access.caller(&request).await?;
+            let node = request.into_inner().node;
+            let resource = itself(&self.access, &caller, "watch", &node).await?;
+            let watch = Watch {
+                access: self.access.clone(),
+                app: self.app.clone(),
+                interest: self.app.interest(&node),
+                caller,
+                resource,
+                node,
+                told: None,
+            };
+            let stream = futures::stream::try_unfold(watch, async |mut watch| {
+                let desired = watch.next().await.map_err(status)?;
+                Ok(Some((desired, watch)))
+            });
+            Ok(Box::pin(stream) as Self::WatchDesiredStream)
+        })
+        .await
     }
 
     async fn report_status(
         &self,
         request: Request<pb::ReportStatusRequest>,
     ) -> Result<Response<pb::ReportStatusResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        let resource = itself(&self.access, &caller, "report", &request.node).await?;
-        let mutation = self.access.mutation(&caller, REPORT, "", &request)?;
-        let ports = request
-            .ports
-            .into_iter()
-            .map(convert::report)
-            .collect::<Result<_, _>>()?;
-        Ok(Response::new(
+        answer(async {
+            let caller = self.access.caller(&request).await?;
+            let request = request.into_inner();
+            let resource = itself(&self.access, &caller, "report", &request.node).await?;
+            let mutation = self.access.mutation(&caller, REPORT, "", &request)?;
+            let ports = request
+                .ports
+                .into_iter()
+                .map(convert::report)
+                .collect::<Result<_, _>>()?;
             self.app
                 .report(mutation, resource, &request.node, request.revision, ports)
-                .await?,
-        ))
+                .await
+        })
+        .await
     }
 }
 

@@ -197,15 +197,14 @@ pub async fn security_group_delete(
     tx: &mut Transaction,
     group: &SecurityGroup,
 ) -> Result<(), Error> {
-    let what = format!("security group '{}'", group.meta.name);
     let ports = users::ports_of_group(group.id);
     ports
-        .expect_none::<Port>(tx, &what, "ports", "give them another group first")
+        .expect_none::<Port>(tx, group, "ports", "give them another group first")
         .await?;
     users::rules_of_group(group.id)
         .expect_none::<SecurityGroup>(
             tx,
-            &what,
+            group,
             "rules of security groups",
             "remove those rules first",
         )

@@ -136,9 +136,8 @@ pub async fn subnet_update(
 /// Errors: `FailedPrecondition` while it has ports.
 pub async fn subnet_delete(tx: &mut Transaction, subnet: &Subnet) -> Result<(), Error> {
     let ports = users::ports_of_subnet(subnet.id);
-    let what = format!("subnet '{}'", subnet.meta.name);
     ports
-        .expect_none::<Port>(tx, &what, "ports", "delete them first")
+        .expect_none::<Port>(tx, subnet, "ports", "delete them first")
         .await?;
     ports.forget(tx);
     forget_addresses(tx, subnet.id);

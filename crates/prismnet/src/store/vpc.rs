@@ -91,9 +91,8 @@ pub async fn vpc_update(tx: &mut Transaction, before: &Vpc, after: &Vpc) -> Resu
 /// Errors: `FailedPrecondition` while it has subnets.
 pub async fn vpc_delete(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
     let subnets = users::subnets_of_vpc(vpc.id);
-    let what = format!("VPC '{}'", vpc.meta.name);
     subnets
-        .expect_none::<Subnet>(tx, &what, "subnets", "delete them first")
+        .expect_none::<Subnet>(tx, vpc, "subnets", "delete them first")
         .await?;
     subnets.forget(tx);
     tx.delete(&table_key(vpc.table));

@@ -7,7 +7,7 @@ use photon_api::provisioner::v1::{
     EnrolRequest, EnrolResponse, RenewRequest, RenewResponse, ReportReadyRequest,
     ReportReadyResponse,
 };
-use photon_service::Guard;
+use photon_service::{Guard, answer};
 use tonic::{Request, Response, Status};
 
 use crate::app::{Actor, Enrolment, Peer};
@@ -43,34 +43,37 @@ impl EnrolmentService for EnrolmentServer {
         &self,
         request: Request<EnrolRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
-        let response = self
-            .enrolment
-            .enrol(&actor(&request), request.get_ref())
-            .await?;
-        Ok(Response::new(response))
+        answer(async {
+            self.enrolment
+                .enrol(&actor(&request), request.get_ref())
+                .await
+        })
+        .await
     }
 
     async fn renew(
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
-        let peer = peer(&request);
-        let response = self
-            .enrolment
-            .renew(&actor(&request), &peer, request.get_ref())
-            .await?;
-        Ok(Response::new(response))
+        answer(async {
+            let peer = peer(&request);
+            self.enrolment
+                .renew(&actor(&request), &peer, request.get_ref())
+                .await
+        })
+        .await
     }
 
     async fn report_ready(
         &self,
         request: Request<ReportReadyRequest>,
     ) -> Result<Response<ReportReadyResponse>, Status> {
-        let peer = peer(&request);
-        let response = self
-            .enrolment
-            .ready(&actor(&request), &peer, request.get_ref())
-            .await?;
-        Ok(Response::new(response))
+        answer(async {
+            let peer = peer(&request);
+            self.enrolment
+                .ready(&actor(&request), &peer, request.get_ref())
+                .await
+        })
+        .await
     }
 }

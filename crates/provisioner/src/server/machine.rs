@@ -13,7 +13,7 @@ use photon_api::provisioner::v1::{
     ReinstallMachineRequest, ReinstallMachineResponse, RetireMachineRequest, RetireMachineResponse,
     WatchMachineRequest, WatchMachineResponse,
 };
-use photon_service::Guard;
+use photon_service::{Guard, answer, status};
 use tonic::{Request, Response, Status};
 
 use crate::app::{Installations, MachineWatch, Machines};
@@ -46,91 +46,107 @@ impl MachineService for MachineServer {
         &self,
         request: Request<ListMachinesRequest>,
     ) -> Result<Response<ListMachinesResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let page = self.machines.list(&caller, request.get_ref()).await?;
-        Ok(Response::new(ListMachinesResponse {
-            machines: page.items.iter().map(machine_to_wire).collect(),
-            next_page_token: page.next_page_token,
-        }))
+        answer(async {
+            let caller = self.guard.authenticate(&request).await?;
+            let page = self.machines.list(&caller, request.get_ref()).await?;
+            Ok(ListMachinesResponse {
+                machines: page.items.iter().map(machine_to_wire).collect(),
+                next_page_token: page.next_page_token,
+            })
+        })
+        .await
     }
 
     async fn get_machine(
         &self,
         request: Request<GetMachineRequest>,
     ) -> Result<Response<GetMachineResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let id = &request.get_ref().id;
-        let machine = self
-            .machines
-            .find(&caller, "provision:machines:get", id)
-            .await?;
-        Ok(Response::new(GetMachineResponse {
-            machine: Some(machine_to_wire(&machine)),
-        }))
+        answer(async {
+            let caller = self.guard.authenticate(&request).await?;
+            let id = &request.get_ref().id;
+            let machine = self
+                .machines
+                .find(&caller, "provision:machines:get", id)
+                .await?;
+            Ok(GetMachineResponse {
+                machine: Some(machine_to_wire(&machine)),
+            })
+        })
+        .await
     }
 
     async fn approve_machine(
         &self,
         request: Request<ApproveMachineRequest>,
     ) -> Result<Response<ApproveMachineResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let response = self.machines.approve(&caller, request.get_ref()).await?;
-        Ok(Response::new(response))
+        answer(async {
+            let caller = self.guard.authenticate(&request).await?;
+            self.machines.approve(&caller, request.get_ref()).await
+        })
+        .await
     }
 
     async fn watch_machine(
         &self,
         request: Request<WatchMachineRequest>,
     ) -> Result<Response<Self::WatchMachineStream>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let watch = MachineWatch::start(
-            self.db.clone(),
-            self.guard.clone(),
-            &self.machines,
-            self.files.clone(),
-            caller,
-            &request.get_ref().id,
-        )
-        .await?;
-        let answers = try_unfold(watch, async |mut watch| {
-            let told = watch.next().await?;
-            let response = WatchMachineResponse {
-                machine: told.machine.as_ref().map(machine_to_wire),
-                log: told.log,
-                log_restarted: told.log_restarted,
-            };
-            Ok(Some((response, watch)))
-        });
-        Ok(Response::new(Box::pin(answers)))
+        answer(async {
+            let caller = self.guard.authenticate(&request).await?;
+            let watch = MachineWatch::start(
+                self.db.clone(),
+                self.guard.clone(),
+                &self.machines,
+                self.files.clone(),
+                caller,
+                &request.get_ref().id,
+            )
+            .await?;
+            let answers = try_unfold(watch, async |mut watch| {
+                let told = watch.next().await.map_err(status)?;
+                let response = WatchMachineResponse {
+                    machine: told.machine.as_ref().map(machine_to_wire),
+                    log: told.log,
+                    log_restarted: told.log_restarted,
+                };
+                Ok(Some((response, watch)))
+            });
+            Ok(Box::pin(answers) as Self::WatchMachineStream)
+        })
+        .await
     }
 
     async fn reinstall_machine(
         &self,
         request: Request<ReinstallMachineRequest>,
     ) -> Result<Response<ReinstallMachineResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let response = self.machines.reinstall(&caller, request.get_ref()).await?;
-        Ok(Response::new(response))
+        answer(async {
+            let caller = self.guard.authenticate(&request).await?;
+            self.machines.reinstall(&caller, request.get_ref()).await
+        })
+        .await
     }
 
     async fn retire_machine(
         &self,
         request: Request<RetireMachineRequest>,
     ) -> Result<Response<RetireMachineResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let response = self.machines.retire(&caller, request.get_ref()).await?;
-        Ok(Response::new(response))
+        answer(async {
+            let caller = self.guard.authenticate(&request).await?;
+            self.machines.retire(&caller, request.get_ref()).await
+        })
+        .await
     }
 
     async fn issue_join_token(
         &self,
         request: Request<IssueJoinTokenRequest>,
     ) -> Result<Response<IssueJoinTokenResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let response = self
-            .machines
-            .issue_join_token(&caller, request.get_ref())
-            .await?;
-        Ok(Response::new(response))
+        answer(async {
+            let caller = self.guard.authenticate(&request).await?;
+            self.machines
+                .issue_join_token(&caller, request.get_ref())
+                .await
+        })
+        .await
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use photon_api::components::{COMPONENTS, Component, IAM, PLASMAVMC, PRISMNET};
+use photon_api::components::{self, COMPONENTS, Component, IAM, PLASMAVMC, PRISMNET, Program};
 
 use crate::rack::Host;
 use crate::rack::forward::Forward;
@@ -33,18 +33,8 @@ pub fn tree() -> PathBuf {
 }
 
 /// The units of the components' programs, by name.
-///
-/// # Panics
-/// When the table of components is none; every test of the tree would say so.
 pub fn program_units() -> Vec<String> {
-    let table = include_str!("../../api/components.toml").parse::<toml::Table>();
-    let table = table.expect("components.toml is TOML");
-    let components = table["component"].as_array().into_iter().flatten();
-    let programs = components.filter_map(|component| component["program"].as_array());
-    let mut units: Vec<_> = programs
-        .flatten()
-        .filter_map(|program| Some(format!("{}.service", program["name"].as_str()?)))
-        .collect();
+    let mut units: Vec<String> = components::programs().map(Program::unit).collect();
     units.sort();
     units
 }

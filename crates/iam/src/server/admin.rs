@@ -2,6 +2,7 @@
 
 use photon_api::iam::v1::iam_admin_service_server::IamAdminService;
 use photon_api::iam::v1::*;
+use photon_service::answer;
 use tonic::{Request, Response, Status};
 
 use super::{Server, binding, credential, organization, principal, project, role};
@@ -15,8 +16,11 @@ macro_rules! delegate {
                     &self,
                     request: Request<$request>,
                 ) -> Result<Response<$response>, Status> {
-                    let (caller, request) = self.open(request).await?;
-                    Ok(Response::new($handler(self, &caller, request).await?))
+                    answer(async {
+                        let (caller, request) = self.open(request).await?;
+                        $handler(self, &caller, request).await
+                    })
+                    .await
                 }
             )*
         }

@@ -3,6 +3,7 @@
 use photon_api::iam::v1::iam_authz_service_server::IamAuthzService;
 use photon_api::iam::v1::{AuthorizeRequest, AuthorizeResponse};
 use photon_resource::{Action, Error, ResourceName, Scope};
+use photon_service::answer;
 use tonic::{Request, Response, Status};
 
 use super::Server;
@@ -14,25 +15,28 @@ impl IamAuthzService for Server {
         &self,
         request: Request<AuthorizeRequest>,
     ) -> Result<Response<AuthorizeResponse>, Status> {
-        let (caller, request) = self.open(request).await?;
-        if request.token != caller.token {
-            let all = token::asking();
-            self.guard
-                .authorize(&caller, "iam:tokens:authorize", &all, &[])
-                .await?;
-        }
-        let action: Action = request.action.parse()?;
-        let resource = resource(&request.resource)?;
-        let attributes = request.attributes.into_iter().collect();
-        let asked =
-            authorization::decide(&self.core, &request.token, &action, &resource, &attributes);
-        let outcome = asked.await?;
-        Ok(Response::new(AuthorizeResponse {
-            allowed: outcome.allowed,
-            reason: outcome.reason,
-            binding_ids: outcome.bindings.iter().map(ToString::to_string).collect(),
-            outside_tenant: outcome.outside_tenant,
-        }))
+        answer(async {
+            let (caller, request) = self.open(request).await?;
+            if request.token != caller.token {
+                let all = token::asking();
+                self.guard
+                    .authorize(&caller, "iam:tokens:authorize", &all, &[])
+                    .await?;
+            }
+            let action: Action = request.action.parse()?;
+            let resource = resource(&request.resource)?;
+            let attributes = request.attributes.into_iter().collect();
+            let asked =
+                authorization::decide(&self.core, &request.token, &action, &resource, &attributes);
+            let outcome = asked.await?;
+            Ok(AuthorizeResponse {
+                allowed: outcome.allowed,
+                reason: outcome.reason,
+                binding_ids: outcome.bindings.iter().map(ToString::to_string).collect(),
+                outside_tenant: outcome.outside_tenant,
+            })
+        })
+        .await
     }
 }
 

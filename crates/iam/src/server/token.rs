@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use photon_api::iam::v1::iam_token_service_server::IamTokenService;
 use photon_api::iam::v1::*;
 use photon_resource::{Error, Scope};
-use photon_service::Guard;
+use photon_service::{Guard, answer};
 use tonic::{Request, Response, Status};
 
 use super::{Server, principal};
@@ -30,128 +30,137 @@ impl IamTokenService for Server {
         &self,
         request: Request<IssueTokenRequest>,
     ) -> Result<Response<IssueTokenResponse>, Status> {
-        let from = stranger(&request);
-        let credential = request.get_ref().credential.clone();
-        let response = match credential {
-            Some(credential) => {
-                let request = request.into_inner();
-                sign_in::with_credential(&self.core, &from, &request, &credential).await?
+        answer(async {
+            let from = stranger(&request);
+            let credential = request.get_ref().credential.clone();
+            match credential {
+                Some(credential) => {
+                    let request = request.into_inner();
+                    sign_in::with_credential(&self.core, &from, &request, &credential).await
+                }
+                None if request.metadata().get("authorization").is_none() => {
+                    Err(Error::Unauthenticated(
+                        "give a password, an api_key or a certificate, or a token whose bearer may impersonate".into(),
+                    ))
+                }
+                None => {
+                    let (caller, request) = self.open(request).await?;
+                    let target = (request.principal_id.as_str(), request.org_id.as_str());
+                    let action = "iam:principals:impersonate";
+                    let principal = principal::reach(self, &caller, action, target).await?;
+                    sign_in::by_impersonation(&self.core, &caller, principal, &request).await
+                }
             }
-            None if request.metadata().get("authorization").is_none() => {
-                return Err(Error::Unauthenticated(
-                    "give a password, an api_key or a certificate, or a token whose bearer may impersonate".into(),
-                )
-                .into());
-            }
-            None => {
-                let (caller, request) = self.open(request).await?;
-                let target = (request.principal_id.as_str(), request.org_id.as_str());
-                let action = "iam:principals:impersonate";
-                let principal = principal::reach(self, &caller, action, target).await?;
-                sign_in::by_impersonation(&self.core, &caller, principal, &request).await?
-            }
-        };
-        Ok(Response::new(response))
+        })
+        .await
     }
 
     async fn revoke_token(
         &self,
         request: Request<RevokeTokenRequest>,
     ) -> Result<Response<RevokeTokenResponse>, Status> {
-        const ACTION: &str = "iam:tokens:revoke";
-        let (caller, request) = self.open(request).await?;
-        if !request.token.is_empty() && !request.principal_id.is_empty() {
-            return Err(Error::invalid(
-                "principal_id",
-                &request.principal_id,
-                "none, because a token is given: one or the other",
-            )
-            .into());
-        }
-        if !request.principal_id.is_empty() {
-            let target = (request.principal_id.as_str(), "");
-            let principal = principal::visible(self, &caller, ACTION, target).await?;
-            if principal.id != caller.claims.principal_id {
+        answer(async {
+            const ACTION: &str = "iam:tokens:revoke";
+            let (caller, request) = self.open(request).await?;
+            if !request.token.is_empty() && !request.principal_id.is_empty() {
+                return Err(Error::invalid(
+                    "principal_id",
+                    &request.principal_id,
+                    "none, because a token is given: one or the other",
+                ));
+            }
+            if !request.principal_id.is_empty() {
+                let target = (request.principal_id.as_str(), "");
+                let principal = principal::visible(self, &caller, ACTION, target).await?;
+                if principal.id != caller.claims.principal_id {
+                    self.guard
+                        .authorize(&caller, ACTION, &token::all_of(&principal), &[])
+                        .await?;
+                }
+                return token::revoke_all(&self.core, &caller, principal.id).await;
+            }
+            let claims = match request.token.as_str() {
+                "" => Some(caller.claims.clone()),
+                text => token::claims(&self.core, text)?,
+            };
+            let Some(claims) = claims else {
+                return Ok(RevokeTokenResponse {});
+            };
+            if claims.principal_id != caller.claims.principal_id {
                 self.guard
-                    .authorize(&caller, ACTION, &token::all_of(&principal), &[])
+                    .authorize(&caller, ACTION, &token::name(&claims), &[])
                     .await?;
             }
-            let done = token::revoke_all(&self.core, &caller, principal.id).await?;
-            return Ok(Response::new(done));
-        }
-        let claims = match request.token.as_str() {
-            "" => Some(caller.claims.clone()),
-            text => token::claims(&self.core, text)?,
-        };
-        let Some(claims) = claims else {
-            return Ok(Response::new(RevokeTokenResponse {}));
-        };
-        if claims.principal_id != caller.claims.principal_id {
-            self.guard
-                .authorize(&caller, ACTION, &token::name(&claims), &[])
-                .await?;
-        }
-        Ok(Response::new(
-            token::revoke(&self.core, &caller, &claims).await?,
-        ))
+            token::revoke(&self.core, &caller, &claims).await
+        })
+        .await
     }
 
     async fn who_am_i(
         &self,
         request: Request<WhoAmIRequest>,
     ) -> Result<Response<WhoAmIResponse>, Status> {
-        let (caller, _) = self.open(request).await?;
-        let (verified, known) = authorization::bearer(&self.core, &caller.token).await?;
-        let claims = &verified.claims;
-        let (scope, now) = (claims.scope(), SystemTime::now());
-        let text = |part: Option<String>| part.unwrap_or_default();
-        let counts = |bound: &Scope| bound.contains(&scope) || scope.contains(bound);
-        Ok(Response::new(WhoAmIResponse {
-            principal: Some((&known.principal).into()),
-            org_id: text(claims.org_id.as_ref().map(ToString::to_string)),
-            project_id: text(claims.project_id.as_ref().map(ToString::to_string)),
-            expires_at: Some(claims.expires_at.into()),
-            bindings: known
-                .rights
-                .grants()
-                .iter()
-                .map(|grant| &grant.binding)
-                .filter(|binding| binding.active(now) && counts(&binding.scope))
-                .map(Into::into)
-                .collect(),
-        }))
+        answer(async {
+            let (caller, _) = self.open(request).await?;
+            let (verified, known) = authorization::bearer(&self.core, &caller.token).await?;
+            let claims = &verified.claims;
+            let (scope, now) = (claims.scope(), SystemTime::now());
+            let text = |part: Option<String>| part.unwrap_or_default();
+            let counts = |bound: &Scope| bound.contains(&scope) || scope.contains(bound);
+            Ok(WhoAmIResponse {
+                principal: Some((&known.principal).into()),
+                org_id: text(claims.org_id.as_ref().map(ToString::to_string)),
+                project_id: text(claims.project_id.as_ref().map(ToString::to_string)),
+                expires_at: Some(claims.expires_at.into()),
+                bindings: known
+                    .rights
+                    .grants()
+                    .iter()
+                    .map(|grant| &grant.binding)
+                    .filter(|binding| binding.active(now) && counts(&binding.scope))
+                    .map(Into::into)
+                    .collect(),
+            })
+        })
+        .await
     }
 
     async fn get_jwks(
         &self,
         _: Request<GetJwksRequest>,
     ) -> Result<Response<GetJwksResponse>, Status> {
-        Ok(Response::new(GetJwksResponse {
-            jwks_json: self.core.live.keyring()?.jwks().to_owned(),
-        }))
+        answer(async {
+            Ok(GetJwksResponse {
+                jwks_json: self.core.live.keyring()?.jwks().to_owned(),
+            })
+        })
+        .await
     }
 
     async fn rotate_signing_key(
         &self,
         request: Request<RotateSigningKeyRequest>,
     ) -> Result<Response<RotateSigningKeyResponse>, Status> {
-        let (caller, request) = self.open(request).await?;
-        let all = signing_key::name("*");
-        self.guard
-            .authorize(&caller, "iam:signingKeys:rotate", &all, &[])
-            .await?;
-        Ok(Response::new(
-            signing_key::rotate(&self.core, &caller, &request).await?,
-        ))
+        answer(async {
+            let (caller, request) = self.open(request).await?;
+            let all = signing_key::name("*");
+            self.guard
+                .authorize(&caller, "iam:signingKeys:rotate", &all, &[])
+                .await?;
+            signing_key::rotate(&self.core, &caller, &request).await
+        })
+        .await
     }
 
     async fn bootstrap(
         &self,
         request: Request<BootstrapRequest>,
     ) -> Result<Response<BootstrapResponse>, Status> {
-        let from = stranger(&request);
-        let request = request.into_inner();
-        let made = bootstrap::with_token(&self.core, &from, &self.state_dir, &request).await?;
-        Ok(Response::new(made))
+        answer(async {
+            let from = stranger(&request);
+            let request = request.into_inner();
+            bootstrap::with_token(&self.core, &from, &self.state_dir, &request).await
+        })
+        .await
     }
 }

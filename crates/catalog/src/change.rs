@@ -23,6 +23,8 @@ const ATTEMPTS: u32 = 100;
 pub struct Effect<T> {
     /// `None`: nothing has changed, and no event is written.
     entry: Option<AuditEntry>,
+    /// What was written is to be committed although it is no event.
+    silent: bool,
     /// What the answer tells of.
     value: T,
 }
@@ -55,6 +57,7 @@ impl<T> Effect<T> {
                 reason: String::new(),
                 principal: None,
             }),
+            silent: false,
             value,
         }
     }
@@ -68,6 +71,7 @@ impl<T> Effect<T> {
                 reason: String::new(),
                 principal: None,
             }),
+            silent: false,
             value,
         }
     }
@@ -81,13 +85,35 @@ impl<T> Effect<T> {
                 reason: String::new(),
                 principal: None,
             }),
+            silent: false,
             value,
         }
     }
 
     /// It was so already.
     pub fn nothing(value: T) -> Self {
-        Self { entry: None, value }
+        Self {
+            entry: None,
+            silent: false,
+            value,
+        }
+    }
+
+    /// What was written is nothing that there would be an event of, as the time of a host's last sign of life.
+    pub fn silent(value: T) -> Self {
+        Self {
+            silent: true,
+            ..Self::nothing(value)
+        }
+    }
+
+    /// The same, telling of something else.
+    pub fn map<U>(self, other: impl FnOnce(T) -> U) -> Effect<U> {
+        Effect {
+            entry: self.entry,
+            silent: self.silent,
+            value: other(self.value),
+        }
     }
 
     /// The event of a server's own change says that it is this principal's.
@@ -212,6 +238,7 @@ where
                     )
                     .await?
             }
+            None if effect.silent => mutation.commit_silently(tx, response).await?,
             None => mutation.commit_unchanged(tx, response).await?,
         };
         if let Some(response) = committed {
@@ -320,7 +347,10 @@ pub async fn commit_own<C: Change>(
             continue;
         };
         let Some(entry) = &effect.entry else {
-            return Ok(effect.value);
+            if !effect.silent || matches!(tx.commit().await?, Committed::Done(_)) {
+                return Ok(effect.value);
+            }
+            continue;
         };
         let (before, after) = entry.records(&tx);
         let mut event = actor.event(

@@ -146,7 +146,7 @@ pub async fn list_of_table<R: Stored>(
             let id = id_of(&key).ok_or_else(|| {
                 Error::internal(format!("'{key}' is no key of {}", R::KIND.plural))
             })?;
-            let resource = Some(R::restore(id, record)).filter(&keep);
+            let resource = Some(R::restore(id, record)?).filter(&keep);
             if let Some(resource) = resource {
                 if items.len() == page.size {
                     let last = after.as_deref().map(PageRequest::token);

@@ -64,7 +64,9 @@ pub trait Stored: Clone + Send + Sync + Sized + 'static {
     /// Name, owner, labels, revision.
     fn common(&self) -> Common<'_>;
     /// The resource of a record that was stored under this id.
-    fn restore(id: Self::Id, record: Self::Record) -> Self;
+    ///
+    /// Errors: `Internal` for a record that is damaged, or of a newer program.
+    fn restore(id: Self::Id, record: Self::Record) -> Result<Self, Error>;
 
     /// Its full name.
     fn resource(&self) -> ResourceName {
@@ -114,7 +116,7 @@ pub trait Stored: Clone + Send + Sync + Sized + 'static {
             return Ok(None);
         };
         let record = decode::<Self::Record>(&part.key, &part.value)?;
-        Ok(Some(Self::restore(id, record)))
+        Self::restore(id, record).map(Some)
     }
 
     /// The id of the resource whose record, or a part of it, is at `key`; `None`: it is none of the table's.
@@ -129,7 +131,7 @@ pub trait Stored: Clone + Send + Sync + Sized + 'static {
     fn changed(id: &Self::Id, change: &Change) -> Result<Changed<Self>, Error> {
         let record = change.record::<Self::Record>()?;
         Ok(match record {
-            Some(record) => Changed::Whole(Self::restore(id.clone(), record)),
+            Some(record) => Changed::Whole(Self::restore(id.clone(), record)?),
             None => Changed::Gone,
         })
     }
@@ -143,7 +145,9 @@ pub trait Stored: Clone + Send + Sync + Sized + 'static {
     /// The resource as the transaction sees it.
     async fn read(tx: &mut Transaction, id: &Self::Id) -> Result<Option<Self>, Error> {
         let record: Option<Self::Record> = tx.get(&Self::key(id)).await?;
-        Ok(record.map(|record| Self::restore(id.clone(), record)))
+        record
+            .map(|record| Self::restore(id.clone(), record))
+            .transpose()
     }
 
     /// Stores the record.

@@ -8,10 +8,9 @@ mod install;
 mod machines;
 mod watch;
 
-pub use change::Actor;
 pub use discovery::{Asked, Discovery, Reported};
 pub use enrolment::{Enrolment, Peer};
 pub use identities::{Identities, IdentityReconciler};
 pub use install::{InstallReconciler, Installations, Invitation, UNIT_PREFIX, unit_name};
 pub use machines::Machines;
-pub use watch::{MachineWatch, Told};
+pub use watch::{MachineNews, MachineWatch};

@@ -5,7 +5,7 @@ mod machine;
 mod state;
 
 pub use hardware::{Disk, Hardware, Interface, Key, SmbiosUuid};
-pub use machine::{Certificate, HostIdentity, Machine, MachineId, MachineIdentity};
+pub use machine::{Certificate, HostIdentity, MACHINES, Machine, MachineId, MachineIdentity};
 pub use state::{Event, State};
 
 use photon_resource::Error;

@@ -9,6 +9,7 @@ use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components::IAM;
 use photon_api::provisioner::v1::enrolment_service_server::EnrolmentServiceServer;
 use photon_api::provisioner::v1::machine_service_server::MachineServiceServer;
+use photon_catalog::Access;
 use photon_host::systemd::{ServiceManager, SystemdBus};
 use photon_program::Identity;
 use photon_reconcile::{Driver, Signal, Timing};
@@ -86,7 +87,8 @@ pub async fn run_with(
     let (install, identify) = (Signal::new(), Signal::new());
     let identities = Identities::new(db.clone(), iam, own);
     let wake = vec![install.clone(), identify.clone()];
-    let machines = Machines::new(db.clone(), guard.clone(), mutations, settings.clone(), wake);
+    let access = Access::new(db.clone(), guard.clone(), mutations);
+    let machines = Machines::new(access.clone(), settings.clone(), wake);
     let discovery = Discovery::new(db.clone(), ledger.clone(), install.clone());
     let own_address = settings.node_address(server.listen);
     let enrolment = Enrolment::new(
@@ -147,10 +149,7 @@ pub async fn run_with(
 
     let services = Services::new()
         .add(MachineServiceServer::new(MachineServer::new(
-            db.clone(),
-            guard.clone(),
-            machines,
-            files,
+            access, machines, files,
         )))
         .add(EnrolmentServiceServer::new(EnrolmentServer::new(enrolment)))
         .add(EventServiceServer::new(Events::new(guard, ledger)));

@@ -161,16 +161,25 @@ impl Mutation {
         Ok(self.settled(committed).await?.then_some(response))
     }
 
-    /// Commits `tx`, which changed nothing that there would be an event of, with the answer for repeated calls: as
-    /// [`commit`](Self::commit).
+    /// Commits the answer for repeated calls to a call that has changed nothing, if what `tx` read is still so: as
+    /// [`commit`](Self::commit), without an event.
     pub async fn commit_unchanged<Resp: prost::Message + Default>(
         &mut self,
-        mut tx: Transaction,
+        tx: Transaction,
         response: Resp,
     ) -> Result<Option<Resp>, Error> {
         if self.key.is_none() {
             return Ok(Some(response));
         }
+        self.commit_silently(tx, response).await
+    }
+
+    /// Commits `tx`, whose changes are nothing that there would be an event of, with the answer for repeated calls.
+    pub async fn commit_silently<Resp: prost::Message + Default>(
+        &mut self,
+        mut tx: Transaction,
+        response: Resp,
+    ) -> Result<Option<Resp>, Error> {
         self.remember(&mut tx, &response).await?;
         let committed = tx.commit().await;
         Ok(self.settled(committed).await?.then_some(response))

@@ -143,6 +143,9 @@ pub struct ListMachinesResponse {
     /// Gives the next page. Empty on the last one.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
 }
 /// What GetMachine is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

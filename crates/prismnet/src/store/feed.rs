@@ -36,7 +36,7 @@ pub fn changed(change: &Change) -> Result<Option<Changed>, Error> {
 
 fn now<R: Stored>(id: R::Id, change: &Change) -> Result<Option<R>, Error> {
     let record = change.record::<R::Record>()?;
-    Ok(record.map(|record| R::restore(id, record)))
+    record.map(|record| R::restore(id, record)).transpose()
 }
 
 /// All resources of all types. They may be of different revisions, none older than the one returned: applying
@@ -64,6 +64,6 @@ async fn table<R: Stored>(db: &Db) -> Result<Vec<R>, Error> {
     let records = db.scan::<R::Record>(&prefix).await?;
     records
         .into_iter()
-        .map(|(key, record)| Ok(R::restore(key[prefix.len()..].parse()?, record)))
+        .map(|(key, record)| R::restore(key[prefix.len()..].parse()?, record))
         .collect()
 }

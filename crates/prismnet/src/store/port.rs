@@ -131,8 +131,8 @@ impl Stored for Port {
         (&self.meta).into()
     }
 
-    fn restore(id: PortId, record: PortRecord) -> Self {
-        Self {
+    fn restore(id: PortId, record: PortRecord) -> Result<Self, Error> {
+        Ok(Self {
             id,
             vpc_id: record.vpc_id,
             subnet_id: record.subnet_id,
@@ -142,7 +142,7 @@ impl Stored for Port {
             mac: Mac::generated(record.mac_tail),
             security_groups: record.security_groups,
             attachment: record.attachment.map(Into::into),
-        }
+        })
     }
 }
 

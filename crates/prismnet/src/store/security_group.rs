@@ -135,13 +135,13 @@ impl Stored for SecurityGroup {
         (&self.meta).into()
     }
 
-    fn restore(id: SecurityGroupId, record: SecurityGroupRecord) -> Self {
-        Self {
+    fn restore(id: SecurityGroupId, record: SecurityGroupRecord) -> Result<Self, Error> {
+        Ok(Self {
             id,
             meta: record.meta.into(),
             rules: record.rules.into_iter().map(Into::into).collect(),
             is_default: record.is_default,
-        }
+        })
     }
 }
 

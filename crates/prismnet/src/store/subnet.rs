@@ -73,8 +73,8 @@ impl Stored for Subnet {
         (&self.meta).into()
     }
 
-    fn restore(id: SubnetId, record: SubnetRecord) -> Self {
-        Self {
+    fn restore(id: SubnetId, record: SubnetRecord) -> Result<Self, Error> {
+        Ok(Self {
             id,
             vpc_id: record.vpc_id,
             meta: record.meta.into(),
@@ -86,7 +86,7 @@ impl Stored for Subnet {
                 .ipv6
                 .map(|Ipv6Record { cidr, gateway }| Ipv6Subnet { cidr, gateway }),
             vni: record.vni,
-        }
+        })
     }
 }
 

@@ -33,7 +33,7 @@ fn stored_as<R: Stored + PartialEq + std::fmt::Debug>(resource: &R, record: &str
     let record = record.replace("META", META).replace("ID", ID);
     let bytes = resource.stored_bytes().unwrap();
     assert_eq!(String::from_utf8(bytes.clone()).unwrap(), record);
-    let read = R::restore(resource.id(), flaredb::decode("k", &bytes).unwrap());
+    let read = R::restore(resource.id(), flaredb::decode("k", &bytes).unwrap()).unwrap();
     assert_eq!(read, *resource);
 }
 
@@ -104,7 +104,7 @@ fn ports() {
             ..attachment(status)
         });
         let bytes = port.stored_bytes().unwrap();
-        let read = Port::restore(port.id, flaredb::decode("k", &bytes).unwrap());
+        let read = Port::restore(port.id, flaredb::decode("k", &bytes).unwrap()).unwrap();
         assert_eq!(read, port);
     }
 }

@@ -54,14 +54,14 @@ impl Stored for Vpc {
         (&self.meta).into()
     }
 
-    fn restore(id: VpcId, record: VpcRecord) -> Self {
-        Self {
+    fn restore(id: VpcId, record: VpcRecord) -> Result<Self, Error> {
+        Ok(Self {
             id,
             meta: record.meta.into(),
             cidr: record.cidr,
             ipv6_cidr: record.ipv6_cidr,
             table: record.table,
-        }
+        })
     }
 }
 

@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chainfire::Ledger;
-use flaredb::{Committed, Db};
+use flaredb::{Db, Transaction};
+use photon_catalog::{Actor, Change, Effect, commit_own, work};
 use photon_reconcile::Signal;
 use photon_resource::Error;
 
-use super::change::{ATTEMPTS, Actor, busy, commit, now};
+use super::change::{now, put};
 use crate::identify::{Found, identify};
 use crate::model::{Hardware, Key, Machine, MachineId, State};
 use crate::store;
@@ -18,7 +20,7 @@ const STORED_EVERY: Duration = Duration::from_secs(60);
 /// How many machines that nobody has approved are remembered: whoever is on the network can report some.
 const MOST_DISCOVERED: usize = 4096;
 
-const ACTION: &str = "provision:machines:report";
+const REPORT: &str = "provision:machines:report";
 
 /// What came of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,29 +79,83 @@ impl Discovery {
             source: address.to_canonical().to_string(),
             request_id: String::new(),
         };
-        for _ in 0..ATTEMPTS {
-            if let Some(reported) = self
-                .try_report(hardware, address.to_canonical(), &actor)
-                .await?
-            {
-                return Ok(reported);
+        let mut change = Report {
+            db: &self.db,
+            hardware,
+            address: address.to_canonical(),
+        };
+        match commit_own(&self.db, &self.ledger, &actor, REPORT, &mut change).await? {
+            Told::New(machine) => {
+                tracing::info!(machine = %machine.id, %address, "a machine was discovered");
+                Ok(Reported::Machine(machine))
+            }
+            Told::Again { machine, stored } => {
+                if stored && machine.state == State::Approved {
+                    self.wake.notify();
+                }
+                Ok(Reported::Machine(machine))
+            }
+            Told::Contradiction { machines, reason } => {
+                for id in machines {
+                    self.note(id, &reason, &actor).await?;
+                }
+                Ok(Reported::Contradiction(reason))
             }
         }
-        Err(busy())
     }
 
-    /// `None`: another change got there first.
-    async fn try_report(
-        &self,
-        hardware: &Hardware,
-        address: IpAddr,
-        actor: &Actor,
-    ) -> Result<Option<Reported>, Error> {
-        let mut tx = self.db.begin();
+    /// Remembers a contradiction with the machine that it is about.
+    async fn note(&self, id: MachineId, reason: &str, actor: &Actor) -> Result<(), Error> {
+        let mut change = work((id, reason), |(id, reason), tx| {
+            Box::pin(async move {
+                let Some(before) = store::machine_read(tx, *id).await? else {
+                    return Ok(Effect::nothing(false));
+                };
+                let mut after = before.clone();
+                if !after.note_conflict(reason, now()) {
+                    return Ok(Effect::nothing(false));
+                }
+                Ok(put(tx, Some(&before), after).await?.map(|_| true))
+            })
+        });
+        let action = "provision:machines:conflict";
+        if commit_own(&self.db, &self.ledger, actor, action, &mut change).await? {
+            tracing::warn!(machine = %id, reason, "a report contradicts what is known");
+        }
+        Ok(())
+    }
+}
+
+/// What a machine says that it is made of.
+struct Report<'a> {
+    db: &'a Db,
+    hardware: &'a Hardware,
+    address: IpAddr,
+}
+
+/// What a report came to in the store.
+enum Told {
+    New(Box<Machine>),
+    Again {
+        machine: Box<Machine>,
+        /// Something of it was stored.
+        stored: bool,
+    },
+    Contradiction {
+        machines: Vec<MachineId>,
+        reason: String,
+    },
+}
+
+#[async_trait]
+impl Change for Report<'_> {
+    type Value = Told;
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Told>, Error> {
         let mut machines: Vec<(Key, Machine)> = Vec::new();
-        for key in hardware.keys() {
-            if let Some(id) = store::machine_by_key_read(&mut tx, &key).await?
-                && let Some(machine) = store::machine_read(&mut tx, id).await?
+        for key in self.hardware.keys() {
+            if let Some(id) = store::machine_by_key_read(tx, &key).await?
+                && let Some(machine) = store::machine_read(tx, id).await?
             {
                 machines.push((key, machine));
             }
@@ -108,46 +164,41 @@ impl Discovery {
             .iter()
             .map(|(key, machine)| (key.clone(), machine))
             .collect();
-        match identify(hardware, &holders) {
+        match identify(self.hardware, &holders) {
             Found::New => {
-                self.check_room().await?;
-                let mut machine = Machine::discovered(hardware.clone(), address, now());
-                if !commit(&self.ledger, tx, actor, ACTION, None, &mut machine).await? {
-                    return Ok(None);
-                }
-                tracing::info!(machine = %machine.id, %address, "a machine was discovered");
-                Ok(Some(Reported::Machine(Box::new(machine))))
+                check_room(self.db).await?;
+                let machine = Machine::discovered(self.hardware.clone(), self.address, now());
+                let effect = put(tx, None, machine).await?;
+                Ok(effect.map(|machine| Told::New(Box::new(machine))))
             }
             Found::Known(id) => {
-                // Found by one of its keys, so it is among them.
                 let known = machines.into_iter().find(|(_, machine)| machine.id == id);
-                let before = known.map(|(_, machine)| machine).ok_or_else(busy)?;
-                self.again(tx, before, hardware, address, actor).await
+                // Found by one of its keys, so it is among them.
+                let (_, before) =
+                    known.ok_or_else(|| Error::internal("a known machine is none"))?;
+                self.again(tx, before).await
             }
             Found::Contradiction { machines, reason } => {
-                drop(tx);
-                for id in machines {
-                    self.note(id, &reason, actor).await?;
-                }
-                Ok(Some(Reported::Contradiction(reason)))
+                Ok(Effect::nothing(Told::Contradiction { machines, reason }))
             }
         }
     }
+}
 
+impl Report<'_> {
     /// A machine that is known reports again.
-    async fn again(
-        &self,
-        mut tx: flaredb::Transaction,
-        before: Machine,
-        hardware: &Hardware,
-        address: IpAddr,
-        actor: &Actor,
-    ) -> Result<Option<Reported>, Error> {
+    async fn again(&self, tx: &mut Transaction, before: Machine) -> Result<Effect<Told>, Error> {
+        let told = |stored| {
+            move |machine| Told::Again {
+                machine: Box::new(machine),
+                stored,
+            }
+        };
         let now = now();
         let mut after = before.clone();
         if before.takes_reports() {
-            after.hardware = hardware.clone();
-            after.reported_address = Some(address);
+            after.hardware = self.hardware.clone();
+            after.reported_address = Some(self.address);
         }
         let changed = after != before;
         let awaited =
@@ -156,62 +207,34 @@ impl Discovery {
             .duration_since(before.reported_at)
             .is_ok_and(|age| age >= STORED_EVERY);
         if !changed && !awaited && !stale {
-            return Ok(Some(Reported::Machine(Box::new(before))));
+            return Ok(Effect::nothing(before).map(told(false)));
         }
         after.reported_at = now;
-        let done = if changed {
+        if changed {
             after.updated_at = now;
-            commit(&self.ledger, tx, actor, ACTION, Some(&before), &mut after).await?
-        } else {
-            // Only time has passed: no event, and the same revision.
-            store::machine_put(&mut tx, Some(&before), &after).await?;
-            matches!(tx.commit().await?, Committed::Done(_))
-        };
-        if !done {
-            return Ok(None);
+            return Ok(put(tx, Some(&before), after).await?.map(told(true)));
         }
-        if after.state == State::Approved {
-            self.wake.notify();
-        }
-        Ok(Some(Reported::Machine(Box::new(after))))
+        // Only time has passed: no event, and the same revision.
+        store::machine_put(tx, Some(&before), &after).await?;
+        Ok(Effect::silent(after).map(told(true)))
     }
+}
 
-    async fn check_room(&self) -> Result<(), Error> {
-        let machines = store::machine_all(&self.db).await?;
-        let waiting = machines
-            .iter()
-            .filter(|machine| machine.state == State::Discovered)
-            .count();
-        if waiting < MOST_DISCOVERED {
-            return Ok(());
-        }
-        Err(Error::quota_exceeded(
-            "discovered_machines",
-            waiting as u64,
-            MOST_DISCOVERED as u64,
-            format!(
-                "{MOST_DISCOVERED} machines are waiting for approval already: approve or retire some first"
-            ),
-        ))
+async fn check_room(db: &Db) -> Result<(), Error> {
+    let machines = store::machine_all(db).await?;
+    let waiting = machines
+        .iter()
+        .filter(|machine| machine.state == State::Discovered)
+        .count();
+    if waiting < MOST_DISCOVERED {
+        return Ok(());
     }
-
-    /// Remembers a contradiction with the machine that it is about.
-    async fn note(&self, id: MachineId, reason: &str, actor: &Actor) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS {
-            let mut tx = self.db.begin();
-            let Some(before) = store::machine_read(&mut tx, id).await? else {
-                return Ok(());
-            };
-            let mut after = before.clone();
-            if !after.note_conflict(reason, now()) {
-                return Ok(());
-            }
-            let action = "provision:machines:conflict";
-            if commit(&self.ledger, tx, actor, action, Some(&before), &mut after).await? {
-                tracing::warn!(machine = %id, reason, "a report contradicts what is known");
-                return Ok(());
-            }
-        }
-        Err(busy())
-    }
+    Err(Error::quota_exceeded(
+        "discovered_machines",
+        waiting as u64,
+        MOST_DISCOVERED as u64,
+        format!(
+            "{MOST_DISCOVERED} machines are waiting for approval already: approve or retire some first"
+        ),
+    ))
 }

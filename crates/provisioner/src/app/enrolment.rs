@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 use chainfire::{Ledger, Outcome};
 use flaredb::{Db, Transaction};
 use photon_api::provisioner::v1;
+use photon_catalog::{Actor, Effect, commit_own, work};
 use photon_reconcile::Signal;
 use photon_resource::{Error, ResourceName, Scope};
 use photon_service::Limiter;
 use sha2::{Digest, Sha256};
 
 use super::Identities;
-use super::change::{ATTEMPTS, Actor, busy, commit, now};
+use super::change::{now, put};
 use crate::authority::{Authority, Issued, Request};
-use crate::model::{Certificate, Event, HostIdentity, Machine, MachineIdentity};
+use crate::model::{
+    Certificate, Event, HostIdentity, MACHINES, Machine, MachineId, MachineIdentity,
+};
 use crate::store::{self, Used};
 use crate::{Settings, convert};
 
@@ -111,39 +114,26 @@ impl Enrolment {
         let request = Request::parse(&wire.certificate_request_pem)?;
         let identity = convert::identity(&wire.identity.clone().unwrap_or_default())?;
         let digest = hex::encode(Sha256::digest(wire.token.trim().as_bytes()));
-        let mut doubts = ATTEMPTS;
-        loop {
-            let mut tx = self.db.begin();
-            let judged = self.judge(&mut tx, &digest, &request, &identity).await;
-            let judged = match judged {
-                Ok(judged) => judged,
-                Err(_) if doubts > 0 && !tx.holds().await? => {
-                    doubts -= 1;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let (before, mut after, used) = match judged {
-                Judged::Again(name, used) => return Ok((name, used)),
-                Judged::First(first) => *first,
-            };
-            let host = actor.named(format!("host {}", request.name));
-            if commit(&self.ledger, tx, &host, ENROL, Some(&before), &mut after).await? {
-                tracing::info!(machine = %after.id, name = request.name, "the host has enrolled");
-                return Ok((request.name, used));
-            }
-            doubts = doubts.checked_sub(1).ok_or_else(busy)?;
+        let host = actor.named(format!("host {}", request.name));
+        let state = (self, &digest, &request, &identity);
+        let mut change = work(state, |(rules, digest, request, identity), tx| {
+            Box::pin(rules.judge(tx, digest, request, identity))
+        });
+        let enrolled = commit_own(&self.db, &self.ledger, &host, ENROL, &mut change).await?;
+        if let Some(machine) = enrolled.new {
+            tracing::info!(machine = %machine, name = request.name, "the host has enrolled");
         }
+        Ok((request.name, enrolled.used))
     }
 
-    /// Whether the token admits this request, and what that changes; it is put into `tx`, but for the machine.
+    /// Whether the token admits this request, and what that changes; it is put into `tx`.
     async fn judge(
         &self,
         tx: &mut Transaction,
         digest: &str,
         request: &Request,
         identity: &MachineIdentity,
-    ) -> Result<Judged, Error> {
+    ) -> Result<Effect<Enrolled>, Error> {
         let refuse = |why: String| Err(Error::Unauthenticated(why));
         let Some(mut token) = store::token_read(tx, digest).await? else {
             return refuse(
@@ -182,7 +172,7 @@ impl Enrolment {
                      `photon machine token {called}` gives another token"
                 ));
             }
-            return Ok(Judged::Again(request.name.clone(), used));
+            return Ok(Effect::nothing(Enrolled { new: None, used }));
         }
         let now = now();
         if token.expires_at <= now {
@@ -218,7 +208,11 @@ impl Enrolment {
         store::token_put(tx, digest, &token)?;
         store::certificate_put(&self.db, tx, before.id, &certificate(&issued), now).await?;
         store::identity_put(tx, &request.name)?;
-        Ok(Judged::First(Box::new((before, after, used))))
+        let effect = put(tx, Some(&before), after).await?;
+        Ok(effect.map(|machine| Enrolled {
+            new: Some(machine.id),
+            used,
+        }))
     }
 
     /// A new certificate for a host that shows one that counts.
@@ -260,32 +254,30 @@ impl Enrolment {
                 .authority
                 .issue(&host.name, self.own_address, &request.key, now())?;
             let resource = ResourceName::new(Scope::System, "nodes", &host.name);
-            let event = actor.event(RENEW, resource.to_string(), Outcome::Success, String::new());
+            let event = actor.event(RENEW, &resource, Outcome::Success, String::new());
             self.ledger.record(event).await?;
             return Ok(issued);
         }
-        for _ in 0..ATTEMPTS {
-            let mut tx = self.db.begin();
-            let before = match self.member(&mut tx, &host).await {
-                Ok(before) => before,
-                Err(_) if !tx.holds().await? => continue,
-                Err(error) => return Err(error),
-            };
-            let now = now();
-            let issued = self
-                .authority
-                .issue(&host.name, before.address, &request.key, now)?;
-            let mut after = before.clone();
-            after.certificate = Some(certificate(&issued));
-            after.updated_at = now;
-            let new = certificate(&issued);
-            store::certificate_put(&self.db, &mut tx, before.id, &new, now).await?;
-            if commit(&self.ledger, tx, &actor, RENEW, Some(&before), &mut after).await? {
-                tracing::info!(machine = %after.id, name = host.name, "the certificate was renewed");
-                return Ok(issued);
-            }
-        }
-        Err(busy())
+        let state = (self, &host, &request);
+        let mut change = work(state, |(rules, host, request), tx| {
+            Box::pin(async move {
+                let before = rules.member(tx, host).await?;
+                let now = now();
+                let issued =
+                    rules
+                        .authority
+                        .issue(&host.name, before.address, &request.key, now)?;
+                let mut after = before.clone();
+                after.certificate = Some(certificate(&issued));
+                after.updated_at = now;
+                let new = certificate(&issued);
+                store::certificate_put(&rules.db, tx, before.id, &new, now).await?;
+                Ok(put(tx, Some(&before), after).await?.map(|_| issued))
+            })
+        });
+        let issued = commit_own(&self.db, &self.ledger, &actor, RENEW, &mut change).await?;
+        tracing::info!(name = host.name, "the certificate was renewed");
+        Ok(issued)
     }
 
     /// The host says that what its flake gives it runs.
@@ -317,27 +309,25 @@ impl Enrolment {
             return Ok(());
         }
         let actor = actor.named(format!("host {}", host.name));
-        for _ in 0..ATTEMPTS {
-            let mut tx = self.db.begin();
-            let before = match self.member(&mut tx, &host).await {
-                Ok(before) => before,
-                Err(_) if !tx.holds().await? => continue,
-                Err(error) => return Err(error),
-            };
-            let now = now();
-            let mut after = before.clone();
-            after.apply(Event::Ready, now)?;
-            after.version = version.clone();
-            if after == before {
-                return Ok(());
-            }
-            after.updated_at = now;
-            if commit(&self.ledger, tx, &actor, READY, Some(&before), &mut after).await? {
-                tracing::info!(machine = %after.id, name = host.name, version, "the host is ready");
-                return Ok(());
-            }
+        let state = (self, &host, version);
+        let mut change = work(state, |(rules, host, version), tx| {
+            Box::pin(async move {
+                let before = rules.member(tx, host).await?;
+                let now = now();
+                let mut after = before.clone();
+                after.apply(Event::Ready, now)?;
+                after.version = version.to_string();
+                if after == before {
+                    return Ok(Effect::nothing(false));
+                }
+                after.updated_at = now;
+                Ok(put(tx, Some(&before), after).await?.map(|_| true))
+            })
+        });
+        if commit_own(&self.db, &self.ledger, &actor, READY, &mut change).await? {
+            tracing::info!(name = host.name, version, "the host is ready");
         }
-        Err(busy())
+        Ok(())
     }
 
     fn host_of(&self, peer: &Peer) -> Result<HostIdentity, Error> {
@@ -384,8 +374,8 @@ impl Enrolment {
         }
         tracing::info!(source = actor.source, action, %error, "refused");
         if self.refusals.admit(&actor.source, Instant::now()).is_some() {
-            let resource = ResourceName::any(Scope::System, Machine::KIND).to_string();
-            let event = actor.event(action, resource, Outcome::Denied, error.to_string());
+            let resource = MACHINES.any(Scope::System);
+            let event = actor.event(action, &resource, Outcome::Denied, error.to_string());
             if let Err(error) = self.ledger.record(event).await {
                 tracing::error!(%error, action, "a refusal could not be recorded");
             }
@@ -394,12 +384,11 @@ impl Enrolment {
     }
 }
 
-/// What is to be done about a request that a token admits.
-enum Judged {
-    /// The same was answered before.
-    Again(String, Used),
-    /// The machine before and after, and what is answered.
-    First(Box<(Machine, Machine, Used)>),
+/// What a host has got for its join token.
+struct Enrolled {
+    /// The machine that has joined; `None`: the same request as before.
+    new: Option<MachineId>,
+    used: Used,
 }
 
 fn certificate(issued: &Issued) -> Certificate {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chainfire::Ledger;
 use flaredb::Db;
+use photon_catalog::{Effect, commit_own, work};
 use photon_host::durable;
 use photon_host::systemd::{ActiveState, ServiceManager, ServiceStatus, Task};
 use photon_reconcile::{Plan, Reconciler, Signal};
@@ -16,7 +17,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::change::{ATTEMPTS, Actor, busy, commit, now};
+use super::change::{now, provisioner, put};
 use crate::model::{Event, Machine, MachineId, State};
 use crate::plan::{self, Observed, Step, Unit};
 use crate::settings::Installer;
@@ -260,31 +261,28 @@ impl InstallReconciler {
     /// Takes an approved machine for installation, with the token; `None`: it is not approved any more.
     async fn take(&self, id: MachineId, secret: &str) -> Result<Option<Machine>, Error> {
         let digest = hex::encode(Sha256::digest(secret.as_bytes()));
-        for _ in 0..ATTEMPTS {
-            let mut tx = self.db.begin();
-            let Some(before) = store::machine_read(&mut tx, id).await? else {
-                return Ok(None);
-            };
-            if before.state != State::Approved {
-                return Ok(None);
-            }
-            let mut after = before.clone();
-            let now = now();
-            after.apply(Event::Start, now)?;
-            after.token = Some(digest.clone());
-            let token = Token {
-                machine: id,
-                expires_at: now + self.token_life,
-                used: None,
-            };
-            store::token_put(&mut tx, &digest, &token)?;
-            let actor = Actor::provisioner();
-            let action = "provision:machines:install";
-            if commit(&self.ledger, tx, &actor, action, Some(&before), &mut after).await? {
-                return Ok(Some(after));
-            }
-        }
-        Err(busy())
+        let state = (id, digest, self.token_life);
+        let mut change = work(state, |(id, digest, life), tx| {
+            Box::pin(async move {
+                let before = store::machine_read(tx, *id).await?;
+                let Some(before) = before.filter(|it| it.state == State::Approved) else {
+                    return Ok(Effect::nothing(None));
+                };
+                let mut after = before.clone();
+                let now = now();
+                after.apply(Event::Start, now)?;
+                after.token = Some(digest.clone());
+                let token = Token {
+                    machine: *id,
+                    expires_at: now + *life,
+                    used: None,
+                };
+                store::token_put(tx, digest, &token)?;
+                Ok(put(tx, Some(&before), after).await?.map(Some))
+            })
+        });
+        let (actor, action) = (provisioner(), "provision:machines:install");
+        commit_own(&self.db, &self.ledger, &actor, action, &mut change).await
     }
 
     fn task(
@@ -361,27 +359,28 @@ impl InstallReconciler {
         &self,
         id: MachineId,
         action: &str,
-        change: impl Fn(&mut Machine) -> Result<(), Error> + Send,
+        change: impl Fn(&mut Machine) -> Result<(), Error> + Send + Sync,
     ) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS {
-            let mut tx = self.db.begin();
-            let Some(before) = store::machine_read(&mut tx, id).await? else {
-                return Ok(());
-            };
-            if before.state != State::Installing {
-                return Ok(());
-            }
-            let mut after = before.clone();
-            change(&mut after)?;
-            after.updated_at = now();
-            let actor = Actor::provisioner();
-            if commit(&self.ledger, tx, &actor, action, Some(&before), &mut after).await? {
-                tracing::info!(machine = %id, state = %after.state, reason = after.reason, action, "machine changed");
-                self.wake.notify();
-                return Ok(());
-            }
+        let state = (id, &change);
+        let mut change = work(state, |(id, change), tx| {
+            Box::pin(async move {
+                let before = store::machine_read(tx, *id).await?;
+                let Some(before) = before.filter(|it| it.state == State::Installing) else {
+                    return Ok(Effect::nothing(None));
+                };
+                let mut after = before.clone();
+                change(&mut after)?;
+                after.updated_at = now();
+                Ok(put(tx, Some(&before), after).await?.map(Some))
+            })
+        });
+        let actor = provisioner();
+        let changed = commit_own(&self.db, &self.ledger, &actor, action, &mut change);
+        if let Some(after) = changed.await? {
+            tracing::info!(machine = %id, state = %after.state, reason = after.reason, action, "machine changed");
+            self.wake.notify();
         }
-        Err(busy())
+        Ok(())
     }
 }
 

@@ -5,22 +5,21 @@ mod token;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use flaredb::{Db, Transaction};
 use photon_api::provisioner::v1;
+use photon_catalog::{Access, Change, Effect, Listing, commit, get};
 use photon_reconcile::Signal;
-use photon_resource::{Caller, Error, Mac, Page, PageRequest, ResourceName, Scope};
-use photon_service::{Guard, Mutations};
+use photon_resource::{Caller, Error, Mac, PageRequest, Scope};
 
-use super::change::{ATTEMPTS, now};
-use crate::model::{Event, Key, Machine, MachineId, State, validate_host_name};
+use super::change::{now, put};
+use crate::model::{Event, Key, MACHINES, Machine, MachineId, State, validate_host_name};
 use crate::{Settings, convert, store};
 
 /// The machines. Clones are the same.
 #[derive(Clone)]
 pub struct Machines {
-    db: Db,
-    guard: Guard,
-    mutations: Mutations,
+    access: Access,
     settings: Arc<Settings>,
     /// Asks the installer and the keeper of identities for a look.
     wake: Arc<[Signal]>,
@@ -43,91 +42,69 @@ enum Wish {
 }
 
 impl Machines {
-    pub fn new(
-        db: Db,
-        guard: Guard,
-        mutations: Mutations,
-        settings: Arc<Settings>,
-        wake: Vec<Signal>,
-    ) -> Self {
+    pub fn new(access: Access, settings: Arc<Settings>, wake: Vec<Signal>) -> Self {
         Self {
-            db,
-            guard,
-            mutations,
+            access,
             settings,
             wake: wake.into(),
         }
     }
 
     /// The machine that `text` names (its id, host name, UUID, MAC address or serial number), if the caller may do
-    /// `action` on it.
+    /// `verb` with it.
     ///
-    /// Errors: as [`Guard::authorize`], and `NotFound`.
-    pub async fn find(&self, caller: &Caller, action: &str, text: &str) -> Result<Machine, Error> {
+    /// Errors: as [`Access::reveal`]: whoever may not learns nothing of what there is.
+    pub async fn find(&self, caller: &Caller, verb: &str, text: &str) -> Result<Machine, Error> {
         let found = self.look_up(text.trim()).await?;
-        let resource = match &found {
-            Some(machine) => machine.resource_name(),
-            None => ResourceName::any(Scope::System, Machine::KIND),
-        };
-        let name = found.as_ref().and_then(|it| it.name.clone());
-        let name = name.unwrap_or_default();
-        let attributes = [("name", name.as_str())];
-        self.guard
-            .authorize(caller, action, &resource, &attributes)
-            .await?;
-        found.ok_or_else(|| Error::not_found(Machine::NOUN, text))
+        self.access
+            .reveal(caller, verb, found, Scope::System, text)
+            .await
     }
 
     async fn look_up(&self, text: &str) -> Result<Option<Machine>, Error> {
+        let db = self.access.db();
         let mut id: Option<MachineId> = None;
         if let Ok(uuid) = uuid::Uuid::try_parse(text) {
             let own: MachineId = uuid.to_string().parse()?;
-            if let Some(machine) = store::machine_get(&self.db, own).await? {
+            if let Some(machine) = store::machine_get(db, own).await? {
                 return Ok(Some(machine));
             }
-            id = store::machine_by_key(&self.db, &Key::Uuid(uuid)).await?;
+            id = store::machine_by_key(db, &Key::Uuid(uuid)).await?;
         }
         if id.is_none() && validate_host_name(text).is_ok() {
-            id = store::machine_by_name(&self.db, text).await?;
+            id = store::machine_by_name(db, text).await?;
         }
         if id.is_none()
             && let Ok(mac) = text.parse::<Mac>()
         {
-            id = store::machine_by_key(&self.db, &Key::Mac(mac)).await?;
+            id = store::machine_by_key(db, &Key::Mac(mac)).await?;
         }
         if id.is_none()
             && let Some(serial) = convert::serial(text)
         {
-            id = store::machine_by_key(&self.db, &Key::Serial(serial)).await?;
+            id = store::machine_by_key(db, &Key::Serial(serial)).await?;
         }
         match id {
-            Some(id) => store::machine_get(&self.db, id).await,
+            Some(id) => store::machine_get(db, id).await,
             None => Ok(None),
         }
     }
 
-    /// One page of machines, the oldest first. With a state, a page can hold fewer than were asked for and still
-    /// have a next one.
+    /// One page of machines, the oldest first.
     pub async fn list(
         &self,
         caller: &Caller,
         request: &v1::ListMachinesRequest,
-    ) -> Result<Page<Machine>, Error> {
-        let all = ResourceName::any(Scope::System, Machine::KIND);
-        self.guard
-            .authorize(caller, "provision:machines:list", &all, &[])
+    ) -> Result<Listing<Machine>, Error> {
+        let all = MACHINES.any(Scope::System);
+        self.access
+            .guard()
+            .authorize(caller, &MACHINES.action("list"), &all, &[])
             .await?;
         let state = convert::state_from_wire(request.state)?;
         let page = PageRequest::parse(request.page_size, &request.page_token)?;
-        let (mut items, more) =
-            store::machine_page(&self.db, page.after.as_deref(), page.size).await?;
-        let last = items.last().filter(|_| more);
-        let next_page_token = last.map(|it| PageRequest::token(&it.id.to_string()));
-        items.retain(|machine| state.is_none_or(|state| machine.state == state));
-        Ok(Page {
-            items,
-            next_page_token: next_page_token.unwrap_or_default(),
-        })
+        let wanted = |machine: &Machine| state.is_none_or(|state| machine.state == state);
+        store::machine_list(self.access.db(), &page, wanted).await
     }
 
     /// Gives a machine its name: from here on it is installed when it netboots.
@@ -136,14 +113,13 @@ impl Machines {
         caller: &Caller,
         request: &v1::ApproveMachineRequest,
     ) -> Result<v1::ApproveMachineResponse, Error> {
-        const ACTION: &str = "provision:machines:approve";
-        let machine = self.find(caller, ACTION, &request.id).await?;
+        let machine = self.find(caller, "approve", &request.id).await?;
         validate_host_name(&request.name)?;
         let wish = Wish::Approve {
             address: self.host_address(&request.name, &request.address)?,
             name: request.name.clone(),
         };
-        let call = (ACTION, request.request_id.as_str(), request);
+        let call = ("approve", request.request_id.as_str(), request);
         let answer = |machine: &Machine| v1::ApproveMachineResponse {
             machine: Some(convert::machine_to_wire(machine)),
         };
@@ -164,13 +140,12 @@ impl Machines {
         caller: &Caller,
         request: &v1::ReinstallMachineRequest,
     ) -> Result<v1::ReinstallMachineResponse, Error> {
-        const ACTION: &str = "provision:machines:reinstall";
-        let machine = self.find(caller, ACTION, &request.id).await?;
+        let machine = self.find(caller, "reinstall", &request.id).await?;
         let wish = Wish::Reinstall {
             typed: request.confirm_name.clone(),
             force: request.force,
         };
-        let call = (ACTION, request.request_id.as_str(), request);
+        let call = ("reinstall", request.request_id.as_str(), request);
         let answer = |machine: &Machine| v1::ReinstallMachineResponse {
             machine: Some(convert::machine_to_wire(machine)),
         };
@@ -191,13 +166,12 @@ impl Machines {
         caller: &Caller,
         request: &v1::RetireMachineRequest,
     ) -> Result<v1::RetireMachineResponse, Error> {
-        const ACTION: &str = "provision:machines:retire";
-        let machine = self.find(caller, ACTION, &request.id).await?;
+        let machine = self.find(caller, "retire", &request.id).await?;
         let wish = Wish::Retire {
             typed: request.confirm_name.clone(),
             force: request.force,
         };
-        let call = (ACTION, request.request_id.as_str(), request);
+        let call = ("retire", request.request_id.as_str(), request);
         let answer = |machine: &Machine| v1::RetireMachineResponse {
             machine: Some(convert::machine_to_wire(machine)),
         };
@@ -247,7 +221,7 @@ impl Machines {
     async fn change<Req, Resp>(
         &self,
         caller: &Caller,
-        (action, request_id, request): (&str, &str, &Req),
+        (verb, request_id, request): (&str, &str, &Req),
         id: MachineId,
         expected_revision: u64,
         wish: Wish,
@@ -257,74 +231,52 @@ impl Machines {
         Req: prost::Message,
         Resp: prost::Message + Default,
     {
-        let mut mutation = self.mutations.start(caller, action, request_id, request)?;
-        let mut doubts = ATTEMPTS;
-        loop {
-            let mut tx = self.db.begin();
-            if let Some(earlier) = mutation.replay(&mut tx).await? {
-                return Ok(earlier);
-            }
-            let applied = self.apply(&mut tx, id, expected_revision, &wish).await;
-            let (before, after) = match applied {
-                Ok(applied) => applied,
-                // Refused, but only because of what it saw half of: another commit came between its reads.
-                Err(_) if doubts > 0 && !tx.holds().await? => {
-                    doubts -= 1;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let response = answer(&after);
-            if before == after {
-                return Ok(response);
-            }
-            let name = after.resource_name();
-            let bytes = (
-                store::machine_bytes(&before)?,
-                store::machine_bytes(&after)?,
-            );
-            let done = mutation.commit(
-                tx,
-                &name,
-                Some(&bytes.0),
-                Some(&bytes.1),
-                "",
-                response,
-                None,
-            );
-            if let Some(response) = done.await? {
-                tracing::info!(machine = %after.id, name = after.called(), state = %after.state, action, "machine changed");
-                self.wake.iter().for_each(Signal::notify);
-                return Ok(response);
-            }
+        let action = MACHINES.action(verb);
+        let mutation = self.access.mutation(caller, &action, request_id, request)?;
+        let mut change = Wanted {
+            db: self.access.db().clone(),
+            id,
+            expected_revision,
+            wish,
+        };
+        let (answer, changed) = commit(self.access.db(), mutation, &mut change, answer).await?;
+        if let Some(machine) = changed {
+            tracing::info!(machine = %machine.id, name = machine.called(), state = %machine.state, action, "machine changed");
+            self.wake.iter().for_each(Signal::notify);
         }
+        Ok(answer)
     }
+}
 
-    /// Does in `tx` what is wished; gives the machine before and after.
-    async fn apply(
-        &self,
-        tx: &mut Transaction,
-        id: MachineId,
-        expected_revision: u64,
-        wish: &Wish,
-    ) -> Result<(Machine, Machine), Error> {
-        let before = store::machine_read(tx, id)
-            .await?
-            .ok_or_else(|| Error::not_found(Machine::NOUN, id))?;
-        if expected_revision != 0 && expected_revision != before.revision {
+/// What an operator wants of one machine.
+struct Wanted {
+    db: Db,
+    id: MachineId,
+    /// 0: any.
+    expected_revision: u64,
+    wish: Wish,
+}
+
+#[async_trait]
+impl Change for Wanted {
+    type Value = Machine;
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Machine>, Error> {
+        let before: Machine = get(tx, &self.id).await?;
+        if self.expected_revision != 0 && self.expected_revision != before.revision {
             return Err(Error::Conflict {
-                kind: Machine::NOUN,
-                id: id.to_string(),
-                expected: expected_revision,
+                kind: MACHINES.noun,
+                id: self.id.to_string(),
+                expected: self.expected_revision,
                 actual: before.revision,
             });
         }
         let mut after = before.clone();
-        match wish {
+        match &self.wish {
             Wish::Approve { name, address } => {
                 let same = before.name.as_ref() == Some(name) && before.address == *address;
                 if same && before.state == State::Approved {
-                    return Ok((before, after));
+                    return Ok(Effect::nothing(after));
                 }
                 after.apply(Event::Approve, now())?;
                 if store::machine_by_name_read(tx, name).await?.is_some() {
@@ -349,9 +301,7 @@ impl Machines {
         if let Some(token) = &before.token {
             store::token_delete(tx, token);
         }
-        store::certificates_delete(&self.db, tx, id).await?;
-        after.revision += 1;
-        store::machine_put(tx, Some(&before), &after).await?;
-        Ok((before, after))
+        store::certificates_delete(&self.db, tx, self.id).await?;
+        put(tx, Some(&before), after).await
     }
 }

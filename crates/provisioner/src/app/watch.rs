@@ -3,26 +3,20 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use flaredb::{Db, Watch};
-use photon_resource::{Caller, Error, ResourceName, Scope};
-use photon_service::Guard;
-use tokio::time::Instant;
+use photon_catalog::{Access, Feed, News, Stored, Supervision};
+use photon_resource::{Caller, Error, Scope};
 
 use super::{Installations, Machines};
 use crate::log::Follower;
-use crate::model::{Machine, MachineId};
+use crate::model::{MACHINES, Machine, MachineId};
 use crate::store;
 
-const ACTION: &str = "provision:machines:watch";
 /// How often a file that an installer writes is looked at while somebody follows it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often it is asked whether the caller still may, and for how long no answer is borne.
-const ASKED_EVERY: Duration = Duration::from_secs(30);
-const UNASKED_AT_MOST: Duration = Duration::from_secs(300);
 
-/// What is told of a machine.
+/// What is new of a machine.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct MachineNews {
     /// As it is now; `None`: unchanged.
     pub machine: Option<Machine>,
     /// What its installer has written.
@@ -33,69 +27,60 @@ pub struct Told {
 
 /// Follows one machine, or all.
 pub struct MachineWatch {
-    db: Db,
-    guard: Guard,
-    caller: Caller,
-    resource: ResourceName,
-    changes: Watch,
+    feed: Feed<Machine>,
+    supervision: Supervision,
     /// `None`: all.
     only: Option<MachineId>,
-    known: HashMap<MachineId, Machine>,
-    waiting: VecDeque<Told>,
+    /// Revisions that were told: a feed may tell one twice.
+    known: HashMap<MachineId, u64>,
+    waiting: VecDeque<MachineNews>,
     log: Option<(u32, Follower)>,
     files: Installations,
-    asked: Instant,
-    permitted: Instant,
 }
 
 impl MachineWatch {
     /// Begins to follow the machine that `text` names; all of them if it is empty.
     pub async fn start(
-        db: Db,
-        guard: Guard,
+        access: &Access,
         machines: &Machines,
         files: Installations,
         caller: Caller,
         text: &str,
     ) -> Result<Self, Error> {
-        let (only, resource) = if text.is_empty() {
-            let all = ResourceName::any(Scope::System, Machine::KIND);
-            guard.authorize(&caller, ACTION, &all, &[]).await?;
-            (None, all)
+        let db = access.db();
+        let action = MACHINES.action("watch");
+        let mut only = None;
+        let mut resource = MACHINES.any(Scope::System);
+        let mut since = None;
+        if text.is_empty() {
+            let guard = access.guard();
+            guard.authorize(&caller, &action, &resource, &[]).await?;
         } else {
-            let machine = machines.find(&caller, ACTION, text).await?;
-            (Some(machine.id), machine.resource_name())
-        };
-        // From before the first look: what changes between the two is told twice rather than never.
-        let revision = db.revision().await?;
-        let prefix = match only {
-            Some(id) => format!("{}{id}", store::MACHINES_PREFIX),
-            None => store::MACHINES_PREFIX.to_owned(),
-        };
-        let changes = db.watch(&prefix, revision).await?;
+            let machine = machines.find(&caller, "watch", text).await?;
+            resource = machine.resource();
+            only = Some(machine.id);
+            // From before the look below: what changes between the two is told twice rather than never.
+            since = Some(db.revision().await?);
+        }
         let mut watch = Self {
-            db,
-            guard,
-            caller,
-            resource,
-            changes,
+            feed: Feed::start(db.clone(), Scope::System, since).await?,
+            supervision: Supervision::new(
+                access.guard().clone(),
+                caller,
+                action,
+                resource,
+                Vec::new(),
+            ),
             only,
             known: HashMap::new(),
             waiting: VecDeque::new(),
             log: None,
             files,
-            asked: Instant::now(),
-            permitted: Instant::now(),
         };
-        let ids = match only {
-            Some(id) => vec![id],
-            None => {
-                let machines = store::machine_all(&watch.db).await?;
-                machines.into_iter().map(|machine| machine.id).collect()
-            }
-        };
-        for id in ids {
-            watch.look(id).await?;
+        if let Some(id) = only
+            && let Some(machine) = store::machine_get(db, id).await?
+        {
+            watch.hear(machine);
         }
         Ok(watch)
     }
@@ -103,65 +88,53 @@ impl MachineWatch {
     /// The next thing to tell.
     ///
     /// Errors: the caller's right was lost, the store failed, or the server stops.
-    pub async fn next(&mut self) -> Result<Told, Error> {
+    pub async fn next(&mut self) -> Result<MachineNews, Error> {
         loop {
-            if let Some(told) = self.waiting.pop_front() {
-                return Ok(told);
+            if let Some(news) = self.waiting.pop_front() {
+                return Ok(news);
             }
-            if let Some(told) = self.written().await? {
-                return Ok(told);
+            if let Some(news) = self.written().await? {
+                return Ok(news);
             }
-            let pause = if self.log.is_some() {
-                LOOK_EVERY
-            } else {
-                ASKED_EVERY
-            };
-            let changes = tokio::select! {
-                changes = self.changes.next() => changes,
-                () = tokio::time::sleep(pause) => {
-                    self.ask().await?;
-                    continue;
+            let look_again = async {
+                match self.log {
+                    Some(_) => tokio::time::sleep(LOOK_EVERY).await,
+                    None => std::future::pending().await,
                 }
             };
-            let Some(changes) = changes.transpose()? else {
-                return Err(Error::Unavailable(
-                    "the server is stopping: watch again".into(),
-                ));
+            let (news, _) = tokio::select! {
+                news = self.feed.next() => news?,
+                error = self.supervision.lost() => return Err(error),
+                () = look_again => continue,
             };
-            for change in &changes {
-                if let Some(id) = change.key.strip_prefix(store::MACHINES_PREFIX) {
-                    self.look(id.parse().map_err(Error::internal)?).await?;
-                }
+            if let News::Now(machine) = news
+                && self.only.is_none_or(|only| only == machine.id)
+            {
+                self.hear(machine);
             }
-            self.ask().await?;
         }
     }
 
-    /// Reads a machine that may have changed.
-    async fn look(&mut self, id: MachineId) -> Result<(), Error> {
-        let Some(machine) = store::machine_get(&self.db, id).await? else {
-            return Ok(());
-        };
-        if self.known.get(&id) == Some(&machine) {
-            return Ok(());
+    /// Notes what is to be told of a machine.
+    fn hear(&mut self, machine: Machine) {
+        let (id, installations) = (machine.id, machine.installations);
+        if self.known.insert(id, machine.revision) == Some(machine.revision) {
+            return;
         }
-        let mut told = Told::default();
-        let installations = machine.installations;
+        let mut news = MachineNews::default();
         if self.only.is_some() && installations > 0 {
             let begun = self.log.as_ref().map(|(of, _)| *of);
             if begun != Some(installations) {
                 self.log = Some((installations, Follower::new(self.files.log(id))));
-                told.log_restarted = begun.is_some();
+                news.log_restarted = begun.is_some();
             }
         }
-        self.known.insert(id, machine.clone());
-        told.machine = Some(machine);
-        self.waiting.push_back(told);
-        Ok(())
+        news.machine = Some(machine);
+        self.waiting.push_back(news);
     }
 
     /// What the installer has written since the last look.
-    async fn written(&mut self) -> Result<Option<Told>, Error> {
+    async fn written(&mut self) -> Result<Option<MachineNews>, Error> {
         let Some((of, mut follower)) = self.log.take() else {
             return Ok(None);
         };
@@ -172,29 +145,9 @@ impl MachineWatch {
         let (follower, more) = read.await.map_err(Error::internal)?;
         self.log = Some((of, follower));
         let log = more.map_err(Error::internal)?;
-        Ok((!log.is_empty()).then(|| Told {
+        Ok((!log.is_empty()).then(|| MachineNews {
             log,
-            ..Told::default()
+            ..MachineNews::default()
         }))
-    }
-
-    /// Now and then, whether the caller still may.
-    async fn ask(&mut self) -> Result<(), Error> {
-        if self.asked.elapsed() < ASKED_EVERY {
-            return Ok(());
-        }
-        self.asked = Instant::now();
-        match self
-            .guard
-            .authorize(&self.caller, ACTION, &self.resource, &[])
-            .await
-        {
-            Ok(()) => {
-                self.permitted = Instant::now();
-                Ok(())
-            }
-            Err(Error::Unavailable(_)) if self.permitted.elapsed() < UNASKED_AT_MOST => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use photon_resource::{Error, Mac, ResourceName, Scope};
+use photon_resource::{Error, Kind, Mac};
 use uuid::Uuid;
 
 use super::{Event, Hardware, State};
@@ -107,12 +107,14 @@ pub struct MachineIdentity {
 /// How many contradictions are remembered of a machine.
 const CONFLICTS: usize = 8;
 
-impl Machine {
-    /// What people call it.
-    pub const NOUN: &'static str = "machine";
-    /// What policies call it.
-    pub const KIND: &'static str = "machines";
+/// What machines are called.
+pub const MACHINES: Kind = Kind {
+    service: "provision",
+    plural: "machines",
+    noun: "machine",
+};
 
+impl Machine {
     /// One that is seen for the first time.
     pub fn discovered(hardware: Hardware, address: IpAddr, now: SystemTime) -> Self {
         Self {
@@ -136,11 +138,6 @@ impl Machine {
             version: String::new(),
             revision: 1,
         }
-    }
-
-    /// Its full name.
-    pub fn resource_name(&self) -> ResourceName {
-        ResourceName::new(Scope::System, Self::KIND, self.id)
     }
 
     /// What people call this one: its host name, else its id.

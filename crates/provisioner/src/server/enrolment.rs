@@ -7,10 +7,11 @@ use photon_api::provisioner::v1::{
     EnrolRequest, EnrolResponse, RenewRequest, RenewResponse, ReportReadyRequest,
     ReportReadyResponse,
 };
+use photon_catalog::Actor;
 use photon_service::{Guard, answer};
 use tonic::{Request, Response, Status};
 
-use crate::app::{Actor, Enrolment, Peer};
+use crate::app::{Enrolment, Peer};
 
 pub struct EnrolmentServer {
     enrolment: Enrolment,

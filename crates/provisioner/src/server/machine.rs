@@ -3,7 +3,6 @@
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use flaredb::Db;
 use futures::Stream;
 use futures::stream::try_unfold;
 use photon_api::provisioner::v1::machine_service_server::MachineService;
@@ -13,24 +12,23 @@ use photon_api::provisioner::v1::{
     ReinstallMachineRequest, ReinstallMachineResponse, RetireMachineRequest, RetireMachineResponse,
     WatchMachineRequest, WatchMachineResponse,
 };
-use photon_service::{Guard, answer, status};
+use photon_catalog::Access;
+use photon_service::{answer, status};
 use tonic::{Request, Response, Status};
 
 use crate::app::{Installations, MachineWatch, Machines};
 use crate::convert::machine_to_wire;
 
 pub struct MachineServer {
-    db: Db,
-    guard: Guard,
+    access: Access,
     machines: Machines,
     files: Installations,
 }
 
 impl MachineServer {
-    pub fn new(db: Db, guard: Guard, machines: Machines, files: Installations) -> Self {
+    pub fn new(access: Access, machines: Machines, files: Installations) -> Self {
         Self {
-            db,
-            guard,
+            access,
             machines,
             files,
         }
@@ -47,11 +45,12 @@ impl MachineService for MachineServer {
         request: Request<ListMachinesRequest>,
     ) -> Result<Response<ListMachinesResponse>, Status> {
         answer(async {
-            let caller = self.guard.authenticate(&request).await?;
+            let caller = self.access.caller(&request).await?;
             let page = self.machines.list(&caller, request.get_ref()).await?;
             Ok(ListMachinesResponse {
                 machines: page.items.iter().map(machine_to_wire).collect(),
                 next_page_token: page.next_page_token,
+                revision: page.revision,
             })
         })
         .await
@@ -62,12 +61,9 @@ impl MachineService for MachineServer {
         request: Request<GetMachineRequest>,
     ) -> Result<Response<GetMachineResponse>, Status> {
         answer(async {
-            let caller = self.guard.authenticate(&request).await?;
+            let caller = self.access.caller(&request).await?;
             let id = &request.get_ref().id;
-            let machine = self
-                .machines
-                .find(&caller, "provision:machines:get", id)
-                .await?;
+            let machine = self.machines.find(&caller, "get", id).await?;
             Ok(GetMachineResponse {
                 machine: Some(machine_to_wire(&machine)),
             })
@@ -80,7 +76,7 @@ impl MachineService for MachineServer {
         request: Request<ApproveMachineRequest>,
     ) -> Result<Response<ApproveMachineResponse>, Status> {
         answer(async {
-            let caller = self.guard.authenticate(&request).await?;
+            let caller = self.access.caller(&request).await?;
             self.machines.approve(&caller, request.get_ref()).await
         })
         .await
@@ -91,10 +87,9 @@ impl MachineService for MachineServer {
         request: Request<WatchMachineRequest>,
     ) -> Result<Response<Self::WatchMachineStream>, Status> {
         answer(async {
-            let caller = self.guard.authenticate(&request).await?;
+            let caller = self.access.caller(&request).await?;
             let watch = MachineWatch::start(
-                self.db.clone(),
-                self.guard.clone(),
+                &self.access,
                 &self.machines,
                 self.files.clone(),
                 caller,
@@ -120,7 +115,7 @@ impl MachineService for MachineServer {
         request: Request<ReinstallMachineRequest>,
     ) -> Result<Response<ReinstallMachineResponse>, Status> {
         answer(async {
-            let caller = self.guard.authenticate(&request).await?;
+            let caller = self.access.caller(&request).await?;
             self.machines.reinstall(&caller, request.get_ref()).await
         })
         .await
@@ -131,7 +126,7 @@ impl MachineService for MachineServer {
         request: Request<RetireMachineRequest>,
     ) -> Result<Response<RetireMachineResponse>, Status> {
         answer(async {
-            let caller = self.guard.authenticate(&request).await?;
+            let caller = self.access.caller(&request).await?;
             self.machines.retire(&caller, request.get_ref()).await
         })
         .await
@@ -142,7 +137,7 @@ impl MachineService for MachineServer {
         request: Request<IssueJoinTokenRequest>,
     ) -> Result<Response<IssueJoinTokenResponse>, Status> {
         answer(async {
-            let caller = self.guard.authenticate(&request).await?;
+            let caller = self.access.caller(&request).await?;
             self.machines
                 .issue_join_token(&caller, request.get_ref())
                 .await

@@ -3,16 +3,21 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use async_trait::async_trait;
 use flaredb::{Db, Record, Transaction};
-use photon_resource::Error;
+use photon_catalog::list::list_of_table;
+use photon_catalog::{Common, Listing, Reference, Stored, load};
+use photon_resource::{Error, Kind, PageRequest, Scope};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{IdRecord, from_micros, to_micros};
-use crate::model::{Certificate, Disk, Hardware, Interface, Key, Machine, MachineId, State};
+use super::{from_micros, to_micros};
+use crate::model::{
+    Certificate, Disk, Hardware, Interface, Key, MACHINES, Machine, MachineId, State,
+};
 
 #[derive(Serialize, Deserialize)]
-struct MachineRecord {
+pub struct MachineRecord {
     state: StateRecord,
     name: Option<String>,
     hardware: HardwareRecord,
@@ -178,32 +183,6 @@ impl HardwareRecord {
 }
 
 impl MachineRecord {
-    fn of(machine: &Machine) -> Self {
-        Self {
-            state: StateRecord::of(machine.state),
-            name: machine.name.clone(),
-            hardware: HardwareRecord::of(&machine.hardware),
-            reported_address: machine.reported_address,
-            address: machine.address,
-            reason: machine.reason.clone(),
-            log_tail: machine.log_tail.clone(),
-            conflicts: machine.conflicts.clone(),
-            created_at: to_micros(machine.created_at),
-            updated_at: to_micros(machine.updated_at),
-            state_changed_at: to_micros(machine.state_changed_at),
-            reported_at: to_micros(machine.reported_at),
-            installed_at: machine.installed_at.map(to_micros),
-            installations: machine.installations,
-            token: machine.token.clone(),
-            certificate: machine.certificate.as_ref().map(|it| CertificateRecord {
-                serial: it.serial.clone(),
-                expires_at: to_micros(it.expires_at),
-            }),
-            version: machine.version.clone(),
-            revision: machine.revision,
-        }
-    }
-
     fn into_machine(self, id: MachineId) -> Result<Machine, Error> {
         Ok(Machine {
             id,
@@ -232,12 +211,69 @@ impl MachineRecord {
     }
 }
 
-/// What a watch of all machines follows.
-pub const MACHINES_PREFIX: &str = "machine/";
-
-fn machine_key(id: MachineId) -> String {
-    format!("{MACHINES_PREFIX}{id}")
+impl From<&Machine> for MachineRecord {
+    fn from(machine: &Machine) -> Self {
+        Self {
+            state: StateRecord::of(machine.state),
+            name: machine.name.clone(),
+            hardware: HardwareRecord::of(&machine.hardware),
+            reported_address: machine.reported_address,
+            address: machine.address,
+            reason: machine.reason.clone(),
+            log_tail: machine.log_tail.clone(),
+            conflicts: machine.conflicts.clone(),
+            created_at: to_micros(machine.created_at),
+            updated_at: to_micros(machine.updated_at),
+            state_changed_at: to_micros(machine.state_changed_at),
+            reported_at: to_micros(machine.reported_at),
+            installed_at: machine.installed_at.map(to_micros),
+            installations: machine.installations,
+            token: machine.token.clone(),
+            certificate: machine.certificate.as_ref().map(|it| CertificateRecord {
+                serial: it.serial.clone(),
+                expires_at: to_micros(it.expires_at),
+            }),
+            version: machine.version.clone(),
+            revision: machine.revision,
+        }
+    }
 }
+
+#[async_trait]
+impl Stored for Machine {
+    type Id = MachineId;
+    type Record = MachineRecord;
+    const TABLE: &'static str = "machine";
+    const KIND: Kind = MACHINES;
+
+    fn id(&self) -> MachineId {
+        self.id
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::System
+    }
+
+    fn common(&self) -> Common<'_> {
+        Common {
+            name: Some(self.name.as_deref().unwrap_or_default()),
+            owner: None,
+            labels: None,
+            revision: self.revision,
+        }
+    }
+
+    fn restore(id: MachineId, record: MachineRecord) -> Result<Self, Error> {
+        record.into_machine(id)
+    }
+
+    fn name_key(_: &Scope, name: &str) -> Option<String> {
+        Some(name_key(name))
+    }
+}
+
+/// Where all machines are.
+pub const MACHINES_PREFIX: &str = "machine/";
 
 fn name_key(name: &str) -> String {
     format!("machine-name/{name}")
@@ -263,35 +299,23 @@ fn by_key(key: &Key) -> String {
     }
 }
 
-fn id_of(record: &IdRecord) -> Result<MachineId, Error> {
+fn id_of(record: &Reference) -> Result<MachineId, Error> {
     record.id.parse().map_err(Error::internal)
-}
-
-fn id_in(key: &str) -> Result<MachineId, Error> {
-    let id = key.strip_prefix(MACHINES_PREFIX).unwrap_or(key);
-    id.parse().map_err(Error::internal)
-}
-
-/// As it is stored, for the event log.
-pub fn machine_bytes(machine: &Machine) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(&MachineRecord::of(machine)).map_err(Error::internal)
 }
 
 /// One machine.
 pub async fn machine_get(db: &Db, id: MachineId) -> Result<Option<Machine>, Error> {
-    let record = db.get::<MachineRecord>(&machine_key(id)).await?;
-    record.map(|record| record.into_machine(id)).transpose()
+    load(db, &id).await
 }
 
 /// One machine, for a change.
 pub async fn machine_read(tx: &mut Transaction, id: MachineId) -> Result<Option<Machine>, Error> {
-    let record = tx.get::<MachineRecord>(&machine_key(id)).await?;
-    record.map(|record| record.into_machine(id)).transpose()
+    Machine::read(tx, &id).await
 }
 
 /// Whose host name this is.
 pub async fn machine_by_name(db: &Db, name: &str) -> Result<Option<MachineId>, Error> {
-    let record = db.get::<IdRecord>(&name_key(name)).await?;
+    let record = db.get::<Reference>(&name_key(name)).await?;
     record.as_ref().map(id_of).transpose()
 }
 
@@ -300,13 +324,13 @@ pub async fn machine_by_name_read(
     tx: &mut Transaction,
     name: &str,
 ) -> Result<Option<MachineId>, Error> {
-    let record = tx.get::<IdRecord>(&name_key(name)).await?;
+    let record = tx.get::<Reference>(&name_key(name)).await?;
     record.as_ref().map(id_of).transpose()
 }
 
 /// Who is known by this.
 pub async fn machine_by_key(db: &Db, key: &Key) -> Result<Option<MachineId>, Error> {
-    let record = db.get::<IdRecord>(&by_key(key)).await?;
+    let record = db.get::<Reference>(&by_key(key)).await?;
     record.as_ref().map(id_of).transpose()
 }
 
@@ -315,7 +339,7 @@ pub async fn machine_by_key_read(
     tx: &mut Transaction,
     key: &Key,
 ) -> Result<Option<MachineId>, Error> {
-    let record = tx.get::<IdRecord>(&by_key(key)).await?;
+    let record = tx.get::<Reference>(&by_key(key)).await?;
     record.as_ref().map(id_of).transpose()
 }
 
@@ -325,9 +349,7 @@ pub async fn machine_put(
     before: Option<&Machine>,
     machine: &Machine,
 ) -> Result<(), Error> {
-    let own = IdRecord {
-        id: machine.id.to_string(),
-    };
+    let own = Reference::to(machine.id);
     let keys = machine.hardware.keys();
     for key in before.map(|it| it.hardware.keys()).unwrap_or_default() {
         // What was taken over by another machine meanwhile is that one's.
@@ -348,28 +370,23 @@ pub async fn machine_put(
             tx.put(&name_key(name), &own)?;
         }
     }
-    tx.put(&machine_key(machine.id), &MachineRecord::of(machine))?;
-    Ok(())
+    machine.write(tx)
 }
 
-/// At most `limit` machines after the one with the id `after`, the oldest first, and whether there are more.
-pub async fn machine_page(
+/// One page of the machines that `keep` lets pass, the oldest first.
+pub async fn machine_list(
     db: &Db,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<(Vec<Machine>, bool), Error> {
-    let after = after.map(|id| format!("{MACHINES_PREFIX}{id}"));
-    let page = db
-        .page::<MachineRecord>(MACHINES_PREFIX, after.as_deref(), limit)
-        .await?;
-    let mut machines = Vec::with_capacity(page.items.len());
-    for (key, record) in page.items {
-        machines.push(record.into_machine(id_in(&key)?)?);
-    }
-    Ok((machines, page.more))
+    page: &PageRequest,
+    keep: impl Fn(&Machine) -> bool,
+) -> Result<Listing<Machine>, Error> {
+    list_of_table(db, MACHINES_PREFIX, page, keep, Machine::id_of_key).await
 }
 
 /// Every machine.
 pub async fn machine_all(db: &Db) -> Result<Vec<Machine>, Error> {
-    Ok(machine_page(db, None, usize::MAX).await?.0)
+    let records = db.scan::<MachineRecord>(MACHINES_PREFIX).await?;
+    records
+        .into_iter()
+        .map(|(key, record)| record.into_machine(key[MACHINES_PREFIX.len()..].parse()?))
+        .collect()
 }

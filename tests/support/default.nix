@@ -4,6 +4,9 @@
   pkgs,
   self,
 }:
+let
+  table = import ../../modules/components/table.nix { inherit lib; };
+in
 rec {
   guest = import ./guest.nix { inherit lib pkgs; };
 
@@ -82,8 +85,8 @@ rec {
   prelude = ''
     import json
 
-    SERVERS = ["iam-server", "prismnet-server", "plasmavmc-server"]
-    AGENTS = ["prismnet-agent", "plasmavmc-agent"]
+    SERVERS = ${builtins.toJSON (lib.attrNames (table.ofRole "controlPlane"))}
+    AGENTS = ${builtins.toJSON (lib.attrNames (table.ofRole "compute"))}
 
 
     def wait_for(machine, programs):

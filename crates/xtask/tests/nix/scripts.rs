@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -24,6 +25,9 @@ const UNKNOWN: &str = "/nix/store/eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee-unknown";
 const HEADER: &str = "#!/nix/store/eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee-bash/bin/bash\n\
     set -o errexit\nset -o nounset\nset -o pipefail\n\n\
     export PATH=\"/nix/store/eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee-unknown/bin:$PATH\"\n\n";
+
+/// Debian's name of it, and everybody else's.
+const PYFLAKES: [&str; 2] = ["pyflakes3", "pyflakes"];
 
 /// The driver's own names and types, for mypy.
 const DRIVER: &str = include_str!("driver.py");
@@ -173,19 +177,24 @@ fn applications(all: &[Source]) -> Result<Vec<(String, String)>, String> {
     Ok(found)
 }
 
-/// Runs a program over files. It must be there: nobody else would say what it says.
-fn run(program: &str, package: &str, variables: &[(&str, String)], arguments: &[&str]) -> Output {
-    let mut command = Command::new(program);
-    command.args(arguments).envs(variables.iter().cloned());
-    command.output().unwrap_or_else(|error| {
-        panic!("{program}: {error}; `cargo xtask test` installs it (Debian's package {package})")
-    })
+/// Runs the first of these programs that is here, which are one by different names. One must be: nobody else would say
+/// what it says.
+fn run(programs: &[&str], variables: &[(&str, String)], arguments: &[&str]) -> Output {
+    for program in programs {
+        let mut command = Command::new(program);
+        command.args(arguments).envs(variables.iter().cloned());
+        match command.output() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            ran => return ran.unwrap_or_else(|error| panic!("{program}: {error}")),
+        }
+    }
+    let names = programs.join(" or ");
+    panic!("there is no {names} here; `cargo xtask test` installs what its tests need")
 }
 
 /// What a program that ends with 0 when it finds nothing says of a text.
 fn findings(
-    program: &str,
-    package: &str,
+    programs: &[&str],
     variables: &[(&str, String)],
     options: &[&str],
     text: &str,
@@ -194,22 +203,20 @@ fn findings(
     let file = folder.path().join("script");
     fs::write(&file, text).unwrap();
     let file = file.display().to_string();
-    let output = run(program, package, variables, &[options, &[&file]].concat());
+    let output = run(programs, variables, &[options, &[&file]].concat());
     if output.status.success() {
         return String::new();
     }
     let said = [output.stdout, output.stderr].concat();
-    format!("{}{program} refuses it", String::from_utf8_lossy(&said))
+    format!(
+        "{}{} refuses it",
+        String::from_utf8_lossy(&said),
+        programs[0]
+    )
 }
 
 fn shellcheck(text: &str) -> String {
-    findings(
-        "shellcheck",
-        "shellcheck",
-        &[],
-        &[],
-        &format!("{HEADER}{text}"),
-    )
+    findings(&["shellcheck"], &[], &[], &format!("{HEADER}{text}"))
 }
 
 /// The script of a NixOS test, without what the driver brings.
@@ -249,7 +256,11 @@ impl Script {
         let text = fill(&string, |expr| {
             let name = expr.strip_prefix("support.")?;
             match support.bound(name) {
-                Some(Expr::Str(string)) => Some(fill(&string, |_| None)),
+                Some(Expr::Str(string)) => Some(fill(&string, |expr| {
+                    // Of a list of names only its type matters here.
+                    let list = expr.starts_with("builtins.toJSON ");
+                    list.then(|| "[\"unknown\"]".to_owned())
+                })),
                 _ => panic!("tests/support has no text {name}"),
             }
         });
@@ -285,7 +296,7 @@ impl Script {
         let typed = format!("{DRIVER}{}{}", machines.collect::<String>(), self.text);
         let cache = format!("--cache-dir={}", cache.display());
         let options = [&cache, "--no-implicit-optional", "--no-color-output"];
-        findings("mypy", "mypy", &[], &options, &typed)
+        findings(&["mypy"], &[], &options, &typed)
     }
 
     fn pyflakes(&self) -> String {
@@ -296,7 +307,7 @@ impl Script {
         });
         let names: Vec<String> = brought.chain(self.machines.iter().cloned()).collect();
         let builtins = [("PYFLAKES_BUILTINS", names.join(","))];
-        findings("pyflakes3", "pyflakes3", &builtins, &[], &self.text)
+        findings(&PYFLAKES, &builtins, &[], &self.text)
     }
 }
 

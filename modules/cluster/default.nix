@@ -92,7 +92,10 @@ in
             compute.enable = lib.mkDefault (builtins.elem "compute" self.roles);
             storage.enable = lib.mkDefault (builtins.elem "storage" self.roles);
           };
-          iam.settings.iam.cluster = lib.mkDefault cluster.name;
+          iam.settings.iam = {
+            cluster = lib.mkDefault cluster.name;
+            public_endpoints = lib.mkDefault (lib.mapAttrs (name: _: url name) table.components);
+          };
         }
       ]
       ++ lib.mapAttrsToList (

@@ -22,6 +22,9 @@
           node =
             optional lib.types.str "node01"
               "Name of this host, whose agents' identities are made here; null: its host name.";
+          public_endpoints = optional (lib.types.attrsOf lib.types.str) {
+            prismnet = "https://192.0.2.1:50081";
+          } "Where clients reach the components, by name: who knows IAM alone is told. null: nobody is.";
         };
         example.iam.token_ttl_seconds = 600;
       };

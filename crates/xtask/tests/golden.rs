@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use photon_api::components;
 use tempfile::TempDir;
 use xtask::photoncloud::programs::Programs;
 use xtask::photoncloud::rendered::{self, DROP_IN, Rendered, without_placeholders};
-use xtask::photoncloud::{CREDENTIALS, program_units, tree, units};
+use xtask::photoncloud::{CREDENTIALS, tree, units};
 
 const REFRESH: &str = "run tests/golden/refresh";
 
@@ -54,24 +55,21 @@ fn drop_ins_and_whole_units_fit_the_units_of_this_tree() {
     }
 }
 
-/// A server's unit hands it what it signs in with; iam-server, which knows all of them, is handed all of them.
+/// Each program's unit hands it the key that it signs in with, and iam-server's, which knows them all, all of them.
 #[test]
-fn iam_is_given_the_key_of_every_program_that_signs_in() {
+fn units_hand_out_the_keys_of_the_programs_that_have_an_identity() {
     let ours = units().unwrap();
-    let iam: BTreeSet<_> = values(&ours["iam-server.service"], "LoadCredential")
-        .into_iter()
-        .filter(|credential| !credential.starts_with("operator-password:"))
-        .map(str::to_owned)
-        .collect();
-    let signing_in = program_units().into_iter().filter_map(|unit| {
-        let program = unit.strip_suffix(".service")?.to_owned();
-        let key = format!("{CREDENTIALS}/{program}.key");
-        let own = values(&ours[&unit], "LoadCredential");
-        let has_it = own.contains(&format!("identity:{key}").as_str());
-        has_it.then(|| format!("{program}.key:{key}"))
-    });
-    assert_eq!(iam, signing_in.collect());
-    assert!(iam.len() >= 5, "{iam:?}");
+    let signing_in = components::programs().filter(|program| program.identity.is_some());
+    let mut keys = BTreeSet::new();
+    for program in signing_in {
+        let key = format!("{CREDENTIALS}/{}.key", program.name);
+        let own = values(&ours[&program.unit()], "LoadCredential");
+        assert_eq!(own, [format!("identity:{key}")], "{}", program.name);
+        keys.insert(format!("{}.key:{key}", program.name));
+    }
+    let iam = values(&ours["iam-server.service"], "LoadCredential").into_iter();
+    let others = iam.filter(|credential| !credential.starts_with("operator-password:"));
+    assert_eq!(others.map(str::to_owned).collect::<BTreeSet<_>>(), keys);
 }
 
 #[test]

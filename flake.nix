@@ -128,11 +128,14 @@
               pkgs.gnutar
               pkgs.iproute2
               pkgs.jq
+              pkgs.mypy
               pkgs.nftables
               pkgs.openssh
               pkgs.perl
               pkgs.python3Packages.pip
+              pkgs.python3Packages.pyflakes
               pkgs.qemu
+              pkgs.shellcheck
               pkgs.systemd
               pkgs.util-linux
               pkgs.xz

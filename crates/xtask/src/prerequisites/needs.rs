@@ -65,7 +65,8 @@ pub const RACK: &[Need] = &[
 ];
 
 /// What tests run on this machine itself besides: QEMU with its tools, the real nft, the generic
-/// client and what its answers are read with, the operator's way to hosts, the firmware of bare machines.
+/// client and what its answers are read with, the operator's way to hosts, the firmware of bare machines, and what
+/// Nix runs over scripts.
 pub const TESTS: &[Need] = &[
     program("qemu-system-x86_64", "qemu-system-x86", "qemu"),
     program("qemu-img", "qemu-utils", "qemu"),
@@ -74,6 +75,14 @@ pub const TESTS: &[Need] = &[
     program("ssh", "openssh-client", "openssh"),
     program("ssh-keygen", "openssh-client", "openssh"),
     program("objcopy", "binutils", "binutils"),
+    program("shellcheck", "shellcheck", "shellcheck"),
+    program("mypy", "mypy", "mypy"),
+    Need {
+        name: "pyflakes",
+        look: Look::Found(pyflakes_is_here),
+        debian: "pyflakes3",
+        nix: "python3Packages.pyflakes",
+    },
     program("pip3", "python3-pip", "python3Packages.pip"),
     Need {
         name: "iPXE for QEMU's network card",
@@ -113,6 +122,11 @@ pub fn program_is_here(name: &str) -> bool {
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(Into::into))
         .any(|directory| directory.join(name).is_file())
+}
+
+/// Debian's name of it, or everybody else's.
+fn pyflakes_is_here() -> bool {
+    program_is_here("pyflakes3") || program_is_here("pyflakes")
 }
 
 fn compiler_finds(header: &str) -> bool {

@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::images::Images;
 use crate::photoncloud::programs::Programs;
 use crate::prerequisites;
+use crate::progress::say;
 
 /// As long as this lives, the cache keeps the images.
 pub struct Prepared {
@@ -62,7 +63,14 @@ impl Making {
 pub fn begin_images() -> Result<Making> {
     let cache = Cache::open()?;
     let (made, making) = mpsc::channel();
-    thread::spawn(move || made.send(Images::ensure(&cache)));
+    thread::spawn(move || {
+        let images = Images::ensure(&cache);
+        // Whoever waits may do other things for long before.
+        if let Err(error) = &images {
+            say(format!("error: no images for the rack: {error:#}"));
+        }
+        made.send(images)
+    });
     Ok(Making(making))
 }
 

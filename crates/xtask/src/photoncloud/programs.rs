@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use photon_api::components::{self, COMPONENTS};
 
 use super::tree;
+use crate::cache::{Cache, Recipe};
 use crate::progress::{Step, bound};
 
 /// Packages with a program that is nobody's daemon, and that program.
@@ -69,15 +71,16 @@ impl Programs {
         paths.find(|path| path.file_name().is_some_and(|file| file == name))
     }
 
-    /// Puts them into a directory, without what only a debugger reads.
+    /// Puts them into a directory, without what only a debugger reads: that is taken off once, and kept in the cache.
     pub fn place(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory)?;
+        let cache = Cache::open()?;
         // Each is large, and one process for each would take them one after the other.
         std::thread::scope(|scope| {
             let placing: Vec<_> = self
                 .paths
                 .iter()
-                .map(|path| scope.spawn(|| strip(path, directory, "--strip-debug")))
+                .map(|path| scope.spawn(|| place(&cache, path, directory)))
                 .collect();
             for thread in placing {
                 thread
@@ -99,6 +102,26 @@ impl Programs {
         }
         Ok(())
     }
+}
+
+/// Copies a program without what only a debugger reads. The same file is known by its place, its size and its time.
+fn place(cache: &Cache, path: &Path, directory: &Path) -> Result<()> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{} is no program's name", path.display()))?;
+    let file =
+        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let recipe = Recipe::new(1)
+        .part(path.as_os_str().as_encoded_bytes())
+        .part(file.len().to_be_bytes())
+        .part(file.mtime().to_be_bytes())
+        .part(file.mtime_nsec().to_be_bytes());
+    let stripped = cache.artifact(&format!("stripped-{name}"), recipe, |dir| {
+        strip(path, dir, "--strip-debug")
+    })?;
+    let to = directory.join(name);
+    std::fs::copy(stripped.file(name), &to)
+        .with_context(|| format!("cannot copy {name} to {}", to.display()))?;
+    Ok(())
 }
 
 fn strip(path: &Path, directory: &Path, how: &str) -> Result<()> {
@@ -237,5 +260,33 @@ mod tests {
         ] {
             assert_eq!(artifact(line).unwrap(), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_program_is_stripped_again_only_when_it_is_another() {
+        let scratch = std::env::temp_dir().join(format!("xtask-place-{}", std::process::id()));
+        let cache = Cache::at(scratch.join("cache")).unwrap();
+        let (program, placed) = (scratch.join("program"), scratch.join("placed"));
+        std::fs::create_dir(&placed).unwrap();
+        std::fs::copy("/bin/sh", &program).unwrap();
+        let kept = || -> Vec<PathBuf> {
+            let kept = std::fs::read_dir(cache.root().join("stripped-program")).unwrap();
+            kept.map(|entry| entry.unwrap().path()).collect()
+        };
+        place(&cache, &program, &placed).unwrap();
+        let first = kept();
+        place(&cache, &program, &placed).unwrap();
+        assert_eq!((first.len(), kept()), (1, first.clone()));
+        let runs = Command::new(placed.join("program"))
+            .args(["-c", "exit 7"])
+            .status();
+        assert_eq!(runs.unwrap().code(), Some(7));
+
+        let file = std::fs::File::options().write(true).open(&program).unwrap();
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+        file.set_modified(later).unwrap();
+        place(&cache, &program, &placed).unwrap();
+        assert_ne!(kept(), first);
+        std::fs::remove_dir_all(&scratch).unwrap();
     }
 }

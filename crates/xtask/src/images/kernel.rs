@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{Artifact, Cache, Recipe, remove_tree};
-use crate::progress::{Step, bound, tail};
+use crate::progress::{Step, contained, tail};
 
 const FRAGMENT: &str = include_str!("../../assets/host-kernel.config");
 
@@ -73,7 +73,8 @@ fn build(dir: &Path) -> Result<()> {
     std::fs::write(&fragment, FRAGMENT)?;
 
     let make = || {
-        let mut command = bound("make");
+        // A make has makes under it: all of them end with this process.
+        let mut command = contained("make");
         command
             .args(["ARCH=um", "-C"])
             .arg(&tree)

@@ -74,7 +74,13 @@ async fn every_command_says_what_it_does() {
             true => answer.stdout.as_str(),
             false => answer.stdout.split("\nConnection:").next().unwrap(),
         };
-        writeln!(text, "$ photon {}\n{}\n", arguments.join(" "), own.trim_end()).unwrap();
+        writeln!(
+            text,
+            "$ photon {}\n{}\n",
+            arguments.join(" "),
+            own.trim_end()
+        )
+        .unwrap();
         seen += 1;
         for name in commands(&answer.stdout).into_iter().rev() {
             let mut below = path.clone();
@@ -129,7 +135,9 @@ impl Scrubber {
             "vni           ",
         ] {
             if let Some((before, after)) = out.split_once(field) {
-                let rest = after.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+                let rest = after
+                    .trim_start()
+                    .trim_start_matches(|c: char| c.is_ascii_digit());
                 out = format!("{before}{field}N{rest}");
             }
         }
@@ -173,7 +181,11 @@ impl Scrubber {
         {
             return format!("{before}:{:-<64}", "hash");
         }
-        if word.len() == 20 && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) {
+        if word.len() == 20
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        {
             return format!("{:-<20}", "KEY");
         }
         if word.len() == 40 && word.bytes().all(|b| b.is_ascii_alphanumeric()) {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use photon_api::chainfire::v1::VerifyChainRequest;
-use photon_api::chainfire::v1::event_service_client::EventServiceClient;
+use photon_client::COMPONENTS;
 use serde::Serialize;
 
 use crate::Session;
@@ -26,22 +26,17 @@ pub struct Chain {
 /// # Errors
 /// When a server cannot say. That a chain is not intact is not an error here.
 pub async fn verify(operator: &Session, org: &str) -> Result<Vec<Chain>> {
-    let channels = &operator.channels;
     let mut chains = Vec::new();
-    for (service, channel) in [
-        ("iam", &channels.iam),
-        ("prismnet", &channels.prismnet),
-        ("plasmavmc", &channels.plasmavmc),
-    ] {
+    for component in COMPONENTS.iter().filter(|component| component.everywhere) {
+        let service = component.name;
         let request = VerifyChainRequest {
             org_id: org.into(),
             ..Default::default()
         };
-        let answer = EventServiceClient::with_interceptor(channel.clone(), operator.bearer.clone())
-            .verify_chain(request)
+        let answer = operator
+            .call_at(service, request)
             .await
-            .with_context(|| format!("{service} cannot verify the events of {org}"))?
-            .into_inner();
+            .with_context(|| format!("{service} cannot verify the events of {org}"))?;
         chains.push(Chain {
             org: org.into(),
             service,

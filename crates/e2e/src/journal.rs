@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use photon_api::iam::v1::ListPrincipalsRequest;
 use photon_api::plasmavmc::v1::GetImageRequest;
 use photon_api::prismnet::v1::ListPortsRequest;
+use photon_client::call::Of;
 use serde::{Deserialize, Serialize};
 
 use crate::Session;
-use crate::removal::every;
 
 /// The label of an image that counts its changes.
 pub const COUNT: &str = "photon-e2e-count";
@@ -124,36 +124,22 @@ impl Journal {
         }
         let mut lost = Vec::new();
         for (org, ids) in accounts {
-            let there = every!(
-                operator.admin(),
-                list_principals(ListPrincipalsRequest { org_id: org.into() }),
-                principals
-            );
+            let inside = operator.within(org, "");
+            let there = inside.every::<ListPrincipalsRequest>().await?;
             let there: BTreeSet<String> = there.into_iter().map(|item| item.id).collect();
             lost.extend(missing("service account", &ids, &there));
         }
         for ((org, project), ids) in ports {
-            let there = every!(
-                operator.ports(),
-                list_ports(ListPortsRequest {
-                    org_id: org.into(),
-                    project_id: project.into()
-                }),
-                ports
-            );
+            let inside = operator.within(org, project);
+            let there = inside.every::<ListPortsRequest>().await?;
             let there: BTreeSet<String> = there.into_iter().map(|item| item.id).collect();
             lost.extend(missing("port", &ids, &there));
         }
         for ((org, project, id), count) in counts {
-            let request = GetImageRequest {
-                id: id.into(),
-                org_id: org.into(),
-                project_id: project.into(),
-            };
-            let answer = operator.images().get_image(request).await;
+            let inside = operator.within(org, project);
+            let answer = inside.here(GetImageRequest::of(id)).await;
             let image = answer
                 .with_context(|| format!("cannot ask for the image {id}"))?
-                .into_inner()
                 .image
                 .context("GetImage answered without the image")?;
             let now: u64 = image

@@ -27,5 +27,6 @@ pub mod tenant;
 pub mod tenant_path;
 pub mod vm;
 
-pub use session::{Channels, OPERATOR, Session};
+pub use photon_client::{Channels, Endpoints};
+pub use session::{OPERATOR, Session};
 pub use tenant::{Account, onboard};

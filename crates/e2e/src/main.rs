@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use photon_client::EndpointArgs;
 use serde::Serialize;
 
 use photon_e2e::hold::{self, Bounds, Hold};
@@ -42,30 +43,8 @@ enum Format {
 /// Which cloud, and what to try it with.
 #[derive(Args)]
 struct Cloud {
-    /// URL of IAM.
-    #[arg(
-        long,
-        global = true,
-        env = "IAM_ENDPOINT",
-        default_value = "http://127.0.0.1:50080"
-    )]
-    iam_endpoint: String,
-    /// URL of PrismNET.
-    #[arg(
-        long,
-        global = true,
-        env = "PRISMNET_ENDPOINT",
-        default_value = "http://127.0.0.1:50081"
-    )]
-    prismnet_endpoint: String,
-    /// URL of PlasmaVMC.
-    #[arg(
-        long,
-        global = true,
-        env = "PLASMAVMC_ENDPOINT",
-        default_value = "http://127.0.0.1:50082"
-    )]
-    plasmavmc_endpoint: String,
+    #[command(flatten)]
+    endpoints: EndpointArgs,
     /// PEM file with the certificate authority of https endpoints. Default: the system's.
     #[arg(long, global = true, env = "PHOTON_CA_FILE")]
     ca_file: Option<PathBuf>,
@@ -158,13 +137,9 @@ enum Command {
 
 impl Cloud {
     fn run(&self) -> Result<Run> {
-        let urls = [
-            self.iam_endpoint.clone(),
-            self.prismnet_endpoint.clone(),
-            self.plasmavmc_endpoint.clone(),
-        ];
+        let endpoints = self.endpoints.0.clone().trusting(self.ca_file.clone());
         Ok(Run {
-            channels: Channels::trusting(urls, self.ca_file.as_ref())?,
+            channels: Channels::at(endpoints)?,
             operator: self.operator.clone(),
             password: read_password(&self.password_file)?,
             guests: Guests {

@@ -14,9 +14,10 @@ use photon_api::prismnet::v1::{
     DeletePortRequest, DeleteSecurityGroupRequest, DeleteSubnetRequest, DeleteVpcRequest,
     ListPortsRequest, ListSecurityGroupsRequest, ListSubnetsRequest, ListVpcsRequest,
 };
+use photon_client::call::{List, Of};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::Session;
 use crate::progress::say;
@@ -27,60 +28,43 @@ const VMS_GONE: Duration = Duration::from_secs(180);
 /// Deletions under way at a time.
 const AT_ONCE: usize = 16;
 
-/// All items of a list, one page after the other.
-macro_rules! every {
-    ($client:expr, $list:ident($request:ident { $($field:ident: $value:expr),* }), $items:ident) => {{
-        let mut all = Vec::new();
-        let mut token = String::new();
-        loop {
-            // Some requests have more fields than these, some do not.
-            #[allow(clippy::needless_update)]
-            let request = $request {
-                $($field: $value,)*
-                page_size: 1000,
-                page_token: token,
-                ..Default::default()
-            };
-            let page = $client.$list(request).await?.into_inner();
-            all.extend(page.$items);
-            token = page.next_page_token;
-            if token.is_empty() {
-                break all;
-            }
-        }
-    }};
+impl Session {
+    /// All that a list of the session's organization and project has.
+    pub(crate) async fn every<R: List>(&self) -> Result<Vec<R::Item>, photon_client::Error> {
+        let request = R::default().within(&self.org, &self.project);
+        self.all(request).await
+    }
 }
-pub(crate) use every;
 
 /// Deletes each by its id, several at a time; what is gone already is as good.
-macro_rules! delete_all {
-    ($ids:expr, $client:expr, $delete:ident($request:ident)) => {{
-        let mut deleting = JoinSet::new();
-        for id in $ids {
-            if deleting.len() >= AT_ONCE {
-                settle(deleting.join_next().await)?;
-            }
-            let mut client = $client;
-            deleting.spawn(async move {
-                let request = $request {
-                    id: id.clone(),
-                    ..Default::default()
-                };
-                client.$delete(request).await.map(drop).map_err(|e| (id, e))
-            });
+async fn delete_all<R>(session: &Session, ids: impl IntoIterator<Item = String>) -> Result<()>
+where
+    R: Of + Send + Sync,
+    R::Answer: Send,
+{
+    let mut deleting = JoinSet::new();
+    for id in ids {
+        if deleting.len() >= AT_ONCE {
+            settle(deleting.join_next().await)?;
         }
-        while let Some(deleted) = deleting.join_next().await {
-            settle(Some(deleted))?;
-        }
-    }};
+        let session = session.clone();
+        deleting.spawn(async move {
+            let deleted = session.call(R::of(&id)).await;
+            deleted.map(drop).map_err(|error| (id, error))
+        });
+    }
+    while let Some(deleted) = deleting.join_next().await {
+        settle(Some(deleted))?;
+    }
+    Ok(())
 }
 
-type Deleted = Result<Result<(), (String, Status)>, tokio::task::JoinError>;
+type Deleted = Result<Result<(), (String, photon_client::Error)>, tokio::task::JoinError>;
 
 fn settle(deleted: Option<Deleted>) -> Result<()> {
     match deleted {
-        Some(Ok(Err((_, status)))) if status.code() == Code::NotFound => Ok(()),
-        Some(Ok(Err((id, status)))) => Err(status).with_context(|| format!("cannot delete {id}")),
+        Some(Ok(Err((_, error)))) if error.code() == Some(Code::NotFound) => Ok(()),
+        Some(Ok(Err((id, error)))) => Err(error).with_context(|| format!("cannot delete {id}")),
         Some(Ok(Ok(()))) | None => Ok(()),
         Some(Err(error)) => Err(error.into()),
     }
@@ -92,11 +76,7 @@ pub const MARK: &str = "Made by photon-e2e, which removes it.";
 
 /// The organizations that runs made, of those whose ids begin so.
 pub async fn organizations(operator: &Session, prefix: &str) -> Result<Vec<String>> {
-    let all = every!(
-        operator.admin(),
-        list_organizations(ListOrganizationsRequest {}),
-        organizations
-    );
+    let all = operator.every::<ListOrganizationsRequest>().await?;
     let made = all
         .into_iter()
         .filter(|org| org.id.starts_with(prefix) && org.description == MARK);
@@ -111,40 +91,20 @@ pub async fn remove(operator: &Session, org: &str) -> Result<()> {
     if is_gone(operator, org).await? {
         return Ok(());
     }
-    let projects = every!(
-        operator.admin(),
-        list_projects(ListProjectsRequest { org_id: org.into() }),
-        projects
-    );
+    let inside = operator.within(org, "");
+    let projects = inside.every::<ListProjectsRequest>().await?;
     for project in &projects {
         remove_resources(&operator.within(org, &project.id))
             .await
             .with_context(|| format!("cannot empty the project {org}/{}", project.id))?;
     }
-    let principals = every!(
-        operator.admin(),
-        list_principals(ListPrincipalsRequest { org_id: org.into() }),
-        principals
-    );
+    let principals = inside.every::<ListPrincipalsRequest>().await?;
     let ids = principals.into_iter().map(|principal| principal.id);
-    delete_all!(
-        ids,
-        operator.admin(),
-        delete_principal(DeletePrincipalRequest)
-    );
+    delete_all::<DeletePrincipalRequest>(operator, ids).await?;
     for project in projects {
-        let request = DeleteProjectRequest {
-            org_id: org.into(),
-            id: project.id,
-            ..Default::default()
-        };
-        operator.admin().delete_project(request).await?;
+        inside.here(DeleteProjectRequest::of(project.id)).await?;
     }
-    let request = DeleteOrganizationRequest {
-        id: org.into(),
-        ..Default::default()
-    };
-    let deleted = operator.admin().delete_organization(request).await;
+    let deleted = operator.call(DeleteOrganizationRequest::of(org)).await;
     deleted.with_context(|| format!("cannot delete the organization {org}"))?;
     ensure!(
         is_gone(operator, org).await?,
@@ -155,143 +115,66 @@ pub async fn remove(operator: &Session, org: &str) -> Result<()> {
 }
 
 async fn is_gone(operator: &Session, org: &str) -> Result<bool> {
-    let request = GetOrganizationRequest { id: org.into() };
-    match operator.admin().get_organization(request).await {
+    match operator.call(GetOrganizationRequest::of(org)).await {
         Ok(_) => Ok(false),
-        Err(status) if status.code() == Code::NotFound => Ok(true),
-        Err(status) => Err(status).with_context(|| format!("cannot ask for {org}")),
+        Err(error) if error.code() == Some(Code::NotFound) => Ok(true),
+        Err(error) => Err(error).with_context(|| format!("cannot ask for {org}")),
     }
 }
 
 /// What a project still has, as `kind name`.
 async fn left(project: &Session) -> Result<Vec<String>> {
-    let (org_id, project_id) = (&project.org, &project.project);
     let mut left = Vec::new();
     macro_rules! collect {
-        ($kind:literal, $client:expr, $list:ident($request:ident), $items:ident, $keep:expr) => {
-            let found = every!(
-                $client,
-                $list($request {
-                    org_id: org_id.clone(),
-                    project_id: project_id.clone()
-                }),
-                $items
-            );
-            let found = found.into_iter().filter($keep);
+        ($kind:literal, $list:ident) => {
+            let found = project.every::<$list>().await?;
+            let found = found.into_iter();
             left.extend(found.map(|item| format!(concat!($kind, " {}"), item.name)));
         };
     }
-    collect!("VM", project.vms(), list_vms(ListVmsRequest), vms, |_| true);
+    collect!("VM", ListVmsRequest);
+    let images = project.every::<ListImagesRequest>().await?;
     // Public images are listed too, and are not the project's.
-    collect!(
-        "image",
-        project.images(),
-        list_images(ListImagesRequest),
-        images,
-        |image| { image.org_id == *org_id }
-    );
-    collect!(
-        "port",
-        project.ports(),
-        list_ports(ListPortsRequest),
-        ports,
-        |_| true
-    );
-    collect!(
-        "subnet",
-        project.subnets(),
-        list_subnets(ListSubnetsRequest),
-        subnets,
-        |_| true
-    );
-    collect!(
-        "VPC",
-        project.vpcs(),
-        list_vpcs(ListVpcsRequest),
-        vpcs,
-        |_| true
-    );
+    let own = images
+        .into_iter()
+        .filter(|image| image.org_id == project.org);
+    left.extend(own.map(|image| format!("image {}", image.name)));
+    collect!("port", ListPortsRequest);
+    collect!("subnet", ListSubnetsRequest);
+    collect!("VPC", ListVpcsRequest);
     Ok(left)
 }
 
 async fn remove_resources(project: &Session) -> Result<()> {
-    let org_id = || project.org.clone();
-    let project_id = || project.project.clone();
-    let vms = every!(
-        project.vms(),
-        list_vms(ListVmsRequest {
-            org_id: org_id(),
-            project_id: project_id()
-        }),
-        vms
-    );
+    let vms = project.every::<ListVmsRequest>().await?;
     let ids = vms.into_iter().map(|vm| vm.id);
-    delete_all!(ids, project.vms(), delete_vm(DeleteVmRequest));
+    delete_all::<DeleteVmRequest>(project, ids).await?;
     vms_gone(project).await?;
 
-    let images = every!(
-        project.images(),
-        list_images(ListImagesRequest {
-            org_id: org_id(),
-            project_id: project_id()
-        }),
-        images
-    );
+    let images = project.every::<ListImagesRequest>().await?;
     let own = images
         .into_iter()
         .filter(|image| image.org_id == project.org);
     let ids = own.map(|image| image.id);
-    delete_all!(ids, project.images(), delete_image(DeleteImageRequest));
+    delete_all::<DeleteImageRequest>(project, ids).await?;
 
-    let ports = every!(
-        project.ports(),
-        list_ports(ListPortsRequest {
-            org_id: org_id(),
-            project_id: project_id()
-        }),
-        ports
-    );
+    let ports = project.every::<ListPortsRequest>().await?;
     let ids = ports.into_iter().map(|port| port.id);
-    delete_all!(ids, project.ports(), delete_port(DeletePortRequest));
+    delete_all::<DeletePortRequest>(project, ids).await?;
 
-    let groups = every!(
-        project.security_groups(),
-        list_security_groups(ListSecurityGroupsRequest {
-            org_id: org_id(),
-            project_id: project_id()
-        }),
-        security_groups
-    );
+    let groups = project.every::<ListSecurityGroupsRequest>().await?;
     // The project's default group is there without anybody having made it.
     let made = groups.into_iter().filter(|group| !group.is_default);
     let ids = made.map(|group| group.id);
-    delete_all!(
-        ids,
-        project.security_groups(),
-        delete_security_group(DeleteSecurityGroupRequest)
-    );
+    delete_all::<DeleteSecurityGroupRequest>(project, ids).await?;
 
-    let subnets = every!(
-        project.subnets(),
-        list_subnets(ListSubnetsRequest {
-            org_id: org_id(),
-            project_id: project_id()
-        }),
-        subnets
-    );
+    let subnets = project.every::<ListSubnetsRequest>().await?;
     let ids = subnets.into_iter().map(|subnet| subnet.id);
-    delete_all!(ids, project.subnets(), delete_subnet(DeleteSubnetRequest));
+    delete_all::<DeleteSubnetRequest>(project, ids).await?;
 
-    let vpcs = every!(
-        project.vpcs(),
-        list_vpcs(ListVpcsRequest {
-            org_id: org_id(),
-            project_id: project_id()
-        }),
-        vpcs
-    );
+    let vpcs = project.every::<ListVpcsRequest>().await?;
     let ids = vpcs.into_iter().map(|vpc| vpc.id);
-    delete_all!(ids, project.vpcs(), delete_vpc(DeleteVpcRequest));
+    delete_all::<DeleteVpcRequest>(project, ids).await?;
 
     let left = left(project).await?;
     ensure!(
@@ -306,14 +189,7 @@ async fn remove_resources(project: &Session) -> Result<()> {
 async fn vms_gone(project: &Session) -> Result<()> {
     let deadline = Instant::now() + VMS_GONE;
     loop {
-        let vms = every!(
-            project.vms(),
-            list_vms(ListVmsRequest {
-                org_id: project.org.clone(),
-                project_id: project.project.clone()
-            }),
-            vms
-        );
+        let vms = project.every::<ListVmsRequest>().await?;
         if vms.is_empty() {
             return Ok(());
         }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout};
-use tonic::{Code, Status};
 
 use crate::progress::say;
 use crate::removal;
@@ -134,8 +133,8 @@ fn join(outcome: Result<()>, then: anyhow::Error) -> Result<()> {
 fn is_unavailable(error: &anyhow::Error) -> bool {
     error
         .chain()
-        .find_map(|cause| cause.downcast_ref::<Status>())
-        .is_some_and(|status| status.code() == Code::Unavailable)
+        .find_map(|cause| cause.downcast_ref::<photon_client::Error>())
+        .is_some_and(photon_client::Error::is_passing)
 }
 
 /// Waits for a signal that asks to end; its name.

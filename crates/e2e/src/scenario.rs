@@ -86,9 +86,7 @@ impl Tenant {
         })
     }
 
-    /// Asks for one more machine, at this address; it is not up yet.
-    ///
-    /// Only an operator may choose the host, so that is done with the operator's session.
+    /// Asks for one more machine, at this address, and keeps it.
     pub async fn add_machine(
         &mut self,
         name: &str,
@@ -96,39 +94,71 @@ impl Tenant {
         guests: &Guests,
         host: Option<(&Session, &str)>,
     ) -> Result<()> {
-        let port = self
-            .session
-            .create_port(&self.subnet, name, address)
-            .await?;
-        let created = Instant::now();
+        let machine = self.machine(name, address, guests, host).await?;
+        let place = host.map_or(String::new(), |(_, host)| format!(" on {host}"));
         let org = &self.session.org;
+        say(format!("    {org}: VM {name} at {address}{place}"));
+        self.machines.push(machine);
+        Ok(())
+    }
+
+    /// Asks for a machine at this address; it is not up yet.
+    ///
+    /// Only an operator may choose the host, so that is done with the operator's session.
+    pub async fn machine(
+        &self,
+        name: &str,
+        address: &str,
+        guests: &Guests,
+        host: Option<(&Session, &str)>,
+    ) -> Result<Machine> {
+        let session = &self.session;
+        let port = session.create_port(&self.subnet, name, address).await?;
+        let created = Instant::now();
+        let memory = guests.memory_mib;
         let vm = match host {
-            None => {
-                self.session
-                    .create_vm(name, &self.image, &port, guests.memory_mib)
-                    .await?
-            }
+            None => session.create_vm(name, &self.image, &port, memory).await?,
             Some((operator, host)) => {
                 operator
-                    .within(org, &self.session.project)
-                    .create_vm_on(host, name, &self.image, &port, guests.memory_mib)
+                    .within(&session.org, &session.project)
+                    .create_vm_on(host, name, &self.image, &port, memory)
                     .await?
             }
         };
-        let place = host.map_or(String::new(), |(_, host)| format!(" on {host}"));
-        say(format!("    {org}: VM {name} at {address}{place}"));
-        self.machines.push(Machine {
-            port,
-            vm,
+        Ok(Machine {
             created,
-            guest: None,
-            lease: None,
-        });
-        Ok(())
+            ..Machine::of(port, vm)
+        })
     }
 }
 
+/// Waits until a guest has the address of its port by DHCP, and nothing else.
+pub async fn lease(guest: &mut Guest<Console>, port: &Port, boot: Duration) -> Result<Lease> {
+    let lease = guest.lease(boot).await?;
+    let expected = format!("{}/24", port.ip_address);
+    ensure!(
+        lease.address == expected && lease.mac == port.mac_address && lease.gateway == GATEWAY,
+        "it has {} at {} by {}, its port says {expected} at {} by {GATEWAY}",
+        lease.address,
+        lease.mac,
+        lease.gateway,
+        port.mac_address
+    );
+    Ok(lease)
+}
+
 impl Machine {
+    /// A VM and the port that it is plugged into, from now on.
+    pub fn of(port: Port, vm: Vm) -> Self {
+        Machine {
+            port,
+            vm,
+            created: Instant::now(),
+            guest: None,
+            lease: None,
+        }
+    }
+
     /// Waits until its host runs it, and opens its console.
     pub async fn open_console(&mut self, session: &Session, boot: Duration) -> Result<()> {
         self.vm = session
@@ -143,21 +173,11 @@ impl Machine {
         let Some(guest) = &mut self.guest else {
             return Ok(());
         };
-        let lease = guest
-            .lease(boot)
+        let lease = lease(guest, &self.port, boot)
             .await
             .with_context(|| format!("{org}/{}", self.vm.name))?;
         let took = self.created.elapsed();
         say(format!("    {org}: {} got {}", self.vm.name, lease.address));
-        let expected = format!("{}/24", self.port.ip_address);
-        ensure!(
-            lease.address == expected && lease.mac == self.port.mac_address,
-            "{org}/{} has {} at {}, its port says {expected} at {}",
-            self.vm.name,
-            lease.address,
-            lease.mac,
-            self.port.mac_address
-        );
         self.lease = Some((lease, took));
         Ok(())
     }

@@ -1,101 +1,24 @@
-//! Signing in, and calls that carry what that gave.
+//! The client's session, with the steps of the scenario on it.
 
-use std::path::PathBuf;
+use std::ops::Deref;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
-use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
-use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
-use photon_api::iam::v1::{IssueTokenRequest, issue_token_request::Credential};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use photon_client::{Channels, Credential, Policy, SignIn};
 
 /// The first operator's name, as bootstrap makes it.
 pub const OPERATOR: &str = "operator";
 
-/// A server that takes longer to accept a connection is as good as away.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// How long a connection may be silent before it is asked whether it lives, and how long it has to answer. A
-/// host that lost its power says no goodbye.
-const ALIVE: Duration = Duration::from_secs(20);
-
-/// Puts the bearer token into every call.
+/// Someone who signed in. The steps are in `network` and `vm`.
 #[derive(Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub struct Session(photon_client::Session);
 
-impl Interceptor for Bearer {
-    fn call(
-        &mut self,
-        mut request: tonic::Request<()>,
-    ) -> Result<tonic::Request<()>, tonic::Status> {
-        request
-            .metadata_mut()
-            .insert("authorization", self.0.clone());
-        Ok(request)
+impl Deref for Session {
+    type Target = photon_client::Session;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
-}
-
-/// A channel whose calls carry a token.
-pub type Authorized = InterceptedService<Channel, Bearer>;
-
-/// Connections to the three servers. They are made when first used, and again when lost.
-#[derive(Clone)]
-pub struct Channels {
-    pub(crate) iam: Channel,
-    pub(crate) prismnet: Channel,
-    pub(crate) plasmavmc: Channel,
-}
-
-impl Channels {
-    /// To IAM, PrismNET and PlasmaVMC at these URLs.
-    pub fn at(urls: [String; 3]) -> Result<Self> {
-        Self::trusting(urls, None)
-    }
-
-    /// The same; `https` servers must have their certificate of this authority (a PEM file). Without one, of
-    /// those that the machine trusts.
-    pub fn trusting(urls: [String; 3], ca: Option<&PathBuf>) -> Result<Self> {
-        let mut tls = ClientTlsConfig::new().with_native_roots();
-        if let Some(path) = ca {
-            let pem = std::fs::read(path)
-                .with_context(|| format!("cannot read the CA {}", path.display()))?;
-            tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
-        }
-        let lazy = |url: String| -> Result<Channel> {
-            // Not `new`: that looks for the machine's authorities at once, of which there may be none.
-            let mut endpoint = Endpoint::from_shared(url.clone())
-                .with_context(|| format!("`{url}` is no http:// or https:// URL"))?
-                .connect_timeout(CONNECT)
-                .http2_keep_alive_interval(ALIVE)
-                .keep_alive_timeout(ALIVE);
-            if url.starts_with("https://") {
-                endpoint = endpoint.tls_config(tls.clone())?;
-            }
-            Ok(endpoint.connect_lazy())
-        };
-        let [iam, prismnet, plasmavmc] = urls;
-        Ok(Channels {
-            iam: lazy(iam)?,
-            prismnet: lazy(prismnet)?,
-            plasmavmc: lazy(plasmavmc)?,
-        })
-    }
-}
-
-/// Someone who signed in.
-#[derive(Clone)]
-pub struct Session {
-    pub(crate) channels: Channels,
-    pub(crate) bearer: Bearer,
-    /// Empty for the system.
-    pub org: String,
-    pub project: String,
-    /// Seconds since the epoch.
-    pub expires_at: i64,
 }
 
 impl Session {
@@ -107,58 +30,44 @@ impl Session {
         project: &str,
         password: &str,
     ) -> Result<Self> {
-        let answer = IamTokenServiceClient::new(channels.iam.clone())
-            .issue_token(IssueTokenRequest {
-                principal_id: principal.into(),
-                org_id: org.into(),
-                project_id: project.into(),
-                credential: Some(Credential::Password(password.into())),
-                ttl_seconds: 0,
-            })
-            .await
-            .with_context(|| format!("{principal} cannot sign in"))?
-            .into_inner();
-        let value = format!("Bearer {}", answer.token)
-            .parse()
-            .context("the token is not ASCII")?;
-        Ok(Session {
-            channels: channels.clone(),
-            bearer: Bearer(value),
+        let who = SignIn {
+            principal: principal.into(),
             org: org.into(),
             project: project.into(),
-            expires_at: answer.expires_at.map_or(0, |time| time.seconds),
-        })
+            credential: Credential::Password(password.into()),
+            ttl_seconds: 0,
+        };
+        let (session, _) = photon_client::Session::sign_in(channels, who)
+            .await
+            .with_context(|| format!("{principal} cannot sign in"))?;
+        // What a server does not answer is to be seen, not bridged.
+        Ok(Self(session.with_policy(Policy::ONCE)))
     }
 
     /// The same token over connections of its own, as another client's would be.
     pub fn over(&self, channels: &Channels) -> Self {
-        Session {
-            channels: channels.clone(),
-            ..self.clone()
-        }
+        Self(self.0.over(channels))
     }
 
     /// The same, about another organization's project: for an operator, who may look everywhere.
     pub fn within(&self, org: &str, project: &str) -> Self {
-        Session {
-            org: org.into(),
-            project: project.into(),
-            ..self.clone()
-        }
+        Self(self.0.within(org, project))
     }
 
-    /// The bearer token.
-    pub fn token(&self) -> &str {
-        // It was made of ASCII, with this in front.
-        let header = self.bearer.0.to_str().unwrap_or_default();
-        header.trim_start_matches("Bearer ")
+    /// The same, for whom an answer that takes longer than this is none.
+    pub(crate) fn hurried(&self, deadline: Duration) -> Self {
+        let policy = Policy {
+            deadline,
+            ..Policy::ONCE
+        };
+        Self(self.with_policy(policy))
     }
 
-    pub fn authz(&self) -> IamAuthzServiceClient<Authorized> {
-        IamAuthzServiceClient::with_interceptor(self.channels.iam.clone(), self.bearer.clone())
-    }
-
-    pub fn admin(&self) -> IamAdminServiceClient<Authorized> {
-        IamAdminServiceClient::with_interceptor(self.channels.iam.clone(), self.bearer.clone())
+    /// Calls about the session's organization and project.
+    pub(crate) async fn here<R: photon_client::call::Unary>(
+        &self,
+        request: R,
+    ) -> Result<R::Answer, photon_client::Error> {
+        self.call(request.within(&self.org, &self.project)).await
     }
 }

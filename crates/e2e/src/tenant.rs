@@ -47,10 +47,9 @@ impl Account {
 
 /// As the operator: makes the organization, its project, and a user who administers the organization.
 pub async fn onboard(operator: &Session, account: &Account) -> Result<()> {
-    let mut admin = operator.admin();
     let org = &account.org;
-    admin
-        .create_organization(CreateOrganizationRequest {
+    operator
+        .call(CreateOrganizationRequest {
             id: org.clone(),
             name: org.clone(),
             description: account.description.clone(),
@@ -58,8 +57,8 @@ pub async fn onboard(operator: &Session, account: &Account) -> Result<()> {
         })
         .await
         .with_context(|| format!("cannot create the organization {org}"))?;
-    admin
-        .create_project(CreateProjectRequest {
+    operator
+        .call(CreateProjectRequest {
             org_id: org.clone(),
             id: account.project.clone(),
             name: account.project.clone(),
@@ -67,8 +66,8 @@ pub async fn onboard(operator: &Session, account: &Account) -> Result<()> {
         })
         .await
         .with_context(|| format!("cannot create a project in {org}"))?;
-    let principal = admin
-        .create_principal(CreatePrincipalRequest {
+    let principal = operator
+        .call(CreatePrincipalRequest {
             org_id: org.clone(),
             name: account.user.clone(),
             kind: PrincipalKind::User.into(),
@@ -77,11 +76,10 @@ pub async fn onboard(operator: &Session, account: &Account) -> Result<()> {
         })
         .await
         .with_context(|| format!("cannot create a user in {org}"))?
-        .into_inner()
         .principal
         .context("CreatePrincipal answered without the principal")?;
-    admin
-        .create_binding(CreateBindingRequest {
+    operator
+        .call(CreateBindingRequest {
             principal_id: principal.id,
             role_id: "OrgAdmin".into(),
             scope: format!("org/{org}"),

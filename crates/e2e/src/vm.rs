@@ -1,21 +1,21 @@
 //! A tenant's images and VMs.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use photon_api::plasmavmc::v1::image_service_client::ImageServiceClient;
-use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
-use photon_api::plasmavmc::v1::vm_service_client::VmServiceClient;
 use photon_api::plasmavmc::v1::{
     CreateVmRequest, DeleteVmRequest, Image, ImageFormat, ImagePart, ImportImageChunk,
     ImportImageHeader, ImportImageRequest, ListNodesRequest, NetworkInterface, Vm, VmPhase, VmSpec,
     WatchVmRequest, import_image_request::Message,
 };
 use photon_api::prismnet::v1::Port;
-use tokio::time::{Instant, timeout};
+use photon_client::call::{Call, Of};
+use photon_client::{Followed, News};
+use tokio::time::Instant;
 
-use crate::session::{Authorized, Session};
+use crate::session::Session;
 
 /// What a stream of an image is cut into: well under gRPC's usual 4 MiB.
 const CHUNK: usize = 1 << 20;
@@ -26,27 +26,11 @@ const COMMAND_LINE: &str =
     "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check cryptomgr.notests";
 
 impl Session {
-    pub fn images(&self) -> ImageServiceClient<Authorized> {
-        ImageServiceClient::with_interceptor(self.channels.plasmavmc.clone(), self.bearer.clone())
-    }
-
-    pub fn vms(&self) -> VmServiceClient<Authorized> {
-        VmServiceClient::with_interceptor(self.channels.plasmavmc.clone(), self.bearer.clone())
-    }
-
     /// As the operator: the hosts that take VMs, by name.
     pub async fn ready_hosts(&self) -> Result<Vec<String>> {
-        let mut nodes = NodeServiceClient::with_interceptor(
-            self.channels.plasmavmc.clone(),
-            self.bearer.clone(),
-        );
-        let request = ListNodesRequest {
-            page_size: 1000,
-            ..Default::default()
-        };
-        let answer = nodes.list_nodes(request).await;
-        let answer = answer.context("cannot list the hosts")?.into_inner();
-        let ready = answer.nodes.into_iter().filter(|node| node.ready);
+        let nodes = self.all(ListNodesRequest::default()).await;
+        let nodes = nodes.context("cannot list the hosts")?;
+        let ready = nodes.into_iter().filter(|node| node.ready);
         let mut names: Vec<String> = ready.map(|node| node.name).collect();
         names.sort_unstable();
         Ok(names)
@@ -120,8 +104,6 @@ impl Session {
         let request = CreateVmRequest {
             node: host.into(),
             name: name.into(),
-            org_id: self.org.clone(),
-            project_id: self.project.clone(),
             spec: Some(VmSpec {
                 vcpus: 1,
                 memory_mib,
@@ -134,53 +116,49 @@ impl Session {
             }),
             ..Default::default()
         };
-        let answer = self.vms().create_vm(request).await;
-        let answer = answer.with_context(|| format!("cannot create the VM {name}"))?;
-        let vm = answer.into_inner().vm;
-        vm.context("CreateVm answered without the VM")
+        self.make(&format!("VM {name}"), request).await
     }
 
     /// Follows the VM until its host has it in this phase.
     pub async fn wait_for_phase(&self, vm: &Vm, phase: VmPhase, limit: Duration) -> Result<Vm> {
+        let request = WatchVmRequest::default().within(&self.org, &self.project);
         let request = WatchVmRequest {
             id: vm.id.clone(),
-            org_id: self.org.clone(),
-            project_id: self.project.clone(),
+            ..request
         };
         let mut last = None;
-        let follow = async {
-            let mut changes = self.vms().watch_vm(request).await?.into_inner();
-            while let Some(change) = changes.message().await? {
-                let Some(now) = change.vm else { continue };
-                if now.phase() == phase {
-                    return Ok(now);
-                }
-                if now.phase() == VmPhase::Failed {
-                    bail!("it failed: {}", now.status_message);
-                }
-                last = Some(now);
+        let followed = self.follow(request, Some(limit), |news| {
+            let News::Change(change) = news else {
+                return ControlFlow::Continue(());
+            };
+            let Some(now) = change.vm else {
+                return ControlFlow::Continue(());
+            };
+            if now.phase() == phase {
+                return ControlFlow::Break(Ok(now));
             }
-            bail!("the server ended the watch")
-        };
-        match timeout(limit, follow).await {
-            Ok(result) => result.with_context(|| format!("the VM {} is not {phase:?}", vm.name)),
-            Err(_) => {
-                let seen = last.map(|vm| (vm.phase(), vm.status_message));
-                bail!(
-                    "the VM {} is not {phase:?} after {} s; last seen as {seen:?}",
-                    vm.name,
-                    limit.as_secs()
-                )
+            if now.phase() == VmPhase::Failed {
+                return ControlFlow::Break(Err(now.status_message));
             }
+            last = Some((now.phase(), now.status_message));
+            ControlFlow::Continue(())
+        });
+        let followed = followed.await;
+        match followed.with_context(|| format!("the VM {} is not {phase:?}", vm.name))? {
+            Followed::Reached(Ok(now)) => Ok(now),
+            Followed::Reached(Err(message)) => {
+                bail!("the VM {} is not {phase:?}: it failed: {message}", vm.name)
+            }
+            Followed::Late => bail!(
+                "the VM {} is not {phase:?} after {} s; last seen as {last:?}",
+                vm.name,
+                limit.as_secs()
+            ),
         }
     }
 
     pub async fn delete_vm(&self, vm: &Vm) -> Result<()> {
-        let request = DeleteVmRequest {
-            id: vm.id.clone(),
-            ..Default::default()
-        };
-        let answer = self.vms().delete_vm(request).await;
+        let answer = self.call(DeleteVmRequest::of(&vm.id)).await;
         answer.with_context(|| format!("cannot delete the VM {}", vm.name))?;
         Ok(())
     }

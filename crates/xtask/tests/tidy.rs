@@ -90,17 +90,34 @@ fn components_reach_each_other_only_through_the_api() {
     }
 }
 
-#[test]
-fn the_scenario_knows_a_cloud_by_its_api_alone() {
-    let dependencies = dependencies("e2e");
-    let ours: Vec<&str> = dependencies
+/// What of ours a crate depends on, without versions and features.
+fn ours(name: &str) -> Vec<String> {
+    let dependencies = dependencies(name);
+    dependencies
         .lines()
-        .filter(|line| line.starts_with("photon-") || components().any(|it| line.starts_with(it)))
-        .collect();
+        .filter_map(|line| line.split([' ', '.', '=']).next())
+        .filter(|name| name.starts_with("photon-") || components().any(|it| it == *name))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn who_runs_against_any_cloud_knows_it_by_its_api_alone() {
     assert_eq!(
-        ours,
-        ["photon-api.workspace = true"],
+        ours("client"),
+        ["photon-api"],
+        "a program elsewhere uses the client: it must not depend on how a server is made"
+    );
+    assert_eq!(
+        ours("e2e"),
+        ["photon-api", "photon-client"],
         "what runs against any cloud must not depend on how ours is made"
+    );
+    let cli = ours("cli");
+    assert!(
+        !cli.iter()
+            .any(|name| name == "photon-service" || components().any(|it| it == name)),
+        "photon is installed where no server is, and depends on {cli:?}"
     );
 }
 

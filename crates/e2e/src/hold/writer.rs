@@ -1,18 +1,18 @@
 //! A client that writes to one server, again and again, and notes how long nothing was acknowledged.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Result;
 use photon_api::iam::v1::{CreatePrincipalRequest, PrincipalKind};
 use photon_api::plasmavmc::v1::{Image, Labels, UpdateImageRequest};
 use photon_api::prismnet::v1::{CreatePortRequest, Subnet};
+use photon_client::Error;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::journal::{COUNT, Entry, Journal};
 use crate::{Account, Channels, Session};
@@ -44,7 +44,7 @@ impl Target {
         session: &Session,
         number: u64,
         request_id: String,
-    ) -> Result<Entry, Status> {
+    ) -> Result<Entry, Error> {
         let (org, project) = (session.org.clone(), session.project.clone());
         let name = format!("write-{number}");
         match self {
@@ -56,8 +56,7 @@ impl Target {
                     request_id,
                     ..Default::default()
                 };
-                let answer = session.admin().create_principal(request).await?;
-                let principal = answer.into_inner().principal.unwrap_or_default();
+                let principal = session.call(request).await?.principal.unwrap_or_default();
                 Ok(Entry::ServiceAccount {
                     org,
                     id: principal.id,
@@ -72,8 +71,7 @@ impl Target {
                     request_id,
                     ..Default::default()
                 };
-                let answer = session.ports().create_port(request).await?;
-                let port = answer.into_inner().port.unwrap_or_default();
+                let port = session.call(request).await?.port.unwrap_or_default();
                 Ok(Entry::Port {
                     org,
                     project,
@@ -88,7 +86,7 @@ impl Target {
                     request_id,
                     ..Default::default()
                 };
-                session.images().update_image(request).await?;
+                session.call(request).await?;
                 Ok(Entry::ImageCount {
                     org,
                     project,
@@ -135,7 +133,7 @@ impl Writer {
         target: Target,
         begun: tokio::sync::oneshot::Sender<()>,
     ) -> Result<Writes> {
-        let mut session = self.account.sign_in(&self.channels).await?;
+        let mut session = self.account.sign_in(&self.channels).await?.hurried(CALL);
         let mut writes = Writes {
             service: target.service(),
             acknowledged: 0,
@@ -150,14 +148,7 @@ impl Writer {
         while !*self.stop.borrow() {
             let request_id = format!("{}-{}-{number}", self.run, writes.service);
             let write = target.write(&session, number, request_id);
-            let answer = match timeout(CALL, write).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Status::deadline_exceeded(format!(
-                    "no answer within {} s",
-                    CALL.as_secs()
-                ))),
-            };
-            match answer {
+            match write.await {
                 Ok(entry) => {
                     self.journal
                         .lock()
@@ -172,9 +163,12 @@ impl Writer {
                     }
                     number += 1;
                 }
-                Err(status) => {
-                    let again = is_passing(&status);
-                    writes.last_error = Some(format!("{:?}: {}", status.code(), status.message()));
+                Err(error) => {
+                    let again = is_passing(&error);
+                    writes.last_error = Some(match error.code() {
+                        Some(code) => format!("{code:?}: {error}"),
+                        None => error.to_string(),
+                    });
                     if again {
                         writes.unavailable += 1;
                     } else {
@@ -183,10 +177,10 @@ impl Writer {
                     }
                 }
             }
-            if session.expires_at - now() < FRESH {
+            if session.expires_at - jiff::Timestamp::now().as_second() < FRESH {
                 // If IAM cannot be reached now, the old token still serves, and this is tried again.
                 if let Ok(Ok(fresh)) = timeout(CALL, self.account.sign_in(&self.channels)).await {
-                    session = fresh;
+                    session = fresh.hurried(CALL);
                 }
             }
             // Whichever comes first; the loop asks.
@@ -206,34 +200,27 @@ impl Writes {
     }
 }
 
-fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs().cast_signed())
-}
-
 /// Whether a client may expect the same call to succeed later.
-fn is_passing(status: &Status) -> bool {
-    // What has a source did not come from the server: the connection broke.
-    status.source().is_some()
-        || matches!(
-            status.code(),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted
-        )
+fn is_passing(error: &Error) -> bool {
+    let later = [Code::DeadlineExceeded, Code::Cancelled, Code::Aborted];
+    error.is_passing() || error.code().is_some_and(|code| later.contains(&code))
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic::Status;
+
     use super::*;
 
     #[test]
     fn refusals_are_told_from_absence() {
-        assert!(is_passing(&Status::unavailable("IAM is away")));
-        assert!(is_passing(&Status::from_error(
+        let of = |status| Error::of("iam", "http://iam", status);
+        assert!(is_passing(&of(Status::unavailable("IAM is away"))));
+        assert!(is_passing(&of(Status::from_error(
             std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
-        )));
-        assert!(!is_passing(&Status::internal("a bug")));
-        assert!(!is_passing(&Status::permission_denied("no")));
+        ))));
+        assert!(!is_passing(&of(Status::internal("a bug"))));
+        assert!(!is_passing(&of(Status::permission_denied("no"))));
     }
 
     #[test]

@@ -1,23 +1,21 @@
 //! A host with PhotonCloud on it, and tenants whose guests run.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use photon_api::plasmavmc::v1::{Image, Vm, VmPhase};
-use photon_api::prismnet::v1::{GetPortRequest, Port, PortStatus, Subnet, Vpc};
+use photon_api::plasmavmc::v1::VmPhase;
+use photon_api::prismnet::v1::{GetPortRequest, Port, PortStatus};
 use photon_e2e::console::Console;
 use photon_e2e::guest::Guest;
-use photon_e2e::{Account, Channels, OPERATOR, Session, onboard};
+pub use photon_e2e::scenario::Machine;
+use photon_e2e::scenario::{self, Guests};
+use photon_e2e::{Account, Channels, OPERATOR, Session};
 use xtask::photoncloud::programs::Programs;
 use xtask::photoncloud::{self, Endpoints};
 use xtask::rack::{Host, Rack};
 
 use crate::SECOND;
-
-/// All tenants here use the same network.
-pub const VPC: &str = "10.0.0.0/16";
-pub const SUBNET: &str = "10.0.1.0/24";
-pub const GATEWAY: &str = "10.0.1.1";
 
 /// Several guests boot at once on one emulated processor, beside another rack.
 pub const BOOT: Duration = Duration::from_secs(240);
@@ -67,64 +65,41 @@ impl Cloud {
 
     /// A tenant with one VPC and one subnet, like every other tenant's.
     pub async fn tenant(&self, org: &str) -> Tenant {
-        let account = Account::new(org).unwrap();
-        onboard(&self.operator, &account).await.unwrap();
-        let (org, project) = (&account.org, &account.project);
-        let session = Session::open(
-            &self.channels,
-            &account.user,
-            org,
-            project,
-            &account.password,
-        )
-        .await
-        .unwrap();
-        let vpc = session.create_vpc("main", VPC).await.unwrap();
-        let subnet = session
-            .create_subnet(&vpc, "front", SUBNET, GATEWAY)
-            .await
-            .unwrap();
         let files = self.rack.guest();
-        let image = session
-            .import_kernel("guest", &files.kernel, &files.initrd)
-            .await
-            .unwrap();
+        let guests = Guests {
+            kernel: files.kernel.clone(),
+            initrd: files.initrd.clone(),
+            memory_mib: GUEST_MEMORY_MIB,
+            boot: BOOT,
+        };
+        let account = Account::new(org).unwrap();
+        let made = scenario::Tenant::set_up(&self.operator, &self.channels, &account, &guests);
         Tenant {
-            session,
-            vpc,
-            subnet,
-            image,
+            made: made.await.unwrap(),
+            guests,
         }
     }
 }
 
+/// The scenario's tenant, whose steps must not fail here.
 pub struct Tenant {
-    pub session: Session,
-    pub vpc: Vpc,
-    pub subnet: Subnet,
-    pub image: Image,
+    made: scenario::Tenant,
+    guests: Guests,
 }
 
-/// A VM and the port that it is plugged into.
-pub struct Machine {
-    pub vm: Vm,
-    pub port: Port,
+impl Deref for Tenant {
+    type Target = scenario::Tenant;
+
+    fn deref(&self) -> &Self::Target {
+        &self.made
+    }
 }
 
 impl Tenant {
     /// Asks for a VM at this address; it is not up yet.
     pub async fn machine(&self, name: &str, address: &str) -> Machine {
-        let port = self
-            .session
-            .create_port(&self.subnet, name, address)
-            .await
-            .unwrap();
-        let vm = self
-            .session
-            .create_vm(name, &self.image, &port, GUEST_MEMORY_MIB)
-            .await
-            .unwrap();
-        Machine { vm, port }
+        let machine = self.made.machine(name, address, &self.guests, None);
+        machine.await.unwrap()
     }
 
     /// Waits until the guest is up and has the address of its port, by DHCP.
@@ -134,10 +109,9 @@ impl Tenant {
             .await
             .unwrap();
         let mut guest = self.session.guest(&machine.vm).await.unwrap();
-        let lease = guest.lease(BOOT).await.unwrap();
-        assert_eq!(lease.address, format!("{}/24", machine.port.ip_address));
-        assert_eq!(lease.mac, machine.port.mac_address);
-        assert_eq!(lease.gateway, GATEWAY);
+        scenario::lease(&mut guest, &machine.port, BOOT)
+            .await
+            .unwrap();
         guest
     }
 

@@ -32,7 +32,7 @@ async fn prismnet_port_attachment_lifecycle() {
         .create_vm("web-1", &acme.image, &port, 160)
         .await
         .unwrap();
-    let machine = Machine { vm, port };
+    let machine = Machine::of(port, vm);
     let attached = acme
         .wait_for_port(&machine.port.id, PortStatus::Active)
         .await;
@@ -48,7 +48,7 @@ async fn prismnet_port_attachment_lifecycle() {
     let mut guest = acme.guest(&machine).await;
     guest
         .check(
-            &format!("ping -c 1 -W 5 {}", crate::cloud::GATEWAY),
+            &format!("ping -c 1 -W 5 {}", photon_e2e::scenario::GATEWAY),
             30 * SECOND,
         )
         .await
@@ -87,7 +87,7 @@ async fn prismnet_port_attachment_lifecycle() {
         .create_vm("web-2", &acme.image, &detached, 160)
         .await
         .unwrap();
-    let next = Machine { vm, port: detached };
+    let next = Machine::of(detached, vm);
     acme.guest(&next).await;
     acme.session.delete_vm(&next.vm).await.unwrap();
     acme.wait_for_port(&id, PortStatus::Detached).await;

@@ -1,0 +1,31 @@
+//! One client of PhotonCloud's API: for `photon`, for `photon-e2e`, and for whatever follows.
+//!
+//! ```text
+//!  session      connections, signing in, calls, lists as streams, following until a state
+//!   ├─ call       what each RPC says of itself, from the API's descriptors (build.rs)
+//!   ├─ endpoints  where the servers are; component is the table of those that there are
+//!   ├─ policy     how long a call may take and how often it is tried
+//!   ├─ arguments  a flag and a variable for each endpoint (feature `clap`)
+//!   └─ error      a refusal taken apart: code, text, fields, quotas, when to try again
+//! ```
+//!
+//! It knows a cloud by its API alone: nothing here depends on how a server is made, so that a program elsewhere can
+//! use it.
+
+#[cfg(feature = "clap")]
+mod arguments;
+pub mod call;
+pub mod component;
+mod endpoints;
+mod error;
+mod policy;
+mod services;
+mod session;
+
+#[cfg(feature = "clap")]
+pub use arguments::EndpointArgs;
+pub use component::{COMPONENTS, Component, component};
+pub use endpoints::{Endpoints, title};
+pub use error::{Error, Refusal, Violation};
+pub use policy::Policy;
+pub use session::{Authorized, Bearer, Channels, Credential, Followed, News, Session, SignIn};

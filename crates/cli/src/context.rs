@@ -4,29 +4,22 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use etcetera::BaseStrategy;
+use photon_client::{Endpoints, component};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 
 /// Where to find the services, and as whom in which scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "Kept")]
 pub struct Context {
-    /// `http://` or `https://` URL of IAM.
+    /// `http://` or `https://` URL of a server, by which the others are found.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub iam: Option<String>,
-    /// URL of PrismNET.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prismnet: Option<String>,
-    /// URL of PlasmaVMC.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub plasmavmc: Option<String>,
-    /// URL of the provisioner.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub provisioner: Option<String>,
+    pub endpoint: Option<String>,
     /// PEM file with the certificate authority of `https://` endpoints.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
@@ -39,6 +32,63 @@ pub struct Context {
     /// Who signed in last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
+    /// URLs of servers by their components' names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub endpoints: BTreeMap<String, String>,
+}
+
+/// A context as it is in the file. Before endpoints were a table, each had a key of its own: `iam = "https://…"`.
+#[derive(Deserialize)]
+struct Kept {
+    endpoint: Option<String>,
+    ca_file: Option<PathBuf>,
+    org: Option<String>,
+    project: Option<String>,
+    principal: Option<String>,
+    #[serde(default)]
+    endpoints: BTreeMap<String, String>,
+    #[serde(flatten)]
+    further: BTreeMap<String, String>,
+}
+
+impl TryFrom<Kept> for Context {
+    type Error = String;
+
+    fn try_from(kept: Kept) -> Result<Self, String> {
+        let mut endpoints = kept.endpoints;
+        for (name, url) in kept.further {
+            if component(&name).is_none() {
+                return Err(format!("'{name}' is nothing that a context has"));
+            }
+            endpoints.entry(name).or_insert(url);
+        }
+        Ok(Self {
+            endpoint: kept.endpoint,
+            ca_file: kept.ca_file,
+            org: kept.org,
+            project: kept.project,
+            principal: kept.principal,
+            endpoints,
+        })
+    }
+}
+
+impl Context {
+    /// Where this context has the servers: as it says, else beside the one that it knows, else on this machine.
+    pub fn endpoints(&self) -> Endpoints {
+        let said: Endpoints = self.endpoints.clone().into_iter().collect();
+        let beside = match &self.endpoint {
+            Some(url) => {
+                let mut beside = Endpoints::beside(url);
+                beside.urls.insert("iam".to_owned(), url.clone());
+                beside
+            }
+            None => Endpoints::default(),
+        };
+        said.or(&beside)
+            .or(&Endpoints::local())
+            .trusting(self.ca_file.clone())
+    }
 }
 
 /// All contexts, and which one is current.
@@ -60,18 +110,15 @@ impl Default for Config {
     }
 }
 
-/// The folder of it all: `$PHOTON_CONFIG_DIR`, else `$XDG_CONFIG_HOME/photon`, else `~/.config/photon`.
+/// The folder of it all: `$PHOTON_CONFIG_DIR`, else `photon` in the user's folder for configuration (XDG's:
+/// `$XDG_CONFIG_HOME`, else `~/.config`).
 pub fn directory() -> Result<PathBuf, Failure> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(directory) = set("PHOTON_CONFIG_DIR") {
+    if let Some(directory) = std::env::var_os("PHOTON_CONFIG_DIR").filter(|set| !set.is_empty()) {
         return Ok(directory.into());
     }
-    if let Some(config) = set("XDG_CONFIG_HOME") {
-        return Ok(Path::new(&config).join("photon"));
-    }
-    match set("HOME") {
-        Some(home) => Ok(Path::new(&home).join(".config/photon")),
-        None => Err(Failure::Local(
+    match etcetera::base_strategy::Xdg::new() {
+        Ok(xdg) => Ok(xdg.config_dir().join("photon")),
+        Err(_) => Err(Failure::Local(
             "neither HOME nor PHOTON_CONFIG_DIR is set, so there is no place for contexts and tokens".into(),
         )),
     }
@@ -136,27 +183,25 @@ pub fn remove_token(context: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes a file that its owner alone can read: whole or not at all, also when the power goes.
 fn write_private(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let wrong = |error| Failure::file("write", path, error);
-    if let Some(parent) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .map_err(wrong)?;
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = PathBuf::from(name);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(wrong)?;
-    file.write_all(content).map_err(wrong)?;
-    fs::rename(&new, path).map_err(wrong)
+    let wrong = |error: &dyn std::fmt::Display| Failure::file("write", path, error);
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(parent)
+        .map_err(|error| wrong(&error))?;
+    // Made with mode 0600, and removed again if this fails.
+    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(|error| wrong(&error))?;
+    file.write_all(content)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|error| wrong(&error))?;
+    file.persist(path).map_err(|error| wrong(&error))?;
+    // The name, too, is to be there after a crash.
+    fs::File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| wrong(&error))
 }
 
 #[cfg(test)]
@@ -169,13 +214,60 @@ mod tests {
         config.contexts.insert(
             "rack1".into(),
             Context {
-                iam: Some("https://rack1:50080".into()),
+                endpoints: BTreeMap::from([("iam".into(), "https://rack1:50080".into())]),
+                org: Some("acme".into()),
                 ..Context::default()
             },
         );
         let text = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
         assert!(toml::from_str::<Config>("curent = 'a'").is_err());
+        let wrong = "[contexts.a]\nproyect = 'web'";
+        let error = toml::from_str::<Config>(wrong).unwrap_err().to_string();
+        assert!(error.contains("proyect"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_before_is_read_as_it_was_meant() {
+        let text = "current = 'rack'\n[contexts.rack]\niam = 'https://rack:50080'\nprovisioner = 'https://rack:1'\n\
+                    ca_file = '/ca.pem'\nprincipal = 'alice'\n";
+        let config: Config = toml::from_str(text).unwrap();
+        let context = config.context("rack");
+        let endpoints = context.endpoints();
+        assert_eq!(endpoints.url("iam"), Some("https://rack:50080"));
+        assert_eq!(endpoints.url("provisioner"), Some("https://rack:1"));
+        assert_eq!(endpoints.url("prismnet"), Some("http://127.0.0.1:50081"));
+        assert_eq!(endpoints.ca_file, Some("/ca.pem".into()));
+        assert_eq!(context.principal.as_deref(), Some("alice"));
+    }
+
+    #[test]
+    fn one_endpoint_leads_to_all() {
+        let context = Context {
+            endpoint: Some("https://rack.example:50080".into()),
+            endpoints: BTreeMap::from([("plasmavmc".into(), "https://vms.example:1".into())]),
+            ..Context::default()
+        };
+        let endpoints = context.endpoints();
+        assert_eq!(endpoints.url("iam"), Some("https://rack.example:50080"));
+        let prismnet = endpoints.url("prismnet");
+        assert_eq!(prismnet, Some("https://rack.example:50081"));
+        let plasmavmc = endpoints.url("plasmavmc");
+        assert_eq!(plasmavmc, Some("https://vms.example:1"));
+    }
+
+    #[test]
+    fn a_private_file_is_replaced_whole_and_nobody_else_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens/rack");
+        write_private(&path, b"one").unwrap();
+        write_private(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // Nothing is left beside it.
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

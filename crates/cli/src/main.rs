@@ -6,14 +6,22 @@
 mod commands;
 mod context;
 mod error;
+mod flags;
+mod noun;
 mod output;
 mod session;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::commands::{
+    org::Orgs, port::Ports, principal::ServiceAccounts, principal::Users, project::Projects,
+    role::Roles, security_group::SecurityGroups, subnet::Subnets, vpc::Vpcs,
+};
 use crate::error::Failure;
+use crate::flags::Flags;
+use crate::noun::{Desk, Verbs};
 use crate::output::{Format, Output};
 use crate::session::{Connection, Session};
 
@@ -25,7 +33,8 @@ struct Cli {
     connection: Connection,
 
     /// How to print answers.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    // The connection's heading ends here.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, help_heading = None::<&str>)]
     output: Format,
 
     #[command(subcommand)]
@@ -45,16 +54,16 @@ enum Command {
     Context(commands::context::ContextCommand),
     /// Organizations (operators).
     #[command(subcommand, visible_alias = "organization")]
-    Org(commands::org::OrgCommand),
+    Org(Verbs<Orgs>),
     /// Projects of an organization.
     #[command(subcommand)]
-    Project(commands::project::ProjectCommand),
+    Project(Verbs<Projects>),
     /// People who sign in with a password.
     #[command(subcommand)]
-    User(commands::principal::UserCommand),
+    User(Verbs<Users>),
     /// Programs that sign in with an API key.
     #[command(subcommand, visible_alias = "sa")]
-    ServiceAccount(commands::principal::ServiceAccountCommand),
+    ServiceAccount(Verbs<ServiceAccounts>),
     /// API keys of a principal.
     #[command(subcommand)]
     ApiKey(commands::api_key::ApiKeyCommand),
@@ -63,7 +72,7 @@ enum Command {
     S3Key(commands::api_key::S3KeyCommand),
     /// Roles: what may be done.
     #[command(subcommand)]
-    Role(commands::role::RoleCommand),
+    Role(Verbs<Roles>),
     /// Bindings: who has which role where.
     #[command(subcommand)]
     Binding(commands::binding::BindingCommand),
@@ -72,16 +81,16 @@ enum Command {
     SigningKey(commands::login::SigningKeyCommand),
     /// Virtual private clouds.
     #[command(subcommand)]
-    Vpc(commands::vpc::VpcCommand),
+    Vpc(Verbs<Vpcs>),
     /// Subnets of a VPC.
     #[command(subcommand)]
-    Subnet(commands::subnet::SubnetCommand),
+    Subnet(Verbs<Subnets>),
     /// Ports of a subnet.
     #[command(subcommand)]
-    Port(commands::port::PortCommand),
+    Port(Verbs<Ports>),
     /// Security groups and their rules.
     #[command(subcommand, visible_alias = "sg")]
-    SecurityGroup(commands::security_group::SecurityGroupCommand),
+    SecurityGroup(Verbs<SecurityGroups>),
     /// Images that VMs start from.
     #[command(subcommand)]
     Image(commands::image::ImageCommand),
@@ -108,7 +117,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let command = Cli::command();
+    let matches = command.clone().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut Cli::command()).exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -141,7 +155,10 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            let said = failure.explain(&Flags::given(&command, &matches));
+            if !said.is_empty() {
+                eprintln!("{said}");
+            }
             failure.exit_code()
         }
     }
@@ -150,53 +167,116 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Failure> {
     let output = Output::new(cli.output);
     let connection = cli.connection;
-    let session = || Session::open(&connection);
-    match cli.command {
-        Command::Login(args) => commands::login::login(&connection, args).await,
-        Command::Logout => commands::login::logout(&connection).await,
-        Command::Whoami => commands::login::whoami(&session()?, &output).await,
-        Command::Context(command) => commands::context::run(command, &output),
-        Command::Org(command) => commands::org::run(command, &session()?, &output).await,
-        Command::Project(command) => commands::project::run(command, &session()?, &output).await,
-        Command::User(command) => {
-            commands::principal::run_user(command, &session()?, &output).await
-        }
-        Command::ServiceAccount(command) => {
-            commands::principal::run_service_account(command, &session()?, &output).await
-        }
-        Command::ApiKey(command) => commands::api_key::run(command, &session()?, &output).await,
-        Command::S3Key(command) => commands::api_key::run_s3(command, &session()?, &output).await,
-        Command::Role(command) => commands::role::run(command, &session()?, &output).await,
-        Command::Binding(command) => commands::binding::run(command, &session()?, &output).await,
-        Command::SigningKey(command) => {
-            commands::login::run_signing_key(command, &session()?, &output).await
-        }
-        Command::Vpc(command) => commands::vpc::run(command, &session()?, &output).await,
-        Command::Subnet(command) => commands::subnet::run(command, &session()?, &output).await,
-        Command::Port(command) => commands::port::run(command, &session()?, &output).await,
-        Command::SecurityGroup(command) => {
-            commands::security_group::run(command, &session()?, &output).await
-        }
-        Command::Image(command) => commands::image::run(command, &session()?, &output).await,
-        Command::Vm(command) => commands::vm::run(command, &session()?, &output).await,
-        Command::Node(command) => commands::node::run(command, &session()?, &output).await,
-        Command::Machine(command) => commands::machine::run(command, &session()?, &output).await,
-        Command::Host(command) => commands::host::run(command, &output).await,
-        Command::Audit(command) => commands::audit::run(command, &session()?, &output).await,
-        Command::Completion { shell } => {
-            let mut command = <Cli as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut command, "photon", &mut std::io::stdout());
-            Ok(())
-        }
+    // Those that need no connections to services.
+    let command = match cli.command {
+        Command::Login(args) => return commands::login::login(&connection, args).await,
+        Command::Logout => return commands::login::logout(&connection).await,
+        Command::Context(command) => return commands::context::run(command, &output),
+        Command::Host(command) => return commands::host::run(command, &output).await,
+        Command::Completion { shell } => return completion(shell, &output),
+        command => command,
+    };
+    let session = Session::open(&connection)?;
+    let desk = Desk {
+        session: &session,
+        output: &output,
+    };
+    match command {
+        Command::Whoami => commands::login::whoami(&desk).await,
+        Command::Org(verb) => desk.run(verb).await,
+        Command::Project(verb) => desk.run(verb).await,
+        Command::User(verb) => desk.run(verb).await,
+        Command::ServiceAccount(verb) => desk.run(verb).await,
+        Command::ApiKey(command) => commands::api_key::run(command, &desk).await,
+        Command::S3Key(command) => commands::api_key::run_s3(command, &desk).await,
+        Command::Role(verb) => desk.run(verb).await,
+        Command::Binding(command) => commands::binding::run(command, &desk).await,
+        Command::SigningKey(command) => commands::login::run_signing_key(command, &desk).await,
+        Command::Vpc(verb) => desk.run(verb).await,
+        Command::Subnet(verb) => desk.run(verb).await,
+        Command::Port(verb) => desk.run(verb).await,
+        Command::SecurityGroup(verb) => desk.run(verb).await,
+        Command::Image(command) => commands::image::run(command, &desk).await,
+        Command::Vm(command) => commands::vm::run(command, &desk).await,
+        Command::Node(command) => commands::node::run(command, &desk).await,
+        Command::Machine(command) => commands::machine::run(command, &desk).await,
+        Command::Audit(command) => commands::audit::run(command, &desk).await,
+        Command::Login(_)
+        | Command::Logout
+        | Command::Context(_)
+        | Command::Host(_)
+        | Command::Completion { .. } => Ok(()),
     }
+}
+
+fn completion(shell: clap_complete::Shell, output: &Output) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "photon", &mut script);
+    output.text(&String::from_utf8_lossy(&script))
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
+    /// Verbs that change nothing at a server, or what a server has no `request_id` for, with the reason.
+    const WITHOUT: [(&str, &str); 16] = [
+        ("login", "a token is new each time"),
+        ("logout", "a token that is gone stays gone"),
+        ("whoami", "looks"),
+        ("context show", "local"),
+        ("context set", "local"),
+        ("context use", "local"),
+        ("context delete", "local"),
+        (
+            "signing-key rotate",
+            "a rotation repeated is one more rotation",
+        ),
+        ("vm console", "a stream"),
+        ("vm watch", "looks"),
+        ("machine show", "looks"),
+        ("machine watch", "looks"),
+        ("host status", "over SSH"),
+        ("host upgrade", "over SSH"),
+        ("host rollback", "over SSH"),
+        ("completion", "local"),
+    ];
+
+    fn leaves(path: &str, command: &clap::Command, found: &mut Vec<(String, bool)>) {
+        let below: Vec<_> = command.get_subcommands().collect();
+        if below.is_empty() {
+            let once = command
+                .get_arguments()
+                .any(|argument| argument.get_long() == Some("request-id"));
+            found.push((path.trim().to_owned(), once));
+        }
+        for next in below {
+            leaves(&format!("{path} {}", next.get_name()), next, found);
+        }
+    }
+
     #[test]
     fn the_command_line_is_well_formed() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_changing_command_has_a_request_id_and_no_other_one() {
+        let mut found = Vec::new();
+        leaves("", &super::Cli::command(), &mut found);
+        assert!(found.len() > 80, "{found:?}");
+        let looks = |path: &str| {
+            let verb = path.rsplit(' ').next().unwrap_or_default();
+            let noun = path.split(' ').next().unwrap_or_default();
+            // Verbs of the nouns that have all of them, and of the event log.
+            ["get", "list"].contains(&verb) || noun == "audit"
+        };
+        for (path, once) in found {
+            let without = WITHOUT.iter().any(|(name, _)| *name == path) || looks(&path);
+            assert_eq!(
+                once, !without,
+                "`photon {path}`: --request-id on what changes something, and there alone"
+            );
+        }
     }
 }

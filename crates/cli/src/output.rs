@@ -1,9 +1,12 @@
 //! Answers: tables for people, JSON and YAML (the API's own field names and forms) for scripts.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use photon_client::call::Resource;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
@@ -53,9 +56,19 @@ pub fn to_json<M: Message>(full_name: &str, message: &M) -> Result<Value, Failur
         .use_proto_field_name(true)
         .skip_default_fields(false)
         .stringify_64_bit_integers(false);
-    dynamic
+    let mut value = dynamic
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .map_err(|error| wrong(&error))
+        .map_err(|error| wrong(&error))?;
+    sort_labels(&mut value);
+    Ok(value)
+}
+
+/// Fields have the order of the API; labels, which are a map and have none, get that of their keys.
+fn sort_labels(value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    if let Some(Value::Object(labels)) = fields.get_mut("labels") {
+        labels.sort_keys();
+    }
 }
 
 impl Output {
@@ -69,21 +82,21 @@ impl Output {
         self.format == Format::Table
     }
 
-    /// Prints one message: as a table of fields and values, or whole.
-    pub fn one<M: Message>(&self, full_name: &str, message: &M) -> Result<(), Failure> {
+    /// Prints one resource: as a table of fields and values, or whole.
+    pub fn one<R: Resource>(&self, resource: &R) -> Result<(), Failure> {
+        self.message(R::NAME, resource)
+    }
+
+    /// Prints a message that is no resource, an answer for example, as [`one`](Self::one) does.
+    pub fn message<M: Message>(&self, full_name: &str, message: &M) -> Result<(), Failure> {
         self.value(&to_json(full_name, message)?)
     }
 
-    /// Prints many messages: as a table with these columns, or whole.
-    pub fn many<M: Message>(
-        &self,
-        full_name: &str,
-        messages: &[M],
-        columns: &[Column],
-    ) -> Result<(), Failure> {
-        let rows: Result<Vec<Value>, Failure> = messages
+    /// Prints many resources: as a table with these columns, or whole.
+    pub fn many<R: Resource>(&self, resources: &[R], columns: &[Column]) -> Result<(), Failure> {
+        let rows: Result<Vec<Value>, Failure> = resources
             .iter()
-            .map(|message| to_json(full_name, message))
+            .map(|resource| to_json(R::NAME, resource))
             .collect();
         self.rows(rows?, columns)
     }
@@ -126,10 +139,21 @@ impl Output {
     }
 
     /// Says what was done, for people only: scripts read the exit code.
-    pub fn done(&self, text: &str) {
-        if self.for_people() {
-            println!("{text}");
+    pub fn done(&self, text: &str) -> Result<(), Failure> {
+        match self.for_people() {
+            true => self.line(text),
+            false => Ok(()),
         }
+    }
+
+    /// Prints a line as it is.
+    pub fn line(&self, text: &str) -> Result<(), Failure> {
+        print_text(&format!("{text}\n"))
+    }
+
+    /// Prints text as it is.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        print_text(text)
     }
 }
 
@@ -144,13 +168,12 @@ fn yaml(value: &Value) -> Result<String, Failure> {
         .map_err(|error| Failure::Local(format!("cannot print YAML: {error}")))
 }
 
+/// All that goes to standard output goes through here: `println!` would panic when the reader of a pipe has gone.
 fn print_text(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // The reader of the pipe has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::Local(format!("cannot print: {error}"))),
-        Ok(()) => Ok(()),
-    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Failure::print)
 }
 
 fn print_aligned(rows: &[Vec<String>]) -> Result<(), Failure> {
@@ -250,39 +273,44 @@ fn describe(prefix: &str, value: &Value, lines: &mut Vec<(String, String)>) {
     }
 }
 
-/// A line of progress on standard error: rewritten in place on a terminal, a line each elsewhere.
-pub struct Progress {
-    terminal: bool,
-    last: String,
-}
+/// How a transfer is shown.
+const BAR: &str =
+    "{bar:40} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+
+/// What is being waited for, on standard error while that is a terminal; nothing is shown elsewhere.
+pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Nothing shown yet.
-    pub fn new() -> Self {
-        Self {
-            terminal: std::io::stderr().is_terminal(),
-            last: String::new(),
-        }
+    /// Of something whose end is not known: what is said of it, and for how long.
+    pub fn waiting() -> Self {
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
     }
 
-    /// Shows the text, if it is new.
-    pub fn show(&mut self, text: &str) {
-        if text == self.last {
-            return;
+    /// Of so many bytes.
+    pub fn of_bytes(total: u64) -> Self {
+        let bar = ProgressBar::new(total);
+        // The template is ours: a test looks that it is one.
+        if let Ok(style) = ProgressStyle::with_template(BAR) {
+            bar.set_style(style);
         }
-        if self.terminal {
-            eprint!("\r\x1b[K{text}");
-        } else {
-            eprintln!("{text}");
-        }
-        self.last = text.to_owned();
+        Self(bar)
     }
 
-    /// Ends the line.
+    /// Shows the text.
+    pub fn show(&self, text: &str) {
+        self.0.set_message(text.replace(char::is_control, " "));
+    }
+
+    /// Counts bytes.
+    pub fn count(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+
+    /// Ends it; the line is free for what follows.
     pub fn finish(self) {
-        if self.terminal && !self.last.is_empty() {
-            eprintln!();
-        }
+        self.0.finish_and_clear();
     }
 }
 
@@ -305,6 +333,26 @@ mod tests {
         assert_eq!(json["org_id"], "");
         assert_eq!(cell(lookup(&json, "phase")), "running");
         assert_eq!(cell(lookup(&json, "spec.vcpus")), "-");
+    }
+
+    #[test]
+    fn labels_have_one_order_and_other_fields_the_apis() {
+        let vm = Vm {
+            labels: ["z", "b", "m", "a", "y", "c"]
+                .map(|key| (key.to_owned(), "1".to_owned()))
+                .into_iter()
+                .collect(),
+            ..Vm::default()
+        };
+        let json = to_json("plasmavmc.v1.Vm", &vm).unwrap();
+        assert_eq!(cell(&json["labels"]), "a=1,b=1,c=1,m=1,y=1,z=1");
+        let first = json.as_object().unwrap().keys().next().unwrap();
+        assert_eq!(first, "id");
+    }
+
+    #[test]
+    fn a_bars_template_is_well_formed() {
+        assert!(ProgressStyle::with_template(BAR).is_ok());
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! API keys and S3 access keys.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use photon_api::iam::v1::{
     CreateApiKeyRequest, CreateS3AccessKeyRequest, DeleteApiKeyRequest, DeleteS3AccessKeyRequest,
-    ListApiKeysRequest, ListS3AccessKeysRequest,
+    GetPrincipalRequest, ListApiKeysRequest, ListS3AccessKeysRequest,
 };
+use photon_client::call::Of;
 
-use super::{all_pages, principal};
 use crate::error::Failure;
-use crate::output::{Column, Output};
-use crate::session::Session;
+use crate::noun::{Changing, Desk};
+use crate::output::Column;
 
 const KEY_COLUMNS: &[Column] = &[
     ("ID", "id"),
@@ -31,132 +31,128 @@ const S3_COLUMNS: &[Column] = &[
 #[derive(Subcommand)]
 pub enum ApiKeyCommand {
     /// Make a key. Its secret is printed once and kept nowhere.
-    Create {
-        /// Principal (name or id) that it is for.
-        principal: String,
-        /// What it is for.
-        #[arg(long, default_value = "")]
-        description: String,
-        /// Days until it expires. 0: never.
-        #[arg(long, default_value_t = 0)]
-        days: u64,
-    },
+    Create(Changing<NewApiKey>),
     /// List a principal's keys.
-    List {
-        /// Principal (name or id).
-        principal: String,
-    },
+    List(Owner),
     /// Remove a key.
-    Delete {
-        /// The key's id.
-        id: String,
-    },
+    Delete(Changing<OldApiKey>),
 }
 
 /// S3 access keys.
 #[derive(Subcommand)]
 pub enum S3KeyCommand {
     /// Make a key pair. The secret is printed once.
-    Create {
-        /// Principal (name or id) that it is for.
-        principal: String,
-        /// What it is for.
-        #[arg(long, default_value = "")]
-        description: String,
-    },
+    Create(Changing<NewS3Key>),
     /// List a principal's key pairs.
-    List {
-        /// Principal (name or id).
-        principal: String,
-    },
+    List(Owner),
     /// Remove a key pair.
-    Delete {
-        /// The access key id.
-        access_key_id: String,
-    },
+    Delete(Changing<OldS3Key>),
+}
+
+/// Whose keys.
+#[derive(Args)]
+pub struct Owner {
+    /// Principal (name or id).
+    principal: String,
+}
+
+/// A key to make.
+#[derive(Args)]
+pub struct NewApiKey {
+    #[command(flatten)]
+    new: NewS3Key,
+    /// Days until it expires. 0: never.
+    #[arg(long, default_value_t = 0)]
+    days: u64,
+}
+
+/// A key pair to make.
+#[derive(Args)]
+pub struct NewS3Key {
+    /// Principal (name or id) that it is for.
+    principal: String,
+    /// What it is for.
+    #[arg(long, default_value = "")]
+    description: String,
+}
+
+/// A key to remove.
+#[derive(Args)]
+pub struct OldApiKey {
+    /// The key's id.
+    id: String,
+}
+
+/// A key pair to remove.
+#[derive(Args)]
+pub struct OldS3Key {
+    /// The access key id.
+    access_key_id: String,
+}
+
+async fn principal_id(desk: &Desk<'_>, name: &str) -> Result<String, Failure> {
+    Ok(desk
+        .find::<GetPrincipalRequest>("principal", name)
+        .await?
+        .id)
 }
 
 /// `photon api-key`
-pub async fn run(
-    command: ApiKeyCommand,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
-    let mut admin = session.admin().await?;
+pub async fn run(command: ApiKeyCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        ApiKeyCommand::Create {
-            principal,
-            description,
-            days,
-        } => {
+        ApiKeyCommand::Create(Changing { flags, once }) => {
             let request = CreateApiKeyRequest {
-                principal_id: principal::find(session, &principal).await?.id,
-                description,
-                ttl_seconds: days.saturating_mul(86_400),
+                principal_id: principal_id(desk, &flags.new.principal).await?,
+                description: flags.new.description,
+                ttl_seconds: flags.days.saturating_mul(86_400),
                 ..Default::default()
             };
-            let answer = admin.create_api_key(request).await?.into_inner();
-            output.one("iam.v1.CreateApiKeyResponse", &answer)
+            let answer = desk.change(&once, request).await?;
+            desk.output.message("iam.v1.CreateApiKeyResponse", &answer)
         }
-        ApiKeyCommand::List { principal } => {
-            let principal_id = principal::find(session, &principal).await?.id;
+        ApiKeyCommand::List(owner) => {
             let request = ListApiKeysRequest {
-                principal_id,
+                principal_id: principal_id(desk, &owner.principal).await?,
                 ..Default::default()
             };
-            let all = all_pages!(admin, list_api_keys, api_keys, request);
-            output.many("iam.v1.ApiKey", &all, KEY_COLUMNS)
+            desk.print_all(request, KEY_COLUMNS).await
         }
-        ApiKeyCommand::Delete { id } => {
-            let request = DeleteApiKeyRequest {
-                id: id.clone(),
-                ..Default::default()
-            };
-            admin.delete_api_key(request).await?;
-            output.done(&format!("API key {id} is gone."));
-            Ok(())
+        ApiKeyCommand::Delete(Changing { flags, once }) => {
+            let request = DeleteApiKeyRequest::of(&flags.id);
+            desk.change(&once, request).await?;
+            desk.output.done(&format!("API key {} is gone.", flags.id))
         }
     }
 }
 
 /// `photon s3-key`
-pub async fn run_s3(
-    command: S3KeyCommand,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
-    let mut admin = session.admin().await?;
+pub async fn run_s3(command: S3KeyCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        S3KeyCommand::Create {
-            principal,
-            description,
-        } => {
+        S3KeyCommand::Create(Changing { flags, once }) => {
             let request = CreateS3AccessKeyRequest {
-                principal_id: principal::find(session, &principal).await?.id,
-                project_id: session.project(),
-                description,
+                principal_id: principal_id(desk, &flags.principal).await?,
+                description: flags.description,
                 ..Default::default()
             };
-            let answer = admin.create_s3_access_key(request).await?.into_inner();
-            output.one("iam.v1.CreateS3AccessKeyResponse", &answer)
+            let answer = desk.change(&once, request).await?;
+            desk.output
+                .message("iam.v1.CreateS3AccessKeyResponse", &answer)
         }
-        S3KeyCommand::List { principal } => {
-            let principal_id = principal::find(session, &principal).await?.id;
+        S3KeyCommand::List(owner) => {
             let request = ListS3AccessKeysRequest {
-                principal_id,
+                principal_id: principal_id(desk, &owner.principal).await?,
                 ..Default::default()
             };
-            let all = all_pages!(admin, list_s3_access_keys, keys, request);
-            output.many("iam.v1.S3AccessKey", &all, S3_COLUMNS)
+            desk.print_all(request, S3_COLUMNS).await
         }
-        S3KeyCommand::Delete { access_key_id } => {
+        S3KeyCommand::Delete(Changing { flags, once }) => {
             let request = DeleteS3AccessKeyRequest {
-                access_key_id: access_key_id.clone(),
+                access_key_id: flags.access_key_id.clone(),
                 ..Default::default()
             };
-            admin.delete_s3_access_key(request).await?;
-            output.done(&format!("S3 access key {access_key_id} is gone."));
-            Ok(())
+            desk.change(&once, request).await?;
+            let key = &flags.access_key_id;
+            desk.output.done(&format!("S3 access key {key} is gone."))
         }
     }
 }

@@ -1,13 +1,17 @@
 //! The event log. Each service keeps the events of its own store; here they are read together.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, Subcommand};
+use futures::TryStreamExt;
 use photon_api::chainfire::v1::{ListEventsRequest, Outcome, VerifyChainRequest};
+use photon_client::{COMPONENTS, Component, component};
 use serde_json::json;
 
-use super::{all_pages, present};
+use super::present;
 use crate::error::Failure;
-use crate::output::{Column, Output, to_json};
-use crate::session::{Service, Session};
+use crate::noun::Desk;
+use crate::output::{Column, to_json};
 
 const COLUMNS: &[Column] = &[
     ("TIME", "time"),
@@ -30,8 +34,8 @@ pub enum AuditCommand {
     /// or reordered. Fails (exit code 1) if there is one.
     Verify {
         /// Only of this service.
-        #[arg(long, value_enum)]
-        service: Option<ServiceName>,
+        #[arg(long, value_parser = Services)]
+        service: Option<&'static Component>,
         /// A head kept from an earlier verification, as SERVICE:SEQUENCE:HASH: shows a log that was cut off
         /// and grown anew. Can be repeated.
         #[arg(long = "known-head", value_parser = parse_head)]
@@ -43,8 +47,8 @@ pub enum AuditCommand {
 #[derive(Args)]
 pub struct Filter {
     /// Only of this service.
-    #[arg(long, value_enum)]
-    service: Option<ServiceName>,
+    #[arg(long, value_parser = Services)]
+    service: Option<&'static Component>,
     /// Only by this principal (id).
     #[arg(long, default_value = "")]
     principal: String,
@@ -60,45 +64,67 @@ pub struct Filter {
 }
 
 /// The services by name.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ServiceName {
-    /// Identities.
-    Iam,
-    /// Networks.
-    Prismnet,
-    /// Images and VMs.
-    Plasmavmc,
-    /// Machines.
-    Provisioner,
+#[derive(Clone)]
+struct Services;
+
+impl TypedValueParser for Services {
+    type Value = &'static Component;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        let names = COMPONENTS.iter().map(|component| component.name);
+        let name =
+            clap::builder::PossibleValuesParser::new(names).parse_ref(command, argument, value)?;
+        component(&name).ok_or_else(|| clap::Error::new(ErrorKind::InvalidValue).with_cmd(command))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let value = |component: &Component| PossibleValue::new(component.name);
+        Some(Box::new(COMPONENTS.iter().map(value)))
+    }
 }
 
-impl From<ServiceName> for Service {
-    fn from(name: ServiceName) -> Self {
-        match name {
-            ServiceName::Iam => Self::Iam,
-            ServiceName::Prismnet => Self::Prismnet,
-            ServiceName::Plasmavmc => Self::Plasmavmc,
-            ServiceName::Provisioner => Self::Provisioner,
+/// The services whose chains are read: every one of the cloud's, unless one was asked for.
+fn wanted(service: Option<&'static Component>) -> Vec<&'static Component> {
+    match service {
+        Some(service) => vec![service],
+        None => COMPONENTS.iter().collect(),
+    }
+}
+
+/// What one service answers. A service that not every cloud has, and whose place nobody has told, may be absent: then
+/// that is said, for a chain that was not read is not one that is whole.
+async fn asked<T>(
+    desk: &Desk<'_>,
+    service: &Component,
+    named: bool,
+    asking: impl Future<Output = Result<T, photon_client::Error>>,
+) -> Result<Option<T>, Failure> {
+    let told = desk.session.context.endpoints.contains_key(service.name);
+    match asking.await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(photon_client::Error::Unreachable { endpoint, .. })
+            if !service.everywhere && !told && !named =>
+        {
+            eprintln!(
+                "note: no events of {}: none answers at {endpoint}. If this cloud has one, say where: \
+                 --{}-endpoint URL.",
+                service.title, service.name
+            );
+            Ok(None)
         }
+        Err(error) => Err(error.into()),
     }
-}
-
-fn wanted(service: Option<ServiceName>, session: &Session) -> Vec<Service> {
-    if let Some(name) = service {
-        return vec![name.into()];
-    }
-    let mut all = Service::ALL.to_vec();
-    // A cloud of one host has no provisioner; whoever has one, has told where.
-    if session.context.provisioner.is_some() {
-        all.push(Service::Provisioner);
-    }
-    all
 }
 
 /// A chain's head as the reader kept it.
 #[derive(Clone)]
 pub struct Head {
-    service: ServiceName,
+    service: &'static Component,
     sequence: u64,
     hash: String,
 }
@@ -108,7 +134,7 @@ fn parse_head(text: &str) -> Result<Head, String> {
     let wrong = || "expected SERVICE:SEQUENCE:HASH as `photon audit verify` prints it".to_owned();
     let service = parts.next().ok_or_else(wrong)?;
     Ok(Head {
-        service: ServiceName::from_str(service, true).map_err(|_| wrong())?,
+        service: component(service).ok_or_else(wrong)?,
         sequence: parts
             .next()
             .and_then(|part| part.parse().ok())
@@ -122,68 +148,63 @@ fn parse_head(text: &str) -> Result<Head, String> {
 }
 
 /// `photon audit`
-pub async fn run(command: AuditCommand, session: &Session, output: &Output) -> Result<(), Failure> {
+pub async fn run(command: AuditCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        AuditCommand::List(filter) => list(filter, session, output).await,
+        AuditCommand::List(filter) => list(filter, desk).await,
         AuditCommand::Verify {
             service,
             known_heads,
-        } => verify(service, &known_heads, session, output).await,
+        } => verify(service, &known_heads, desk).await,
     }
 }
 
-async fn list(filter: Filter, session: &Session, output: &Output) -> Result<(), Failure> {
-    let outcome = if filter.denied {
-        Outcome::Denied
-    } else {
-        Outcome::Unspecified
+async fn list(filter: Filter, desk: &Desk<'_>) -> Result<(), Failure> {
+    let outcome = match filter.denied {
+        true => Outcome::Denied,
+        false => Outcome::Unspecified,
     };
     let mut events = Vec::new();
-    for service in wanted(filter.service, session) {
-        let mut client = session.events(service).await?;
+    for service in wanted(filter.service) {
         let request = ListEventsRequest {
-            org_id: session.org(),
+            org_id: desk.session.org.clone(),
             principal_id: filter.principal.clone(),
             action_prefix: filter.action.clone(),
             resource_prefix: filter.resource.clone(),
             outcome: outcome.into(),
-            page_size: 1000,
             ..Default::default()
         };
-        events.extend(all_pages!(client, list_events, events, request));
+        let asking = desk.session.list_at(service.name, request).try_collect();
+        let asked: Option<Vec<_>> = asked(desk, service, filter.service.is_some(), asking).await?;
+        events.extend(asked.unwrap_or_default());
     }
     // Chains are ordered each by itself; people read them by time.
-    events.sort_by_key(|event| {
+    events.sort_by_key(|event: &photon_api::chainfire::v1::Event| {
         let time = event.time.unwrap_or_default();
         (time.seconds, time.nanos, event.sequence)
     });
-    output.many("chainfire.v1.Event", &events, COLUMNS)
+    desk.output.many(&events, COLUMNS)
 }
 
 async fn verify(
-    service: Option<ServiceName>,
+    service: Option<&'static Component>,
     known_heads: &[Head],
-    session: &Session,
-    output: &Output,
+    desk: &Desk<'_>,
 ) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let mut broken = Vec::new();
-    for service in wanted(service, session) {
-        let known = known_heads
-            .iter()
-            .find(|head| Service::from(head.service) == service);
+    for of in wanted(service) {
+        let known = known_heads.iter().find(|head| head.service == of);
         let request = VerifyChainRequest {
-            org_id: session.org(),
+            org_id: desk.session.org.clone(),
             known_sequence: known.map_or(0, |head| head.sequence),
             known_hash: known.map_or_else(String::new, |head| head.hash.clone()),
         };
-        let answer = session
-            .events(service)
-            .await?
-            .verify_chain(request)
-            .await?
-            .into_inner();
-        let name = service.name().to_lowercase();
+        let named = service.is_some() || known.is_some();
+        let asking = desk.session.call_at(of.name, request);
+        let Some(answer) = asked(desk, of, named, asking).await? else {
+            continue;
+        };
+        let name = of.name;
         if !answer.intact {
             broken.push(format!(
                 "{name}: event {} {}",
@@ -197,7 +218,7 @@ async fn verify(
         fields.insert("head".into(), json!(head));
         rows.push(row);
     }
-    output.rows(
+    desk.output.rows(
         rows,
         &[
             ("SERVICE", "service"),

@@ -1,16 +1,17 @@
 //! Bindings.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use photon_api::iam::v1::{
-    CreateBindingRequest, DeleteBindingRequest, GetBindingRequest, ListBindingsRequest,
+    CreateBindingRequest, DeleteBindingRequest, GetBindingRequest, GetPrincipalRequest,
+    GetRoleRequest, ListBindingsRequest,
 };
+use photon_client::call::Of;
 
-use super::{all_pages, present, principal, role};
 use crate::error::Failure;
-use crate::output::{Column, Output};
+use crate::noun::{Changing, Desk};
+use crate::output::Column;
 use crate::session::Session;
 
-const MESSAGE: &str = "iam.v1.Binding";
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
     ("PRINCIPAL", "principal_id"),
@@ -23,20 +24,9 @@ const COLUMNS: &[Column] = &[
 #[derive(Subcommand)]
 pub enum BindingCommand {
     /// Give a principal a role. Scope: --scope, else --project, else --org.
-    Create {
-        /// Principal (name or id).
-        principal: String,
-        /// Role (name or id).
-        role: String,
-        /// `system`, `org/ORG` or `org/ORG/project/PROJECT`.
-        #[arg(long)]
-        scope: Option<String>,
-    },
+    Create(Changing<New>),
     /// Show one.
-    Get {
-        /// Its id.
-        id: String,
-    },
+    Get(ById),
     /// List bindings.
     List {
         /// Only of this principal (name or id).
@@ -47,14 +37,30 @@ pub enum BindingCommand {
         scope: String,
     },
     /// Remove one; it stops counting at once.
-    Delete {
-        /// Its id.
-        id: String,
-    },
+    Delete(Changing<ById>),
+}
+
+/// A binding to make.
+#[derive(Args)]
+pub struct New {
+    /// Principal (name or id).
+    principal: String,
+    /// Role (name or id).
+    role: String,
+    /// `system`, `org/ORG` or `org/ORG/project/PROJECT`.
+    #[arg(long)]
+    scope: Option<String>,
+}
+
+/// Which binding: it has no name.
+#[derive(Args)]
+pub struct ById {
+    /// Its id.
+    id: String,
 }
 
 fn scope_in_use(session: &Session) -> Result<String, Failure> {
-    match (session.org().as_str(), session.project().as_str()) {
+    match (session.org.as_str(), session.project.as_str()) {
         ("", _) => Err(Failure::Local(
             "where shall the role count? Give --scope org/ORG/project/PROJECT, or --org and --project".into(),
         )),
@@ -64,41 +70,32 @@ fn scope_in_use(session: &Session) -> Result<String, Failure> {
 }
 
 /// `photon binding`
-pub async fn run(
-    command: BindingCommand,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
-    let mut admin = session.admin().await?;
+pub async fn run(command: BindingCommand, desk: &Desk<'_>) -> Result<(), Failure> {
+    let principal_id = async |name: &str| {
+        let principal = desk.find::<GetPrincipalRequest>("principal", name);
+        Ok::<String, Failure>(principal.await?.id)
+    };
     match command {
-        BindingCommand::Create {
-            principal,
-            role,
-            scope,
-        } => {
-            let scope = match scope {
+        BindingCommand::Create(Changing { flags, once }) => {
+            let scope = match flags.scope {
                 Some(scope) => scope,
-                None => scope_in_use(session)?,
+                None => scope_in_use(desk.session)?,
             };
             let request = CreateBindingRequest {
-                principal_id: principal::find(session, &principal).await?.id,
-                role_id: role::find(session, &role).await?.id,
+                principal_id: principal_id(&flags.principal).await?,
+                role_id: desk.find::<GetRoleRequest>("role", &flags.role).await?.id,
                 scope,
                 ..Default::default()
             };
-            let answer = admin.create_binding(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.binding, "binding")?)
+            desk.output.one(&desk.make(&once, request).await?)
         }
-        BindingCommand::Get { id } => {
-            let answer = admin
-                .get_binding(GetBindingRequest { id })
-                .await?
-                .into_inner();
-            output.one(MESSAGE, &present(answer.binding, "binding")?)
+        BindingCommand::Get(one) => {
+            let found = desk.find::<GetBindingRequest>("binding", &one.id).await?;
+            desk.output.one(&found)
         }
         BindingCommand::List { principal, scope } => {
             let principal_id = match principal {
-                Some(name) => principal::find(session, &name).await?.id,
+                Some(name) => principal_id(&name).await?,
                 None => String::new(),
             };
             let request = ListBindingsRequest {
@@ -106,17 +103,12 @@ pub async fn run(
                 scope,
                 ..Default::default()
             };
-            let all = all_pages!(admin, list_bindings, bindings, request);
-            output.many(MESSAGE, &all, COLUMNS)
+            desk.print_all(request, COLUMNS).await
         }
-        BindingCommand::Delete { id } => {
-            let request = DeleteBindingRequest {
-                id: id.clone(),
-                ..Default::default()
-            };
-            admin.delete_binding(request).await?;
-            output.done(&format!("Binding {id} is gone."));
-            Ok(())
+        BindingCommand::Delete(Changing { flags, once }) => {
+            let request = DeleteBindingRequest::of(&flags.id);
+            desk.change(&once, request).await?;
+            desk.output.done(&format!("Binding {} is gone.", flags.id))
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Contexts in `~/.config/photon`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::Subcommand;
-use serde_json::json;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use photon_client::{COMPONENTS, Component};
+use serde_json::{Value, json};
 
 use crate::context::{self, Config, Context};
 use crate::error::Failure;
 use crate::output::Output;
-use crate::session::Service;
 
 /// Places to sign in to.
 #[derive(Subcommand)]
@@ -21,31 +22,7 @@ pub enum ContextCommand {
         name: Option<String>,
     },
     /// Make a context or change one; what is not given stays.
-    Set {
-        /// Its name.
-        name: String,
-        /// URL of IAM.
-        #[arg(long)]
-        iam: Option<String>,
-        /// URL of PrismNET.
-        #[arg(long)]
-        prismnet: Option<String>,
-        /// URL of PlasmaVMC.
-        #[arg(long)]
-        plasmavmc: Option<String>,
-        /// URL of the provisioner.
-        #[arg(long)]
-        provisioner: Option<String>,
-        /// PEM file with the certificate authority.
-        #[arg(long)]
-        ca: Option<PathBuf>,
-        /// Organization that commands are about.
-        #[arg(long)]
-        default_org: Option<String>,
-        /// Project that commands are about.
-        #[arg(long)]
-        default_project: Option<String>,
-    },
+    Set(Set),
     /// Make a context the current one.
     Use {
         /// Its name.
@@ -58,19 +35,76 @@ pub enum ContextCommand {
     },
 }
 
-fn shown(name: &str, context: &Context, current: bool) -> serde_json::Value {
-    json!({
-        "name": name,
-        "current": current,
-        "iam": Service::Iam.endpoint(context),
-        "prismnet": Service::Prismnet.endpoint(context),
-        "plasmavmc": Service::Plasmavmc.endpoint(context),
-        "provisioner": Service::Provisioner.endpoint(context),
-        "ca_file": context.ca_file,
-        "org": context.org,
-        "project": context.project,
-        "principal": context.principal,
-    })
+/// What a context is to have.
+#[derive(Args)]
+pub struct Set {
+    /// Its name.
+    name: String,
+    /// URL of IAM; the other servers are found through it.
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    #[command(flatten)]
+    endpoints: Urls,
+    /// PEM file with the certificate authority.
+    #[arg(long)]
+    ca: Option<PathBuf>,
+    /// Organization that commands are about.
+    #[arg(long)]
+    default_org: Option<String>,
+    /// Project that commands are about.
+    #[arg(long)]
+    default_project: Option<String>,
+}
+
+/// A flag for each component's URL: `--prismnet`.
+struct Urls(BTreeMap<String, String>);
+
+impl FromArgMatches for Urls {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let url = |component: &Component| {
+            let url = matches.get_one::<String>(component.name)?;
+            Some((component.name.to_owned(), url.clone()))
+        };
+        Ok(Self(COMPONENTS.iter().filter_map(url).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Urls {
+    fn augment_args(command: Command) -> Command {
+        COMPONENTS.iter().fold(command, |command, component| {
+            command.arg(
+                Arg::new(component.name)
+                    .long(component.name)
+                    .value_name("URL")
+                    .help(format!("URL of {}", component.title)),
+            )
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn shown(name: &str, context: &Context, current: bool) -> Value {
+    let mut shown = json!({ "name": name, "current": current });
+    if let (Some(url), Some(fields)) = (&context.endpoint, shown.as_object_mut()) {
+        fields.insert("endpoint".into(), json!(url));
+    }
+    let endpoints = context.endpoints();
+    for component in COMPONENTS {
+        shown[component.name] = json!(endpoints.url(component.name));
+    }
+    shown["ca_file"] = json!(context.ca_file);
+    shown["org"] = json!(context.org);
+    shown["project"] = json!(context.project);
+    shown["principal"] = json!(context.principal);
+    shown
 }
 
 fn unknown(config: &Config, name: &str) -> Failure {
@@ -111,26 +145,18 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
                 name == config.current,
             ))
         }
-        ContextCommand::Set {
-            name,
-            iam,
-            prismnet,
-            plasmavmc,
-            provisioner,
-            ca,
-            default_org,
-            default_project,
-        } => {
+        ContextCommand::Set(set) => {
+            let name = set.name;
             context::load_token(&name)?;
             let kept = config.context(&name);
+            let mut endpoints = kept.endpoints;
+            endpoints.extend(set.endpoints.0);
             let changed = Context {
-                iam: iam.or(kept.iam),
-                prismnet: prismnet.or(kept.prismnet),
-                plasmavmc: plasmavmc.or(kept.plasmavmc),
-                provisioner: provisioner.or(kept.provisioner),
-                ca_file: ca.or(kept.ca_file),
-                org: default_org.or(kept.org),
-                project: default_project.or(kept.project),
+                endpoint: set.endpoint.or(kept.endpoint),
+                endpoints,
+                ca_file: set.ca.or(kept.ca_file),
+                org: set.default_org.or(kept.org),
+                project: set.default_project.or(kept.project),
                 principal: kept.principal,
             };
             config.contexts.insert(name.clone(), changed);
@@ -138,8 +164,7 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
                 config.current.clone_from(&name);
             }
             config.save()?;
-            output.done(&format!("Context {name} is kept."));
-            Ok(())
+            output.done(&format!("Context {name} is kept."))
         }
         ContextCommand::Use { name } => {
             if !config.contexts.contains_key(&name) {

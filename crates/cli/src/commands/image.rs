@@ -12,62 +12,80 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{all_pages, confirm, label_map, parse_label, present};
+use super::{NewLabels, OtherLabels, Renaming, present};
 use crate::error::Failure;
-use crate::output::{Column, Output, Progress};
-use crate::session::Session;
-
-const MESSAGE: &str = "plasmavmc.v1.Image";
-const COLUMNS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("FORMAT", "format"),
-    ("PUBLIC", "public"),
-    ("DISK BYTES", "virtual_size_bytes"),
-    ("PROJECT", "project_id"),
-    ("CREATED", "created_at"),
-];
+use crate::noun::{About, All, Changing, Desk, Flags, Noun, Once, One, Removal, USUAL, Words};
+use crate::output::{Column, Progress};
 
 /// Bytes of a chunk; the API allows 1 MiB.
 const CHUNK: usize = 256 * 1024;
 
-/// Images.
+/// Images that VMs start from.
+pub struct Images;
+
+impl Noun for Images {
+    type Resource = Image;
+    type Get = GetImageRequest;
+    type Filter = All<ListImagesRequest>;
+    type Update = Update;
+    type Delete = DeleteImageRequest;
+
+    const WORDS: Words = Words {
+        noun: "image",
+        list: "List the project's and public ones",
+        delete: "Remove one that no VM uses any more",
+        ..USUAL
+    };
+    const COLUMNS: &'static [Column] = &[
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("FORMAT", "format"),
+        ("PUBLIC", "public"),
+        ("DISK BYTES", "virtual_size_bytes"),
+        ("PROJECT", "project_id"),
+        ("CREATED", "created_at"),
+    ];
+}
+
+/// The verbs of images. One is imported, which is a stream of its content.
 #[derive(Subcommand)]
 pub enum ImageCommand {
     /// Import a disk, or a kernel and initrd.
-    Import(NewImage),
-    /// Show one.
-    Get {
-        /// Name or id.
-        name: String,
-    },
-    /// List the project's and public ones.
-    List,
-    /// Change name, description or labels.
-    Update {
-        /// Name or id.
-        name: String,
-        /// New name.
-        #[arg(long)]
-        rename: Option<String>,
-        /// New description.
-        #[arg(long)]
-        description: Option<String>,
-        /// Whether every tenant may use it (operators).
-        #[arg(long)]
-        public: Option<bool>,
-        /// KEY=VALUE; replaces all labels; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Remove one that no VM uses any more.
-    Delete {
-        /// Name or id.
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-    },
+    Import(Box<Changing<NewImage>>),
+    #[command(about = Images::WORDS.get)]
+    Get(One<Images>),
+    #[command(about = Images::WORDS.list)]
+    List(All<ListImagesRequest>),
+    #[command(about = Images::WORDS.update)]
+    Update(Changing<About<Images>>),
+    #[command(about = Images::WORDS.delete)]
+    Delete(Changing<Removal<Images>>),
+}
+
+/// What shall be otherwise.
+#[derive(Args)]
+pub struct Update {
+    #[command(flatten)]
+    meta: Renaming,
+    /// Whether every tenant may use it (operators).
+    #[arg(long)]
+    public: Option<bool>,
+    #[command(flatten)]
+    labels: OtherLabels,
+}
+
+impl Flags for Update {
+    type Request = UpdateImageRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<UpdateImageRequest, Failure> {
+        Ok(UpdateImageRequest {
+            name: self.meta.rename,
+            description: self.meta.description,
+            labels: self.labels.map().map(|labels| Labels { labels }),
+            public: self.public,
+            ..Default::default()
+        })
+    }
 }
 
 /// An image to import.
@@ -96,9 +114,8 @@ pub struct NewImage {
     /// What it is.
     #[arg(long, default_value = "")]
     description: String,
-    /// KEY=VALUE; can be repeated.
-    #[arg(long = "label", value_parser = parse_label)]
-    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    labels: NewLabels,
 }
 
 /// Formats of a disk's file.
@@ -110,69 +127,14 @@ pub enum DiskFormat {
     Qcow2,
 }
 
-/// The image of this name or id.
-pub async fn find(session: &Session, name: &str) -> Result<Image, Failure> {
-    let request = GetImageRequest {
-        id: name.to_owned(),
-        org_id: session.org(),
-        project_id: session.project(),
-    };
-    let answer = session
-        .images()
-        .await?
-        .get_image(request)
-        .await?
-        .into_inner();
-    present(answer.image, "image")
-}
-
 /// `photon image`
-pub async fn run(command: ImageCommand, session: &Session, output: &Output) -> Result<(), Failure> {
-    let mut images = session.images().await?;
+pub async fn run(command: ImageCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        ImageCommand::Import(new) => import(new, session, output).await,
-        ImageCommand::Get { name } => output.one(MESSAGE, &find(session, &name).await?),
-        ImageCommand::List => {
-            let request = ListImagesRequest {
-                org_id: session.org(),
-                project_id: session.project(),
-                ..Default::default()
-            };
-            let all = all_pages!(images, list_images, images, request);
-            output.many(MESSAGE, &all, COLUMNS)
-        }
-        ImageCommand::Update {
-            name,
-            rename,
-            description,
-            public,
-            labels,
-        } => {
-            let request = UpdateImageRequest {
-                id: find(session, &name).await?.id,
-                name: rename,
-                description,
-                labels: (!labels.is_empty()).then(|| Labels {
-                    labels: label_map(&labels),
-                }),
-                public,
-                ..Default::default()
-            };
-            let answer = images.update_image(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.image, "image")?)
-        }
-        ImageCommand::Delete { name, yes } => {
-            let image = find(session, &name).await?;
-            confirm(yes, &format!("Remove image {}?", image.name))?;
-            images
-                .delete_image(DeleteImageRequest {
-                    id: image.id,
-                    ..Default::default()
-                })
-                .await?;
-            output.done(&format!("Image {name} is gone."));
-            Ok(())
-        }
+        ImageCommand::Import(new) => import(new.flags, &new.once, desk).await,
+        ImageCommand::Get(one) => desk.show(one).await,
+        ImageCommand::List(filter) => desk.list::<Images>(filter).await,
+        ImageCommand::Update(change) => desk.update(change).await,
+        ImageCommand::Delete(removal) => desk.remove(removal).await,
     }
 }
 
@@ -197,7 +159,7 @@ fn parts(new: &NewImage) -> (ImageFormat, Vec<(ImagePart, PathBuf)>) {
     (ImageFormat::KernelInitrd, kernel.chain(initrd).collect())
 }
 
-async fn import(new: NewImage, session: &Session, output: &Output) -> Result<(), Failure> {
+async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
     let (format, parts) = parts(&new);
     let mut total = 0;
     for (_, path) in &parts {
@@ -207,21 +169,21 @@ async fn import(new: NewImage, session: &Session, output: &Output) -> Result<(),
         total += about.len();
     }
     let header = ImportImageHeader {
-        org_id: session.org(),
-        project_id: session.project(),
+        org_id: desk.session.org.clone(),
+        project_id: desk.session.project.clone(),
         name: new.name,
         description: new.description,
         format: format.into(),
         public: new.public,
         kernel_command_line: new.command_line,
-        labels: label_map(&new.labels),
+        labels: new.labels.map(),
+        request_id: once.id(),
         ..Default::default()
     };
     // A short queue: reading waits for the network, so that a large image never lies in memory.
     let (sender, receiver) = mpsc::channel(4);
     let reading = async move {
-        let mut progress = Progress::new();
-        let mut sent = 0;
+        let progress = Progress::of_bytes(total);
         let first = ImportImageRequest {
             message: Some(Message::Header(header)),
         };
@@ -229,23 +191,20 @@ async fn import(new: NewImage, session: &Session, output: &Output) -> Result<(),
             return Ok(());
         }
         for (part, path) in parts {
-            if !send_file(part, &path, &sender, |bytes| {
-                sent += bytes;
-                progress.show(&format!("{} of {} MiB", sent >> 20, total >> 20));
-            })
-            .await?
-            {
+            if !send_file(part, &path, &sender, &progress).await? {
                 break;
             }
         }
         progress.finish();
         Ok::<(), Failure>(())
     };
-    let mut images = session.images().await?;
+    let mut images = desk.session.images();
     let calling = images.import_image(ReceiverStream::new(receiver));
     let (read, answer) = tokio::join!(reading, calling);
     read?;
-    output.one(MESSAGE, &present(answer?.into_inner().image, "image")?)
+    let answer = answer.map_err(|status| desk.session.channels.error("plasmavmc", status))?;
+    desk.output
+        .one(&present(answer.into_inner().image, "image")?)
 }
 
 /// Sends a file in chunks; false when the server has stopped listening (its answer says why).
@@ -253,7 +212,7 @@ async fn send_file(
     part: ImagePart,
     path: &Path,
     sender: &mpsc::Sender<ImportImageRequest>,
-    mut sent: impl FnMut(u64),
+    progress: &Progress,
 ) -> Result<bool, Failure> {
     let wrong = |error| Failure::file("read", path, error);
     let mut file = tokio::fs::File::open(path).await.map_err(wrong)?;
@@ -273,6 +232,6 @@ async fn send_file(
         if sender.send(message).await.is_err() {
             return Ok(false);
         }
-        sent(length as u64);
+        progress.count(length as u64);
     }
 }

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::{
-    BootstrapRequest, IssueTokenRequest, RevokeTokenRequest, RotateSigningKeyRequest, WhoAmIRequest,
+    BootstrapRequest, RevokeTokenRequest, RotateSigningKeyRequest, WhoAmIRequest,
 };
+use photon_client::{Credential, SignIn};
 
 use super::{present, read_secret};
 use crate::context::{self, Config};
 use crate::error::Failure;
-use crate::output::Output;
-use crate::session::{Connection, Session};
+use crate::noun::Desk;
+use crate::session::{Connection, Session, channels};
 
 /// How to sign in.
 #[derive(Args)]
@@ -57,32 +57,30 @@ pub async fn login(connection: &Connection, args: LoginArgs) -> Result<(), Failu
             &format!("Password of {principal}: "),
         )?),
     };
-    let session = Session::with_token(name.clone(), context.clone(), None)?;
-    let mut tokens = session.tokens().await?;
+    let channels = channels(&context)?;
     if let Some(path) = &args.bootstrap_token_file {
         let Credential::Password(password) = &credential else {
             return Err(Failure::Local(
                 "the first operator signs in with a password".into(),
             ));
         };
-        tokens
-            .bootstrap(BootstrapRequest {
-                one_time_token: read_secret(Some(path), "")?,
-                name: principal.clone(),
-                password: password.clone(),
-            })
+        let request = BootstrapRequest {
+            one_time_token: read_secret(Some(path), "")?,
+            name: principal.clone(),
+            password: password.clone(),
+        };
+        photon_client::Session::anonymous(&channels)
+            .call(request)
             .await?;
     }
-    let answer = tokens
-        .issue_token(IssueTokenRequest {
-            principal_id: principal.clone(),
-            org_id: session.org(),
-            project_id: session.project(),
-            ttl_seconds: args.ttl,
-            credential: Some(credential),
-        })
-        .await?
-        .into_inner();
+    let who = SignIn {
+        principal: principal.clone(),
+        org: context.org.clone().unwrap_or_default(),
+        project: context.project.clone().unwrap_or_default(),
+        credential,
+        ttl_seconds: args.ttl,
+    };
+    let (_, answer) = photon_client::Session::sign_in(&channels, who).await?;
     context::save_token(&name, &answer.token)?;
     context.principal = Some(principal.clone());
     let mut config = Config::load()?;
@@ -103,18 +101,11 @@ pub async fn login(connection: &Connection, args: LoginArgs) -> Result<(), Failu
 /// `photon logout`
 pub async fn logout(connection: &Connection) -> Result<(), Failure> {
     let session = Session::open(connection)?;
-    let revoked = match session.tokens().await {
-        Ok(mut tokens) => tokens
-            .revoke_token(RevokeTokenRequest::default())
-            .await
-            .map(|_| ())
-            .map_err(Failure::from),
-        Err(failure) => Err(failure),
-    };
+    let revoked = session.call(RevokeTokenRequest::default()).await;
     // Forgotten here in any case: that is what whoever leaves the desk wants.
     context::remove_token(&session.context_name)?;
-    match revoked {
-        Err(Failure::Service(status)) if status.code() == tonic::Code::Unauthenticated => Ok(()),
+    match revoked.map(drop).map_err(Failure::from) {
+        Err(failure) if failure.code() == Some(tonic::Code::Unauthenticated) => Ok(()),
         Err(Failure::Unreachable { .. }) => {
             eprintln!(
                 "The token is forgotten here, but IAM can't be reached: it stays valid until it expires."
@@ -126,29 +117,17 @@ pub async fn logout(connection: &Connection) -> Result<(), Failure> {
 }
 
 /// `photon whoami`
-pub async fn whoami(session: &Session, output: &Output) -> Result<(), Failure> {
-    let answer = session
-        .tokens()
-        .await?
-        .who_am_i(WhoAmIRequest {})
-        .await?
-        .into_inner();
+pub async fn whoami(desk: &Desk<'_>) -> Result<(), Failure> {
+    let answer = desk.call(WhoAmIRequest {}).await?;
     present(answer.principal.as_ref(), "principal")?;
-    output.one("iam.v1.WhoAmIResponse", &answer)
+    desk.output.message("iam.v1.WhoAmIResponse", &answer)
 }
 
 /// `photon signing-key`
-pub async fn run_signing_key(
-    command: SigningKeyCommand,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
+pub async fn run_signing_key(command: SigningKeyCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     let SigningKeyCommand::Rotate { revoke_old } = command;
-    let answer = session
-        .tokens()
-        .await?
-        .rotate_signing_key(RotateSigningKeyRequest { revoke_old })
-        .await?
-        .into_inner();
-    output.one("iam.v1.RotateSigningKeyResponse", &answer)
+    let request = RotateSigningKeyRequest { revoke_old };
+    let answer = desk.call(request).await?;
+    desk.output
+        .message("iam.v1.RotateSigningKeyResponse", &answer)
 }

@@ -7,19 +7,18 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use photon_api::provisioner::v1::{
     ApproveMachineRequest, GetMachineRequest, ListMachinesRequest, Machine, MachineState,
     ReinstallMachineRequest, RetireMachineRequest,
 };
+use photon_client::call::Resource;
 use serde_json::Value;
 
-use super::{all_pages, present};
 use crate::error::Failure;
-use crate::output::{Column, Output, to_json};
-use crate::session::Session;
+use crate::noun::{Changing, Desk, Once};
+use crate::output::{Column, to_json};
 
-const MESSAGE: &str = "provisioner.v1.Machine";
 const COLUMNS: &[Column] = &[
     ("MAC", "mac"),
     ("SERIAL", "inventory.serial"),
@@ -46,19 +45,7 @@ pub enum MachineCommand {
         machine: String,
     },
     /// Make a machine a host: it is installed under this name when it netboots, and its disks are wiped.
-    Approve {
-        /// MAC address, serial number or id.
-        machine: String,
-        /// Its host name: one of the flake's `nixosConfigurations`.
-        #[arg(long)]
-        name: String,
-        /// Its address as a host. Default: what the cluster gives that host.
-        #[arg(long, default_value = "")]
-        address: String,
-        /// The host name again, in place of typing it back when asked.
-        #[arg(long, value_name = "NAME")]
-        yes_wipe: Option<String>,
-    },
+    Approve(Changing<Approval>),
     /// Follow a machine until it is ready or has failed, with what its installer writes. Without a name: follow
     /// every change of all machines.
     ///
@@ -71,33 +58,61 @@ pub enum MachineCommand {
         timeout: Option<u64>,
     },
     /// Wipe a host and install it anew when it netboots next; its certificate ends at once.
-    Reinstall {
-        /// Host name, MAC address, serial number or id.
-        machine: String,
-        /// The host name again, in place of typing it back when asked.
-        #[arg(long, value_name = "NAME")]
-        yes_wipe: Option<String>,
-    },
+    Reinstall(Changing<Wipe>),
     /// Take a machine out: its name is free, its identities end. Its disks are left alone.
-    Retire {
-        /// Host name, MAC address, serial number or id.
-        machine: String,
-        /// The host name (of a machine without one: the id) again, in place of typing it back when asked.
-        #[arg(long, value_name = "NAME")]
-        yes_retire: Option<String>,
-    },
+    Retire(Changing<Retirement>),
     /// Make a join token for a host that cannot renew its certificate, because it ended while the host was off or its
     /// key is lost. With it the host enrols again; nothing on it is wiped.
     ///
     /// Whoever has the token can become that host: it is printed once, and is good once and for that machine alone.
     /// What to do with it is said on standard error.
-    Token {
-        /// Its host name, whole: that confirms which host is meant.
-        name: String,
-        /// Write the token to this new file, which only you can read, instead of to standard output.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
+    Token(Changing<Token>),
+}
+
+/// Which machine becomes which host.
+#[derive(Args)]
+pub struct Approval {
+    /// MAC address, serial number or id.
+    machine: String,
+    /// Its host name: one of the flake's `nixosConfigurations`.
+    #[arg(long)]
+    name: String,
+    /// Its address as a host. Default: what the cluster gives that host.
+    #[arg(long, default_value = "")]
+    address: String,
+    /// The host name again, in place of typing it back when asked.
+    #[arg(long, value_name = "NAME")]
+    yes_wipe: Option<String>,
+}
+
+/// Which host is installed anew.
+#[derive(Args)]
+pub struct Wipe {
+    /// Host name, MAC address, serial number or id.
+    machine: String,
+    /// The host name again, in place of typing it back when asked.
+    #[arg(long, value_name = "NAME")]
+    yes_wipe: Option<String>,
+}
+
+/// Which machine is taken out.
+#[derive(Args)]
+pub struct Retirement {
+    /// Host name, MAC address, serial number or id.
+    machine: String,
+    /// The host name (of a machine without one: the id) again, in place of typing it back when asked.
+    #[arg(long, value_name = "NAME")]
+    yes_retire: Option<String>,
+}
+
+/// Whose join token, and where it goes.
+#[derive(Args)]
+pub struct Token {
+    /// Its host name, whole: that confirms which host is meant.
+    name: String,
+    /// Write the token to this new file, which only you can read, instead of to standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// How far a machine has come.
@@ -134,109 +149,102 @@ impl From<State> for MachineState {
 }
 
 /// `photon machine`
-pub async fn run(
-    command: MachineCommand,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
-    let mut machines = session.machines().await?;
+pub async fn run(command: MachineCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
         MachineCommand::List { state } => {
             let request = ListMachinesRequest {
                 state: state.map_or(MachineState::Unspecified, Into::into).into(),
                 ..Default::default()
             };
-            let all = all_pages!(machines, list_machines, machines, request);
-            if output.for_people() {
+            let all = desk.all(request).await?;
+            if desk.output.for_people() {
                 let rows: Result<Vec<Value>, Failure> = all.iter().map(row).collect();
-                output.rows(rows?, COLUMNS)
+                desk.output.rows(rows?, COLUMNS)
             } else {
-                output.many(MESSAGE, &all, COLUMNS)
+                desk.output.many(&all, COLUMNS)
             }
         }
-        MachineCommand::Show { machine } => output.one(MESSAGE, &find(session, &machine).await?),
-        MachineCommand::Approve {
-            machine,
-            name,
-            address,
-            yes_wipe,
-        } => {
-            let found = find(session, &machine).await?;
-            // Approved under this name already, nothing more will be wiped than was agreed to.
-            if found.state() != MachineState::Approved || found.name != name {
-                let question = format!(
-                    "{}\nThis machine will be wiped and become the host {name}.",
-                    describe(&found)
-                );
-                type_back(&name, yes_wipe.as_deref(), "--yes-wipe", &question)?;
-            }
-            let request = ApproveMachineRequest {
-                id: found.id,
-                name,
-                address,
-                // What was shown is what is approved.
-                expected_revision: found.revision,
-                ..Default::default()
-            };
-            let answer = machines.approve_machine(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.machine, "machine")?)
-        }
+        MachineCommand::Show { machine } => desk.output.one(&find(desk, &machine).await?),
+        MachineCommand::Approve(Changing { flags, once }) => approve(flags, &once, desk).await,
         MachineCommand::Watch { machine, timeout } => {
-            watch::run(session, output, machine, timeout.map(Duration::from_secs)).await
+            watch::run(desk, machine, timeout.map(Duration::from_secs)).await
         }
-        MachineCommand::Reinstall { machine, yes_wipe } => {
-            let found = find(session, &machine).await?;
-            let question = format!(
-                "{}\nThe host {} will be wiped: its VMs' disks, its certificate and all else on it end.",
-                describe(&found),
-                called(&found)
-            );
-            let typed = type_back(called(&found), yes_wipe.as_deref(), "--yes-wipe", &question)?;
-            let request = ReinstallMachineRequest {
-                id: found.id,
-                confirm_name: typed,
-                expected_revision: found.revision,
-                ..Default::default()
-            };
-            let answer = machines.reinstall_machine(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.machine, "machine")?)
+        MachineCommand::Reinstall(Changing { flags, once }) => reinstall(flags, &once, desk).await,
+        MachineCommand::Token(Changing { flags, once }) => {
+            token::run(desk, &once, flags.name, flags.out).await
         }
-        MachineCommand::Token { name, out } => token::run(session, output, name, out).await,
-        MachineCommand::Retire {
-            machine,
-            yes_retire,
-        } => {
-            let found = find(session, &machine).await?;
-            let question = format!(
-                "{}\nThe machine {} will be taken out of the cloud; its disks are left alone.",
-                describe(&found),
-                called(&found)
-            );
-            let typed = type_back(
-                called(&found),
-                yes_retire.as_deref(),
-                "--yes-retire",
-                &question,
-            )?;
-            let request = RetireMachineRequest {
-                id: found.id,
-                confirm_name: typed,
-                expected_revision: found.revision,
-                ..Default::default()
-            };
-            let answer = machines.retire_machine(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.machine, "machine")?)
-        }
+        MachineCommand::Retire(Changing { flags, once }) => retire(flags, &once, desk).await,
     }
 }
 
-async fn find(session: &Session, machine: &str) -> Result<Machine, Failure> {
-    let request = GetMachineRequest {
-        id: machine.to_owned(),
+async fn approve(flags: Approval, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let name = flags.name;
+    let found = find(desk, &flags.machine).await?;
+    // Approved under this name already, nothing more will be wiped than was agreed to.
+    if found.state() != MachineState::Approved || found.name != name {
+        let question = format!(
+            "{}\nThis machine will be wiped and become the host {name}.",
+            describe(&found)
+        );
+        type_back(&name, flags.yes_wipe.as_deref(), "--yes-wipe", &question)?;
+    }
+    let request = ApproveMachineRequest {
+        id: found.id,
+        name,
+        address: flags.address,
+        expected_revision: seen(once, flags.yes_wipe.as_deref(), found.revision),
+        ..Default::default()
     };
-    let mut machines = session.machines().await?;
-    let answer = machines.get_machine(request).await?.into_inner();
-    present(answer.machine, "machine")
+    desk.output.one(&desk.make(once, request).await?)
+}
+
+async fn reinstall(flags: Wipe, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let found = find(desk, &flags.machine).await?;
+    let question = format!(
+        "{}\nThe host {} will be wiped: its VMs' disks, its certificate and all else on it end.",
+        describe(&found),
+        called(&found)
+    );
+    let given = flags.yes_wipe.as_deref();
+    let typed = type_back(called(&found), given, "--yes-wipe", &question)?;
+    let request = ReinstallMachineRequest {
+        id: found.id,
+        confirm_name: typed,
+        expected_revision: seen(once, given, found.revision),
+        ..Default::default()
+    };
+    desk.output.one(&desk.make(once, request).await?)
+}
+
+async fn retire(flags: Retirement, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let found = find(desk, &flags.machine).await?;
+    let question = format!(
+        "{}\nThe machine {} will be taken out of the cloud; its disks are left alone.",
+        describe(&found),
+        called(&found)
+    );
+    let given = flags.yes_retire.as_deref();
+    let typed = type_back(called(&found), given, "--yes-retire", &question)?;
+    let request = RetireMachineRequest {
+        id: found.id,
+        confirm_name: typed,
+        expected_revision: seen(once, given, found.revision),
+        ..Default::default()
+    };
+    desk.output.one(&desk.make(once, request).await?)
+}
+
+/// What was shown is what is agreed to: the revision that the change counts for. A script that gives the name by a flag
+/// and may repeat itself under one request id was shown nothing, and must send the same again: it names no revision.
+fn seen(once: &Once, given: Option<&str>, revision: u64) -> u64 {
+    match once.is_given() && given.is_some() {
+        true => 0,
+        false => revision,
+    }
+}
+
+async fn find(desk: &Desk<'_>, machine: &str) -> Result<Machine, Failure> {
+    desk.find::<GetMachineRequest>("machine", machine).await
 }
 
 /// What a machine is typed back as: its host name, or its id while it has none.
@@ -250,7 +258,7 @@ fn called(machine: &Machine) -> &str {
 
 /// A row of the table: the first interface that has a carrier stands for the machine.
 fn row(machine: &Machine) -> Result<Value, Failure> {
-    let mut row = to_json(MESSAGE, machine)?;
+    let mut row = to_json(Machine::NAME, machine)?;
     let interfaces = machine.inventory.iter().flat_map(|had| &had.interfaces);
     let mut macs: Vec<_> = interfaces.collect();
     macs.sort_by_key(|interface| !interface.up);

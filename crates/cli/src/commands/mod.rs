@@ -15,35 +15,20 @@ pub mod principal;
 pub mod project;
 pub mod role;
 pub mod security_group;
+pub mod size;
 pub mod subnet;
 pub mod vm;
 pub mod vpc;
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 
+use clap::Args;
+
 use crate::error::Failure;
 
-/// All items of a paged list: calls `$list` with each page token until there is no further page.
-macro_rules! all_pages {
-    ($client:expr, $method:ident, $items:ident, $request:expr) => {{
-        let mut items = Vec::new();
-        let mut request = $request;
-        loop {
-            let page = $client.$method(request.clone()).await?.into_inner();
-            items.extend(page.$items);
-            if page.next_page_token.is_empty() {
-                break items;
-            }
-            request.page_token = page.next_page_token;
-        }
-    }};
-}
-pub(crate) use all_pages;
-
 /// The field of an answer that a correct server always fills.
-fn present<T>(field: Option<T>, what: &str) -> Result<T, Failure> {
+pub fn present<T>(field: Option<T>, what: &str) -> Result<T, Failure> {
     field.ok_or_else(|| {
         Failure::Local(format!(
             "the server's answer lacks the {what}: is it an older version?"
@@ -59,8 +44,60 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn label_map(labels: &[(String, String)]) -> BTreeMap<String, String> {
-    labels.iter().cloned().collect()
+/// Labels of something new.
+#[derive(Args)]
+pub struct NewLabels {
+    /// KEY=VALUE; can be repeated.
+    #[arg(long = "label", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+}
+
+impl NewLabels {
+    /// As a request has them.
+    fn map<M: FromIterator<(String, String)>>(self) -> M {
+        self.labels.into_iter().collect()
+    }
+}
+
+/// What can be changed of all that has a name.
+#[derive(Args)]
+pub struct Renaming {
+    /// New name.
+    #[arg(long)]
+    rename: Option<String>,
+    /// New description.
+    #[arg(long)]
+    description: Option<String>,
+}
+
+/// Labels to choose by.
+#[derive(Args)]
+pub struct ChosenLabels {
+    /// Only with this label; can be repeated.
+    #[arg(long = "label", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+}
+
+impl ChosenLabels {
+    /// As a request has them.
+    fn map<M: FromIterator<(String, String)>>(self) -> M {
+        self.labels.into_iter().collect()
+    }
+}
+
+/// Labels in the place of those that there are.
+#[derive(Args)]
+pub struct OtherLabels {
+    /// KEY=VALUE; replaces all labels; can be repeated.
+    #[arg(long = "label", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+}
+
+impl OtherLabels {
+    /// As a request has them; nothing: those that there are stay.
+    fn map<M: FromIterator<(String, String)>>(self) -> Option<M> {
+        (!self.labels.is_empty()).then(|| self.labels.into_iter().collect())
+    }
 }
 
 /// A secret from a file (`-`: standard input), or asked for on the terminal without showing it. Only the
@@ -112,7 +149,7 @@ fn read_text(path: &Path) -> Result<String, Failure> {
 }
 
 /// Asks before something that cannot be undone; `--yes` answers for scripts.
-fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
+pub fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }

@@ -3,10 +3,9 @@
 use clap::Subcommand;
 use photon_api::plasmavmc::v1::ListNodesRequest;
 
-use super::all_pages;
 use crate::error::Failure;
-use crate::output::{Column, Output};
-use crate::session::Session;
+use crate::noun::Desk;
+use crate::output::Column;
 
 const COLUMNS: &[Column] = &[
     ("NAME", "name"),
@@ -27,9 +26,7 @@ pub enum NodeCommand {
 }
 
 /// `photon node`
-pub async fn run(command: NodeCommand, session: &Session, output: &Output) -> Result<(), Failure> {
+pub async fn run(command: NodeCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     let NodeCommand::List = command;
-    let mut nodes = session.nodes().await?;
-    let all = all_pages!(nodes, list_nodes, nodes, ListNodesRequest::default());
-    output.many("plasmavmc.v1.Node", &all, COLUMNS)
+    desk.print_all(ListNodesRequest::default(), COLUMNS).await
 }

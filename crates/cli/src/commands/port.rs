@@ -1,202 +1,165 @@
 //! Ports.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use photon_api::prismnet::v1::{
-    CreatePortRequest, DeletePortRequest, DetachPortRequest, GetPortRequest, Labels,
-    ListPortsRequest, Port, SecurityGroupIds, UpdatePortRequest,
+    CreatePortRequest, DeletePortRequest, DetachPortRequest, GetPortRequest,
+    GetSecurityGroupRequest, GetSubnetRequest, Labels, ListPortsRequest, Port, SecurityGroupIds,
+    UpdatePortRequest,
 };
 
-use super::{all_pages, confirm, label_map, parse_label, present, security_group, subnet};
+use super::{NewLabels, OtherLabels, Renaming};
 use crate::error::Failure;
-use crate::output::{Column, Output};
-use crate::session::Session;
+use crate::noun::{ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words};
+use crate::output::Column;
 
-const MESSAGE: &str = "prismnet.v1.Port";
-const COLUMNS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("ADDRESS", "ip_address"),
-    ("MAC", "mac_address"),
-    ("STATUS", "status"),
-    ("DEVICE", "device_id"),
-    ("NODE", "node"),
-];
+/// Ports of a subnet.
+pub struct Ports;
 
-/// Ports.
-#[derive(Subcommand)]
-pub enum PortCommand {
-    /// Make a port.
-    Create {
-        /// Its name, unique in the project.
-        name: String,
-        /// Subnet (name or id).
-        #[arg(long)]
-        subnet: String,
-        /// Its address. Default: a free one.
-        #[arg(long, default_value = "")]
-        ip: String,
-        /// Its IPv6 address. Default: made from its MAC, where the subnet has IPv6.
-        #[arg(long, default_value = "")]
-        ipv6: String,
-        /// Security group (name or id); can be repeated. Default: the project's `default`.
-        #[arg(long = "security-group")]
-        security_groups: Vec<String>,
-        /// What it is for.
-        #[arg(long, default_value = "")]
-        description: String,
-        /// KEY=VALUE; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Show one.
-    Get {
-        /// Name or id.
-        name: String,
-    },
-    /// List the project's.
-    List {
-        /// Only of this subnet (name or id).
-        #[arg(long)]
-        subnet: Option<String>,
-    },
-    /// Change name, description, security groups or labels.
-    Update {
-        /// Name or id.
-        name: String,
-        /// New name.
-        #[arg(long)]
-        rename: Option<String>,
-        /// New description.
-        #[arg(long)]
-        description: Option<String>,
-        /// Security group (name or id); replaces all; can be repeated.
-        #[arg(long = "security-group")]
-        security_groups: Vec<String>,
-        /// KEY=VALUE; replaces all labels; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Take it from its device.
-    Detach {
-        /// Name or id.
-        name: String,
-    },
-    /// Remove one that is attached to nothing.
-    Delete {
-        /// Name or id.
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-    },
-}
+impl Noun for Ports {
+    type Resource = Port;
+    type Get = GetPortRequest;
+    type Filter = Filter;
+    type Update = Update;
+    type Delete = DeletePortRequest;
 
-/// The port of this name or id.
-pub async fn find(session: &Session, name: &str) -> Result<Port, Failure> {
-    let request = GetPortRequest {
-        id: name.to_owned(),
-        org_id: session.org(),
-        project_id: session.project(),
+    const WORDS: Words = Words {
+        noun: "port",
+        create: "Make a port",
+        update: "Change name, description, security groups or labels",
+        delete: "Remove one that is attached to nothing",
+        ..USUAL
     };
-    let answer = session.ports().await?.get_port(request).await?.into_inner();
-    present(answer.port, "port")
+    const COLUMNS: &'static [Column] = &[
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("ADDRESS", "ip_address"),
+        ("MAC", "mac_address"),
+        ("STATUS", "status"),
+        ("DEVICE", "device_id"),
+        ("NODE", "node"),
+    ];
+
+    fn question(port: &Port) -> String {
+        format!("Remove port {} ({})?", port.name, port.ip_address)
+    }
 }
 
-async fn group_ids(session: &Session, names: &[String]) -> Result<Vec<String>, Failure> {
+impl Whole for Ports {
+    type New = New;
+    type Actions = PortAction;
+
+    async fn act(action: PortAction, desk: &Desk<'_>) -> Result<(), Failure> {
+        let PortAction::Detach(change) = action;
+        let id = desk.id_of::<Self>(&change.flags.name, &change.once).await?;
+        let request = DetachPortRequest {
+            id,
+            ..Default::default()
+        };
+        desk.output.one(&desk.make(&change.once, request).await?)
+    }
+}
+
+/// What else a port can do.
+#[derive(Subcommand)]
+pub enum PortAction {
+    /// Take it from its device.
+    Detach(Changing<ByName>),
+}
+
+/// A port to make.
+#[derive(Args)]
+pub struct New {
+    /// Its name, unique in the project.
+    name: String,
+    /// Subnet (name or id).
+    #[arg(long)]
+    subnet: String,
+    /// Its address. Default: a free one.
+    #[arg(long, default_value = "")]
+    ip: String,
+    /// Its IPv6 address. Default: made from its MAC, where the subnet has IPv6.
+    #[arg(long, default_value = "")]
+    ipv6: String,
+    /// Security group (name or id); can be repeated. Default: the project's `default`.
+    #[arg(long = "security-group")]
+    security_groups: Vec<String>,
+    /// What it is for.
+    #[arg(long, default_value = "")]
+    description: String,
+    #[command(flatten)]
+    labels: NewLabels,
+}
+
+impl Flags for New {
+    type Request = CreatePortRequest;
+
+    async fn request(self, desk: &Desk<'_>) -> Result<CreatePortRequest, Failure> {
+        let subnet = desk.find::<GetSubnetRequest>("subnet", &self.subnet);
+        Ok(CreatePortRequest {
+            subnet_id: subnet.await?.id,
+            name: self.name,
+            ip_address: self.ip,
+            ipv6_address: self.ipv6,
+            description: self.description,
+            security_group_ids: group_ids(desk, &self.security_groups).await?,
+            labels: self.labels.map(),
+            ..Default::default()
+        })
+    }
+}
+
+/// Which ports.
+#[derive(Args)]
+pub struct Filter {
+    /// Only of this subnet (name or id).
+    #[arg(long)]
+    subnet: Option<String>,
+}
+
+impl Flags for Filter {
+    type Request = ListPortsRequest;
+
+    async fn request(self, desk: &Desk<'_>) -> Result<ListPortsRequest, Failure> {
+        let mut request = ListPortsRequest::default();
+        if let Some(name) = self.subnet {
+            request.subnet_id = desk.find::<GetSubnetRequest>("subnet", &name).await?.id;
+        }
+        Ok(request)
+    }
+}
+
+/// What shall be otherwise.
+#[derive(Args)]
+pub struct Update {
+    #[command(flatten)]
+    meta: Renaming,
+    /// Security group (name or id); replaces all; can be repeated.
+    #[arg(long = "security-group")]
+    security_groups: Vec<String>,
+    #[command(flatten)]
+    labels: OtherLabels,
+}
+
+impl Flags for Update {
+    type Request = UpdatePortRequest;
+
+    async fn request(self, desk: &Desk<'_>) -> Result<UpdatePortRequest, Failure> {
+        let ids = group_ids(desk, &self.security_groups).await?;
+        Ok(UpdatePortRequest {
+            name: self.meta.rename,
+            description: self.meta.description,
+            security_group_ids: (!ids.is_empty()).then_some(SecurityGroupIds { ids }),
+            labels: self.labels.map().map(|labels| Labels { labels }),
+            ..Default::default()
+        })
+    }
+}
+
+async fn group_ids(desk: &Desk<'_>, names: &[String]) -> Result<Vec<String>, Failure> {
     let mut ids = Vec::with_capacity(names.len());
     for name in names {
-        ids.push(security_group::find(session, name).await?.id);
+        let group = desk.find::<GetSecurityGroupRequest>("security group", name);
+        ids.push(group.await?.id);
     }
     Ok(ids)
-}
-
-/// `photon port`
-pub async fn run(command: PortCommand, session: &Session, output: &Output) -> Result<(), Failure> {
-    let mut ports = session.ports().await?;
-    match command {
-        PortCommand::Create {
-            name,
-            subnet,
-            ip,
-            ipv6,
-            security_groups,
-            description,
-            labels,
-        } => {
-            let request = CreatePortRequest {
-                org_id: session.org(),
-                project_id: session.project(),
-                subnet_id: subnet::find(session, &subnet).await?.id,
-                name,
-                ip_address: ip,
-                ipv6_address: ipv6,
-                description,
-                security_group_ids: group_ids(session, &security_groups).await?,
-                labels: label_map(&labels),
-                ..Default::default()
-            };
-            let answer = ports.create_port(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.port, "port")?)
-        }
-        PortCommand::Get { name } => output.one(MESSAGE, &find(session, &name).await?),
-        PortCommand::List { subnet } => {
-            let subnet_id = match subnet {
-                Some(name) => subnet::find(session, &name).await?.id,
-                None => String::new(),
-            };
-            let request = ListPortsRequest {
-                org_id: session.org(),
-                project_id: session.project(),
-                subnet_id,
-                ..Default::default()
-            };
-            let all = all_pages!(ports, list_ports, ports, request);
-            output.many(MESSAGE, &all, COLUMNS)
-        }
-        PortCommand::Update {
-            name,
-            rename,
-            description,
-            security_groups,
-            labels,
-        } => {
-            let ids = group_ids(session, &security_groups).await?;
-            let request = UpdatePortRequest {
-                id: find(session, &name).await?.id,
-                name: rename,
-                description,
-                security_group_ids: (!ids.is_empty()).then_some(SecurityGroupIds { ids }),
-                labels: (!labels.is_empty()).then(|| Labels {
-                    labels: label_map(&labels),
-                }),
-                ..Default::default()
-            };
-            let answer = ports.update_port(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.port, "port")?)
-        }
-        PortCommand::Detach { name } => {
-            let id = find(session, &name).await?.id;
-            let request = DetachPortRequest {
-                id,
-                ..Default::default()
-            };
-            let answer = ports.detach_port(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.port, "port")?)
-        }
-        PortCommand::Delete { name, yes } => {
-            let port = find(session, &name).await?;
-            confirm(
-                yes,
-                &format!("Remove port {} ({})?", port.name, port.ip_address),
-            )?;
-            ports
-                .delete_port(DeletePortRequest {
-                    id: port.id,
-                    ..Default::default()
-                })
-                .await?;
-            output.done(&format!("Port {name} is gone."));
-            Ok(())
-        }
-    }
 }

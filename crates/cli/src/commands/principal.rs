@@ -1,5 +1,6 @@
 //! Users and service accounts.
 
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -8,12 +9,18 @@ use photon_api::iam::v1::{
     Principal, PrincipalKind, SetPasswordRequest, UpdatePrincipalRequest,
 };
 
-use super::{all_pages, confirm, present, read_secret};
+use super::{Renaming, read_secret};
 use crate::error::Failure;
-use crate::output::{Column, Output};
-use crate::session::Session;
+use crate::noun::{ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words};
+use crate::output::Column;
 
-const MESSAGE: &str = "iam.v1.Principal";
+const WORDS: Words = Words {
+    noun: "principal",
+    list: "List the organization's",
+    update: "Change name or description",
+    delete: "Remove it with its credentials and bindings",
+    ..USUAL
+};
 const COLUMNS: &[Column] = &[
     ("ID", "id"),
     ("NAME", "name"),
@@ -24,42 +31,125 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// People who sign in with a password.
-#[derive(Subcommand)]
-pub enum UserCommand {
-    /// Make a user.
-    Create {
-        #[command(flatten)]
-        new: NewPrincipal,
-        /// File with the first password (at least 12 characters); `-` is standard input. Without it the user
-        /// has none until `photon user set-password`.
-        #[arg(long)]
-        password_file: Option<PathBuf>,
-    },
-    /// Set a password: yours (the current one is asked for) or, with the right to, another user's.
-    SetPassword {
-        /// Name or id.
-        name: String,
-        /// File with the new password; `-` is standard input. Without it you are asked.
-        #[arg(long)]
-        password_file: Option<PathBuf>,
-        /// File with the current password, when it is your own that you change.
-        #[arg(long)]
-        current_password_file: Option<PathBuf>,
-    },
-    #[command(flatten)]
-    Principal(PrincipalCommand),
-}
+pub struct Users;
 
 /// Programs that sign in with an API key.
+pub struct ServiceAccounts;
+
+/// What tells them apart.
+pub trait Kind {
+    const KIND: PrincipalKind;
+}
+
+impl Kind for Users {
+    const KIND: PrincipalKind = PrincipalKind::User;
+}
+
+impl Kind for ServiceAccounts {
+    const KIND: PrincipalKind = PrincipalKind::ServiceAccount;
+}
+
+fn question(principal: &Principal) -> String {
+    format!(
+        "Remove {} ({}) with its credentials and bindings?",
+        principal.name, principal.id
+    )
+}
+
+impl Noun for Users {
+    type Resource = Principal;
+    type Get = GetPrincipalRequest;
+    type Filter = OfKind<Self>;
+    type Update = Update;
+    type Delete = DeletePrincipalRequest;
+
+    const WORDS: Words = Words {
+        create: "Make a user",
+        ..WORDS
+    };
+    const COLUMNS: &'static [Column] = COLUMNS;
+
+    fn question(user: &Principal) -> String {
+        question(user)
+    }
+
+    fn gone(name: &str) -> String {
+        format!("{name} is gone.")
+    }
+}
+
+impl Whole for Users {
+    type New = NewUser;
+    type Actions = UserAction;
+
+    async fn act(action: UserAction, desk: &Desk<'_>) -> Result<(), Failure> {
+        match action {
+            UserAction::SetPassword(change) => set_password(change, desk).await,
+            UserAction::Access(action) => switch::<Self>(action, desk).await,
+        }
+    }
+}
+
+impl Noun for ServiceAccounts {
+    type Resource = Principal;
+    type Get = GetPrincipalRequest;
+    type Filter = OfKind<Self>;
+    type Update = Update;
+    type Delete = DeletePrincipalRequest;
+
+    const WORDS: Words = Words {
+        create: "Make a service account",
+        ..WORDS
+    };
+    const COLUMNS: &'static [Column] = COLUMNS;
+
+    fn question(account: &Principal) -> String {
+        question(account)
+    }
+
+    fn gone(name: &str) -> String {
+        format!("{name} is gone.")
+    }
+}
+
+impl Whole for ServiceAccounts {
+    type New = NewServiceAccount;
+    type Actions = AccessAction;
+
+    async fn act(action: AccessAction, desk: &Desk<'_>) -> Result<(), Failure> {
+        switch::<Self>(action, desk).await
+    }
+}
+
+/// What else a user can do.
 #[derive(Subcommand)]
-pub enum ServiceAccountCommand {
-    /// Make a service account.
-    Create {
-        #[command(flatten)]
-        new: NewPrincipal,
-    },
+pub enum UserAction {
+    /// Set a password: yours (the current one is asked for) or, with the right to, another user's.
+    SetPassword(Changing<Password>),
     #[command(flatten)]
-    Principal(PrincipalCommand),
+    Access(AccessAction),
+}
+
+/// Whether it may sign in.
+#[derive(Subcommand)]
+pub enum AccessAction {
+    /// No more tokens for it; those it has stop working at once.
+    Disable(Changing<ByName>),
+    /// Undo `disable`.
+    Enable(Changing<ByName>),
+}
+
+/// Whose password, and where it is.
+#[derive(Args)]
+pub struct Password {
+    /// Name or id.
+    name: String,
+    /// File with the new password; `-` is standard input. Without it you are asked.
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+    /// File with the current password, when it is your own that you change.
+    #[arg(long)]
+    current_password_file: Option<PathBuf>,
 }
 
 /// A principal to make.
@@ -72,217 +162,128 @@ pub struct NewPrincipal {
     description: String,
 }
 
-/// What users and service accounts have in common.
-#[derive(Subcommand)]
-pub enum PrincipalCommand {
-    /// Show one.
-    Get {
-        /// Name or id.
-        name: String,
-    },
-    /// List the organization's.
-    List,
-    /// Change name or description.
-    Update {
-        /// Name or id.
-        name: String,
-        /// New name.
-        #[arg(long)]
-        rename: Option<String>,
-        /// New description.
-        #[arg(long)]
-        description: Option<String>,
-    },
-    /// No more tokens for it; those it has stop working at once.
-    Disable {
-        /// Name or id.
-        name: String,
-    },
-    /// Undo `disable`.
-    Enable {
-        /// Name or id.
-        name: String,
-    },
-    /// Remove it with its credentials and bindings.
-    Delete {
-        /// Name or id.
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-    },
+impl NewPrincipal {
+    fn of_kind(self, kind: PrincipalKind) -> CreatePrincipalRequest {
+        CreatePrincipalRequest {
+            name: self.name,
+            kind: kind.into(),
+            description: self.description,
+            ..Default::default()
+        }
+    }
 }
 
-/// The principal of this name or id.
-pub async fn find(session: &Session, name: &str) -> Result<Principal, Failure> {
-    let request = GetPrincipalRequest {
-        id: name.to_owned(),
-        org_id: session.org(),
-    };
-    let answer = session
-        .admin()
-        .await?
-        .get_principal(request)
-        .await?
-        .into_inner();
-    present(answer.principal, "principal")
-}
-
-async fn create(
-    session: &Session,
-    output: &Output,
+/// A user to make.
+#[derive(Args)]
+pub struct NewUser {
+    #[command(flatten)]
     new: NewPrincipal,
-    kind: PrincipalKind,
-    password: String,
-) -> Result<(), Failure> {
-    let request = CreatePrincipalRequest {
-        org_id: session.org(),
-        name: new.name,
-        kind: kind.into(),
-        description: new.description,
-        password,
+    /// File with the first password (at least 12 characters); `-` is standard input. Without it the user
+    /// has none until `photon user set-password`.
+    #[arg(long)]
+    password_file: Option<PathBuf>,
+}
+
+impl Flags for NewUser {
+    type Request = CreatePrincipalRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<CreatePrincipalRequest, Failure> {
+        let password = match &self.password_file {
+            Some(path) => read_secret(Some(path), "")?,
+            None => String::new(),
+        };
+        Ok(CreatePrincipalRequest {
+            password,
+            ..self.new.of_kind(Users::KIND)
+        })
+    }
+}
+
+/// A service account to make.
+#[derive(Args)]
+pub struct NewServiceAccount {
+    #[command(flatten)]
+    new: NewPrincipal,
+}
+
+impl Flags for NewServiceAccount {
+    type Request = CreatePrincipalRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<CreatePrincipalRequest, Failure> {
+        Ok(self.new.of_kind(ServiceAccounts::KIND))
+    }
+}
+
+/// All of a kind.
+#[derive(Args)]
+pub struct OfKind<K: Kind> {
+    #[arg(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: Kind> Flags for OfKind<K> {
+    type Request = ListPrincipalsRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<ListPrincipalsRequest, Failure> {
+        Ok(ListPrincipalsRequest {
+            kind: K::KIND.into(),
+            ..Default::default()
+        })
+    }
+}
+
+/// What shall be otherwise.
+#[derive(Args)]
+pub struct Update {
+    #[command(flatten)]
+    meta: Renaming,
+}
+
+impl Flags for Update {
+    type Request = UpdatePrincipalRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<UpdatePrincipalRequest, Failure> {
+        Ok(UpdatePrincipalRequest {
+            name: self.meta.rename,
+            description: self.meta.description,
+            ..Default::default()
+        })
+    }
+}
+
+async fn switch<N: Noun>(action: AccessAction, desk: &Desk<'_>) -> Result<(), Failure> {
+    let (change, disabled) = match action {
+        AccessAction::Disable(change) => (change, true),
+        AccessAction::Enable(change) => (change, false),
+    };
+    let request = UpdatePrincipalRequest {
+        id: desk.id_of::<N>(&change.flags.name, &change.once).await?,
+        disabled: Some(disabled),
         ..Default::default()
     };
-    let answer = session
-        .admin()
-        .await?
-        .create_principal(request)
-        .await?
-        .into_inner();
-    output.one(MESSAGE, &present(answer.principal, "principal")?)
+    desk.output.one(&desk.make(&change.once, request).await?)
 }
 
-/// `photon user`
-pub async fn run_user(
-    command: UserCommand,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
-    match command {
-        UserCommand::Create { new, password_file } => {
-            let password = match &password_file {
-                Some(path) => read_secret(Some(path), "")?,
-                None => String::new(),
-            };
-            create(session, output, new, PrincipalKind::User, password).await
-        }
-        UserCommand::SetPassword {
-            name,
-            password_file,
-            current_password_file,
-        } => {
-            let principal = find(session, &name).await?;
-            let current_password = match &current_password_file {
-                Some(path) => read_secret(Some(path), "")?,
-                None if session.context.principal.as_deref() == Some(principal.name.as_str()) => {
-                    read_secret(None, "Current password: ")?
-                }
-                None => String::new(),
-            };
-            let new_password = read_secret(
-                password_file.as_deref(),
-                &format!("New password of {name}: "),
-            )?;
-            let request = SetPasswordRequest {
-                principal_id: principal.id,
-                current_password,
-                new_password,
-                ..Default::default()
-            };
-            session.admin().await?.set_password(request).await?;
-            output.done(&format!("The password of {name} is set."));
-            Ok(())
-        }
-        UserCommand::Principal(command) => run(command, PrincipalKind::User, session, output).await,
-    }
-}
-
-/// `photon service-account`
-pub async fn run_service_account(
-    command: ServiceAccountCommand,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
-    let kind = PrincipalKind::ServiceAccount;
-    match command {
-        ServiceAccountCommand::Create { new } => {
-            create(session, output, new, kind, String::new()).await
-        }
-        ServiceAccountCommand::Principal(command) => run(command, kind, session, output).await,
-    }
-}
-
-async fn run(
-    command: PrincipalCommand,
-    kind: PrincipalKind,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
-    let update = async |name: &str, change: UpdatePrincipalRequest| {
-        let id = find(session, name).await?.id;
-        let request = UpdatePrincipalRequest { id, ..change };
-        let answer = session
-            .admin()
-            .await?
-            .update_principal(request)
-            .await?
-            .into_inner();
-        output.one(MESSAGE, &present(answer.principal, "principal")?)
+async fn set_password(change: Changing<Password>, desk: &Desk<'_>) -> Result<(), Failure> {
+    let Password {
+        name,
+        password_file,
+        current_password_file,
+    } = change.flags;
+    let principal = desk.find::<GetPrincipalRequest>("principal", &name).await?;
+    let mine = desk.session.context.principal.as_deref() == Some(principal.name.as_str());
+    let current_password = match &current_password_file {
+        Some(path) => read_secret(Some(path), "")?,
+        None if mine => read_secret(None, "Current password: ")?,
+        None => String::new(),
     };
-    match command {
-        PrincipalCommand::Get { name } => output.one(MESSAGE, &find(session, &name).await?),
-        PrincipalCommand::List => {
-            let request = ListPrincipalsRequest {
-                org_id: session.org(),
-                kind: kind.into(),
-                ..Default::default()
-            };
-            let mut admin = session.admin().await?;
-            let all = all_pages!(admin, list_principals, principals, request);
-            output.many(MESSAGE, &all, COLUMNS)
-        }
-        PrincipalCommand::Update {
-            name,
-            rename,
-            description,
-        } => {
-            let change = UpdatePrincipalRequest {
-                name: rename,
-                description,
-                ..Default::default()
-            };
-            update(&name, change).await
-        }
-        PrincipalCommand::Disable { name } => {
-            let change = UpdatePrincipalRequest {
-                disabled: Some(true),
-                ..Default::default()
-            };
-            update(&name, change).await
-        }
-        PrincipalCommand::Enable { name } => {
-            let change = UpdatePrincipalRequest {
-                disabled: Some(false),
-                ..Default::default()
-            };
-            update(&name, change).await
-        }
-        PrincipalCommand::Delete { name, yes } => {
-            let principal = find(session, &name).await?;
-            confirm(
-                yes,
-                &format!(
-                    "Remove {} ({}) with its credentials and bindings?",
-                    principal.name, principal.id
-                ),
-            )?;
-            let request = DeletePrincipalRequest {
-                id: principal.id,
-                ..Default::default()
-            };
-            session.admin().await?.delete_principal(request).await?;
-            output.done(&format!("{name} is gone."));
-            Ok(())
-        }
-    }
+    let prompt = format!("New password of {name}: ");
+    let request = SetPasswordRequest {
+        principal_id: principal.id,
+        current_password,
+        new_password: read_secret(password_file.as_deref(), &prompt)?,
+        ..Default::default()
+    };
+    desk.change(&change.once, request).await?;
+    desk.output.done(&format!("The password of {name} is set."))
 }

@@ -1,131 +1,91 @@
 //! Projects of an organization.
 
-use clap::Subcommand;
+use clap::Args;
 use photon_api::iam::v1::{
-    CreateProjectRequest, DeleteProjectRequest, GetProjectRequest, ListProjectsRequest,
+    CreateProjectRequest, DeleteProjectRequest, GetProjectRequest, ListProjectsRequest, Project,
     UpdateProjectRequest,
 };
 
-use super::{all_pages, confirm, present};
+use super::org;
 use crate::error::Failure;
-use crate::output::{Column, Output};
-use crate::session::Session;
-
-const MESSAGE: &str = "iam.v1.Project";
-const COLUMNS: &[Column] = &[
-    ("ORG", "org_id"),
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("DESCRIPTION", "description"),
-    ("CREATED", "created_at"),
-];
+use crate::noun::{All, Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
+use crate::output::Column;
 
 /// Projects.
-#[derive(Subcommand)]
-pub enum ProjectCommand {
-    /// Make a project.
-    Create {
-        /// Its id, for ever: 2 to 39 of a-z, 0-9 and '-'.
-        id: String,
-        /// Its name for people. Default: the id.
-        #[arg(long, default_value = "")]
-        name: String,
-        /// What it is.
-        #[arg(long, default_value = "")]
-        description: String,
-    },
-    /// Show one.
-    Get {
-        /// Its id.
-        id: String,
-    },
-    /// List the organization's projects.
-    List,
-    /// Change its name or description.
-    Update {
-        /// Its id.
-        id: String,
-        /// New name.
-        #[arg(long)]
-        name: Option<String>,
-        /// New description.
-        #[arg(long)]
-        description: Option<String>,
-    },
-    /// Remove one.
-    Delete {
-        /// Its id.
-        id: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-    },
+pub struct Projects;
+
+impl Noun for Projects {
+    type Resource = Project;
+    type Get = GetProjectRequest;
+    type Filter = All<ListProjectsRequest>;
+    type Update = Update;
+    type Delete = DeleteProjectRequest;
+
+    const WORDS: Words = Words {
+        noun: "project",
+        create: "Make a project",
+        list: "List the organization's projects",
+        update: "Change its name or description",
+        named: ("ID", "Its id"),
+        ..USUAL
+    };
+    const COLUMNS: &'static [Column] = &[
+        ("ORG", "org_id"),
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("DESCRIPTION", "description"),
+        ("CREATED", "created_at"),
+    ];
+
+    fn question(project: &Project) -> String {
+        format!("Remove project {}?", project.id)
+    }
 }
 
-/// `photon project`
-pub async fn run(
-    command: ProjectCommand,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
-    let mut admin = session.admin().await?;
-    let org_id = session.org();
-    match command {
-        ProjectCommand::Create {
-            id,
-            name,
-            description,
-        } => {
-            let request = CreateProjectRequest {
-                org_id,
-                id,
-                name,
-                description,
-                request_id: String::new(),
-            };
-            let answer = admin.create_project(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.project, "project")?)
-        }
-        ProjectCommand::Get { id } => {
-            let answer = admin
-                .get_project(GetProjectRequest { org_id, id })
-                .await?
-                .into_inner();
-            output.one(MESSAGE, &present(answer.project, "project")?)
-        }
-        ProjectCommand::List => {
-            let request = ListProjectsRequest {
-                org_id,
-                ..Default::default()
-            };
-            let all = all_pages!(admin, list_projects, projects, request);
-            output.many(MESSAGE, &all, COLUMNS)
-        }
-        ProjectCommand::Update {
-            id,
-            name,
-            description,
-        } => {
-            let request = UpdateProjectRequest {
-                org_id,
-                id,
-                name,
-                description,
-                ..Default::default()
-            };
-            let answer = admin.update_project(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.project, "project")?)
-        }
-        ProjectCommand::Delete { id, yes } => {
-            confirm(yes, &format!("Remove project {id}?"))?;
-            let request = DeleteProjectRequest {
-                org_id,
-                id: id.clone(),
-                ..Default::default()
-            };
-            admin.delete_project(request).await?;
-            output.done(&format!("Project {id} is gone."));
-            Ok(())
-        }
+impl Whole for Projects {
+    type New = New;
+    type Actions = NoMore;
+
+    async fn act(action: NoMore, _: &Desk<'_>) -> Result<(), Failure> {
+        match action {}
+    }
+}
+
+/// A project to make.
+#[derive(Args)]
+pub struct New {
+    #[command(flatten)]
+    new: org::NewPlace,
+}
+
+impl Flags for New {
+    type Request = CreateProjectRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<CreateProjectRequest, Failure> {
+        Ok(CreateProjectRequest {
+            id: self.new.id,
+            name: self.new.name,
+            description: self.new.description,
+            ..Default::default()
+        })
+    }
+}
+
+/// What shall be otherwise.
+#[derive(Args)]
+pub struct Update {
+    #[command(flatten)]
+    changes: org::PlaceChanges,
+}
+
+impl Flags for Update {
+    type Request = UpdateProjectRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<UpdateProjectRequest, Failure> {
+        Ok(UpdateProjectRequest {
+            name: self.changes.name,
+            description: self.changes.description,
+            ..Default::default()
+        })
     }
 }

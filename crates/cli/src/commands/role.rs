@@ -2,68 +2,101 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use photon_api::iam::v1::{
     CreateRoleRequest, DeleteRoleRequest, GetRoleRequest, ListRolesRequest, Permission,
     PermissionList, Role, UpdateRoleRequest,
 };
 use serde::Deserialize;
 
-use super::{all_pages, confirm, present, read_text};
+use super::{Renaming, read_text};
 use crate::error::Failure;
-use crate::output::{Column, Output};
-use crate::session::Session;
+use crate::noun::{All, Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
+use crate::output::Column;
 
-const MESSAGE: &str = "iam.v1.Role";
-const COLUMNS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("ORG", "org_id"),
-    ("BUILT-IN", "built_in"),
-    ("DESCRIPTION", "description"),
-];
+/// Roles: what may be done.
+pub struct Roles;
 
-/// Roles.
-#[derive(Subcommand)]
-pub enum RoleCommand {
-    /// Make a custom role.
-    Create {
-        /// Its name, unique in the organization.
-        name: String,
-        /// What it is for.
-        #[arg(long, default_value = "")]
-        description: String,
-        #[command(flatten)]
-        permissions: Permissions,
-    },
-    /// Show one, with its permissions.
-    Get {
-        /// Name or id.
-        name: String,
-    },
-    /// List built-in roles and the organization's.
-    List,
-    /// Change a custom role; permissions, if given, replace all it has.
-    Update {
-        /// Name or id.
-        name: String,
-        /// New name.
-        #[arg(long)]
-        rename: Option<String>,
-        /// New description.
-        #[arg(long)]
-        description: Option<String>,
-        #[command(flatten)]
-        permissions: Permissions,
-    },
-    /// Remove a custom role that no binding uses any more.
-    Delete {
-        /// Name or id.
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-    },
+impl Noun for Roles {
+    type Resource = Role;
+    type Get = GetRoleRequest;
+    type Filter = All<ListRolesRequest>;
+    type Update = Update;
+    type Delete = DeleteRoleRequest;
+
+    const WORDS: Words = Words {
+        noun: "role",
+        create: "Make a custom role",
+        get: "Show one, with its permissions",
+        list: "List built-in roles and the organization's",
+        update: "Change a custom role; permissions, if given, replace all it has",
+        delete: "Remove a custom role that no binding uses any more",
+        ..USUAL
+    };
+    const COLUMNS: &'static [Column] = &[
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("ORG", "org_id"),
+        ("BUILT-IN", "built_in"),
+        ("DESCRIPTION", "description"),
+    ];
+}
+
+impl Whole for Roles {
+    type New = New;
+    type Actions = NoMore;
+
+    async fn act(action: NoMore, _: &Desk<'_>) -> Result<(), Failure> {
+        match action {}
+    }
+}
+
+/// A role to make.
+#[derive(Args)]
+pub struct New {
+    /// Its name, unique in the organization.
+    name: String,
+    /// What it is for.
+    #[arg(long, default_value = "")]
+    description: String,
+    #[command(flatten)]
+    permissions: Permissions,
+}
+
+impl Flags for New {
+    type Request = CreateRoleRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<CreateRoleRequest, Failure> {
+        Ok(CreateRoleRequest {
+            name: self.name,
+            description: self.description,
+            permissions: self.permissions.read()?,
+            ..Default::default()
+        })
+    }
+}
+
+/// What shall be otherwise.
+#[derive(Args)]
+pub struct Update {
+    #[command(flatten)]
+    meta: Renaming,
+    #[command(flatten)]
+    permissions: Permissions,
+}
+
+impl Flags for Update {
+    type Request = UpdateRoleRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<UpdateRoleRequest, Failure> {
+        let permissions = self.permissions.read()?;
+        Ok(UpdateRoleRequest {
+            name: self.meta.rename,
+            description: self.meta.description,
+            permissions: (!permissions.is_empty()).then_some(PermissionList { permissions }),
+            ..Default::default()
+        })
+    }
 }
 
 /// What a role permits.
@@ -112,75 +145,5 @@ impl Permissions {
             }));
         }
         Ok(permissions)
-    }
-}
-
-/// The role of this name or id.
-pub async fn find(session: &Session, name: &str) -> Result<Role, Failure> {
-    let request = GetRoleRequest {
-        id: name.to_owned(),
-        org_id: session.org(),
-    };
-    let answer = session.admin().await?.get_role(request).await?.into_inner();
-    present(answer.role, "role")
-}
-
-/// `photon role`
-pub async fn run(command: RoleCommand, session: &Session, output: &Output) -> Result<(), Failure> {
-    let mut admin = session.admin().await?;
-    let org_id = session.org();
-    match command {
-        RoleCommand::Create {
-            name,
-            description,
-            permissions,
-        } => {
-            let request = CreateRoleRequest {
-                org_id,
-                name,
-                description,
-                permissions: permissions.read()?,
-                ..Default::default()
-            };
-            let answer = admin.create_role(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.role, "role")?)
-        }
-        RoleCommand::Get { name } => output.one(MESSAGE, &find(session, &name).await?),
-        RoleCommand::List => {
-            let request = ListRolesRequest {
-                org_id,
-                ..Default::default()
-            };
-            let all = all_pages!(admin, list_roles, roles, request);
-            output.many(MESSAGE, &all, COLUMNS)
-        }
-        RoleCommand::Update {
-            name,
-            rename,
-            description,
-            permissions,
-        } => {
-            let permissions = permissions.read()?;
-            let request = UpdateRoleRequest {
-                id: find(session, &name).await?.id,
-                name: rename,
-                description,
-                permissions: (!permissions.is_empty()).then_some(PermissionList { permissions }),
-                ..Default::default()
-            };
-            let answer = admin.update_role(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.role, "role")?)
-        }
-        RoleCommand::Delete { name, yes } => {
-            let role = find(session, &name).await?;
-            confirm(yes, &format!("Remove role {}?", role.name))?;
-            let request = DeleteRoleRequest {
-                id: role.id,
-                ..Default::default()
-            };
-            admin.delete_role(request).await?;
-            output.done(&format!("Role {name} is gone."));
-            Ok(())
-        }
     }
 }

@@ -7,72 +7,124 @@ use photon_api::prismnet::v1::{
     SecurityGroup, SecurityGroupRule, UpdateSecurityGroupRequest,
 };
 
-use super::{all_pages, confirm, label_map, parse_label, present};
+use super::{NewLabels, OtherLabels, Renaming};
 use crate::error::Failure;
-use crate::output::{Column, Output};
-use crate::session::Session;
+use crate::noun::{All, Changing, Desk, Flags, Noun, USUAL, Whole, Words};
+use crate::output::Column;
 
-const MESSAGE: &str = "prismnet.v1.SecurityGroup";
-const COLUMNS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("DEFAULT", "is_default"),
-    ("DESCRIPTION", "description"),
-    ("LABELS", "labels"),
-];
+/// Security groups and their rules.
+pub struct SecurityGroups;
 
-/// Security groups.
+impl Noun for SecurityGroups {
+    type Resource = SecurityGroup;
+    type Get = GetSecurityGroupRequest;
+    type Filter = All<ListSecurityGroupsRequest>;
+    type Update = Update;
+    type Delete = DeleteSecurityGroupRequest;
+
+    const WORDS: Words = Words {
+        noun: "security group",
+        create: "Make a group: nothing in, everything out, until rules say otherwise",
+        get: "Show one, with its rules",
+        delete: "Remove one that no port and no rule uses any more",
+        ..USUAL
+    };
+    const COLUMNS: &'static [Column] = &[
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("DEFAULT", "is_default"),
+        ("DESCRIPTION", "description"),
+        ("LABELS", "labels"),
+    ];
+}
+
+impl Whole for SecurityGroups {
+    type New = New;
+    type Actions = RuleAction;
+
+    async fn act(action: RuleAction, desk: &Desk<'_>) -> Result<(), Failure> {
+        let group = match action {
+            RuleAction::AddRule(new) => {
+                let once = new.once.clone();
+                desk.make(&once, new.flags.request(desk).await?).await
+            }
+            RuleAction::RemoveRule(old) => {
+                let name = &old.flags.name;
+                let request = RemoveRuleRequest {
+                    security_group_id: desk.id_of::<Self>(name, &old.once).await?,
+                    rule_id: old.flags.rule.clone(),
+                    ..Default::default()
+                };
+                desk.make(&old.once, request).await
+            }
+        };
+        desk.output.one(&group?)
+    }
+}
+
+/// What else a security group can do.
 #[derive(Subcommand)]
-pub enum SecurityGroupCommand {
-    /// Make a group: nothing in, everything out, until rules say otherwise.
-    Create {
-        /// Its name, unique in the project.
-        name: String,
-        /// What it is for.
-        #[arg(long, default_value = "")]
-        description: String,
-        /// KEY=VALUE; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Show one, with its rules.
-    Get {
-        /// Name or id.
-        name: String,
-    },
-    /// List the project's.
-    List,
-    /// Change name, description or labels.
-    Update {
-        /// Name or id.
-        name: String,
-        /// New name.
-        #[arg(long)]
-        rename: Option<String>,
-        /// New description.
-        #[arg(long)]
-        description: Option<String>,
-        /// KEY=VALUE; replaces all labels; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Remove one that no port and no rule uses any more.
-    Delete {
-        /// Name or id.
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-    },
+pub enum RuleAction {
     /// Permit more: `photon security-group add-rule web --in --protocol tcp --ports 80 --from 0.0.0.0/0`.
-    AddRule(NewRule),
+    AddRule(Box<Changing<NewRule>>),
     /// Permit less.
-    RemoveRule {
-        /// Group (name or id).
-        name: String,
-        /// The rule's id, as `get` shows it.
-        rule: String,
-    },
+    RemoveRule(Changing<OldRule>),
+}
+
+/// A rule to take away.
+#[derive(Args)]
+pub struct OldRule {
+    /// Group (name or id).
+    name: String,
+    /// The rule's id, as `get` shows it.
+    rule: String,
+}
+
+/// A security group to make.
+#[derive(Args)]
+pub struct New {
+    /// Its name, unique in the project.
+    name: String,
+    /// What it is for.
+    #[arg(long, default_value = "")]
+    description: String,
+    #[command(flatten)]
+    labels: NewLabels,
+}
+
+impl Flags for New {
+    type Request = CreateSecurityGroupRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<CreateSecurityGroupRequest, Failure> {
+        Ok(CreateSecurityGroupRequest {
+            name: self.name,
+            description: self.description,
+            labels: self.labels.map(),
+            ..Default::default()
+        })
+    }
+}
+
+/// What shall be otherwise.
+#[derive(Args)]
+pub struct Update {
+    #[command(flatten)]
+    meta: Renaming,
+    #[command(flatten)]
+    labels: OtherLabels,
+}
+
+impl Flags for Update {
+    type Request = UpdateSecurityGroupRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<UpdateSecurityGroupRequest, Failure> {
+        Ok(UpdateSecurityGroupRequest {
+            name: self.meta.rename,
+            description: self.meta.description,
+            labels: self.labels.map().map(|labels| Labels { labels }),
+            ..Default::default()
+        })
+    }
 }
 
 /// A rule to add.
@@ -140,144 +192,48 @@ fn parse_ports(text: &str) -> Result<(u32, u32), String> {
     }
 }
 
-/// The security group of this name or id.
-pub async fn find(session: &Session, name: &str) -> Result<SecurityGroup, Failure> {
-    let request = GetSecurityGroupRequest {
-        id: name.to_owned(),
-        org_id: session.org(),
-        project_id: session.project(),
-    };
-    let answer = session
-        .security_groups()
-        .await?
-        .get_security_group(request)
-        .await?
-        .into_inner();
-    present(answer.security_group, "security group")
+impl Flags for NewRule {
+    type Request = AddRuleRequest;
+
+    async fn request(self, desk: &Desk<'_>) -> Result<AddRuleRequest, Failure> {
+        let id = async |name: &str| {
+            let group = desk.find::<GetSecurityGroupRequest>("security group", name);
+            Ok::<String, Failure>(group.await?.id)
+        };
+        let remote_group_id = match &self.from_group {
+            Some(group) => id(group).await?,
+            None => String::new(),
+        };
+        let (port_min, port_max) = self.ports.unwrap_or_default();
+        let direction = match self.ingress {
+            true => Direction::Ingress,
+            false => Direction::Egress,
+        };
+        let rule = SecurityGroupRule {
+            id: String::new(),
+            direction: direction.into(),
+            protocol: Protocol::from(self.protocol).into(),
+            port_min,
+            port_max,
+            remote_cidr: self.from,
+            remote_group_id,
+            description: self.description,
+        };
+        Ok(AddRuleRequest {
+            security_group_id: id(&self.name).await?,
+            rule: Some(rule),
+            ..Default::default()
+        })
+    }
 }
 
-/// `photon security-group`
-pub async fn run(
-    command: SecurityGroupCommand,
-    session: &Session,
-    output: &Output,
-) -> Result<(), Failure> {
-    let mut groups = session.security_groups().await?;
-    let show =
-        |group: Option<SecurityGroup>| output.one(MESSAGE, &present(group, "security group")?);
-    match command {
-        SecurityGroupCommand::Create {
-            name,
-            description,
-            labels,
-        } => {
-            let request = CreateSecurityGroupRequest {
-                org_id: session.org(),
-                project_id: session.project(),
-                name,
-                description,
-                labels: label_map(&labels),
-                ..Default::default()
-            };
-            show(
-                groups
-                    .create_security_group(request)
-                    .await?
-                    .into_inner()
-                    .security_group,
-            )
-        }
-        SecurityGroupCommand::Get { name } => show(Some(find(session, &name).await?)),
-        SecurityGroupCommand::List => {
-            let request = ListSecurityGroupsRequest {
-                org_id: session.org(),
-                project_id: session.project(),
-                ..Default::default()
-            };
-            let all = all_pages!(groups, list_security_groups, security_groups, request);
-            output.many(MESSAGE, &all, COLUMNS)
-        }
-        SecurityGroupCommand::Update {
-            name,
-            rename,
-            description,
-            labels,
-        } => {
-            let request = UpdateSecurityGroupRequest {
-                id: find(session, &name).await?.id,
-                name: rename,
-                description,
-                labels: (!labels.is_empty()).then(|| Labels {
-                    labels: label_map(&labels),
-                }),
-                ..Default::default()
-            };
-            show(
-                groups
-                    .update_security_group(request)
-                    .await?
-                    .into_inner()
-                    .security_group,
-            )
-        }
-        SecurityGroupCommand::Delete { name, yes } => {
-            let group = find(session, &name).await?;
-            confirm(yes, &format!("Remove security group {}?", group.name))?;
-            let request = DeleteSecurityGroupRequest {
-                id: group.id,
-                ..Default::default()
-            };
-            groups.delete_security_group(request).await?;
-            output.done(&format!("Security group {name} is gone."));
-            Ok(())
-        }
-        SecurityGroupCommand::AddRule(new) => {
-            let remote_group_id = match &new.from_group {
-                Some(group) => find(session, group).await?.id,
-                None => String::new(),
-            };
-            let direction = if new.ingress {
-                Direction::Ingress
-            } else {
-                Direction::Egress
-            };
-            let protocol = match new.protocol {
-                ProtocolName::Any => Protocol::Any,
-                ProtocolName::Tcp => Protocol::Tcp,
-                ProtocolName::Udp => Protocol::Udp,
-                ProtocolName::Icmp => Protocol::Icmp,
-            };
-            let (port_min, port_max) = new.ports.unwrap_or_default();
-            let rule = SecurityGroupRule {
-                id: String::new(),
-                direction: direction.into(),
-                protocol: protocol.into(),
-                port_min,
-                port_max,
-                remote_cidr: new.from,
-                remote_group_id,
-                description: new.description,
-            };
-            let request = AddRuleRequest {
-                security_group_id: find(session, &new.name).await?.id,
-                rule: Some(rule),
-                ..Default::default()
-            };
-            show(groups.add_rule(request).await?.into_inner().security_group)
-        }
-        SecurityGroupCommand::RemoveRule { name, rule } => {
-            let request = RemoveRuleRequest {
-                security_group_id: find(session, &name).await?.id,
-                rule_id: rule,
-                ..Default::default()
-            };
-            show(
-                groups
-                    .remove_rule(request)
-                    .await?
-                    .into_inner()
-                    .security_group,
-            )
+impl From<ProtocolName> for Protocol {
+    fn from(name: ProtocolName) -> Self {
+        match name {
+            ProtocolName::Any => Self::Any,
+            ProtocolName::Tcp => Self::Tcp,
+            ProtocolName::Udp => Self::Udp,
+            ProtocolName::Icmp => Self::Icmp,
         }
     }
 }

@@ -3,121 +3,184 @@
 mod console;
 mod create;
 
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use photon_api::plasmavmc::v1::{
     DeleteVmRequest, GetVmRequest, Labels, ListVmsRequest, RebootVmRequest, StartVmRequest,
-    StopVmRequest, UpdateVmRequest, Vm, VmPhase, WatchVmRequest,
+    StopVmRequest, UpdateVmRequest, Vm, VmPhase, WatchVmRequest, WatchVmResponse,
 };
+use photon_client::call::Call;
+use photon_client::{Followed, News};
 use tonic::Code;
 
-use super::{all_pages, confirm, label_map, parse_label, present, read_text};
+use super::size::parse_mib;
+use super::{ChosenLabels, OtherLabels, Renaming, confirm, read_text};
 use crate::error::Failure;
+use crate::noun::{
+    About, ByName, Changing, Desk, Flags, Noun, Once, One, USUAL, Words, may_be_gone,
+};
 use crate::output::{Column, Output, Progress};
-use crate::session::Session;
-
-const MESSAGE: &str = "plasmavmc.v1.Vm";
-const COLUMNS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("PHASE", "phase"),
-    ("VCPUS", "spec.vcpus"),
-    ("MEMORY MIB", "spec.memory_mib"),
-    ("NODE", "node"),
-    ("MESSAGE", "status_message"),
-];
 
 /// Virtual machines.
+pub struct Vms;
+
+impl Noun for Vms {
+    type Resource = Vm;
+    type Get = GetVmRequest;
+    type Filter = Filter;
+    type Update = Update;
+    type Delete = DeleteVmRequest;
+
+    const WORDS: Words = Words {
+        noun: "VM",
+        update: "Change one. vCPUs, memory and user data count from the next start",
+        ..USUAL
+    };
+    const COLUMNS: &'static [Column] = &[
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("PHASE", "phase"),
+        ("VCPUS", "spec.vcpus"),
+        ("MEMORY MIB", "spec.memory_mib"),
+        ("NODE", "node"),
+        ("MESSAGE", "status_message"),
+    ];
+
+    fn question(vm: &Vm) -> String {
+        format!("Remove VM {} and its disks?", vm.name)
+    }
+}
+
+/// The verbs of VMs, most of which can be waited for.
 #[derive(Subcommand)]
 pub enum VmCommand {
     /// Make a VM and start it.
-    Create(Box<create::NewVm>),
-    /// Show one.
-    Get {
-        /// Name or id.
-        name: String,
-    },
-    /// List the project's.
-    List {
-        /// Only with this label; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Change one. vCPUs, memory and user data count from the next start.
-    Update {
-        /// Name or id.
-        name: String,
-        /// New name.
-        #[arg(long)]
-        rename: Option<String>,
-        /// New description.
-        #[arg(long)]
-        description: Option<String>,
-        /// Virtual CPUs.
-        #[arg(long)]
-        vcpus: Option<u32>,
-        /// Memory in MiB.
-        #[arg(long)]
-        memory: Option<u64>,
-        /// File with cloud-init user data; `-` is standard input.
-        #[arg(long)]
-        user_data: Option<std::path::PathBuf>,
-        /// KEY=VALUE; replaces all labels; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
+    Create(Box<Changing<create::NewVm>>),
+    #[command(about = Vms::WORDS.get)]
+    Get(One<Vms>),
+    #[command(about = Vms::WORDS.list)]
+    List(Filter),
+    #[command(about = Vms::WORDS.update)]
+    Update(Box<Changing<About<Vms>>>),
     /// Start one that is stopped.
-    Start {
-        /// Name or id.
-        name: String,
-        #[command(flatten)]
-        wait: Wait,
-    },
+    Start(Changing<Start>),
     /// Ask the guest to power down, then quit.
-    Stop {
-        /// Name or id.
-        name: String,
-        /// Quit at once, as when the power is cut.
-        #[arg(long)]
-        force: bool,
-        /// Seconds that the guest has to power down. Default: 30.
-        #[arg(long, default_value_t = 0, hide_default_value = true)]
-        grace: u32,
-        #[command(flatten)]
-        wait: Wait,
-    },
+    Stop(Changing<Stop>),
     /// Restart the guest.
-    Reboot {
-        /// Name or id.
-        name: String,
-        /// Reset at once, without asking the guest.
-        #[arg(long)]
-        force: bool,
-    },
+    Reboot(Changing<Reboot>),
     /// Remove one with its disks; its ports stay.
-    Delete {
-        /// Name or id.
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-        /// Do not wait for its host, which is lost. For operators, with the VM's id; the host must be off or cut off.
-        #[arg(long)]
-        force: bool,
-        #[command(flatten)]
-        wait: Wait,
-    },
+    Delete(Changing<Delete>),
     /// The serial console. Ctrl-] leaves it.
-    Console {
-        /// Name or id.
-        name: String,
-    },
+    Console(ByName),
     /// Print a line for every change. Without a name: of all VMs of the project.
     Watch {
         /// Name or id.
         name: Option<String>,
     },
+}
+
+/// Which VMs.
+#[derive(Args)]
+pub struct Filter {
+    #[command(flatten)]
+    labels: ChosenLabels,
+}
+
+impl Flags for Filter {
+    type Request = ListVmsRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<ListVmsRequest, Failure> {
+        Ok(ListVmsRequest {
+            labels: self.labels.map(),
+            ..Default::default()
+        })
+    }
+}
+
+/// What shall be otherwise.
+#[derive(Args)]
+pub struct Update {
+    #[command(flatten)]
+    meta: Renaming,
+    /// Virtual CPUs.
+    #[arg(long)]
+    vcpus: Option<u32>,
+    /// Memory in MiB, or with a unit: 2G.
+    #[arg(long, value_parser = parse_mib)]
+    memory: Option<u64>,
+    /// File with cloud-init user data; `-` is standard input.
+    #[arg(long)]
+    user_data: Option<PathBuf>,
+    #[command(flatten)]
+    labels: OtherLabels,
+}
+
+impl Flags for Update {
+    type Request = UpdateVmRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<UpdateVmRequest, Failure> {
+        Ok(UpdateVmRequest {
+            name: self.meta.rename,
+            description: self.meta.description,
+            labels: self.labels.map().map(|labels| Labels { labels }),
+            vcpus: self.vcpus,
+            memory_mib: self.memory,
+            user_data: self.user_data.as_deref().map(read_text).transpose()?,
+            ..Default::default()
+        })
+    }
+}
+
+/// What to start.
+#[derive(Args)]
+pub struct Start {
+    #[command(flatten)]
+    vm: ByName,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// What to stop, and how.
+#[derive(Args)]
+pub struct Stop {
+    #[command(flatten)]
+    vm: ByName,
+    /// Quit at once, as when the power is cut.
+    #[arg(long)]
+    force: bool,
+    /// Seconds that the guest has to power down. Default: 30.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    grace: u32,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// What to restart, and how.
+#[derive(Args)]
+pub struct Reboot {
+    #[command(flatten)]
+    vm: ByName,
+    /// Reset at once, without asking the guest.
+    #[arg(long)]
+    force: bool,
+}
+
+/// What to remove, and how.
+#[derive(Args)]
+pub struct Delete {
+    #[command(flatten)]
+    vm: ByName,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    /// Do not wait for its host, which is lost. For operators, with the VM's id; the host must be off or cut off.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Whether to wait until it is done.
@@ -131,6 +194,12 @@ pub struct Wait {
     timeout: u64,
 }
 
+impl Wait {
+    fn limit(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
 /// What a waiting command waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Until {
@@ -139,152 +208,83 @@ enum Until {
     Gone,
 }
 
-/// The VM of this name or id.
-async fn find(session: &Session, name: &str) -> Result<Vm, Failure> {
-    let request = GetVmRequest {
-        id: name.to_owned(),
-        org_id: session.org(),
-        project_id: session.project(),
-    };
-    let answer = session.vms().await?.get_vm(request).await?.into_inner();
-    present(answer.vm, "VM")
-}
-
 /// `photon vm`
-pub async fn run(command: VmCommand, session: &Session, output: &Output) -> Result<(), Failure> {
-    let mut vms = session.vms().await?;
+pub async fn run(command: VmCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        VmCommand::Create(new) => create::run(*new, session, output).await,
-        VmCommand::Get { name } => output.one(MESSAGE, &find(session, &name).await?),
-        VmCommand::List { labels } => {
-            let request = ListVmsRequest {
-                org_id: session.org(),
-                project_id: session.project(),
-                labels: label_map(&labels),
+        VmCommand::Create(new) => create::run(new.flags, &new.once, desk).await,
+        VmCommand::Get(one) => desk.show(one).await,
+        VmCommand::List(filter) => desk.list::<Vms>(filter).await,
+        VmCommand::Update(change) => desk.update(*change).await,
+        VmCommand::Start(Changing { flags, once }) => {
+            let request = StartVmRequest {
+                id: desk.id_of::<Vms>(&flags.vm.name, &once).await?,
                 ..Default::default()
             };
-            let all = all_pages!(vms, list_vms, vms, request);
-            output.many(MESSAGE, &all, COLUMNS)
+            let vm = desk.make(&once, request).await?;
+            finish(desk, vm, &flags.wait, Until::Running).await
         }
-        VmCommand::Update {
-            name,
-            rename,
-            description,
-            vcpus,
-            memory,
-            user_data,
-            labels,
-        } => {
-            let request = UpdateVmRequest {
-                id: find(session, &name).await?.id,
-                name: rename,
-                description,
-                labels: (!labels.is_empty()).then(|| Labels {
-                    labels: label_map(&labels),
-                }),
-                vcpus,
-                memory_mib: memory,
-                user_data: user_data.as_deref().map(read_text).transpose()?,
-                ..Default::default()
-            };
-            let answer = vms.update_vm(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.vm, "VM")?)
-        }
-        VmCommand::Start { name, wait } => {
-            let id = find(session, &name).await?.id;
-            let answer = vms
-                .start_vm(StartVmRequest {
-                    id,
-                    ..Default::default()
-                })
-                .await?
-                .into_inner();
-            finish(
-                session,
-                output,
-                present(answer.vm, "VM")?,
-                &wait,
-                Until::Running,
-            )
-            .await
-        }
-        VmCommand::Stop {
-            name,
-            force,
-            grace,
-            wait,
-        } => {
-            let id = find(session, &name).await?.id;
+        VmCommand::Stop(Changing { flags, once }) => {
             let request = StopVmRequest {
-                id,
-                force,
-                timeout_seconds: grace,
+                id: desk.id_of::<Vms>(&flags.vm.name, &once).await?,
+                force: flags.force,
+                timeout_seconds: flags.grace,
                 ..Default::default()
             };
-            let answer = vms.stop_vm(request).await?.into_inner();
-            finish(
-                session,
-                output,
-                present(answer.vm, "VM")?,
-                &wait,
-                Until::Stopped,
-            )
-            .await
+            let vm = desk.make(&once, request).await?;
+            finish(desk, vm, &flags.wait, Until::Stopped).await
         }
-        VmCommand::Reboot { name, force } => {
-            let id = find(session, &name).await?.id;
-            let answer = vms
-                .reboot_vm(RebootVmRequest {
-                    id,
-                    force,
-                    ..Default::default()
-                })
-                .await?;
-            output.one(MESSAGE, &present(answer.into_inner().vm, "VM")?)
-        }
-        VmCommand::Delete {
-            name,
-            yes,
-            force,
-            wait,
-        } => {
-            let vm = find(session, &name).await?;
-            confirm(yes, &format!("Remove VM {} and its disks?", vm.name))?;
-            let request = DeleteVmRequest {
-                id: vm.id.clone(),
-                force,
+        VmCommand::Reboot(Changing { flags, once }) => {
+            let request = RebootVmRequest {
+                id: desk.id_of::<Vms>(&flags.vm.name, &once).await?,
+                force: flags.force,
                 ..Default::default()
             };
-            vms.delete_vm(request).await?;
-            if wait.wait {
-                wait_for(session, &vm, Duration::from_secs(wait.timeout), Until::Gone).await?;
-                output.done(&format!("VM {name} is gone."));
-            } else {
-                output.done(&format!("VM {name} is being removed."));
-            }
-            Ok(())
+            desk.output.one(&desk.make(&once, request).await?)
         }
-        VmCommand::Console { name } => console::run(session, &find(session, &name).await?).await,
-        VmCommand::Watch { name } => watch(session, output, name).await,
+        VmCommand::Delete(Changing { flags, once }) => delete(flags, &once, desk).await,
+        VmCommand::Console(vm) => {
+            let vm = desk.find::<GetVmRequest>("VM", &vm.name).await?;
+            console::run(desk, &vm).await
+        }
+        VmCommand::Watch { name } => watch(desk, name).await,
     }
 }
 
-/// Prints the VM, after waiting if that was asked for.
-async fn finish(
-    session: &Session,
-    output: &Output,
-    vm: Vm,
-    wait: &Wait,
-    until: Until,
-) -> Result<(), Failure> {
-    let vm = if wait.wait {
-        wait_for(session, &vm, Duration::from_secs(wait.timeout), until)
-            .await?
-            .unwrap_or(vm)
-    } else {
-        vm
+async fn delete(flags: Delete, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let name = flags.vm.name;
+    let vm = match desk.find::<GetVmRequest>("VM", &name).await {
+        Ok(vm) => {
+            confirm(flags.yes, &Vms::question(&vm))?;
+            vm
+        }
+        Err(failure) => Vm {
+            id: may_be_gone(failure, once, &name)?,
+            name: name.clone(),
+            ..Default::default()
+        },
     };
-    output.one(MESSAGE, &vm)
+    let request = DeleteVmRequest {
+        id: vm.id.clone(),
+        force: flags.force,
+        ..Default::default()
+    };
+    desk.change(once, request).await?;
+    if !flags.wait.wait {
+        return desk.output.done(&format!("VM {name} is being removed."));
+    }
+    wait_for(desk, &vm, flags.wait.limit(), Until::Gone).await?;
+    desk.output.done(&format!("VM {name} is gone."))
+}
+
+/// Prints the VM, after waiting if that was asked for.
+async fn finish(desk: &Desk<'_>, vm: Vm, wait: &Wait, until: Until) -> Result<(), Failure> {
+    let vm = match wait.wait {
+        true => wait_for(desk, &vm, wait.limit(), until)
+            .await?
+            .unwrap_or(vm),
+        false => vm,
+    };
+    desk.output.one(&vm)
 }
 
 fn phase_name(vm: &Vm) -> String {
@@ -294,96 +294,97 @@ fn phase_name(vm: &Vm) -> String {
         .to_lowercase()
 }
 
-/// Follows the VM until it is as wanted; `None` when it is gone.
-async fn wait_for(
-    session: &Session,
-    vm: &Vm,
-    timeout: Duration,
-    until: Until,
-) -> Result<Option<Vm>, Failure> {
-    let mut progress = Progress::new();
-    let following = async {
-        let mut client = session.vms().await?;
-        let request = WatchVmRequest {
-            id: vm.id.clone(),
-            ..Default::default()
-        };
-        let mut changes = match client.watch_vm(request).await {
-            Ok(changes) => changes.into_inner(),
-            Err(status) if status.code() == Code::NotFound && until == Until::Gone => {
-                return Ok(None);
-            }
-            Err(status) => return Err(status.into()),
-        };
-        while let Some(change) = changes.message().await? {
-            if change.deleted {
-                return match until {
-                    Until::Gone => Ok(None),
-                    _ => Err(Failure::Local(format!(
-                        "VM {} was removed meanwhile",
-                        vm.name
-                    ))),
-                };
-            }
-            let Some(now) = change.vm else { continue };
-            progress.show(&format!(
-                "VM {}: {} {}",
-                now.name,
-                phase_name(&now),
-                now.status_message
-            ));
-            match (now.phase(), until) {
-                (VmPhase::Running, Until::Running) | (VmPhase::Stopped, Until::Stopped) => {
-                    return Ok(Some(now));
-                }
-                (VmPhase::Failed, Until::Running | Until::Stopped) => {
-                    return Err(Failure::Local(format!(
-                        "VM {} failed: {}",
-                        now.name, now.status_message
-                    )));
-                }
-                _ => {}
-            }
-        }
-        Err(Failure::Local(
-            "the server ended the watch; look with `photon vm get`".into(),
-        ))
+/// Whether a change ends the wait, and how; `None` when the VM is gone.
+fn judge(change: WatchVmResponse, name: &str, until: Until) -> Judgment {
+    if change.deleted {
+        return ControlFlow::Break(match until {
+            Until::Gone => Ok(None),
+            _ => Err(Failure::Local(format!("VM {name} was removed meanwhile"))),
+        });
+    }
+    let Some(now) = change.vm else {
+        return ControlFlow::Continue(());
     };
-    let result = tokio::time::timeout(timeout, following).await;
-    progress.finish();
-    result.unwrap_or_else(|_| {
-        Err(Failure::TimedOut(format!(
-            "VM {} was not there after {} s; it goes on by itself: `photon vm get {}` shows how far it is",
-            vm.name,
-            timeout.as_secs(),
-            vm.name
-        )))
-    })
+    match (now.phase(), until) {
+        (VmPhase::Running, Until::Running) | (VmPhase::Stopped, Until::Stopped) => {
+            ControlFlow::Break(Ok(Some(now)))
+        }
+        (VmPhase::Failed, Until::Running | Until::Stopped) => {
+            let text = format!("VM {} failed: {}", now.name, now.status_message);
+            ControlFlow::Break(Err(Failure::Local(text)))
+        }
+        _ => ControlFlow::Continue(()),
+    }
 }
 
-async fn watch(session: &Session, output: &Output, name: Option<String>) -> Result<(), Failure> {
+type Judgment = ControlFlow<Result<Option<Vm>, Failure>>;
+
+/// Follows the VM until it is as wanted; `None` when it is gone.
+async fn wait_for(
+    desk: &Desk<'_>,
+    vm: &Vm,
+    limit: Duration,
+    until: Until,
+) -> Result<Option<Vm>, Failure> {
+    let progress = Progress::waiting();
+    let request = WatchVmRequest {
+        id: vm.id.clone(),
+        ..Default::default()
+    };
+    let followed = desk.session.follow(request, Some(limit), |news| {
+        let News::Change(change) = news else {
+            return ControlFlow::Continue(());
+        };
+        if let Some(now) = &change.vm {
+            let (phase, message) = (phase_name(now), &now.status_message);
+            progress.show(&format!("VM {}: {phase} {message}", now.name));
+        }
+        judge(change, &vm.name, until)
+    });
+    let followed = followed.await;
+    progress.finish();
+    match followed {
+        Ok(Followed::Reached(result)) => result,
+        Ok(Followed::Late) => Err(Failure::TimedOut(format!(
+            "VM {} was not there after {} s; it goes on by itself: `photon vm get {}` shows how far it is",
+            vm.name,
+            limit.as_secs(),
+            vm.name
+        ))),
+        Err(error) if error.code() == Some(Code::NotFound) && until == Until::Gone => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn watch(desk: &Desk<'_>, name: Option<String>) -> Result<(), Failure> {
     let id = match name {
-        Some(name) => find(session, &name).await?.id,
+        Some(name) => desk.find::<GetVmRequest>("VM", &name).await?.id,
         None => String::new(),
     };
+    let session = desk.session;
     let request = WatchVmRequest {
         id,
-        org_id: session.org(),
-        project_id: session.project(),
+        ..Default::default()
     };
-    let mut changes = session.vms().await?.watch_vm(request).await?.into_inner();
-    while let Some(change) = changes.message().await? {
-        if output.for_people() {
-            let vm = change.vm.unwrap_or_default();
-            let phase = if change.deleted {
-                "gone".to_owned()
-            } else {
-                phase_name(&vm)
-            };
-            println!("{}  {}  {phase}  {}", vm.id, vm.name, vm.status_message);
-        } else {
-            output.one("plasmavmc.v1.WatchVmResponse", &change)?;
-        }
+    let request = request.within(&session.org, &session.project);
+    let mut changes = session.watch(request).await?;
+    let lost = |status| session.channels.error("plasmavmc", status);
+    while let Some(change) = changes.message().await.map_err(lost)? {
+        print_change(desk.output, change)?;
     }
     Ok(())
+}
+
+fn print_change(output: &Output, change: WatchVmResponse) -> Result<(), Failure> {
+    if !output.for_people() {
+        return output.message("plasmavmc.v1.WatchVmResponse", &change);
+    }
+    let vm = change.vm.unwrap_or_default();
+    let phase = match change.deleted {
+        true => "gone".to_owned(),
+        false => phase_name(&vm),
+    };
+    // A tenant chose the name, a host the message: none of their control characters reaches the terminal.
+    let line = format!("{}  {}  {phase}  {}", vm.id, vm.name, vm.status_message);
+    output.line(&line.replace(char::is_control, " "))
 }

@@ -1,155 +1,124 @@
 //! VPCs.
 
-use clap::Subcommand;
+use clap::Args;
 use photon_api::prismnet::v1::{
     CreateVpcRequest, DeleteVpcRequest, GetVpcRequest, Labels, ListVpcsRequest, UpdateVpcRequest,
     Vpc,
 };
 
-use super::{all_pages, confirm, label_map, parse_label, present};
+use super::{ChosenLabels, NewLabels, OtherLabels, Renaming};
 use crate::error::Failure;
-use crate::output::{Column, Output};
-use crate::session::Session;
+use crate::noun::{Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
+use crate::output::Column;
 
-const MESSAGE: &str = "prismnet.v1.Vpc";
-const COLUMNS: &[Column] = &[
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("CIDR", "cidr"),
-    ("IPV6", "ipv6_cidr"),
-    ("PROJECT", "project_id"),
-    ("LABELS", "labels"),
-];
+/// Virtual private clouds.
+pub struct Vpcs;
 
-/// VPCs.
-#[derive(Subcommand)]
-pub enum VpcCommand {
-    /// Make a VPC.
-    Create {
-        /// Its name, unique in the project.
-        name: String,
-        /// Its IPv4 addresses, for example 10.0.0.0/16.
-        #[arg(long)]
-        cidr: String,
-        /// Its IPv6 addresses.
-        #[arg(long, default_value = "")]
-        ipv6_cidr: String,
-        /// What it is for.
-        #[arg(long, default_value = "")]
-        description: String,
-        /// KEY=VALUE; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Show one.
-    Get {
-        /// Name or id.
-        name: String,
-    },
-    /// List the project's.
-    List {
-        /// Only with this label; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Change name, description or labels.
-    Update {
-        /// Name or id.
-        name: String,
-        /// New name.
-        #[arg(long)]
-        rename: Option<String>,
-        /// New description.
-        #[arg(long)]
-        description: Option<String>,
-        /// KEY=VALUE; replaces all labels; can be repeated.
-        #[arg(long = "label", value_parser = parse_label)]
-        labels: Vec<(String, String)>,
-    },
-    /// Remove one that has no subnets any more.
-    Delete {
-        /// Name or id.
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-    },
-}
+impl Noun for Vpcs {
+    type Resource = Vpc;
+    type Get = GetVpcRequest;
+    type Filter = Filter;
+    type Update = Update;
+    type Delete = DeleteVpcRequest;
 
-/// The VPC of this name or id.
-pub async fn find(session: &Session, name: &str) -> Result<Vpc, Failure> {
-    let request = GetVpcRequest {
-        id: name.to_owned(),
-        org_id: session.org(),
-        project_id: session.project(),
+    const WORDS: Words = Words {
+        noun: "VPC",
+        create: "Make a VPC",
+        delete: "Remove one that has no subnets any more",
+        ..USUAL
     };
-    let answer = session.vpcs().await?.get_vpc(request).await?.into_inner();
-    present(answer.vpc, "VPC")
+    const COLUMNS: &'static [Column] = &[
+        ("ID", "id"),
+        ("NAME", "name"),
+        ("CIDR", "cidr"),
+        ("IPV6", "ipv6_cidr"),
+        ("PROJECT", "project_id"),
+        ("LABELS", "labels"),
+    ];
+
+    fn question(vpc: &Vpc) -> String {
+        format!("Remove VPC {} ({})?", vpc.name, vpc.cidr)
+    }
 }
 
-/// `photon vpc`
-pub async fn run(command: VpcCommand, session: &Session, output: &Output) -> Result<(), Failure> {
-    let mut vpcs = session.vpcs().await?;
-    match command {
-        VpcCommand::Create {
-            name,
-            cidr,
-            ipv6_cidr,
-            description,
-            labels,
-        } => {
-            let request = CreateVpcRequest {
-                org_id: session.org(),
-                project_id: session.project(),
-                name,
-                cidr,
-                description,
-                ipv6_cidr,
-                labels: label_map(&labels),
-                ..Default::default()
-            };
-            let answer = vpcs.create_vpc(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.vpc, "VPC")?)
-        }
-        VpcCommand::Get { name } => output.one(MESSAGE, &find(session, &name).await?),
-        VpcCommand::List { labels } => {
-            let request = ListVpcsRequest {
-                org_id: session.org(),
-                project_id: session.project(),
-                labels: label_map(&labels),
-                ..Default::default()
-            };
-            let all = all_pages!(vpcs, list_vpcs, vpcs, request);
-            output.many(MESSAGE, &all, COLUMNS)
-        }
-        VpcCommand::Update {
-            name,
-            rename,
-            description,
-            labels,
-        } => {
-            let request = UpdateVpcRequest {
-                id: find(session, &name).await?.id,
-                name: rename,
-                description,
-                labels: (!labels.is_empty()).then(|| Labels {
-                    labels: label_map(&labels),
-                }),
-                ..Default::default()
-            };
-            let answer = vpcs.update_vpc(request).await?.into_inner();
-            output.one(MESSAGE, &present(answer.vpc, "VPC")?)
-        }
-        VpcCommand::Delete { name, yes } => {
-            let vpc = find(session, &name).await?;
-            confirm(yes, &format!("Remove VPC {} ({})?", vpc.name, vpc.cidr))?;
-            vpcs.delete_vpc(DeleteVpcRequest {
-                id: vpc.id,
-                ..Default::default()
-            })
-            .await?;
-            output.done(&format!("VPC {name} is gone."));
-            Ok(())
-        }
+impl Whole for Vpcs {
+    type New = New;
+    type Actions = NoMore;
+
+    async fn act(action: NoMore, _: &Desk<'_>) -> Result<(), Failure> {
+        match action {}
+    }
+}
+
+/// A VPC to make.
+#[derive(Args)]
+pub struct New {
+    /// Its name, unique in the project.
+    name: String,
+    /// Its IPv4 addresses, for example 10.0.0.0/16.
+    #[arg(long)]
+    cidr: String,
+    /// Its IPv6 addresses.
+    #[arg(long, default_value = "")]
+    ipv6_cidr: String,
+    /// What it is for.
+    #[arg(long, default_value = "")]
+    description: String,
+    #[command(flatten)]
+    labels: NewLabels,
+}
+
+impl Flags for New {
+    type Request = CreateVpcRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<CreateVpcRequest, Failure> {
+        Ok(CreateVpcRequest {
+            name: self.name,
+            cidr: self.cidr,
+            description: self.description,
+            ipv6_cidr: self.ipv6_cidr,
+            labels: self.labels.map(),
+            ..Default::default()
+        })
+    }
+}
+
+/// Which VPCs.
+#[derive(Args)]
+pub struct Filter {
+    #[command(flatten)]
+    labels: ChosenLabels,
+}
+
+impl Flags for Filter {
+    type Request = ListVpcsRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<ListVpcsRequest, Failure> {
+        Ok(ListVpcsRequest {
+            labels: self.labels.map(),
+            ..Default::default()
+        })
+    }
+}
+
+/// What shall be otherwise.
+#[derive(Args)]
+pub struct Update {
+    #[command(flatten)]
+    meta: Renaming,
+    #[command(flatten)]
+    labels: OtherLabels,
+}
+
+impl Flags for Update {
+    type Request = UpdateVpcRequest;
+
+    async fn request(self, _: &Desk<'_>) -> Result<UpdateVpcRequest, Failure> {
+        Ok(UpdateVpcRequest {
+            name: self.meta.rename,
+            description: self.meta.description,
+            labels: self.labels.map().map(|labels| Labels { labels }),
+            ..Default::default()
+        })
     }
 }

@@ -108,14 +108,8 @@ fn row(target: &Target, look: &Result<Look, String>) -> Value {
 /// When the host's certificate ends (RFC 3339); nothing if it has none.
 fn certificate_end(pem: &str) -> Option<String> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
-    let end = pem.parse_x509().ok()?.validity().not_after.to_datetime();
-    let (date, time) = (end.date(), end.time());
-    Some(format!(
-        "{date}T{:02}:{:02}:{:02}Z",
-        time.hour(),
-        time.minute(),
-        time.second()
-    ))
+    let end = pem.parse_x509().ok()?.validity().not_after.timestamp();
+    Some(jiff::Timestamp::from_second(end).ok()?.to_string())
 }
 
 #[cfg(test)]

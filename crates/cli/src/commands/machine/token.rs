@@ -9,21 +9,20 @@ use std::time::{Duration, SystemTime};
 use photon_api::provisioner::v1::{IssueJoinTokenRequest, IssueJoinTokenResponse};
 
 use crate::error::Failure;
-use crate::output::Output;
-use crate::session::Session;
+use crate::noun::{Desk, Once};
 
 const ANSWER: &str = "provisioner.v1.IssueJoinTokenResponse";
 
 /// Gets a token and gives it away once: to standard output, or to a file of its own.
 pub async fn run(
-    session: &Session,
-    output: &Output,
+    desk: &Desk<'_>,
+    once: &Once,
     name: String,
     out: Option<PathBuf>,
 ) -> Result<(), Failure> {
     // Before there is a token, so that none is made that cannot be kept.
     let file = out.as_deref().map(private).transpose()?;
-    let given = issue(session, output, &name, file.zip(out.as_deref())).await;
+    let given = issue(desk, once, &name, file.zip(out.as_deref())).await;
     if let (Err(_), Some(path)) = (&given, &out) {
         // It is empty, or has a part of a token: of no use to anybody.
         let _ = std::fs::remove_file(path);
@@ -32,8 +31,8 @@ pub async fn run(
 }
 
 async fn issue(
-    session: &Session,
-    output: &Output,
+    desk: &Desk<'_>,
+    once: &Once,
     name: &str,
     out: Option<(File, &Path)>,
 ) -> Result<(), Failure> {
@@ -42,8 +41,14 @@ async fn issue(
         confirm_name: name.to_owned(),
         ..Default::default()
     };
-    let mut machines = session.machines().await?;
-    let answer = machines.issue_join_token(request).await?.into_inner();
+    let answer = desk.change(once, request).await?;
+    if answer.token.is_empty() {
+        return Err(Failure::Local(
+            "this token was given before, under the same request id, and is shown once: ask for another one with another \
+             --request-id, or with none"
+                .into(),
+        ));
+    }
     match out {
         Some((mut file, path)) => {
             let line = format!("{}\n", answer.token);
@@ -51,8 +56,8 @@ async fn issue(
                 .and_then(|()| file.sync_all())
                 .map_err(|error| Failure::file("write", path, error))?;
         }
-        None if output.for_people() => println!("{}", answer.token),
-        None => output.one(ANSWER, &answer)?,
+        None if desk.output.for_people() => desk.output.line(&answer.token)?,
+        None => desk.output.message(ANSWER, &answer)?,
     }
     let until = minutes_left(&answer, SystemTime::now());
     eprintln!(

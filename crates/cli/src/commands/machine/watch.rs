@@ -1,19 +1,17 @@
 //! Following machines.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use photon_api::provisioner::v1::{
     Machine, MachineState, WatchMachineRequest, WatchMachineResponse,
 };
-use tonic::Code;
+use photon_client::{Followed, News};
 
 use super::called;
 use crate::error::Failure;
+use crate::noun::Desk;
 use crate::output::Output;
-use crate::session::Session;
-
-/// A provisioner that restarts is back in a moment; the machine goes on without it.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// What is shown of a watch, and when it is over.
 #[derive(Default)]
@@ -90,100 +88,78 @@ fn line(machine: &Machine) -> String {
     text.trim_end().replace(char::is_control, " ")
 }
 
-/// `photon machine watch`
+/// `photon machine watch`: also over a restart of the provisioner, without which the machine goes on.
 pub async fn run(
-    session: &Session,
-    output: &Output,
+    desk: &Desk<'_>,
     machine: Option<String>,
-    timeout: Option<Duration>,
-) -> Result<(), Failure> {
-    let following = follow(session, output, machine.clone());
-    let Some(timeout) = timeout else {
-        return following.await;
-    };
-    let result = tokio::time::timeout(timeout, following).await;
-    result.unwrap_or_else(|_| {
-        Err(Failure::TimedOut(format!(
-            "{} was not ready after {} s; it goes on by itself: `photon machine show` has how far it is",
-            machine.as_deref().unwrap_or("the machine"),
-            timeout.as_secs()
-        )))
-    })
-}
-
-async fn follow(
-    session: &Session,
-    output: &Output,
-    machine: Option<String>,
+    limit: Option<Duration>,
 ) -> Result<(), Failure> {
     let one = machine.is_some();
+    let name = machine.clone();
     let request = WatchMachineRequest {
         id: machine.unwrap_or_default(),
     };
     let mut follower = Follower::default();
-    let mut begun = false;
-    loop {
-        let mut machines = session.machines().await?;
-        let opened = machines.watch_machine(request.clone()).await;
-        let mut changes = match opened {
-            Ok(answer) => answer.into_inner(),
-            // It was there a moment ago: the provisioner restarts.
-            Err(status) if begun && status.code() == Code::Unavailable => {
-                tokio::time::sleep(AGAIN).await;
-                continue;
+    let followed = desk.session.follow(request, limit, |news| {
+        let shown = match news {
+            News::Begun => {
+                follower.restart();
+                return ControlFlow::Continue(());
             }
-            Err(status) => return Err(status.into()),
+            News::Change(change) if one => show_one(desk.output, &mut follower, &change),
+            News::Change(change) => show_any(desk.output, &change).map(|()| None),
         };
-        begun = true;
-        follower.restart();
-        let lost = loop {
-            let change = match changes.message().await {
-                Ok(Some(change)) => change,
-                Ok(None) => break None,
-                Err(status) => break Some(status),
-            };
-            if !one {
-                show_any(output, &change)?;
-                continue;
-            }
-            let step = follower.take(&change);
-            if output.for_people() {
-                show(&step);
-            } else {
-                output.one("provisioner.v1.WatchMachineResponse", &change)?;
-            }
-            match step.end {
-                Some(Ok(())) => return Ok(()),
-                Some(Err(reason)) => return Err(Failure::Local(reason)),
-                None => {}
-            }
-        };
-        match lost {
-            Some(status) if status.code() != Code::Unavailable => return Err(status.into()),
-            _ => tokio::time::sleep(AGAIN).await,
+        match shown {
+            Ok(None) => ControlFlow::Continue(()),
+            Ok(Some(end)) => ControlFlow::Break(end.map_err(Failure::Local)),
+            Err(failure) => ControlFlow::Break(Err(failure)),
         }
+    });
+    match followed.await? {
+        Followed::Reached(end) => end,
+        Followed::Late => Err(Failure::TimedOut(format!(
+            "{} was not ready after {} s; it goes on by itself: `photon machine show` has how far it is",
+            name.as_deref().unwrap_or("the machine"),
+            limit.unwrap_or_default().as_secs()
+        ))),
     }
 }
 
-fn show(step: &Step) {
+/// Shows what is new of the machine; how it ended, if it did.
+fn show_one(
+    output: &Output,
+    follower: &mut Follower,
+    change: &WatchMachineResponse,
+) -> Result<Option<Result<(), String>>, Failure> {
+    let step = follower.take(change);
+    if output.for_people() {
+        show(output, &step)?;
+    } else {
+        output.message("provisioner.v1.WatchMachineResponse", change)?;
+    }
+    Ok(step.end)
+}
+
+fn show(output: &Output, step: &Step) -> Result<(), Failure> {
     if !step.log.is_empty() {
         // Colours and progress bars of the installer would be kept, but so would what it was told to print.
         let clean = |c: char| c.is_control() && c != '\n' && c != '\t';
-        print!("{}", step.log.replace(clean, ""));
+        output.text(&step.log.replace(clean, ""))?;
     }
-    if let Some(line) = &step.line {
-        println!("{line}");
+    match &step.line {
+        Some(line) => output.line(line),
+        None => Ok(()),
     }
 }
 
 fn show_any(output: &Output, change: &WatchMachineResponse) -> Result<(), Failure> {
-    if output.for_people() {
-        if let Some(machine) = &change.machine {
-            println!("{}", line(machine));
-        }
-        return Ok(());
+    if !output.for_people() {
+        return output.message("provisioner.v1.WatchMachineResponse", change);
     }
-    output.one("provisioner.v1.WatchMachineResponse", change)
+    match &change.machine {
+        Some(machine) => output.line(&line(machine)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::error::Failure;
-use crate::session::Session;
+use crate::noun::Desk;
 
 /// Ctrl-], as telnet and virsh have it.
 const ESCAPE: u8 = 0x1d;
@@ -47,7 +47,7 @@ fn until_escape(typed: &[u8], terminal: bool) -> (&[u8], bool) {
 }
 
 /// `photon vm console`
-pub async fn run(session: &Session, vm: &Vm) -> Result<(), Failure> {
+pub async fn run(desk: &Desk<'_>, vm: &Vm) -> Result<(), Failure> {
     let terminal = std::io::stdin().is_terminal();
     let (sender, receiver) = mpsc::channel(16);
     let open = ConsoleRequest {
@@ -57,12 +57,10 @@ pub async fn run(session: &Session, vm: &Vm) -> Result<(), Failure> {
     sender
         .try_send(open)
         .map_err(|_| Failure::Local("the console's queue is closed".into()))?;
-    let mut answers = session
-        .vms()
-        .await?
-        .console(ReceiverStream::new(receiver))
-        .await?
-        .into_inner();
+    let lost = |status| Failure::from(desk.session.channels.error("plasmavmc", status));
+    let mut vms = desk.session.vms();
+    let opened = vms.console(ReceiverStream::new(receiver)).await;
+    let mut answers = opened.map_err(lost)?.into_inner();
     if terminal {
         eprintln!("Console of {}. Ctrl-] leaves it.", vm.name);
     }
@@ -80,11 +78,11 @@ pub async fn run(session: &Session, vm: &Vm) -> Result<(), Failure> {
                 Ok(Some(answer)) => {
                     let mut out = std::io::stdout();
                     if let Err(error) = out.write_all(&answer.output).and_then(|()| out.flush()) {
-                        break Err(Failure::Local(format!("cannot print: {error}")));
+                        break Err(Failure::print(error));
                     }
                 }
                 Ok(None) => break Ok(()),
-                Err(status) => break Err(status.into()),
+                Err(status) => break Err(lost(status)),
             },
             // Piped input ends before the guest has answered: then only listen, until Ctrl-C or the guest ends.
             read = input.read(&mut buffer), if open => match read {

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use photon_api::plasmavmc::v1::{
-    CreateVmRequest, Disk, NetworkInterface, PowerState, RestartPolicy, VmSpec,
+    CreateVmRequest, Disk, GetImageRequest, ImageFormat, NetworkInterface, PowerState,
+    RestartPolicy, VmSpec,
 };
+use photon_api::prismnet::v1::GetPortRequest;
 
-use super::super::{image, label_map, parse_label, port, present, read_text};
+use super::super::size::{parse_bytes, parse_mib};
+use super::super::{NewLabels, read_text};
 use super::{Until, Wait, finish};
 use crate::error::Failure;
-use crate::output::Output;
-use crate::session::Session;
+use crate::noun::{Desk, Once};
 
 /// A VM to make.
 #[derive(Args)]
@@ -21,17 +23,17 @@ pub struct NewVm {
     /// Virtual CPUs.
     #[arg(long, default_value_t = 1)]
     vcpus: u32,
-    /// Memory in MiB.
-    #[arg(long, default_value_t = 512)]
+    /// Memory in MiB, or with a unit: 2G.
+    #[arg(long, value_parser = parse_mib, default_value = "512")]
     memory: u64,
     /// Image (name or id) of a disk to boot from, or of a kernel and initrd.
     #[arg(long)]
     image: Option<String>,
     /// Size of the boot disk, for example 20G. Default: the image's.
-    #[arg(long, value_parser = parse_size, default_value = "0")]
+    #[arg(long, value_parser = parse_bytes, default_value = "0")]
     disk_size: u64,
     /// A further, empty disk of this size; can be repeated.
-    #[arg(long = "disk", value_parser = parse_size, value_name = "SIZE")]
+    #[arg(long = "disk", value_parser = parse_bytes, value_name = "SIZE")]
     disks: Vec<u64>,
     /// Kernel command line, instead of the image's.
     #[arg(long, default_value = "")]
@@ -60,12 +62,8 @@ pub struct NewVm {
     /// What it is for.
     #[arg(long, default_value = "")]
     description: String,
-    /// KEY=VALUE; can be repeated.
-    #[arg(long = "label", value_parser = parse_label)]
-    labels: Vec<(String, String)>,
-    /// Makes a repeated command harmless: with the same id there is one VM.
-    #[arg(long, default_value = "")]
-    request_id: String,
+    #[command(flatten)]
+    labels: NewLabels,
     #[command(flatten)]
     wait: Wait,
 }
@@ -81,23 +79,8 @@ pub enum Restart {
     Never,
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || "expected bytes or a number with K, M, G or T, such as 20G".to_owned();
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let shift = match &text[digits.len()..] {
-        "" => 0,
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
-        "T" | "TiB" => 40,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).ok_or_else(wrong)
-}
-
 /// `photon vm create`
-pub async fn run(new: NewVm, session: &Session, output: &Output) -> Result<(), Failure> {
+pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
     let mut spec = VmSpec {
         vcpus: new.vcpus,
         memory_mib: new.memory,
@@ -118,8 +101,8 @@ pub async fn run(new: NewVm, session: &Session, output: &Output) -> Result<(), F
         ..Default::default()
     };
     if let Some(name) = &new.image {
-        let image = image::find(session, name).await?;
-        if image.format() == photon_api::plasmavmc::v1::ImageFormat::KernelInitrd {
+        let image = desk.find::<GetImageRequest>("image", name).await?;
+        if image.format() == ImageFormat::KernelInitrd {
             spec.kernel_image_id = image.id;
         } else {
             spec.disks.push(Disk {
@@ -137,7 +120,7 @@ pub async fn run(new: NewVm, session: &Session, output: &Output) -> Result<(), F
         });
     }
     for (at, name) in new.ports.iter().enumerate() {
-        let port_id = port::find(session, name).await?.id;
+        let port_id = desk.find::<GetPortRequest>("port", name).await?.id;
         spec.network.push(NetworkInterface {
             id: format!("eth{at}"),
             port_id,
@@ -153,11 +136,9 @@ pub async fn run(new: NewVm, session: &Session, output: &Output) -> Result<(), F
     }
     let request = CreateVmRequest {
         name: new.name,
-        org_id: session.org(),
-        project_id: session.project(),
         spec: Some(spec),
         description: new.description,
-        labels: label_map(&new.labels),
+        labels: new.labels.map(),
         node: new.node,
         power_state: if new.stopped {
             PowerState::Off
@@ -165,30 +146,8 @@ pub async fn run(new: NewVm, session: &Session, output: &Output) -> Result<(), F
             PowerState::On
         }
         .into(),
-        request_id: new.request_id,
+        ..Default::default()
     };
-    let answer = session.vms().await?.create_vm(request).await?.into_inner();
-    finish(
-        session,
-        output,
-        present(answer.vm, "VM")?,
-        &new.wait,
-        Until::Running,
-    )
-    .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(parse_size("20G"), Ok(20 << 30));
-        assert_eq!(parse_size("512"), Ok(512));
-        assert_eq!(parse_size("1MiB"), Ok(1 << 20));
-        for bad in ["", "G", "1.5G", "-1", "10X", "99999999T"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-    }
+    let vm = desk.make(once, request).await?;
+    finish(desk, vm, &new.wait, Until::Running).await
 }

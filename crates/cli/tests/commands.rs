@@ -1,0 +1,206 @@
+//! What `photon` promises beside what it prints: a command repeated under one request id counts once, a closed pipe is no
+//! error, and no server's events are left out in silence.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use photon_testkit::TestCloud;
+use serde_json::Value;
+use support::{Photon, register_host};
+use tokio::io::AsyncReadExt;
+
+fn tenant(cloud: &TestCloud, folder: &std::path::Path) -> Photon {
+    Photon::of(cloud, folder, &cloud.acme.admin.token)
+        .with("PHOTON_ORG", "acme")
+        .with("PHOTON_PROJECT", "web")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_given_again_under_its_request_id_answers_the_same() {
+    let cloud = TestCloud::start().await;
+    register_host(&cloud).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("disk.raw"), vec![0; 4096]).unwrap();
+    let photon = tenant(&cloud, folder.path());
+    let twice = async |name: &str, line: &str| -> Value {
+        let mut arguments: Vec<&str> = line.split(' ').collect();
+        arguments.extend(["--request-id", name, "-o", "json"]);
+        let first = photon.run(&arguments).await;
+        assert_eq!(first.code, Some(0), "{line}: {first:?}");
+        let second = photon.run(&arguments).await;
+        assert_eq!(
+            (second.code, &second.stdout),
+            (Some(0), &first.stdout),
+            "{line}: {second:?}"
+        );
+        serde_json::from_str(&first.stdout).unwrap_or_default()
+    };
+    twice("p1", "project create shop").await;
+    twice("p2", "project update shop --description Wares").await;
+    let user = twice("u1", "user create alice").await;
+    twice("u2", "user disable alice").await;
+    twice("r1", "role create looker --permit compute:instances:get").await;
+    twice("b1", "binding create alice looker").await;
+    let vpc = twice("v1", "vpc create main --cidr 10.0.0.0/16 --label a=1").await;
+    twice("v2", "vpc update main --label d=1").await;
+    twice("s1", "subnet create front --vpc main --cidr 10.0.1.0/24").await;
+    twice("g1", "security-group create closed").await;
+    twice(
+        "g2",
+        "security-group add-rule closed --in --protocol tcp --ports 80",
+    )
+    .await;
+    let port = twice(
+        "o1",
+        "port create one --subnet front --security-group closed",
+    )
+    .await;
+    twice("i1", "image import disk --disk disk.raw").await;
+    let vm = twice("m1", "vm create one --memory 1G --stopped").await;
+    assert_eq!(vm["spec"]["memory_mib"], 1024);
+    twice("m2", "vm update one --description Second").await;
+
+    // What is gone has no name any more: its id is what the server knows the answer by.
+    let id = |made: &Value| made["id"].as_str().unwrap().to_owned();
+    twice("d1", &format!("port delete {} --yes", id(&port))).await;
+    twice("d2", &format!("vm delete {} --yes", id(&vm))).await;
+    twice("d3", &format!("user delete {} --yes", id(&user))).await;
+    twice("d4", "project delete shop --yes").await;
+    let other = photon
+        .run(&["vpc", "delete", &id(&vpc), "--yes", "--request-id", "d5"])
+        .await;
+    assert_eq!(other.code, Some(1), "it has a subnet: {other:?}");
+
+    // Under another id, or none, it is another command.
+    let again = photon.run(&["security-group", "create", "closed"]).await;
+    assert!(again.stderr.contains("already exists"), "{again:?}");
+    // And what was done under an id is not something else.
+    let other = ["security-group", "create", "open", "--request-id", "g1"];
+    let answer = photon.run(&other).await;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.stderr.contains("another request"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_seen_enough_may_close_the_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Photon::new(folder.path())
+        .command(&["completion", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 1];
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut first).await.unwrap();
+    drop(out);
+    let ended = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), said.as_str()), (Some(0), ""));
+
+    let cloud = TestCloud::start().await;
+    register_host(&cloud).await;
+    let photon = tenant(&cloud, folder.path());
+    let mut child = photon
+        .command(&["vm", "watch"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let create = ["vm", "create", "one", "--memory", "64", "--stopped"];
+    assert_eq!(photon.run(&create).await.code, Some(0));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let mut number = 0;
+    let ended = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it goes on");
+        // Something to print.
+        number += 1;
+        let text = number.to_string();
+        photon
+            .run(&["vm", "update", "one", "--description", &text])
+            .await;
+    };
+    let mut said = String::new();
+    let mut err = child.stderr.take().unwrap();
+    err.read_to_string(&mut said).await.unwrap();
+    assert_eq!((ended.code(), said.as_str()), (Some(0), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_servers_chain_is_read_or_its_absence_is_said() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let operator = || Photon::of(&cloud, folder.path(), &cloud.operator.token);
+    let services = |rows: &Value| -> Vec<String> {
+        let rows = rows.as_array().unwrap();
+        rows.iter()
+            .map(|row| row["service"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    // Bound and let go: nothing listens there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+
+    let verify = ["audit", "verify", "-o", "json"];
+    let answer = operator().run(&verify).await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(services(&rows), ["iam", "prismnet", "plasmavmc"]);
+    assert!(
+        answer.stderr.contains("--provisioner-endpoint"),
+        "{answer:?}"
+    );
+
+    // One that is said to be there must answer.
+    let there = operator().with("PROVISIONER_ENDPOINT", nowhere);
+    assert_eq!(there.run(&verify).await.code, Some(5));
+
+    let (provisioner, _) = cloud.provisioner().await;
+    let there = operator().with("PROVISIONER_ENDPOINT", provisioner.url());
+    let answer = there.run(&verify).await;
+    assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
+    let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(
+        services(&rows),
+        ["iam", "prismnet", "plasmavmc", "provisioner"]
+    );
+}
+
+#[tokio::test]
+async fn one_url_is_enough_for_a_context() {
+    let folder = tempfile::tempdir().unwrap();
+    let photon = Photon::new(folder.path());
+    let set = [
+        "context",
+        "set",
+        "rack",
+        "--endpoint",
+        "https://rack.example:50080",
+    ];
+    assert_eq!(photon.run(&set).await.code, Some(0));
+    let shown = photon.json(&["context", "show"]).await;
+    assert_eq!(shown["endpoint"], "https://rack.example:50080");
+    assert_eq!(shown["iam"], "https://rack.example:50080");
+    assert_eq!(shown["prismnet"], "https://rack.example:50081");
+    assert_eq!(shown["provisioner"], "https://rack.example:50089");
+}
+
+#[tokio::test]
+async fn a_context_of_before_leads_where_it_led() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = "current = \"rack\"\n\n[contexts.rack]\niam = \"https://rack:50080\"\nprismnet = \"https://rack:50081\"\n\
+               plasmavmc = \"https://rack:50082\"\nca_file = \"/ca.pem\"\norg = \"acme\"\n";
+    std::fs::write(folder.path().join("config.toml"), old).unwrap();
+    let shown = Photon::new(folder.path()).json(&["context", "show"]).await;
+    assert_eq!(shown["plasmavmc"], "https://rack:50082");
+    assert_eq!(shown["ca_file"], "/ca.pem");
+    assert_eq!(shown["org"], "acme");
+}

@@ -85,11 +85,32 @@ pub trait Noun {
 /// A noun that one request makes, and what else it can do.
 pub trait Whole: Noun {
     type New: Flags<Request: Change<Answer: Carries<Resource = Self::Resource>>>;
-    type Actions: Subcommand;
-
-    /// Carries out what else it can do.
-    async fn act(action: Self::Actions, desk: &Desk<'_>) -> Result<(), Failure>;
+    type Actions: Action;
 }
+
+/// What else a noun can do, as subcommands.
+pub trait Action: Subcommand {
+    /// Carries one out.
+    async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure>;
+}
+
+/// Flags whose values are the request's fields as they are, each named with how it is made of them.
+macro_rules! plain_request {
+    ($flags:ident as $request:ident, |$this:ident| { $($field:ident: $value:expr),* $(,)? }) => {
+        impl $crate::noun::Flags for $flags {
+            type Request = $request;
+
+            async fn request(
+                self,
+                _: &$crate::noun::Desk<'_>,
+            ) -> Result<$request, $crate::error::Failure> {
+                let $this = self;
+                Ok($request { $($field: $value,)* ..Default::default() })
+            }
+        }
+    };
+}
+pub(crate) use plain_request;
 
 /// The verbs of a whole noun.
 #[derive(Subcommand)]
@@ -132,6 +153,12 @@ impl Subcommand for NoMore {
 
     fn has_subcommand(_: &str) -> bool {
         false
+    }
+}
+
+impl Action for NoMore {
+    async fn carry_out(self, _: &Desk<'_>) -> Result<(), Failure> {
+        match self {}
     }
 }
 
@@ -237,7 +264,7 @@ impl Desk<'_> {
             Verbs::Get(one) => self.show(one).await,
             Verbs::List(filter) => self.list::<N>(filter).await,
             Verbs::Update(change) => self.update(change).await,
-            Verbs::Actions(action) => N::act(action, self).await,
+            Verbs::Actions(action) => action.carry_out(self).await,
             Verbs::Delete(removal) => self.remove(removal).await,
         }
     }

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{NewLabels, OtherLabels, Renaming, present};
 use crate::error::Failure;
-use crate::noun::{About, All, Changing, Desk, Flags, Noun, Once, One, Removal, USUAL, Words};
+use crate::noun::{About, All, Changing, Desk, Noun, Once, One, Removal, USUAL, Words};
 use crate::output::{Column, Progress};
 
 /// Bytes of a chunk; the API allows 1 MiB.
@@ -74,17 +74,12 @@ pub struct Update {
     labels: OtherLabels,
 }
 
-impl Flags for Update {
-    type Request = UpdateImageRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<UpdateImageRequest, Failure> {
-        Ok(UpdateImageRequest {
-            name: self.meta.rename,
-            description: self.meta.description,
-            labels: self.labels.map().map(|labels| Labels { labels }),
-            public: self.public,
-            ..Default::default()
-        })
+plain_request! {
+    Update as UpdateImageRequest, |this| {
+        name: this.meta.rename,
+        description: this.meta.description,
+        labels: this.labels.map().map(|labels| Labels { labels }),
+        public: this.public,
     }
 }
 

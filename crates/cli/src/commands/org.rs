@@ -6,8 +6,7 @@ use photon_api::iam::v1::{
     ListOrganizationsRequest, Organization, UpdateOrganizationRequest,
 };
 
-use crate::error::Failure;
-use crate::noun::{All, Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
+use crate::noun::{All, NoMore, Noun, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
 
 /// Organizations.
@@ -44,10 +43,6 @@ impl Noun for Orgs {
 impl Whole for Orgs {
     type New = NewPlace;
     type Actions = NoMore;
-
-    async fn act(action: NoMore, _: &Desk<'_>) -> Result<(), Failure> {
-        match action {}
-    }
 }
 
 /// An organization or project to make.
@@ -74,27 +69,17 @@ pub struct PlaceChanges {
     pub description: Option<String>,
 }
 
-impl Flags for NewPlace {
-    type Request = CreateOrganizationRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<CreateOrganizationRequest, Failure> {
-        Ok(CreateOrganizationRequest {
-            id: self.id,
-            name: self.name,
-            description: self.description,
-            ..Default::default()
-        })
+plain_request! {
+    NewPlace as CreateOrganizationRequest, |this| {
+        id: this.id,
+        name: this.name,
+        description: this.description,
     }
 }
 
-impl Flags for PlaceChanges {
-    type Request = UpdateOrganizationRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<UpdateOrganizationRequest, Failure> {
-        Ok(UpdateOrganizationRequest {
-            name: self.name,
-            description: self.description,
-            ..Default::default()
-        })
+plain_request! {
+    PlaceChanges as UpdateOrganizationRequest, |this| {
+        name: this.name,
+        description: this.description,
     }
 }

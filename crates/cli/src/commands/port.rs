@@ -9,7 +9,7 @@ use photon_api::prismnet::v1::{
 
 use super::{NewLabels, OtherLabels, Renaming};
 use crate::error::Failure;
-use crate::noun::{ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words};
+use crate::noun::{Action, ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words};
 use crate::output::Column;
 
 /// Ports of a subnet.
@@ -47,16 +47,6 @@ impl Noun for Ports {
 impl Whole for Ports {
     type New = New;
     type Actions = PortAction;
-
-    async fn act(action: PortAction, desk: &Desk<'_>) -> Result<(), Failure> {
-        let PortAction::Detach(change) = action;
-        let id = desk.id_of::<Self>(&change.flags.name, &change.once).await?;
-        let request = DetachPortRequest {
-            id,
-            ..Default::default()
-        };
-        desk.output.one(&desk.make(&change.once, request).await?)
-    }
 }
 
 /// What else a port can do.
@@ -64,6 +54,20 @@ impl Whole for Ports {
 pub enum PortAction {
     /// Take it from its device.
     Detach(Changing<ByName>),
+}
+
+impl Action for PortAction {
+    async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
+        let PortAction::Detach(change) = self;
+        let id = desk
+            .id_of::<Ports>(&change.flags.name, &change.once)
+            .await?;
+        let request = DetachPortRequest {
+            id,
+            ..Default::default()
+        };
+        desk.output.one(&desk.make(&change.once, request).await?)
+    }
 }
 
 /// A port to make.

@@ -11,7 +11,9 @@ use photon_api::iam::v1::{
 
 use super::{Renaming, read_secret};
 use crate::error::Failure;
-use crate::noun::{ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words};
+use crate::noun::{
+    Action, ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words, plain_request,
+};
 use crate::output::Column;
 
 const WORDS: Words = Words {
@@ -81,13 +83,6 @@ impl Noun for Users {
 impl Whole for Users {
     type New = NewUser;
     type Actions = UserAction;
-
-    async fn act(action: UserAction, desk: &Desk<'_>) -> Result<(), Failure> {
-        match action {
-            UserAction::SetPassword(change) => set_password(change, desk).await,
-            UserAction::Access(action) => switch::<Self>(action, desk).await,
-        }
-    }
 }
 
 impl Noun for ServiceAccounts {
@@ -115,10 +110,6 @@ impl Noun for ServiceAccounts {
 impl Whole for ServiceAccounts {
     type New = NewServiceAccount;
     type Actions = AccessAction;
-
-    async fn act(action: AccessAction, desk: &Desk<'_>) -> Result<(), Failure> {
-        switch::<Self>(action, desk).await
-    }
 }
 
 /// What else a user can do.
@@ -137,6 +128,33 @@ pub enum AccessAction {
     Disable(Changing<ByName>),
     /// Undo `disable`.
     Enable(Changing<ByName>),
+}
+
+impl Action for UserAction {
+    async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
+        match self {
+            Self::SetPassword(change) => set_password(change, desk).await,
+            Self::Access(action) => action.carry_out(desk).await,
+        }
+    }
+}
+
+impl Action for AccessAction {
+    async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
+        let (change, disabled) = match self {
+            Self::Disable(change) => (change, true),
+            Self::Enable(change) => (change, false),
+        };
+        let request = UpdatePrincipalRequest {
+            // Of either kind: a name is one's of all.
+            id: desk
+                .id_of::<Users>(&change.flags.name, &change.once)
+                .await?,
+            disabled: Some(disabled),
+            ..Default::default()
+        };
+        desk.output.one(&desk.make(&change.once, request).await?)
+    }
 }
 
 /// Whose password, and where it is.
@@ -239,29 +257,11 @@ pub struct Update {
     meta: Renaming,
 }
 
-impl Flags for Update {
-    type Request = UpdatePrincipalRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<UpdatePrincipalRequest, Failure> {
-        Ok(UpdatePrincipalRequest {
-            name: self.meta.rename,
-            description: self.meta.description,
-            ..Default::default()
-        })
+plain_request! {
+    Update as UpdatePrincipalRequest, |this| {
+        name: this.meta.rename,
+        description: this.meta.description,
     }
-}
-
-async fn switch<N: Noun>(action: AccessAction, desk: &Desk<'_>) -> Result<(), Failure> {
-    let (change, disabled) = match action {
-        AccessAction::Disable(change) => (change, true),
-        AccessAction::Enable(change) => (change, false),
-    };
-    let request = UpdatePrincipalRequest {
-        id: desk.id_of::<N>(&change.flags.name, &change.once).await?,
-        disabled: Some(disabled),
-        ..Default::default()
-    };
-    desk.output.one(&desk.make(&change.once, request).await?)
 }
 
 async fn set_password(change: Changing<Password>, desk: &Desk<'_>) -> Result<(), Failure> {

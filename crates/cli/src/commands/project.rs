@@ -7,8 +7,7 @@ use photon_api::iam::v1::{
 };
 
 use super::org;
-use crate::error::Failure;
-use crate::noun::{All, Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
+use crate::noun::{All, NoMore, Noun, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
 
 /// Projects.
@@ -45,10 +44,6 @@ impl Noun for Projects {
 impl Whole for Projects {
     type New = New;
     type Actions = NoMore;
-
-    async fn act(action: NoMore, _: &Desk<'_>) -> Result<(), Failure> {
-        match action {}
-    }
 }
 
 /// A project to make.
@@ -58,16 +53,11 @@ pub struct New {
     new: org::NewPlace,
 }
 
-impl Flags for New {
-    type Request = CreateProjectRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<CreateProjectRequest, Failure> {
-        Ok(CreateProjectRequest {
-            id: self.new.id,
-            name: self.new.name,
-            description: self.new.description,
-            ..Default::default()
-        })
+plain_request! {
+    New as CreateProjectRequest, |this| {
+        id: this.new.id,
+        name: this.new.name,
+        description: this.new.description,
     }
 }
 
@@ -78,14 +68,9 @@ pub struct Update {
     changes: org::PlaceChanges,
 }
 
-impl Flags for Update {
-    type Request = UpdateProjectRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<UpdateProjectRequest, Failure> {
-        Ok(UpdateProjectRequest {
-            name: self.changes.name,
-            description: self.changes.description,
-            ..Default::default()
-        })
+plain_request! {
+    Update as UpdateProjectRequest, |this| {
+        name: this.changes.name,
+        description: this.changes.description,
     }
 }

@@ -45,10 +45,6 @@ impl Noun for Roles {
 impl Whole for Roles {
     type New = New;
     type Actions = NoMore;
-
-    async fn act(action: NoMore, _: &Desk<'_>) -> Result<(), Failure> {
-        match action {}
-    }
 }
 
 /// A role to make.

@@ -9,7 +9,7 @@ use photon_api::prismnet::v1::{
 
 use super::{NewLabels, OtherLabels, Renaming};
 use crate::error::Failure;
-use crate::noun::{All, Changing, Desk, Flags, Noun, USUAL, Whole, Words};
+use crate::noun::{Action, All, Changing, Desk, Flags, Noun, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
 
 /// Security groups and their rules.
@@ -41,25 +41,6 @@ impl Noun for SecurityGroups {
 impl Whole for SecurityGroups {
     type New = New;
     type Actions = RuleAction;
-
-    async fn act(action: RuleAction, desk: &Desk<'_>) -> Result<(), Failure> {
-        let group = match action {
-            RuleAction::AddRule(new) => {
-                let once = new.once.clone();
-                desk.make(&once, new.flags.request(desk).await?).await
-            }
-            RuleAction::RemoveRule(old) => {
-                let name = &old.flags.name;
-                let request = RemoveRuleRequest {
-                    security_group_id: desk.id_of::<Self>(name, &old.once).await?,
-                    rule_id: old.flags.rule.clone(),
-                    ..Default::default()
-                };
-                desk.make(&old.once, request).await
-            }
-        };
-        desk.output.one(&group?)
-    }
 }
 
 /// What else a security group can do.
@@ -69,6 +50,27 @@ pub enum RuleAction {
     AddRule(Box<Changing<NewRule>>),
     /// Permit less.
     RemoveRule(Changing<OldRule>),
+}
+
+impl Action for RuleAction {
+    async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
+        let group = match self {
+            Self::AddRule(new) => {
+                let once = new.once.clone();
+                desk.make(&once, new.flags.request(desk).await?).await
+            }
+            Self::RemoveRule(old) => {
+                let name = &old.flags.name;
+                let request = RemoveRuleRequest {
+                    security_group_id: desk.id_of::<SecurityGroups>(name, &old.once).await?,
+                    rule_id: old.flags.rule.clone(),
+                    ..Default::default()
+                };
+                desk.make(&old.once, request).await
+            }
+        };
+        desk.output.one(&group?)
+    }
 }
 
 /// A rule to take away.
@@ -92,16 +94,11 @@ pub struct New {
     labels: NewLabels,
 }
 
-impl Flags for New {
-    type Request = CreateSecurityGroupRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<CreateSecurityGroupRequest, Failure> {
-        Ok(CreateSecurityGroupRequest {
-            name: self.name,
-            description: self.description,
-            labels: self.labels.map(),
-            ..Default::default()
-        })
+plain_request! {
+    New as CreateSecurityGroupRequest, |this| {
+        name: this.name,
+        description: this.description,
+        labels: this.labels.map(),
     }
 }
 
@@ -114,16 +111,11 @@ pub struct Update {
     labels: OtherLabels,
 }
 
-impl Flags for Update {
-    type Request = UpdateSecurityGroupRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<UpdateSecurityGroupRequest, Failure> {
-        Ok(UpdateSecurityGroupRequest {
-            name: self.meta.rename,
-            description: self.meta.description,
-            labels: self.labels.map().map(|labels| Labels { labels }),
-            ..Default::default()
-        })
+plain_request! {
+    Update as UpdateSecurityGroupRequest, |this| {
+        name: this.meta.rename,
+        description: this.meta.description,
+        labels: this.labels.map().map(|labels| Labels { labels }),
     }
 }
 

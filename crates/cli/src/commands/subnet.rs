@@ -46,10 +46,6 @@ impl Noun for Subnets {
 impl Whole for Subnets {
     type New = New;
     type Actions = NoMore;
-
-    async fn act(action: NoMore, _: &Desk<'_>) -> Result<(), Failure> {
-        match action {}
-    }
 }
 
 /// A subnet to make.

@@ -20,7 +20,7 @@ use super::size::parse_mib;
 use super::{ChosenLabels, OtherLabels, Renaming, confirm, read_text};
 use crate::error::Failure;
 use crate::noun::{
-    About, ByName, Changing, Desk, Flags, Noun, Once, One, USUAL, Words, may_be_gone,
+    About, ByName, Changing, Desk, Flags, Noun, Once, One, USUAL, Words, may_be_gone, plain_request,
 };
 use crate::output::{Column, Output, Progress};
 
@@ -89,14 +89,9 @@ pub struct Filter {
     labels: ChosenLabels,
 }
 
-impl Flags for Filter {
-    type Request = ListVmsRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<ListVmsRequest, Failure> {
-        Ok(ListVmsRequest {
-            labels: self.labels.map(),
-            ..Default::default()
-        })
+plain_request! {
+    Filter as ListVmsRequest, |this| {
+        labels: this.labels.map(),
     }
 }
 

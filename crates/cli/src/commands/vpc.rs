@@ -7,8 +7,7 @@ use photon_api::prismnet::v1::{
 };
 
 use super::{ChosenLabels, NewLabels, OtherLabels, Renaming};
-use crate::error::Failure;
-use crate::noun::{Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
+use crate::noun::{NoMore, Noun, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
 
 /// Virtual private clouds.
@@ -44,10 +43,6 @@ impl Noun for Vpcs {
 impl Whole for Vpcs {
     type New = New;
     type Actions = NoMore;
-
-    async fn act(action: NoMore, _: &Desk<'_>) -> Result<(), Failure> {
-        match action {}
-    }
 }
 
 /// A VPC to make.
@@ -68,18 +63,13 @@ pub struct New {
     labels: NewLabels,
 }
 
-impl Flags for New {
-    type Request = CreateVpcRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<CreateVpcRequest, Failure> {
-        Ok(CreateVpcRequest {
-            name: self.name,
-            cidr: self.cidr,
-            description: self.description,
-            ipv6_cidr: self.ipv6_cidr,
-            labels: self.labels.map(),
-            ..Default::default()
-        })
+plain_request! {
+    New as CreateVpcRequest, |this| {
+        name: this.name,
+        cidr: this.cidr,
+        description: this.description,
+        ipv6_cidr: this.ipv6_cidr,
+        labels: this.labels.map(),
     }
 }
 
@@ -90,14 +80,9 @@ pub struct Filter {
     labels: ChosenLabels,
 }
 
-impl Flags for Filter {
-    type Request = ListVpcsRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<ListVpcsRequest, Failure> {
-        Ok(ListVpcsRequest {
-            labels: self.labels.map(),
-            ..Default::default()
-        })
+plain_request! {
+    Filter as ListVpcsRequest, |this| {
+        labels: this.labels.map(),
     }
 }
 
@@ -110,15 +95,10 @@ pub struct Update {
     labels: OtherLabels,
 }
 
-impl Flags for Update {
-    type Request = UpdateVpcRequest;
-
-    async fn request(self, _: &Desk<'_>) -> Result<UpdateVpcRequest, Failure> {
-        Ok(UpdateVpcRequest {
-            name: self.meta.rename,
-            description: self.meta.description,
-            labels: self.labels.map().map(|labels| Labels { labels }),
-            ..Default::default()
-        })
+plain_request! {
+    Update as UpdateVpcRequest, |this| {
+        name: this.meta.rename,
+        description: this.meta.description,
+        labels: this.labels.map().map(|labels| Labels { labels }),
     }
 }

@@ -14,7 +14,9 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{NewLabels, OtherLabels, Renaming, present};
 use crate::error::Failure;
-use crate::noun::{About, All, Changing, Desk, Noun, Once, One, Removal, USUAL, Words};
+use crate::noun::{
+    About, All, Changing, Desk, Noun, Once, One, Removal, USUAL, Words, plain_request,
+};
 use crate::output::{Column, Progress};
 
 /// Bytes of a chunk; the API allows 1 MiB.

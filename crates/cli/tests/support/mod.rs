@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
 use photon_api::plasmavmc::v1::{HypervisorKind, Node, RegisterNodeRequest};
@@ -81,7 +82,7 @@ impl Photon {
     }
 }
 
-/// A host that takes VMs; nothing runs on it.
+/// A host that takes VMs, for as long as the test runs; nothing runs on it.
 #[allow(dead_code)]
 pub async fn register_host(cloud: &TestCloud) {
     let agent = cloud.program("plasmavmc-agent").await;
@@ -93,8 +94,17 @@ pub async fn register_host(cloud: &TestCloud) {
         accelerator: "tcg".into(),
         ..Default::default()
     };
-    NodeServiceClient::new(cloud.plasmavmc.channel())
-        .register_node(agent.request(RegisterNodeRequest { node: Some(node) }))
-        .await
-        .unwrap();
+    let mut nodes = NodeServiceClient::new(cloud.plasmavmc.channel());
+    let again = RegisterNodeRequest { node: Some(node) };
+    let first = nodes.register_node(agent.request(again.clone())).await;
+    first.unwrap();
+    tokio::spawn(async move {
+        // A host that is not heard of takes no VMs.
+        let mut beat = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            beat.tick().await;
+            // The servers may be gone before the test is.
+            let _ = nodes.register_node(agent.request(again.clone())).await;
+        }
+    });
 }

@@ -32,9 +32,12 @@ pub struct Context {
     /// Who signed in last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
-    /// URLs of servers by their components' names.
+    /// URLs of servers by their components' names, as somebody said.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<String, String>,
+    /// The same, as IAM at `endpoint` told at the last sign-in.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub told: BTreeMap<String, String>,
 }
 
 /// A context as it is in the file. Before endpoints were a table, each had a key of its own: `iam = "https://…"`.
@@ -47,6 +50,8 @@ struct Kept {
     principal: Option<String>,
     #[serde(default)]
     endpoints: BTreeMap<String, String>,
+    #[serde(default)]
+    told: BTreeMap<String, String>,
     #[serde(flatten)]
     further: BTreeMap<String, String>,
 }
@@ -69,23 +74,40 @@ impl TryFrom<Kept> for Context {
             project: kept.project,
             principal: kept.principal,
             endpoints,
+            told: kept.told,
         })
     }
 }
 
 impl Context {
-    /// Where this context has the servers: as it says, else beside the one that it knows, else on this machine.
+    /// Whether somebody has said where this component's server is, or IAM has told.
+    pub fn knows(&self, component: &str) -> bool {
+        let one = component == "iam" && self.endpoint.is_some();
+        one || self.endpoints.contains_key(component) || self.told.contains_key(component)
+    }
+
+    /// Asks IAM, if one endpoint is what this context knows, where the others are.
+    pub async fn learn(&mut self) -> Result<(), Failure> {
+        if let Some(url) = &self.endpoint {
+            self.told = Endpoints::told_by(url, self.ca_file.clone()).await?.urls;
+        }
+        Ok(())
+    }
+
+    /// Where this context has the servers: as it says, else as IAM told, else beside the one that it knows, else on this
+    /// machine.
     pub fn endpoints(&self) -> Endpoints {
         let said: Endpoints = self.endpoints.clone().into_iter().collect();
+        let told: Endpoints = self.told.clone().into_iter().collect();
         let beside = match &self.endpoint {
-            Some(url) => {
-                let mut beside = Endpoints::beside(url);
-                beside.urls.insert("iam".to_owned(), url.clone());
-                beside
-            }
+            Some(url) => Endpoints::beside(url),
             None => Endpoints::default(),
         };
-        said.or(&beside)
+        // IAM is where it was reached, whatever it is called elsewhere.
+        let reached = self.endpoint.iter().map(|url| ("iam", url));
+        said.or(&reached.collect())
+            .or(&told)
+            .or(&beside)
             .or(&Endpoints::local())
             .trusting(self.ca_file.clone())
     }

@@ -176,7 +176,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Completion { shell } => return completion(shell, &output),
         command => command,
     };
-    let session = Session::open(&connection)?;
+    let session = Session::open(&connection).await?;
     let desk = Desk {
         session: &session,
         output: &output,

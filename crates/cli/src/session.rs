@@ -50,6 +50,7 @@ impl Connection {
         endpoints.extend(self.endpoints.0.urls.clone());
         let context = Context {
             endpoint: kept.endpoint,
+            told: kept.told,
             endpoints,
             ca_file: self.ca_file.clone().or(kept.ca_file),
             org: self.org.clone().or(kept.org),
@@ -78,9 +79,17 @@ impl Deref for Session {
 }
 
 impl Session {
-    /// Reads the context and its token (`PHOTON_TOKEN` overrides it); connects nowhere yet.
-    pub fn open(connection: &Connection) -> Result<Self, Failure> {
-        let (context_name, context) = connection.resolve()?;
+    /// Reads the context and its token (`PHOTON_TOKEN` overrides it). Connects nowhere yet, but to learn where the servers
+    /// are, in a context that nobody signed in to.
+    pub async fn open(connection: &Connection) -> Result<Self, Failure> {
+        let (context_name, mut context) = connection.resolve()?;
+        if context.told.is_empty() {
+            match context.learn().await {
+                // Whoever is asked next says it better.
+                Ok(()) | Err(Failure::Unreachable { .. }) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
         let token = match std::env::var("PHOTON_TOKEN") {
             Ok(token) if !token.is_empty() => Some(token),
             _ => context::load_token(&context_name)?,

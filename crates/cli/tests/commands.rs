@@ -7,10 +7,19 @@ mod support;
 use std::process::Stdio;
 use std::time::Duration;
 
+use photon_api::chainfire::v1::event_service_server::{EventService, EventServiceServer};
+use photon_api::chainfire::v1::{
+    ListEventsRequest, ListEventsResponse, VerifyChainRequest, VerifyChainResponse,
+};
+use photon_api::iam::v1::directory_service_server::{DirectoryService, DirectoryServiceServer};
+use photon_api::iam::v1::{ComponentEndpoint, ListEndpointsRequest, ListEndpointsResponse};
 use photon_testkit::TestCloud;
 use serde_json::Value;
 use support::{Photon, register_host};
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
 
 fn tenant(cloud: &TestCloud, folder: &std::path::Path) -> Photon {
     Photon::of(cloud, folder, &cloud.acme.admin.token)
@@ -44,8 +53,12 @@ async fn a_command_given_again_under_its_request_id_answers_the_same() {
     twice("u2", "user disable alice").await;
     twice("r1", "role create looker --permit compute:instances:get").await;
     twice("b1", "binding create alice looker").await;
-    let vpc = twice("v1", "vpc create main --cidr 10.0.0.0/16 --label a=1").await;
-    twice("v2", "vpc update main --label d=1").await;
+    let vpc = twice(
+        "v1",
+        "vpc create main --cidr 10.0.0.0/16 --label a=1 --label b=2 --label c=3",
+    )
+    .await;
+    twice("v2", "vpc update main --label d=1 --label e=2 --label f=3").await;
     twice("s1", "subnet create front --vpc main --cidr 10.0.1.0/24").await;
     twice("g1", "security-group create closed").await;
     twice(
@@ -174,10 +187,46 @@ async fn every_servers_chain_is_read_or_its_absence_is_said() {
     );
 }
 
-#[tokio::test]
-async fn one_url_is_enough_for_a_context() {
+/// An IAM that only knows where the others are.
+struct Told(Vec<ComponentEndpoint>);
+
+#[tonic::async_trait]
+impl DirectoryService for Told {
+    async fn list_endpoints(
+        &self,
+        _: Request<ListEndpointsRequest>,
+    ) -> Result<Response<ListEndpointsResponse>, Status> {
+        Ok(Response::new(ListEndpointsResponse {
+            endpoints: self.0.clone(),
+        }))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_url_leads_to_all_servers() {
+    let cloud = TestCloud::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let photon = Photon::new(folder.path());
+    let told = Told(vec![ComponentEndpoint {
+        component: "prismnet".into(),
+        url: cloud.prismnet.url(),
+    }]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let iam = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder().add_service(DirectoryServiceServer::new(told));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let photon = Photon::new(folder.path())
+        .with("PHOTON_TOKEN", &cloud.acme.admin.token)
+        .with("PHOTON_ORG", "acme")
+        .with("PHOTON_PROJECT", "web");
+    let set = ["context", "set", "rack", "--endpoint", &iam];
+    assert_eq!(photon.run(&set).await.code, Some(0));
+    let made = photon
+        .json(&["vpc", "create", "main", "--cidr", "10.0.0.0/16"])
+        .await;
+    assert_eq!(made["name"], "main");
+
+    // Nobody tells of the servers that are beside this one: each is looked for at its own port.
     let set = [
         "context",
         "set",
@@ -191,6 +240,62 @@ async fn one_url_is_enough_for_a_context() {
     assert_eq!(shown["iam"], "https://rack.example:50080");
     assert_eq!(shown["prismnet"], "https://rack.example:50081");
     assert_eq!(shown["provisioner"], "https://rack.example:50089");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_iam_without_a_directory_is_no_obstacle() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let iam = format!("http://{}", listener.local_addr().unwrap());
+    let events = EventServiceServer::new(NoEvents);
+    let server = tonic::transport::Server::builder().add_service(events);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let photon = tenant(&cloud, folder.path());
+    let set = ["context", "set", "rack", "--endpoint", &iam];
+    assert_eq!(photon.run(&set).await.code, Some(0));
+    // The environment says where PrismNET is.
+    let answer = photon.run(&["vpc", "list"]).await;
+    assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
+}
+
+/// A server of before there was a directory.
+struct NoEvents;
+
+#[tonic::async_trait]
+impl EventService for NoEvents {
+    async fn list_events(
+        &self,
+        _: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
+        Err(Status::permission_denied("no"))
+    }
+
+    async fn verify_chain(
+        &self,
+        _: Request<VerifyChainRequest>,
+    ) -> Result<Response<VerifyChainResponse>, Status> {
+        Err(Status::permission_denied("no"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_field_is_called_by_its_flag() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let photon = tenant(&cloud, folder.path());
+    let answer = photon
+        .run(&["vpc", "create", "main", "--cidr", "10.0.0.0/33"])
+        .await;
+    assert!(
+        answer.stderr.starts_with("error: --cidr '10.0.0.0/33'"),
+        "{answer:?}"
+    );
+    let answer = photon.run(&["vm", "create", "one", "--vcpus", "100"]).await;
+    assert!(
+        answer.stderr.starts_with("error: --vcpus '100'"),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]

@@ -3,29 +3,20 @@
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::component::{COMPONENTS, Component};
 use crate::endpoints::Endpoints;
+use photon_api::components::{COMPONENTS, Component};
 
 /// The endpoints that were given.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointArgs(pub Endpoints);
 
-fn flag(component: &Component) -> String {
-    format!("{}-endpoint", component.name)
-}
-
-/// clap keeps names for as long as the program runs; a program makes its command line once or twice.
-fn kept(name: String) -> &'static str {
-    name.leak()
-}
-
 impl FromArgMatches for EndpointArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let url = |component: &'static Component| {
-            let url = matches.get_one::<String>(&flag(component))?;
+            let url = matches.get_one::<String>(component.endpoint_flag)?;
             Some((component.name, url.clone()))
         };
-        Ok(Self(COMPONENTS.iter().filter_map(url).collect()))
+        Ok(Self(COMPONENTS.into_iter().filter_map(url).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -36,18 +27,16 @@ impl FromArgMatches for EndpointArgs {
 
 impl Args for EndpointArgs {
     fn augment_args(command: Command) -> Command {
-        COMPONENTS.iter().fold(command, |command, component| {
-            let flag = kept(flag(component));
+        COMPONENTS.into_iter().fold(command, |command, component| {
             command.arg(
-                Arg::new(flag)
-                    .long(flag)
+                Arg::new(component.endpoint_flag)
+                    .long(component.endpoint_flag)
                     .global(true)
-                    .env(kept(component.variable()))
+                    .env(component.endpoint_variable)
                     .value_name("URL")
                     .help(format!(
                         "URL of {}. Default: {}",
-                        component.title,
-                        component.local_url()
+                        component.title, component.default_endpoint
                     )),
             )
         })

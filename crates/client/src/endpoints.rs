@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::component::{COMPONENTS, component};
+use photon_api::components::{COMPONENTS, component};
 
 /// The URL of each server that is known, and whose certificates to believe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +19,8 @@ impl Endpoints {
     /// Each component's server on this machine, at its own port.
     pub fn local() -> Self {
         COMPONENTS
-            .iter()
-            .map(|component| (component.name, component.local_url()))
+            .into_iter()
+            .map(|component| (component.name, component.default_endpoint))
             .collect()
     }
 
@@ -36,7 +36,7 @@ impl Endpoints {
             _ => host,
         };
         COMPONENTS
-            .iter()
+            .into_iter()
             .map(|component| {
                 let url = format!("{scheme}://{host}:{}", component.port);
                 (component.name, url)
@@ -81,7 +81,7 @@ impl<N: Into<String>, U: Into<String>> FromIterator<(N, U)> for Endpoints {
 impl<const N: usize> From<[String; N]> for Endpoints {
     fn from(urls: [String; N]) -> Self {
         COMPONENTS
-            .iter()
+            .into_iter()
             .map(|component| component.name)
             .zip(urls)
             .collect()

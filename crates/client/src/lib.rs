@@ -3,7 +3,8 @@
 //! ```text
 //!  session      connections, signing in, calls, lists as streams, following until a state
 //!   ├─ call       what each RPC says of itself, from the API's descriptors (build.rs)
-//!   ├─ endpoints  where the servers are; component is the table of those that there are
+//!   ├─ endpoints  where the servers are: as somebody says, as IAM tells, else beside the one that is known
+//!   ├─ directory  asking IAM where the others are
 //!   ├─ policy     how long a call may take and how often it is tried
 //!   ├─ arguments  a flag and a variable for each endpoint (feature `clap`)
 //!   └─ error      a refusal taken apart: code, text, fields, quotas, when to try again
@@ -15,7 +16,7 @@
 #[cfg(feature = "clap")]
 mod arguments;
 pub mod call;
-pub mod component;
+mod directory;
 mod endpoints;
 mod error;
 mod policy;
@@ -24,8 +25,8 @@ mod session;
 
 #[cfg(feature = "clap")]
 pub use arguments::EndpointArgs;
-pub use component::{COMPONENTS, Component, component};
 pub use endpoints::{Endpoints, title};
 pub use error::{Error, Refusal, Violation};
+pub use photon_api::components::{COMPONENTS, Component, component};
 pub use policy::Policy;
 pub use session::{Authorized, Bearer, Channels, Credential, Followed, News, Session, SignIn};

@@ -58,7 +58,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use crate::component::component;
+    use photon_api::components::component;
 
     #[test]
     fn every_service_is_of_a_component() {

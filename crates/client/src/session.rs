@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{Stream, TryStreamExt, try_unfold};
+use photon_api::components::COMPONENTS;
 use photon_api::iam::v1::issue_token_request::Credential as Proof;
 use photon_api::iam::v1::{IssueTokenRequest, IssueTokenResponse};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -21,7 +22,6 @@ use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::call::{List, Unary, Watch};
-use crate::component::COMPONENTS;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
 use crate::policy::Policy;

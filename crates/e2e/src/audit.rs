@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use photon_api::chainfire::v1::VerifyChainRequest;
-use photon_client::COMPONENTS;
+use photon_client::{COMPONENTS, Component};
 use serde::Serialize;
 
 use crate::Session;
@@ -27,7 +27,9 @@ pub struct Chain {
 /// When a server cannot say. That a chain is not intact is not an error here.
 pub async fn verify(operator: &Session, org: &str) -> Result<Vec<Chain>> {
     let mut chains = Vec::new();
-    for component in COMPONENTS.iter().filter(|component| component.everywhere) {
+    // Those whose servers every control plane runs.
+    let of_all = |it: &&Component| it.programs[0].role == Some("controlPlane");
+    for component in COMPONENTS.into_iter().filter(of_all) {
         let service = component.name;
         let request = VerifyChainRequest {
             org_id: org.into(),

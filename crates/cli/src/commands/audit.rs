@@ -76,7 +76,7 @@ impl TypedValueParser for Services {
         argument: Option<&clap::Arg>,
         value: &std::ffi::OsStr,
     ) -> Result<Self::Value, clap::Error> {
-        let names = COMPONENTS.iter().map(|component| component.name);
+        let names = COMPONENTS.into_iter().map(|component| component.name);
         let name =
             clap::builder::PossibleValuesParser::new(names).parse_ref(command, argument, value)?;
         component(&name).ok_or_else(|| clap::Error::new(ErrorKind::InvalidValue).with_cmd(command))
@@ -84,7 +84,7 @@ impl TypedValueParser for Services {
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         let value = |component: &Component| PossibleValue::new(component.name);
-        Some(Box::new(COMPONENTS.iter().map(value)))
+        Some(Box::new(COMPONENTS.into_iter().map(value)))
     }
 }
 
@@ -92,28 +92,25 @@ impl TypedValueParser for Services {
 fn wanted(service: Option<&'static Component>) -> Vec<&'static Component> {
     match service {
         Some(service) => vec![service],
-        None => COMPONENTS.iter().collect(),
+        None => COMPONENTS.to_vec(),
     }
 }
 
-/// What one service answers. A service that not every cloud has, and whose place nobody has told, may be absent: then
-/// that is said, for a chain that was not read is not one that is whole.
+/// What one service answers. A service of which nobody has told where it is may be absent: not every cloud has all. Then
+/// that is said, for a chain that was not read is not one that is whole. IAM is asked before, and there is always one.
 async fn asked<T>(
     desk: &Desk<'_>,
     service: &Component,
     named: bool,
     asking: impl Future<Output = Result<T, photon_client::Error>>,
 ) -> Result<Option<T>, Failure> {
-    let told = desk.session.context.endpoints.contains_key(service.name);
+    let told = desk.session.context.knows(service.name);
     match asking.await {
         Ok(answer) => Ok(Some(answer)),
-        Err(photon_client::Error::Unreachable { endpoint, .. })
-            if !service.everywhere && !told && !named =>
-        {
+        Err(photon_client::Error::Unreachable { endpoint, .. }) if !told && !named => {
             eprintln!(
-                "note: no events of {}: none answers at {endpoint}. If this cloud has one, say where: \
-                 --{}-endpoint URL.",
-                service.title, service.name
+                "note: no events of {}: none answers at {endpoint}. If this cloud has one, say where: --{} URL.",
+                service.title, service.endpoint_flag
             );
             Ok(None)
         }

@@ -65,7 +65,7 @@ impl FromArgMatches for Urls {
             let url = matches.get_one::<String>(component.name)?;
             Some((component.name.to_owned(), url.clone()))
         };
-        Ok(Self(COMPONENTS.iter().filter_map(url).collect()))
+        Ok(Self(COMPONENTS.into_iter().filter_map(url).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -76,7 +76,7 @@ impl FromArgMatches for Urls {
 
 impl Args for Urls {
     fn augment_args(command: Command) -> Command {
-        COMPONENTS.iter().fold(command, |command, component| {
+        COMPONENTS.into_iter().fold(command, |command, component| {
             command.arg(
                 Arg::new(component.name)
                     .long(component.name)
@@ -152,6 +152,11 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
             let mut endpoints = kept.endpoints;
             endpoints.extend(set.endpoints.0);
             let changed = Context {
+                // What another cloud's IAM told does not count.
+                told: match set.endpoint {
+                    Some(_) => BTreeMap::new(),
+                    None => kept.told,
+                },
                 endpoint: set.endpoint.or(kept.endpoint),
                 endpoints,
                 ca_file: set.ca.or(kept.ca_file),

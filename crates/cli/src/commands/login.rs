@@ -57,6 +57,7 @@ pub async fn login(connection: &Connection, args: LoginArgs) -> Result<(), Failu
             &format!("Password of {principal}: "),
         )?),
     };
+    context.learn().await?;
     let channels = channels(&context)?;
     if let Some(path) = &args.bootstrap_token_file {
         let Credential::Password(password) = &credential else {
@@ -100,7 +101,7 @@ pub async fn login(connection: &Connection, args: LoginArgs) -> Result<(), Failu
 
 /// `photon logout`
 pub async fn logout(connection: &Connection) -> Result<(), Failure> {
-    let session = Session::open(connection)?;
+    let session = Session::open(connection).await?;
     let revoked = session.call(RevokeTokenRequest::default()).await;
     // Forgotten here in any case: that is what whoever leaves the desk wants.
     context::remove_token(&session.context_name)?;

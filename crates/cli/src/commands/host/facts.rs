@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use photon_api::components::{COMPONENTS, Program, ProgramKind};
+
 /// Asks a host; reads nothing from its standard input, changes nothing.
 pub const PROBE: &str = include_str!("probe.sh");
 
-/// The servers and their default ports.
-const SERVERS: [(&str, u16); 4] = [
-    ("iam-server.service", 50080),
-    ("prismnet-server.service", 50081),
-    ("plasmavmc-server.service", 50082),
-    ("photon-provisioner.service", 50089),
-];
+/// The servers' units and default ports.
+fn servers() -> impl Iterator<Item = (String, u16)> {
+    let server = |program: &Program| program.kind == ProgramKind::Server;
+    COMPONENTS.into_iter().flat_map(move |component| {
+        let programs = component.programs.iter().filter(move |it| server(it));
+        programs.map(|program| (program.unit(), component.port))
+    })
+}
 
 /// A unit that photon.target wants, or photon.target itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,9 +158,7 @@ impl Facts {
 
     /// Whether servers run here, not only agents.
     pub fn is_control_plane(&self) -> bool {
-        SERVERS
-            .iter()
-            .any(|(unit, _)| self.units.contains_key(*unit))
+        servers().any(|(unit, _)| self.units.contains_key(&unit))
     }
 
     /// Of the programs that run; more than one while only some were restarted.
@@ -252,8 +253,8 @@ fn vms(lines: &[&str]) -> BTreeMap<String, Vm> {
 /// Where each server listens: as it does itself, the environment wins over its file, and that over the default.
 fn apis(units: &BTreeMap<String, Unit>, settings: &[&str]) -> Result<Vec<Api>, String> {
     let mut apis = Vec::new();
-    for (name, port) in SERVERS {
-        if !units.contains_key(name) {
+    for (name, port) in servers() {
+        if !units.contains_key(&name) {
             continue;
         }
         let mine: Vec<(&str, &str)> = settings
@@ -288,7 +289,7 @@ fn apis(units: &BTreeMap<String, Unit>, settings: &[&str]) -> Result<Vec<Api>, S
             .unwrap_or(port);
         let tls = file.get("tls").and_then(|tls| tls.get("certificate"));
         apis.push(Api {
-            unit: name.to_owned(),
+            unit: name.clone(),
             address: SocketAddr::new(listen, port),
             tls: tls.is_some() || set("PHOTON_TLS_CERTIFICATE").is_some(),
         });

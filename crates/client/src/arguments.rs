@@ -2,9 +2,9 @@
 //! feature `clap`, for programs that take a command line.
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use photon_api::components::{COMPONENTS, Component};
 
 use crate::endpoints::Endpoints;
-use photon_api::components::{COMPONENTS, Component};
 
 /// The endpoints that were given.
 #[derive(Clone, Debug, Default)]

@@ -291,9 +291,20 @@ async fn a_refused_field_is_called_by_its_flag() {
         answer.stderr.starts_with("error: --cidr '10.0.0.0/33'"),
         "{answer:?}"
     );
-    let answer = photon.run(&["vm", "create", "one", "--vcpus", "100"]).await;
+    assert_eq!(photon.run(&["sg", "create", "web"]).await.code, Some(0));
+    let rule = [
+        "sg",
+        "add-rule",
+        "web",
+        "--in",
+        "--protocol",
+        "icmp",
+        "--ports",
+        "80",
+    ];
+    let answer = photon.run(&rule).await;
     assert!(
-        answer.stderr.starts_with("error: --vcpus '100'"),
+        answer.stderr.starts_with("error: --ports '80'"),
         "{answer:?}"
     );
 }

@@ -301,7 +301,6 @@ const TENANT: &[&str] = &[
     "image update disk --rename root --label os=none",
     "vm create v1 --vcpus 2 --memory 256 --image root --disk 1M --port p1 --label tier=web",
     "vm list",
-    "vm create v2 --vcpus 100 --memory 256",
     "vm create v3 --memory 64 --stopped",
     "vm create v4 --memory 64 --node nowhere",
     "vm get v1 -o json",

@@ -137,19 +137,7 @@ impl Access {
         verb: &str,
         named: Named<'_>,
     ) -> Result<R, Error> {
-        if named.id.is_empty() {
-            return Err(Error::invalid(
-                "id",
-                "",
-                format!("the id or name of a {}", R::KIND.noun),
-            ));
-        }
-        let found = self.look_up::<R>(caller, named).await?;
-        let nearest = self
-            .guard
-            .scope(caller, named.org_id, named.project_id)
-            .map(|(org, project)| Scope::Project(org, project))
-            .unwrap_or_else(|_| caller.claims.scope());
+        let (found, nearest) = self.look_up::<R>(caller, named).await?;
         self.reveal(caller, verb, found, nearest, named.id).await
     }
 
@@ -227,21 +215,46 @@ impl Access {
         }
     }
 
-    async fn look_up<R: Stored>(
+    /// What a request names, whoever's it is, and where such a thing would be: nothing that may be told before
+    /// [`reveal`](Self::reveal) has permitted it.
+    ///
+    /// Errors: `InvalidArgument` for nothing, and for a name without a project that it could be in.
+    pub async fn look_up<R: Stored>(
         &self,
         caller: &Caller,
         named: Named<'_>,
-    ) -> Result<Option<R>, Error> {
-        if let Ok(id) = named.id.parse::<R::Id>() {
-            return stored::load(&self.db, &id).await;
+    ) -> Result<(Option<R>, Scope), Error> {
+        if named.id.is_empty() {
+            let noun = R::KIND.noun;
+            let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
+                "an"
+            } else {
+                "a"
+            };
+            let expected = format!("the id or name of {article} {noun}");
+            return Err(Error::invalid("id", "", expected));
         }
-        let (org, project) = self.guard.scope(caller, named.org_id, named.project_id)?;
-        let scope = Scope::Project(org, project);
+        let said = self.said_scope::<R>(caller, named);
+        if let Ok(id) = named.id.parse::<R::Id>() {
+            let nearest = said.unwrap_or_else(|_| caller.claims.scope());
+            return Ok((stored::load(&self.db, &id).await?, nearest));
+        }
+        let scope = said?;
         match stored::find(&mut self.db.begin(), &scope, named.id).await {
-            Ok(found) => Ok(Some(found)),
-            Err(Error::NotFound { .. }) => Ok(None),
+            Ok(found) => Ok((Some(found), scope)),
+            Err(Error::NotFound { .. }) => Ok((None, scope)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Where a request says that what it names is.
+    fn said_scope<R: Stored>(&self, caller: &Caller, named: Named<'_>) -> Result<Scope, Error> {
+        let unsaid = named.org_id.is_empty() && named.project_id.is_empty();
+        if R::OF_SYSTEM && unsaid && caller.claims.org_id.is_none() {
+            return Ok(Scope::System);
+        }
+        let (org, project) = self.guard.scope(caller, named.org_id, named.project_id)?;
+        Ok(Scope::Project(org, project))
     }
 }
 

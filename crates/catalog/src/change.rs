@@ -274,6 +274,28 @@ impl AuditEntry {
     }
 }
 
+/// Applies `change` until it commits, without an event: for what is no news, such as the words beside a status that stays
+/// as it is.
+///
+/// Errors: as [`commit_own`].
+pub async fn commit_unrecorded<C: Change>(db: &Db, change: &mut C) -> Result<C::Value, Error> {
+    let mut doubts = ATTEMPTS;
+    for _ in 0..ATTEMPTS {
+        let Some((tx, effect)) = attempt(db.begin(), change, &mut doubts).await? else {
+            continue;
+        };
+        if let Committed::Done(_) = tx.commit().await? {
+            return Ok(effect.value);
+        }
+    }
+    Err(too_many("a change without an event"))
+}
+
+fn too_many(action: &str) -> Error {
+    tracing::warn!(action, "a change lost {ATTEMPTS} races");
+    Error::Unavailable("too many changes of the same things at the same time: try again".into())
+}
+
 /// Who makes a change that no principal's call makes: a server itself, a host that reports, an installer.
 #[derive(Clone, Debug)]
 pub struct Actor {
@@ -366,8 +388,5 @@ pub async fn commit_own<C: Change>(
             return Ok(effect.value);
         }
     }
-    tracing::warn!(action, "a change lost {ATTEMPTS} races");
-    Err(Error::Unavailable(
-        "too many changes of the same things at the same time: try again".into(),
-    ))
+    Err(too_many(action))
 }

@@ -31,6 +31,8 @@ pub enum News<R: Stored> {
 pub struct Feed<R: Stored> {
     db: Db,
     scope: Scope,
+    /// `None`: all of the scope.
+    only: Option<R::Id>,
     changes: Watch,
     /// The next page of what is there already; `None`: all has been told.
     page: Option<PageRequest>,
@@ -58,12 +60,19 @@ impl<R: Stored> Feed<R> {
         Ok(Self {
             db,
             scope,
+            only: None,
             changes,
             page: since.is_none().then_some(first),
             began_at,
             waiting: VecDeque::new(),
             of: PhantomData,
         })
+    }
+
+    /// Tells of one resource alone; what happens to others costs nothing.
+    pub fn only(mut self, id: R::Id) -> Self {
+        self.only = Some(id);
+        self
     }
 
     /// The next news, with the revision up to which everything has been told once it is taken. Dropping the future loses
@@ -98,7 +107,8 @@ impl<R: Stored> Feed<R> {
             labels: Default::default(),
             page,
         };
-        let found = list::<R>(&self.db, query, |_| true).await?;
+        let wanted = |found: &R| self.only.as_ref().is_none_or(|only| *only == found.id());
+        let found = list::<R>(&self.db, query, wanted).await?;
         let news = found.items.into_iter().map(News::Now);
         self.waiting.extend(news.map(|news| (news, self.began_at)));
         self.page = match found.next_page_token.as_str() {
@@ -116,6 +126,9 @@ impl<R: Stored> Feed<R> {
             let Some(id) = R::id_of_key(&change.key) else {
                 continue;
             };
+            if self.only.as_ref().is_some_and(|only| *only != id) {
+                continue;
+            }
             let news = match R::changed(&id, change)? {
                 Changed::Whole(resource) => Some(resource),
                 Changed::Part => load::<R>(&self.db, &id).await?,
@@ -158,7 +171,7 @@ pub(crate) fn scope_of_deleted_entry(commit: &[Change], all: &str, id: &str) -> 
         let scope = change.key.strip_prefix(all)?.strip_suffix(id)?;
         let parts: Vec<&str> = scope.trim_end_matches('/').split('/').collect();
         match parts.as_slice() {
-            [""] => Some(Scope::System),
+            [""] | ["-", "-"] => Some(Scope::System),
             [org] => Some(Scope::Org(org.parse().ok()?)),
             [org, project] => Some(Scope::Project(org.parse().ok()?, project.parse().ok()?)),
             _ => None,

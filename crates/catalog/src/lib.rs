@@ -35,7 +35,9 @@ pub mod wire;
 mod record;
 
 pub use access::{Access, Named};
-pub use change::{Actor, Apply, Change, Effect, commit, commit_own, commit_secret, work};
+pub use change::{
+    Actor, Apply, Change, Effect, commit, commit_own, commit_secret, commit_unrecorded, work,
+};
 pub use desk::{Answer, Desk};
 pub use feed::{Feed, News};
 pub use list::{Listing, Query, list};

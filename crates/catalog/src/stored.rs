@@ -49,13 +49,16 @@ impl<'a> From<&'a Meta> for Common<'a> {
 #[async_trait]
 pub trait Stored: Clone + Send + Sync + Sized + 'static {
     /// The type of its id.
-    type Id: Clone + fmt::Display + FromStr<Err = Error> + Send + Sync;
+    type Id: Clone + PartialEq + fmt::Display + FromStr<Err = Error> + Send + Sync;
     /// Its stored form: what events' digests are of.
     type Record: Record + for<'a> From<&'a Self> + Send + Sync;
     /// The first segment of its keys.
     const TABLE: &'static str;
     /// What it is called.
     const KIND: Kind;
+    /// Whether the cloud itself has some, which a token of the system names without a project. Where keys have a project's
+    /// scope, those of the cloud have `-/-`, because nothing else can be called so.
+    const OF_SYSTEM: bool = false;
 
     /// Its id.
     fn id(&self) -> Self::Id;

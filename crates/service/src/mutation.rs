@@ -103,6 +103,11 @@ impl Mutations {
 }
 
 impl Mutation {
+    /// Who makes the change.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// The answer to an earlier call with this `request_id` by this principal, if there was one within a day.
     /// Call it first in each transaction.
     ///

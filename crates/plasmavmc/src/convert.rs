@@ -3,17 +3,21 @@
 
 use photon_resource::Error;
 
+mod console;
 mod image;
 mod node;
 #[cfg(test)]
 mod tests;
 mod vm;
 
-pub use image::{image_format, image_part, image_to_wire};
+pub use console::{from_host, to_host};
+pub use image::{image_changes, image_part, image_to_wire, new_image};
 pub use node::{node_from_wire, node_to_wire};
+#[cfg(test)]
+use vm::spec_from_wire;
 pub use vm::{
-    desired_to_wire, left_to_wire, phase_filter, power_state, report_from_wire, restart_policy,
-    spec_from_wire, vm_to_wire, vm_with_user_data,
+    desired_to_wire, left_to_wire, new_vm, report_from_wire, stop, vm_changes, vm_filter,
+    vm_to_wire, vm_with_user_data,
 };
 
 /// An enum's number that this program does not know.

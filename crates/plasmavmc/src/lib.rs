@@ -12,6 +12,7 @@ pub mod image_format;
 pub mod model;
 pub mod phase;
 pub mod plan;
+mod prismnet;
 mod run;
 pub mod scheduler;
 pub mod server;

@@ -1,23 +1,31 @@
 //! The domain: images, VMs and hosts as the rules see them, free of wire and storage forms.
 
-use std::collections::BTreeMap;
-
 pub mod image;
 pub mod node;
 mod ssh_key;
 pub mod vm;
 
-pub use image::{Image, ImageFile, ImageFormat, ImagePart};
+pub use image::{ExpectedFile, Image, ImageChanges, ImageFile, ImageFormat, ImagePart, NewImage};
 pub use node::{Hypervisor, Node};
 pub use ssh_key::check_ssh_key;
-pub use vm::{Disk, Interface, Port, PowerState, RestartPolicy, Size, Spec, Vm};
+pub use vm::{
+    Disk, Interface, NewVm, Port, PowerState, RestartPolicy, Size, Spec, Vm, VmChanges, VmFilter,
+};
 
-/// Labels of a resource.
-pub type Labels = BTreeMap<String, String>;
+/// The types of resources.
+pub mod kind {
+    use photon_resource::{ImageId, Kind, VmId};
 
-/// Whether `labels` has all of `wanted`.
-pub fn has_labels(labels: &Labels, wanted: &Labels) -> bool {
-    wanted
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value))
+    const fn of(plural: &'static str, noun: &'static str) -> Kind {
+        Kind {
+            service: "compute",
+            plural,
+            noun,
+        }
+    }
+
+    /// Virtual machines.
+    pub const VMS: Kind = of("instances", VmId::KIND);
+    /// Images.
+    pub const IMAGES: Kind = of("images", ImageId::KIND);
 }

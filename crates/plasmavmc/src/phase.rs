@@ -180,7 +180,7 @@ impl Vm {
         if !command.is_accepted(self) {
             return Err(Error::FailedPrecondition(format!(
                 "VM '{}' is {}: {} is accepted when it is {}",
-                self.name,
+                self.meta.name,
                 self.status.phase.as_str(),
                 command.rpc(),
                 command.accepted_in(),

@@ -16,35 +16,7 @@
 //! | `image-users/{image}` | touched by whoever adds a user of the image or deletes it |
 //! | `image-usage/{org}/{project}` | bytes that count against the project's quota |
 
-use std::time::{Duration, SystemTime};
-
-use flaredb::Record;
-use serde::{Deserialize, Serialize};
-
 pub mod blob;
 pub mod image;
 pub mod node;
 pub mod vm;
-
-/// An index entry: the id that the key leads to.
-#[derive(Serialize, Deserialize)]
-struct IdRecord<I> {
-    id: I,
-}
-
-impl<I: Serialize + serde::de::DeserializeOwned> Record for IdRecord<I> {
-    const KIND: &'static str = "index entry";
-    const VERSION: u32 = 1;
-}
-
-/// Times are stored as microseconds since 1970.
-fn to_micros(time: SystemTime) -> u64 {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn from_micros(micros: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
-}

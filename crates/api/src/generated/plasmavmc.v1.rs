@@ -187,6 +187,36 @@ pub struct ListImagesResponse {
     /// Gives the next page. Empty on the last one.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// Nothing on this page is older than this revision of the store. A WatchImages that begins after that of the first
+    /// page misses nothing.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// What WatchImages is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchImagesRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's, or all of the organization.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Begin after this revision, which a list or an earlier watch told. 0: begin with what is there.
+    #[prost(uint64, tag = "3")]
+    pub since_revision: u64,
+}
+/// What happened to one of the images; without `image` and `deleted_id`: all that was there has been told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchImagesResponse {
+    /// As it is now: it was there, was made or has changed. May be told twice.
+    #[prost(message, optional, tag = "1")]
+    pub image: ::core::option::Option<Image>,
+    /// Id of one that was deleted.
+    #[prost(string, tag = "2")]
+    pub deleted_id: ::prost::alloc::string::String,
+    /// Everything up to this revision has been told: give it back as `since_revision` to go on from here.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
 }
 /// The labels of a resource, as a whole.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -467,6 +497,9 @@ pub struct ListVmsResponse {
     /// Gives the next page. Empty on the last one.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// Nothing on this page is older than this revision of the store.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
 }
 /// What UpdateVm is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1277,6 +1310,32 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.ImageService", "ListImages"));
             self.inner.unary(req, path, codec).await
         }
+        /// The project's own images, now or since a revision, then every change. FAILED_PRECONDITION when the revision is too
+        /// old: list again. Public images of others are in ListImages alone.
+        pub async fn watch_images(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchImagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchImagesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.ImageService/WatchImages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.ImageService", "WatchImages"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Changes an image: only the fields that are given.
         pub async fn update_image(
             &mut self,
@@ -1364,6 +1423,21 @@ pub mod image_service_server {
             request: tonic::Request<super::ListImagesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListImagesResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchImages method.
+        type WatchImagesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchImagesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The project's own images, now or since a revision, then every change. FAILED_PRECONDITION when the revision is too
+        /// old: list again. Public images of others are in ListImages alone.
+        async fn watch_images(
+            &self,
+            request: tonic::Request<super::WatchImagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchImagesStream>,
             tonic::Status,
         >;
         /// Changes an image: only the fields that are given.
@@ -1593,6 +1667,52 @@ pub mod image_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.ImageService/WatchImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchImagesSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::ServerStreamingService<super::WatchImagesRequest>
+                    for WatchImagesSvc<T> {
+                        type Response = super::WatchImagesResponse;
+                        type ResponseStream = T::WatchImagesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchImagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::watch_images(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchImagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

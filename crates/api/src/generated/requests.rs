@@ -689,6 +689,19 @@ impl Labelled for crate::plasmavmc::v1::ListImagesRequest {
         &self.labels
     }
 }
+impl InTenant for crate::plasmavmc::v1::WatchImagesRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Since for crate::plasmavmc::v1::WatchImagesRequest {
+    fn since_revision(&self) -> u64 {
+        self.since_revision
+    }
+}
 impl Named for crate::plasmavmc::v1::UpdateImageRequest {
     fn id(&self) -> &str {
         &self.id

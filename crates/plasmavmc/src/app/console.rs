@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use photon_api::plasmavmc::v1;
 use photon_resource::{Error, VmId};
 use tokio::sync::mpsc;
 
@@ -20,6 +19,35 @@ use tokio::sync::mpsc;
 const OUTPUT_WAITING: usize = 256;
 /// Messages that wait for a host.
 const INPUT_WAITING: usize = 256;
+
+/// What a host is told of one session.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ToHost {
+    /// Its number, from 1.
+    pub session: u64,
+    pub what: Asked,
+}
+
+/// What a host is asked to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Open it, on this VM's console.
+    Open(VmId),
+    /// Pass on what was typed.
+    Input(Vec<u8>),
+    /// Close it.
+    Close,
+}
+
+/// What a host sends of one session.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FromHost {
+    pub session: u64,
+    /// What the guest printed.
+    pub output: Vec<u8>,
+    /// After that the session is over; why, for people.
+    pub closed: Option<String>,
+}
 
 /// What a session tells its reader.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +67,7 @@ pub struct ConsoleHub {
 struct Host {
     /// Which stream of the host this is: one that ends late must not take its successor away.
     stream: u64,
-    to_host: mpsc::Sender<v1::ServeConsolesResponse>,
+    to_host: mpsc::Sender<ToHost>,
     sessions: HashMap<u64, mpsc::Sender<Output>>,
 }
 
@@ -56,7 +84,7 @@ pub struct Opened {
     node: String,
     stream: u64,
     session: u64,
-    to_host: mpsc::Sender<v1::ServeConsolesResponse>,
+    to_host: mpsc::Sender<ToHost>,
     /// What the guest prints; ends after [`Output::Closed`], or when it lagged too far behind.
     pub output: mpsc::Receiver<Output>,
 }
@@ -68,7 +96,7 @@ impl ConsoleHub {
 
     /// A host offers its consoles; the receiver is what it is to be sent. Its earlier stream, if there is one,
     /// ends.
-    pub fn offer(&self, node: &str) -> (Offer, mpsc::Receiver<v1::ServeConsolesResponse>) {
+    pub fn offer(&self, node: &str) -> (Offer, mpsc::Receiver<ToHost>) {
         let stream = self.next.fetch_add(1, Ordering::Relaxed);
         let (to_host, from_hub) = mpsc::channel(INPUT_WAITING);
         let host = Host {
@@ -110,12 +138,7 @@ impl ConsoleHub {
             to_host,
             output,
         };
-        opened
-            .send(v1::ServeConsolesResponse {
-                open_vm_id: vm.to_string(),
-                ..Default::default()
-            })
-            .await?;
+        opened.send(Asked::Open(vm)).await?;
         Ok(opened)
     }
 }
@@ -131,7 +154,7 @@ impl Host {
 
 impl Offer {
     /// Passes on what the host has sent.
-    pub fn received(&self, message: v1::ServeConsolesRequest) {
+    pub fn received(&self, message: FromHost) {
         let mut hosts = self.hub.hosts();
         let Some(host) = hosts.get_mut(&self.node) else {
             return;
@@ -143,16 +166,17 @@ impl Offer {
             // Closed by its reader in the meantime.
             return;
         };
-        let mut ends = message.closed;
+        let closed = message.closed.is_some();
+        let mut ends = closed;
         if !message.output.is_empty() {
             ends |= reader.try_send(Output::Bytes(message.output)).is_err();
         }
-        if message.closed {
-            let _ = reader.try_send(Output::Closed(message.reason));
+        if let Some(reason) = message.closed {
+            let _ = reader.try_send(Output::Closed(reason));
         }
         if ends {
             host.sessions.remove(&message.session);
-            if !message.closed {
+            if !closed {
                 tracing::info!(
                     node = self.node,
                     session = message.session,
@@ -182,17 +206,13 @@ impl Opened {
     ///
     /// Errors: `Unavailable` if the host's stream has ended.
     pub async fn input(&self, input: Vec<u8>) -> Result<(), Error> {
-        self.send(v1::ServeConsolesResponse {
-            input,
-            ..Default::default()
-        })
-        .await
+        self.send(Asked::Input(input)).await
     }
 
-    async fn send(&self, message: v1::ServeConsolesResponse) -> Result<(), Error> {
-        let message = v1::ServeConsolesResponse {
+    async fn send(&self, what: Asked) -> Result<(), Error> {
+        let message = ToHost {
             session: self.session,
-            ..message
+            what,
         };
         self.to_host
             .send(message)
@@ -214,12 +234,11 @@ impl Drop for Opened {
 }
 
 /// Tells a host that a session is over; one that has much to read is told later.
-fn close_on_host(to_host: &mpsc::Sender<v1::ServeConsolesResponse>, session: u64) {
+fn close_on_host(to_host: &mpsc::Sender<ToHost>, session: u64) {
     let to_host = to_host.clone();
-    let message = v1::ServeConsolesResponse {
+    let message = ToHost {
         session,
-        close: true,
-        ..Default::default()
+        what: Asked::Close,
     };
     match to_host.try_send(message) {
         Err(mpsc::error::TrySendError::Full(message)) => {

@@ -2,13 +2,12 @@
 
 use std::io::SeekFrom;
 
-use photon_api::plasmavmc::v1;
 use photon_resource::{Error, ImageId};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::Desired;
-use crate::convert;
+use crate::model::ImagePart;
 use crate::store::blob::Blobs;
 
 /// Bytes in each message.
@@ -29,23 +28,24 @@ impl Files {
         Self { blobs, desired }
     }
 
-    /// Opens a file for the host that the request names, which is the caller.
+    /// Opens a file of an image for a host, from `offset` on, in bytes.
     ///
     /// Errors: `NotFound` unless a VM of that host starts from the image; `InvalidArgument`.
-    pub async fn open(&self, request: &v1::FetchImageRequest) -> Result<Reading, Error> {
-        let id: ImageId = request
-            .image_id
-            .parse()
-            .map_err(|_| Error::invalid("image_id", &request.image_id, "the id of an image"))?;
-        let part = convert::image_part("part", request.part)?;
-        let (sha256, size) = self.desired.file(&request.node, id, part).await?;
-        if request.offset > size {
+    pub async fn open(
+        &self,
+        node: &str,
+        id: ImageId,
+        part: ImagePart,
+        offset: u64,
+    ) -> Result<Reading, Error> {
+        let (sha256, size) = self.desired.file(node, id, part).await?;
+        if offset > size {
             let expected = format!("at most the file's size of {size} bytes");
-            return Err(Error::invalid("offset", request.offset, expected));
+            return Err(Error::invalid("offset", offset, expected));
         }
         let mut file = self.blobs.read(&sha256).await.map_err(Error::internal)?;
         file.set_max_buf_size(CHUNK);
-        file.seek(SeekFrom::Start(request.offset))
+        file.seek(SeekFrom::Start(offset))
             .await
             .map_err(Error::internal)?;
         Ok(Reading(file))

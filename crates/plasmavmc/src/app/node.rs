@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use flaredb::Db;
-use photon_api::plasmavmc::v1;
-use photon_resource::{Caller, Error, Page, PageRequest, PrincipalKind, ResourceName, Scope};
-use photon_service::Mutations;
+use async_trait::async_trait;
+use flaredb::{Db, Transaction};
+use photon_catalog::{Access, Change, Effect, Supervision, commit};
+use photon_resource::{Caller, Error, Page, PageRequest, PrincipalKind, Time};
+use photon_service::Mutation;
 use tokio::time::Instant;
 
-use super::{Access, Supervision};
-use crate::convert;
-use crate::model::Node;
+use crate::model::{Node, Size};
 use crate::scheduler::Candidate;
 use crate::store;
 
@@ -20,29 +19,37 @@ use crate::store;
 #[derive(Clone)]
 pub struct Nodes {
     db: Db,
-    mutations: Mutations,
     access: Access,
     timeout: Duration,
     seen: Arc<Mutex<Seen>>,
+}
+
+/// A host, and how it is.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub node: Node,
+    /// What VMs take of it.
+    pub used: Size,
+    /// It was heard of lately: new VMs go there.
+    pub ready: bool,
 }
 
 /// When hosts were last heard of: kept in memory, since a server that starts anew hears of each within
 /// seconds.
 struct Seen {
     since: Instant,
-    nodes: HashMap<String, (Instant, SystemTime)>,
+    nodes: HashMap<String, (Instant, Time)>,
 }
 
 impl Nodes {
     /// A host that is not heard of for `timeout` is not ready.
-    pub fn new(db: Db, mutations: Mutations, access: Access, timeout: Duration) -> Self {
+    pub fn new(access: Access, timeout: Duration) -> Self {
         let seen = Seen {
             since: Instant::now(),
             nodes: HashMap::new(),
         };
         Self {
-            db,
-            mutations,
+            db: access.db().clone(),
             access,
             timeout,
             seen: Arc::new(Mutex::new(seen)),
@@ -85,53 +92,34 @@ impl Nodes {
     pub fn supervision(&self, caller: Caller, action: &'static str, node: &str) -> Supervision {
         let attributes = vec![("node".to_owned(), node.to_owned())];
         let name = Node::resource_name(node);
-        Supervision::new(self.access.clone(), caller, action, name, attributes)
+        let guard = self.access.guard().clone();
+        Supervision::new(guard, caller, action.to_owned(), name, attributes)
     }
 
     /// Takes in that a host is there. Stored, and recorded, only if what it has has changed.
-    pub async fn register(
+    ///
+    /// Errors: `InvalidArgument`.
+    pub async fn register<A: prost::Message + Default>(
         &self,
-        caller: &Caller,
-        request: v1::RegisterNodeRequest,
-    ) -> Result<v1::RegisterNodeResponse, Error> {
-        const ACTION: &str = "compute:nodes:register";
-        let wire = request.node.clone().unwrap_or_default();
-        self.own(caller, ACTION, &wire.name).await?;
-        let now = SystemTime::now();
-        let node = convert::node_from_wire(wire, now)?;
+        mutation: Mutation,
+        node: Node,
+    ) -> Result<A, Error> {
         node.validate()?;
-        let mut mutation = self.mutations.start(caller, ACTION, "", &request)?;
-        loop {
-            let mut tx = self.db.begin();
-            let known = store::node::node_read(&mut tx, &node.name).await?;
-            let same = known.as_ref().is_some_and(|known| {
-                *known
-                    == Node {
-                        last_seen: known.last_seen,
-                        ..node.clone()
-                    }
-            });
-            if same {
-                break;
-            }
-            store::node::node_put(&mut tx, &node)?;
-            let name = Node::resource_name(&node.name);
-            let response = v1::RegisterNodeResponse {};
-            let committed = mutation.commit(tx, &name, None, None, "", response, None);
-            if committed.await?.is_some() {
-                tracing::info!(
-                    node = node.name,
-                    vcpus = node.vcpus,
-                    memory_mib = node.memory_mib,
-                    accelerator = node.accelerator,
-                    "host registered"
-                );
-                break;
-            }
+        let now = node.last_seen;
+        let mut change = Register { node: node.clone() };
+        let (answer, stored) = commit(&self.db, mutation, &mut change, |_| A::default()).await?;
+        if stored == Some(true) {
+            tracing::info!(
+                node = node.name,
+                vcpus = node.vcpus,
+                memory_mib = node.memory_mib,
+                accelerator = node.accelerator,
+                "host registered"
+            );
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.nodes.insert(node.name, (Instant::now(), now));
-        Ok(v1::RegisterNodeResponse {})
+        Ok(answer)
     }
 
     /// Hosts with what VMs take of them, for the scheduler.
@@ -146,27 +134,18 @@ impl Nodes {
         Ok(candidates)
     }
 
-    /// One page of hosts, by name, for operators.
-    pub async fn list(
-        &self,
-        caller: &Caller,
-        request: &v1::ListNodesRequest,
-    ) -> Result<Page<v1::Node>, Error> {
-        let all = ResourceName::any(Scope::System, Node::KIND);
-        self.access
-            .ask(caller, "compute:nodes:list", &all, &[])
-            .await?;
-        let page = PageRequest::parse(request.page_size, &request.page_token)?;
+    /// One page of hosts, by name.
+    pub async fn list(&self, page: PageRequest) -> Result<Page<Standing>, Error> {
         let (nodes, more) =
             store::node::node_page(&self.db, page.after.as_deref(), page.size).await?;
         let mut items = Vec::with_capacity(nodes.len());
         for mut node in nodes {
             let used = store::node::load_get(&self.db, &node.name).await?;
             let ready = self.look(&mut node);
-            items.push(convert::node_to_wire(&node, used, ready));
+            items.push(Standing { node, used, ready });
         }
         let last = items.last().filter(|_| more);
-        let next_page_token = last.map(|node| PageRequest::token(&node.name));
+        let next_page_token = last.map(|last| PageRequest::token(&last.node.name));
         Ok(Page {
             next_page_token: next_page_token.unwrap_or_default(),
             items,
@@ -184,5 +163,31 @@ impl Nodes {
             }
             None => seen.since.elapsed() < self.timeout,
         }
+    }
+}
+
+/// Stores what a host says of itself, if it is new; gives whether it is.
+struct Register {
+    node: Node,
+}
+
+#[async_trait]
+impl Change for Register {
+    type Value = bool;
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<bool>, Error> {
+        let known = store::node::node_read(tx, &self.node.name).await?;
+        let same = known.is_some_and(|known| {
+            known
+                == Node {
+                    last_seen: known.last_seen,
+                    ..self.node.clone()
+                }
+        });
+        if same {
+            return Ok(Effect::nothing(false));
+        }
+        store::node::node_put(tx, &self.node)?;
+        Ok(Effect::of(Node::resource_name(&self.node.name), true))
     }
 }

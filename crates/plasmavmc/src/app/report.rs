@@ -2,8 +2,9 @@
 
 use chainfire::{Digest, Ledger, NewEvent, Outcome};
 use flaredb::{Committed, Db, Revision};
-use photon_api::plasmavmc::v1;
-use photon_resource::{Caller, Error, ResourceName, Scope, VmId};
+use photon_api::plasmavmc::v1 as pb;
+use photon_catalog::Stored;
+use photon_resource::{Caller, Error, Scope, VmId};
 
 use super::Saga;
 use crate::convert;
@@ -34,8 +35,8 @@ impl Reports {
     pub async fn take(
         &self,
         caller: &Caller,
-        request: v1::ReportStatusRequest,
-    ) -> Result<v1::ReportStatusResponse, Error> {
+        request: pb::ReportStatusRequest,
+    ) -> Result<pb::ReportStatusResponse, Error> {
         let (node, revision) = (request.node, request.revision);
         let reports = request.vms.into_iter().map(convert::report_from_wire);
         let reports: Vec<(VmId, Report)> = reports.collect::<Result<_, _>>()?;
@@ -45,7 +46,7 @@ impl Reports {
             }
             self.take_one(caller, &node, revision, id, &report).await?;
         }
-        Ok(v1::ReportStatusResponse {})
+        Ok(pb::ReportStatusResponse {})
     }
 
     /// A host that was given up, and came back, has removed what was left on it.
@@ -64,7 +65,7 @@ impl Reports {
                 principal_name: claims.principal_name.clone(),
                 source: caller.source.clone(),
                 action: "compute:nodes:report".to_owned(),
-                resource: ResourceName::new(scope, Vm::KIND, id).to_string(),
+                resource: Vm::KIND.name(scope, id).to_string(),
                 outcome: Outcome::Success,
                 reason: format!("host '{node}', which was given up, has removed it"),
                 request_id: caller.request_id.clone(),
@@ -100,32 +101,33 @@ impl Reports {
             }
             let released = after.stage != before.stage;
             if released {
-                store::vm::vm_update(&mut tx, &before, &after)
-                    .await?
-                    .map_err(|_| Error::internal("a report does not rename"))?;
+                store::vm::vm_update(&mut tx, &before, &after).await?;
             } else {
                 store::vm::vm_update_status(&mut tx, &after)?;
             }
             // A new phase is news for the log; a new message alone is not.
             let committed = if released || after.status.phase != before.status.phase {
                 let claims = &caller.claims;
-                let digest = Digest::of(&store::vm::vm_bytes(&before)?);
+                // Of what is stored: a phase alone leaves what is wanted as it is.
+                let key = Vm::key(&id);
+                let before_digest = tx.stored_before(&key).map(Digest::of);
+                let after_digest = tx.stored_after(&key).map(Digest::of);
                 let event = NewEvent {
-                    org_id: Some(after.org_id.clone()),
-                    project_id: Some(after.project_id.clone()),
+                    org_id: Some(after.meta.org_id.clone()),
+                    project_id: Some(after.meta.project_id.clone()),
                     principal_id: Some(claims.principal_id),
                     principal_name: claims.principal_name.clone(),
                     source: caller.source.clone(),
                     action: "compute:nodes:report".to_owned(),
-                    resource: after.resource_name().to_string(),
+                    resource: after.resource().to_string(),
                     outcome: Outcome::Success,
                     reason: match after.stage {
                         Stage::Releasing => "its host has removed it".to_owned(),
                         _ => format!("it is {}", after.status.phase.as_str()),
                     },
                     request_id: caller.request_id.clone(),
-                    before_digest: Some(digest),
-                    after_digest: Some(Digest::of(&store::vm::vm_bytes(&after)?)),
+                    before_digest,
+                    after_digest,
                 };
                 self.ledger.commit(tx, event).await?
             } else {

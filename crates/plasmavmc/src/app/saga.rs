@@ -10,20 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chainfire::{Digest, Ledger, NewEvent, Outcome};
-use flaredb::{Committed, Db, Transaction};
+use chainfire::Ledger;
+use flaredb::{Db, LeaseId, Transaction};
 use futures::StreamExt;
 use futures::future::join_all;
+use photon_catalog::{Actor, Change, Effect, Stored, commit_own, commit_unrecorded, load};
 use photon_reconcile::{Driver, Plan, Reconciler, Signal, Timing};
 use photon_resource::{Error, VmId};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::port::{NotAttached, Ports};
 use crate::COMPONENT;
 use crate::model::{Port, Size, Vm};
 use crate::phase::{Command, Stage};
+use crate::prismnet::{NotAttached, Ports};
 use crate::store;
 
 /// How long a repeated call learns that a creation was undone; as long as answers are kept.
@@ -97,7 +98,7 @@ impl Saga {
         let _alone = lock.lock().await;
         let mut refused = None;
         loop {
-            let Some(vm) = store::vm::vm_get(&self.db, id).await?.0 else {
+            let Some(vm) = load::<Vm>(&self.db, &id).await? else {
                 return Ok(refused.map_or(Progress::Removed, Progress::Refused));
             };
             match vm.stage {
@@ -170,131 +171,35 @@ impl Saga {
     }
 
     async fn place(&self, id: VmId, ports: Vec<Port>) -> Result<(), Error> {
-        self.change(id, Stage::Attaching, |vm| {
-            vm.stage = Stage::Placed;
-            vm.ports = ports.clone();
-            vm.status.message.clear();
-            format!("its ports are attached: handed to host {}", vm.node)
-        })
-        .await
+        self.commit("update", &mut Place { id, ports }).await
     }
 
     /// Shows the VM's owner what it waits for.
     async fn explain(&self, id: VmId, what: &str, error: &Error) -> Result<(), Error> {
         let message = format!("{what}: {error}");
-        loop {
-            let mut tx = self.db.begin();
-            let Some((mut vm, _)) = store::vm::vm_read(&mut tx, id).await? else {
-                return Ok(());
-            };
-            if !vm.stage.is_servers() || vm.status.message == message {
-                return Ok(());
-            }
-            vm.status.message = message.clone();
-            store::vm::vm_update_status(&mut tx, &vm)?;
-            if matches!(tx.commit().await?, Committed::Done(_)) {
-                return Ok(());
-            }
-        }
+        commit_unrecorded(&self.db, &mut Explain { id, message }).await
     }
 
     async fn undo(&self, id: VmId, reason: &str) -> Result<(), Error> {
         let lease = self.db.lease_grant(REFUSAL_KEPT).await?;
-        loop {
-            let mut tx = self.db.begin();
-            let Some((before, _)) = store::vm::vm_read(&mut tx, id).await? else {
-                return Ok(());
-            };
-            if before.stage != Stage::Attaching {
-                return Ok(());
-            }
-            let mut after = before.clone();
-            after.command(Command::Delete)?;
-            after.status.message = reason.to_owned();
-            store::vm::vm_refused_put(&mut tx, id, reason, lease)?;
-            if self.commit(tx, &before, Some(&after), reason).await? {
-                return Ok(());
-            }
-        }
+        self.commit("update", &mut Undo { id, reason, lease }).await
     }
 
     async fn remove(&self, id: VmId) -> Result<(), Error> {
-        loop {
-            let mut tx = self.db.begin();
-            let Some((vm, _)) = store::vm::vm_read(&mut tx, id).await? else {
-                return Ok(());
-            };
-            if vm.stage != Stage::Releasing {
-                return Ok(());
-            }
-            store::vm::vm_remove(&mut tx, &vm);
-            let size = vm.spec.size;
-            store::node::load_change(&mut tx, &vm.node, Size::default(), size).await?;
-            let reason = "its ports are detached: removed";
-            if self.commit(tx, &vm, None, reason).await? {
-                return Ok(());
-            }
-        }
+        self.commit("delete", &mut Remove { id }).await
     }
 
-    /// Changes a VM that is still in `stage`; `change` says why, for the event.
-    async fn change(
-        &self,
-        id: VmId,
-        stage: Stage,
-        change: impl Fn(&mut Vm) -> String,
-    ) -> Result<(), Error> {
-        loop {
-            let mut tx = self.db.begin();
-            let Some((before, _)) = store::vm::vm_read(&mut tx, id).await? else {
-                return Ok(());
-            };
-            if before.stage != stage {
-                return Ok(());
-            }
-            let mut after = before.clone();
-            let reason = change(&mut after);
-            if self.commit(tx, &before, Some(&after), &reason).await? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Commits with an event. False: somebody else was first.
-    async fn commit(
-        &self,
-        mut tx: Transaction,
-        before: &Vm,
-        after: Option<&Vm>,
-        reason: &str,
-    ) -> Result<bool, Error> {
-        let digest = |vm: &Vm| store::vm::vm_bytes(vm).map(|bytes| Digest::of(&bytes));
-        let action = match after {
-            Some(after) => {
-                if store::vm::vm_update(&mut tx, before, after).await?.is_err() {
-                    return Err(Error::internal("a stage's change does not rename"));
-                }
-                "compute:instances:update"
-            }
-            None => "compute:instances:delete",
-        };
-        let event = NewEvent {
-            org_id: Some(before.org_id.clone()),
-            project_id: Some(before.project_id.clone()),
-            // The server itself, which finishes what a caller has begun; that call has its own event.
-            principal_id: None,
-            principal_name: format!("{}-server", COMPONENT.name),
-            source: "local".to_owned(),
-            action: action.to_owned(),
-            resource: before.resource_name().to_string(),
-            outcome: Outcome::Success,
-            reason: reason.to_owned(),
-            request_id: String::new(),
-            before_digest: Some(digest(before)?),
-            after_digest: after.map(digest).transpose()?,
-        };
-        let committed = self.ledger.commit(tx, event).await?;
-        Ok(matches!(committed, Committed::Done(_)))
+    /// As the server itself, which finishes what a caller has begun; that call has its own event.
+    async fn commit(&self, verb: &str, change: &mut impl Change<Value = ()>) -> Result<(), Error> {
+        let actor = Actor::server(format!("{}-server", COMPONENT.name));
+        commit_own(
+            &self.db,
+            &self.ledger,
+            &actor,
+            &Vm::KIND.action(verb),
+            change,
+        )
+        .await
     }
 
     /// Works on everything that is left, until the shutdown: at the start what a crash left, later what failed.
@@ -352,5 +257,101 @@ impl Reconciler for Leftovers {
             .collect()
             .await;
         done.into_iter().try_for_each(|result| result.map(|_| ()))
+    }
+}
+
+/// The VM, if it is still in this stage: else somebody has gone on with it.
+async fn in_stage(tx: &mut Transaction, id: VmId, stage: Stage) -> Result<Option<Vm>, Error> {
+    let vm = Vm::read(tx, &id).await?;
+    Ok(vm.filter(|vm| vm.stage == stage))
+}
+
+/// Its ports are attached: its host is told of it.
+struct Place {
+    id: VmId,
+    ports: Vec<Port>,
+}
+
+#[async_trait]
+impl Change for Place {
+    type Value = ();
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
+        let Some(before) = in_stage(tx, self.id, Stage::Attaching).await? else {
+            return Ok(Effect::nothing(()));
+        };
+        let mut after = before.clone();
+        after.stage = Stage::Placed;
+        after.ports = self.ports.clone();
+        after.status.message.clear();
+        store::vm::vm_update(tx, &before, &after).await?;
+        let reason = format!("its ports are attached: handed to host {}", after.node);
+        Ok(Effect::about(&after, ()).because(reason))
+    }
+}
+
+/// Its ports are not settled yet: its status says why.
+struct Explain {
+    id: VmId,
+    message: String,
+}
+
+#[async_trait]
+impl Change for Explain {
+    type Value = ();
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
+        if let Some(mut vm) = Vm::read(tx, &self.id).await?
+            && vm.stage.is_servers()
+            && vm.status.message != self.message
+        {
+            vm.status.message = self.message.clone();
+            store::vm::vm_update_status(tx, &vm)?;
+        }
+        Ok(Effect::nothing(()))
+    }
+}
+
+/// A port is refused: what was made of it is taken back.
+struct Undo<'a> {
+    id: VmId,
+    reason: &'a str,
+    lease: LeaseId,
+}
+
+#[async_trait]
+impl Change for Undo<'_> {
+    type Value = ();
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
+        let Some(before) = in_stage(tx, self.id, Stage::Attaching).await? else {
+            return Ok(Effect::nothing(()));
+        };
+        let mut after = before.clone();
+        after.command(Command::Delete)?;
+        after.status.message = self.reason.to_owned();
+        store::vm::vm_refused_put(tx, self.id, self.reason, self.lease)?;
+        store::vm::vm_update(tx, &before, &after).await?;
+        Ok(Effect::about(&after, ()).because(self.reason))
+    }
+}
+
+/// Its ports are detached, and its host has nothing of it.
+struct Remove {
+    id: VmId,
+}
+
+#[async_trait]
+impl Change for Remove {
+    type Value = ();
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
+        let Some(vm) = in_stage(tx, self.id, Stage::Releasing).await? else {
+            return Ok(Effect::nothing(()));
+        };
+        store::vm::vm_remove(tx, &vm);
+        let size = vm.spec.size;
+        store::node::load_change(tx, &vm.node, Size::default(), size).await?;
+        Ok(Effect::about(&vm, ()).because("its ports are detached: removed"))
     }
 }

@@ -2,99 +2,76 @@
 //! happens when this stops half-way.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use async_trait::async_trait;
+use flaredb::Transaction;
 use futures::future::try_join_all;
-use photon_api::plasmavmc::v1;
-use photon_resource::{
-    Caller, Error, OrgId, PrincipalId, ProjectId, ResourceName, Scope, VmId, validate_description,
-    validate_labels, validate_resource_name,
-};
+use photon_catalog::{Change, Effect, Named, commit, get};
+use photon_resource::{Caller, Error, ImageId, NewMeta, PortId, VmId};
 use photon_service::Mutation;
 
-use super::access::attributes;
-use super::{Progress, Reference, Vms};
-use crate::convert;
-use crate::model::{Image, Labels, Node, PowerState, Size, Spec, Vm};
-use crate::phase::{Stage, Status};
-use crate::scheduler;
-use crate::store;
-use crate::store::vm::Taken;
+use super::access::image_to_use;
+use super::{Progress, Vms};
+use crate::model::{Image, NewVm, PowerState, Size, Spec, Vm};
+use crate::phase::Stage;
+use crate::{scheduler, store};
 
-const ACTION: &str = "compute:instances:create";
 /// How long the call waits for its ports; what takes longer goes on in the background.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Seconds that a guest has to power down, unless StopVm says otherwise.
-pub(super) const STOP_TIMEOUT: u32 = 30;
-
-/// A VM that was asked for, checked as far as is possible without the store.
-struct NewVm {
-    org_id: OrgId,
-    project_id: ProjectId,
-    owner: PrincipalId,
-    name: String,
-    description: String,
-    labels: Labels,
-    spec: Spec,
-    power_state: PowerState,
-    /// Host that an operator has named.
-    node: Option<String>,
-}
 
 impl Vms {
-    /// Accepts a VM.
+    /// Accepts a VM for `caller`, who makes the mutation; `told` reads the VM's id from an answer.
     ///
     /// Errors: those of the service's header; `FailedPrecondition` also for a port that another device has.
-    pub async fn create(
+    pub async fn create<A: prost::Message + Default>(
         &self,
-        caller: &Caller,
-        request: v1::CreateVmRequest,
-    ) -> Result<v1::CreateVmResponse, Error> {
-        let guard = self.access.guard();
-        let (org_id, project_id) = guard.scope(caller, &request.org_id, &request.project_id)?;
-        let scope = Scope::Project(org_id.clone(), project_id.clone());
-        let all = ResourceName::any(scope, Vm::KIND);
-        let owner = caller.claims.principal_id.to_string();
-        let labels: Labels = request.labels.clone();
-        let mut facts = attributes(&request.name, &owner, &labels);
-        facts.push(("node".to_owned(), request.node.clone()));
-        self.access.ask(caller, ACTION, &all, &facts).await?;
-        if !request.node.is_empty() && caller.claims.org_id.is_some() {
-            let reason = "only operators choose the host: leave `node` empty";
-            guard.record(caller, ACTION, &all, reason).await;
-            return Err(Error::PermissionDenied {
-                action: ACTION.to_owned(),
-                resource: Node::resource_name(&request.node).to_string(),
-                reason: reason.to_owned(),
-            });
-        }
-
-        let mut mutation = self
-            .mutations
-            .start(caller, ACTION, &request.request_id, &request)?;
+        mutation: Mutation,
+        new: NewVm,
+        answer: impl Fn(&Vm) -> A,
+        told: impl Fn(&A) -> Option<VmId>,
+    ) -> Result<A, Error> {
         if let Some(first) = mutation.replay(&mut self.db.begin()).await? {
-            return self.as_it_ended(first).await;
+            return self.as_it_ended(first, told).await;
         }
-        let new = self.checked(caller, request, (org_id, project_id)).await?;
-        let (id, response) = match self.accept(&mut mutation, new).await? {
-            Accepted::Replayed(first) => return self.as_it_ended(first).await,
-            Accepted::Attaching(id, response) => (id, response),
-            Accepted::Placed(response) => return Ok(response),
+        new.meta.validate()?;
+        new.spec.validate()?;
+        let caller = mutation.caller().clone();
+        let images = self.images_of(&caller, &new).await?;
+        let spec = new.spec.resolve(&images)?;
+        self.check_ports(&caller, &spec, &new.meta).await?;
+        let mut change = Create {
+            vms: self,
+            meta: new.meta,
+            spec,
+            power_state: new.power_state,
+            node: new.node,
         };
-        match tokio::time::timeout(PATIENCE, self.saga.advance(id)).await {
+        // One placement at a time: of many that run at once, all but one would conflict.
+        let placing = self.placing.lock().await;
+        let (answer, made) = commit(&self.db, mutation, &mut change, answer).await?;
+        drop(placing);
+        let Some(vm) = made else {
+            return self.as_it_ended(answer, told).await;
+        };
+        if vm.stage != Stage::Attaching {
+            // It has no ports: its host has it already.
+            return Ok(answer);
+        }
+        match tokio::time::timeout(PATIENCE, self.saga.advance(vm.id)).await {
             Ok(Ok(Progress::Refused(reason))) => Err(Error::FailedPrecondition(reason)),
             // Not yet, or not sure: the VM is accepted, and the background goes on with it.
-            _ => Ok(response),
+            _ => Ok(answer),
         }
     }
 
     /// What an earlier call with this `request_id` answered, or was refused with after it was accepted.
-    async fn as_it_ended(
+    async fn as_it_ended<A>(
         &self,
-        first: v1::CreateVmResponse,
-    ) -> Result<v1::CreateVmResponse, Error> {
-        let id = first.vm.as_ref().and_then(|vm| vm.id.parse().ok());
-        if let Some(id) = id
+        first: A,
+        told: impl Fn(&A) -> Option<VmId>,
+    ) -> Result<A, Error> {
+        if let Some(id) = told(&first)
             && let Some(reason) = store::vm::vm_refused_get(&self.db, id).await?
         {
             return Err(Error::FailedPrecondition(reason));
@@ -102,61 +79,24 @@ impl Vms {
         Ok(first)
     }
 
-    async fn checked(
-        &self,
-        caller: &Caller,
-        request: v1::CreateVmRequest,
-        (org_id, project_id): (OrgId, ProjectId),
-    ) -> Result<NewVm, Error> {
-        validate_resource_name("name", &request.name)?;
-        validate_description(&request.description)?;
-        validate_labels(&request.labels)?;
-        let power_state = convert::power_state("power_state", request.power_state)?;
-        let spec = convert::spec_from_wire(request.spec.unwrap_or_default(), &request.name)?;
-        spec.validate()?;
-        let images = self.images_of(caller, &spec, &org_id, &project_id).await?;
-        let spec = spec.resolve(&images)?;
-        self.check_ports(caller, &spec, &org_id, &project_id)
-            .await?;
-        Ok(NewVm {
-            org_id,
-            project_id,
-            owner: caller.claims.principal_id,
-            name: request.name,
-            description: request.description,
-            labels: request.labels,
-            spec,
-            power_state: power_state.unwrap_or(PowerState::On),
-            node: (!request.node.is_empty()).then_some(request.node),
-        })
-    }
-
     /// The images that the spec refers to, each under the text that it is referred to by.
-    async fn images_of(
-        &self,
-        caller: &Caller,
-        spec: &Spec<String>,
-        org_id: &OrgId,
-        project_id: &ProjectId,
-    ) -> Result<Vec<(String, Image)>, Error> {
+    async fn images_of(&self, caller: &Caller, new: &NewVm) -> Result<Vec<(String, Image)>, Error> {
+        let (spec, org_id) = (&new.spec, &new.meta.org_id);
         let disks = spec.disks.iter().filter_map(|disk| disk.image.as_ref());
         let mut found: HashMap<&String, Image> = HashMap::new();
         for text in disks.chain(&spec.kernel_image) {
             if found.contains_key(text) {
                 continue;
             }
-            let reference = Reference {
+            let named = Named {
                 id: text,
                 org_id: org_id.as_str(),
-                project_id: project_id.as_str(),
+                project_id: new.meta.project_id.as_str(),
             };
-            let image = self
-                .access
-                .image_to_use(caller, "compute:images:get", reference)
-                .await?;
+            let image = image_to_use(&self.access, caller, named).await?;
             // An operator sees other tenants' images; their VMs still don't get them.
             if !image.public && image.scope.org() != Some(org_id) {
-                return Err(Error::not_found(photon_resource::ImageId::KIND, text));
+                return Err(Error::not_found(ImageId::KIND, text));
             }
             found.insert(text, image);
         }
@@ -165,28 +105,22 @@ impl Vms {
     }
 
     /// Each port is there for the caller, belongs to the VM's project, and is attached to nothing.
-    async fn check_ports(
-        &self,
-        caller: &Caller,
-        spec: &Spec,
-        org_id: &OrgId,
-        project_id: &ProjectId,
-    ) -> Result<(), Error> {
+    async fn check_ports(&self, caller: &Caller, spec: &Spec, meta: &NewMeta) -> Result<(), Error> {
         let asked = spec.network.iter().map(|interface| async move {
             let port = self.ports.get(caller, interface.port_id).await?;
             Ok::<_, Error>((interface.port_id, port))
         });
         for (index, (id, port)) in try_join_all(asked).await?.into_iter().enumerate() {
-            if port.org_id != org_id.as_str() {
-                return Err(Error::not_found(photon_resource::PortId::KIND, id));
+            if port.org_id != meta.org_id.as_str() {
+                return Err(Error::not_found(PortId::KIND, id));
             }
-            if port.project_id != project_id.as_str() {
+            if port.project_id != meta.project_id.as_str() {
                 return Err(Error::invalid(
                     format!("spec.network[{index}].port_id"),
                     id,
                     format!(
-                        "a port of the VM's project '{project_id}'; this one belongs to project '{}'",
-                        port.project_id
+                        "a port of the VM's project '{}'; this one belongs to project '{}'",
+                        meta.project_id, port.project_id
                     ),
                 ));
             }
@@ -199,109 +133,57 @@ impl Vms {
         }
         Ok(())
     }
+}
 
-    /// Writes the record, its place and the answer in one transaction.
-    async fn accept(&self, mutation: &mut Mutation, new: NewVm) -> Result<Accepted, Error> {
+struct Create<'a> {
+    vms: &'a Vms,
+    meta: NewMeta,
+    spec: Spec,
+    power_state: PowerState,
+    node: Option<String>,
+}
+
+impl Create<'_> {
+    /// The host to go to. What others take of it from here on makes the transaction conflict.
+    async fn choose_host(&self, tx: &mut Transaction) -> Result<String, Error> {
+        let mut hosts = self.vms.nodes.candidates().await?;
+        let (size, hypervisor) = (self.spec.size, self.spec.hypervisor);
+        let overcommit = self.vms.settings.vcpu_overcommit;
         loop {
-            // One placement at a time: of many that run at once, all but one would conflict.
-            let _placing = self.placing.lock().await;
-            let mut tx = self.db.begin();
-            if let Some(first) = mutation.replay(&mut tx).await? {
-                return Ok(Accepted::Replayed(first));
-            }
-            let (node, used) = self.choose_host(&new.spec, new.node.as_deref()).await?;
-            // What others take of the host from here on makes this transaction conflict.
-            if store::node::load_read(&mut tx, &node).await? != used {
-                continue;
-            }
-            store::node::load_change(&mut tx, &node, new.spec.size, Size::default()).await?;
-            for image in new.spec.images() {
-                if store::image::image_read(&mut tx, image).await?.is_none() {
-                    return Err(Error::not_found(photon_resource::ImageId::KIND, image));
-                }
-            }
-            let vm = new.on(node);
-            let refusal = match store::vm::vm_insert(&mut tx, &vm).await? {
-                Ok(()) => None,
-                Err(Taken::Uid) => continue,
-                Err(Taken::Name) => Some(Error::already_exists(Vm::NOUN, &vm.name)),
-                Err(Taken::Port(port, other)) => Some(Error::FailedPrecondition(format!(
-                    "port {port} can't be attached: VM {other} has it; delete that VM, or use another port"
-                ))),
+            let chosen = match &self.node {
+                Some(name) => scheduler::choose_named(&hosts, name, size, hypervisor, overcommit)?,
+                None => scheduler::choose(&hosts, size, hypervisor, overcommit)?,
             };
-            if let Some(refusal) = refusal {
-                // It may be this very call that has taken it, sent twice: then the answer is there now.
-                if tx.holds().await? {
-                    return Err(refusal);
-                }
-                continue;
+            let name = chosen.name.clone();
+            let used = store::node::load_read(tx, &name).await?;
+            if used == chosen.used {
+                return Ok(name);
             }
-            let bytes = store::vm::vm_bytes(&vm)?;
-            let response = v1::CreateVmResponse {
-                vm: Some(convert::vm_to_wire(&vm)),
-            };
-            let name = vm.resource_name();
-            let committed = mutation.commit(tx, &name, None, Some(&bytes), "", response, None);
-            if let Some(response) = committed.await? {
-                return Ok(match vm.stage {
-                    Stage::Attaching => Accepted::Attaching(vm.id, response),
-                    _ => Accepted::Placed(response),
-                });
+            // Another VM has come or gone meanwhile: as the transaction sees it.
+            for host in hosts.iter_mut().filter(|host| host.name == name) {
+                host.used = used;
             }
         }
     }
-
-    /// The host to go to, and what VMs took of it when it was chosen.
-    async fn choose_host(&self, spec: &Spec, named: Option<&str>) -> Result<(String, Size), Error> {
-        let hosts = self.nodes.candidates().await?;
-        let (size, hypervisor) = (spec.size, spec.hypervisor);
-        let overcommit = self.settings.vcpu_overcommit;
-        let chosen = match named {
-            Some(name) => scheduler::choose_named(&hosts, name, size, hypervisor, overcommit)?,
-            None => scheduler::choose(&hosts, size, hypervisor, overcommit)?,
-        };
-        Ok((chosen.name.clone(), chosen.used))
-    }
 }
 
-/// How the transaction ended.
-enum Accepted {
-    /// It is the answer to an earlier call.
-    Replayed(v1::CreateVmResponse),
-    /// Ports are to be attached.
-    Attaching(VmId, v1::CreateVmResponse),
-    /// It has no ports: its host has it already.
-    Placed(v1::CreateVmResponse),
-}
+#[async_trait]
+impl Change for Create<'_> {
+    type Value = Vm;
 
-impl NewVm {
-    fn on(&self, node: String) -> Vm {
-        let now = SystemTime::now();
-        Vm {
-            id: VmId::generate(),
-            org_id: self.org_id.clone(),
-            project_id: self.project_id.clone(),
-            owner: self.owner,
-            name: self.name.clone(),
-            description: self.description.clone(),
-            labels: self.labels.clone(),
-            spec: self.spec.clone(),
-            spec_revision: 1,
-            power_state: self.power_state,
-            reboot_generation: 0,
-            force: false,
-            stop_timeout_seconds: STOP_TIMEOUT,
-            stage: if self.spec.network.is_empty() {
-                Stage::Placed
-            } else {
-                Stage::Attaching
-            },
-            node,
-            ports: Vec::new(),
-            created_at: now,
-            updated_at: now,
-            revision: 1,
-            status: Status::new(),
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Vm>, Error> {
+        let node = self.choose_host(tx).await?;
+        store::node::load_change(tx, &node, self.spec.size, Size::default()).await?;
+        for image in self.spec.images() {
+            get::<Image>(tx, &image).await?;
         }
+        let mut id = VmId::generate();
+        while store::vm::vm_id_is_taken(tx, id).await? {
+            id = VmId::generate();
+        }
+        let (meta, spec) = (self.meta.clone(), self.spec.clone());
+        let vm = Vm::new(id, meta, spec, self.power_state, node);
+        store::vm::vm_create(tx, &vm).await?;
+        Ok(Effect::on(vm))
     }
 }

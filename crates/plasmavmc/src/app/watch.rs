@@ -1,168 +1,68 @@
-//! Streams that follow the store, and streams that end when their caller's right does.
+//! Streams that follow the store.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use flaredb::{Db, Watch};
 use futures::FutureExt;
-use photon_api::plasmavmc::v1;
-use photon_resource::{Caller, Error, ResourceName, VmId};
-use tokio::sync::oneshot;
-use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
+use photon_api::plasmavmc::v1 as pb;
+use photon_catalog::{Feed, News};
+use photon_resource::{Error, Scope, VmId};
 
-use super::access::vm_attributes;
-use super::{Access, Desired, Reference, list};
+use super::Desired;
 use crate::model::Vm;
-use crate::{convert, store};
-
-/// How soon the loss of a right ends an open stream.
-const ASKED_EVERY: Duration = Duration::from_secs(1);
-/// How long an open stream goes on while IAM can't be asked, so that its restart ends nobody's console.
-const UNASKED_AT_MOST: Duration = Duration::from_secs(10);
-
-/// Watches over a long call's right to go on. Dropped with the call.
-pub struct Supervision {
-    lost: oneshot::Receiver<Error>,
-    _task: AbortOnDropHandle<()>,
-}
-
-impl Supervision {
-    /// `caller` was permitted `action` on `resource`, which has `attributes`, just now.
-    pub fn new(
-        access: Access,
-        caller: Caller,
-        action: &'static str,
-        resource: ResourceName,
-        attributes: Vec<(String, String)>,
-    ) -> Self {
-        let (told, lost) = oneshot::channel();
-        let task = tokio::spawn(async move {
-            let error = ask_until_lost(&access, &caller, action, &resource, &attributes).await;
-            // The call has ended by itself.
-            let _ = told.send(error);
-        });
-        Self {
-            lost,
-            _task: AbortOnDropHandle::new(task),
-        }
-    }
-
-    /// Returns when the right is lost (the token was revoked or ended, the role was taken away), with why.
-    /// Dropping the future loses nothing.
-    pub async fn lost(&mut self) -> Error {
-        let told = (&mut self.lost).await;
-        told.unwrap_or_else(|_| Error::internal("the supervision of a call has ended"))
-    }
-}
-
-async fn ask_until_lost(
-    access: &Access,
-    caller: &Caller,
-    action: &str,
-    resource: &ResourceName,
-    attributes: &[(String, String)],
-) -> Error {
-    let mut permitted = Instant::now();
-    loop {
-        tokio::time::sleep(ASKED_EVERY).await;
-        match access.ask(caller, action, resource, attributes).await {
-            Ok(()) => permitted = Instant::now(),
-            Err(Error::Unavailable(_)) if permitted.elapsed() < UNASKED_AT_MOST => {}
-            Err(error) => return error,
-        }
-    }
-}
+use crate::store;
 
 /// What WatchVm and WatchDesired follow. Clones are the same.
 #[derive(Clone)]
 pub struct Watches {
     db: Db,
-    access: Access,
     desired: Desired,
 }
 
 /// Follows one VM, or all of a scope.
 pub struct VmWatch {
-    db: Db,
-    changes: Watch,
-    /// `None`: all of the scope.
-    only: Option<VmId>,
-    scope: photon_resource::Scope,
-    /// As they were last told.
+    feed: Feed<Vm>,
+    /// It ends with the only VM that it follows.
+    ends: bool,
+    /// As they were last told: the end of one tells what it was.
     known: HashMap<VmId, Vm>,
-    waiting: Vec<v1::WatchVmResponse>,
-    ended: bool,
-    pub supervision: Supervision,
+    /// Told first.
+    first: Option<Vm>,
+}
+
+/// What there is to tell of a VM.
+#[derive(Debug)]
+pub enum Told {
+    /// As it is now.
+    Now(Vm),
+    /// It is gone; as it was last told.
+    Gone(Vm),
 }
 
 impl Watches {
-    pub fn new(db: Db, access: Access, desired: Desired) -> Self {
-        Self {
-            db,
-            access,
-            desired,
-        }
+    pub fn new(db: Db, desired: Desired) -> Self {
+        Self { db, desired }
     }
 
-    /// Begins to follow the VM that is meant, or without an id all of the project.
-    pub async fn vms(
-        &self,
-        caller: &Caller,
-        request: &v1::WatchVmRequest,
-    ) -> Result<VmWatch, Error> {
-        const ACTION: &str = "compute:instances:watch";
-        let (only, scope, resource, attributes) = if request.id.is_empty() {
-            let scope = list::scope(caller, &request.org_id, &request.project_id)?;
-            let all = ResourceName::any(scope.clone(), Vm::KIND);
-            self.access.ask(caller, ACTION, &all, &[]).await?;
-            (None, scope, all, Vec::new())
-        } else {
-            let reference = Reference {
-                id: &request.id,
-                org_id: &request.org_id,
-                project_id: &request.project_id,
-            };
-            let vm = self.access.vm(caller, ACTION, reference).await?;
-            let attributes = vm_attributes(&vm);
-            (Some(vm.id), vm.scope(), vm.resource_name(), attributes)
-        };
-        // From before the first look: what changes between the two is told twice rather than never.
-        let revision = self.db.revision().await?;
-        let prefix = only.map_or(store::vm::VMS_PREFIX.to_owned(), store::vm::vm_prefix);
-        let changes = self.db.watch(&prefix, revision).await?;
-        let mut ids = Vec::new();
-        match only {
-            Some(id) => ids.push(id),
-            None => {
-                let (found, _) = store::vm::vm_ids_in(&self.db, &scope, None, usize::MAX).await?;
-                ids.extend(found.into_iter().map(|(_, id)| id));
-            }
-        }
-        let mut watch = VmWatch {
-            db: self.db.clone(),
-            changes,
-            only,
-            scope,
+    /// Follows all VMs of a scope: first all that there are.
+    pub async fn vms(&self, scope: Scope) -> Result<VmWatch, Error> {
+        Ok(VmWatch {
+            feed: Feed::start(self.db.clone(), scope, None).await?,
+            ends: false,
             known: HashMap::new(),
-            waiting: Vec::new(),
-            ended: false,
-            supervision: Supervision::new(
-                self.access.clone(),
-                caller.clone(),
-                ACTION,
-                resource,
-                attributes,
-            ),
-        };
-        for id in ids {
-            watch.look(id).await?;
-        }
-        if only.is_some() && watch.known.is_empty() {
-            return Err(Error::not_found(Vm::NOUN, &request.id));
-        }
-        watch.waiting.reverse();
-        Ok(watch)
+            first: None,
+        })
+    }
+
+    /// Follows one VM until it is gone: first as it is, which was read at this revision or later.
+    pub async fn vm(&self, vm: Vm, since: flaredb::Revision) -> Result<VmWatch, Error> {
+        let feed = Feed::start(self.db.clone(), vm.meta.scope(), Some(since)).await?;
+        Ok(VmWatch {
+            feed: feed.only(vm.id),
+            ends: true,
+            known: HashMap::new(),
+            first: Some(vm),
+        })
     }
 
     /// Begins to follow what a host is told.
@@ -182,57 +82,33 @@ impl Watches {
 }
 
 impl VmWatch {
-    /// The next thing to tell; `None` when the only VM is gone.
+    /// The next thing to tell; `None` when the only VM is gone. Dropping the future loses nothing.
     ///
-    /// Errors: the caller's right was lost, or the store failed.
-    pub async fn next(&mut self) -> Result<Option<v1::WatchVmResponse>, Error> {
+    /// Errors: the store failed.
+    pub async fn next(&mut self) -> Result<Option<Told>, Error> {
+        if let Some(first) = self.first.take() {
+            self.known.insert(first.id, first.clone());
+            return Ok(Some(Told::Now(first)));
+        }
         loop {
-            if let Some(told) = self.waiting.pop() {
-                return Ok(Some(told));
-            }
-            if self.ended {
+            if self.ends && self.known.is_empty() {
                 return Ok(None);
             }
-            let changes = tokio::select! {
-                changes = self.changes.next() => changes,
-                error = self.supervision.lost() => return Err(error),
-            };
-            let Some(changes) = changes.transpose()? else {
-                return Err(Error::Unavailable(
-                    "the server is stopping: watch again".into(),
-                ));
-            };
-            for id in store::vm::changed_vms(&changes) {
-                self.look(id).await?;
-            }
-            self.waiting.reverse();
-        }
-    }
-
-    /// Reads a VM that may have changed, and notes what is to be told of it.
-    async fn look(&mut self, id: VmId) -> Result<(), Error> {
-        match store::vm::vm_get(&self.db, id).await?.0 {
-            Some(vm) if self.scope.contains(&vm.scope()) => {
-                if self.known.get(&id) != Some(&vm) {
-                    self.waiting.push(v1::WatchVmResponse {
-                        vm: Some(convert::vm_to_wire(&vm)),
-                        deleted: false,
-                    });
-                    self.known.insert(id, vm);
+            match self.feed.next().await?.0 {
+                News::Now(vm) => {
+                    if self.known.get(&vm.id) != Some(&vm) {
+                        self.known.insert(vm.id, vm.clone());
+                        return Ok(Some(Told::Now(vm)));
+                    }
                 }
-            }
-            Some(_) => {}
-            None => {
-                if let Some(vm) = self.known.remove(&id) {
-                    self.ended = self.only.is_some();
-                    self.waiting.push(v1::WatchVmResponse {
-                        vm: Some(convert::vm_to_wire(&vm)),
-                        deleted: true,
-                    });
+                News::Gone(id) => {
+                    if let Some(vm) = self.known.remove(&id) {
+                        return Ok(Some(Told::Gone(vm)));
+                    }
                 }
+                News::Synced => {}
             }
         }
-        Ok(())
     }
 }
 
@@ -247,7 +123,7 @@ pub struct DesiredWatch {
 impl DesiredWatch {
     /// What the host is to be told next: at once the first time, then after a change. Of several changes that have
     /// happened by then, only what they lead to.
-    pub async fn next(&mut self) -> Result<v1::DesiredVms, Error> {
+    pub async fn next(&mut self) -> Result<pb::DesiredVms, Error> {
         loop {
             if self.told.is_some() {
                 let mut newest = self.change().await?;

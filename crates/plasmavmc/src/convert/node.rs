@@ -1,15 +1,15 @@
 //! Hosts.
 
-use std::time::SystemTime;
-
-use photon_api::plasmavmc::v1;
-use photon_resource::Error;
+use photon_api::plasmavmc::v1 as pb;
+use photon_catalog::wire::timestamp;
+use photon_resource::{Error, Time};
 
 use super::unknown;
-use crate::model::{Hypervisor, Node, Size};
+use crate::app::Standing;
+use crate::model::{Hypervisor, Node};
 
 /// What a host says of itself, seen at `now`.
-pub fn node_from_wire(node: v1::Node, now: SystemTime) -> Result<Node, Error> {
+pub fn node_from_wire(node: pb::Node, now: Time) -> Result<Node, Error> {
     let hypervisors = node.hypervisors.iter().map(|kind| {
         hypervisor("node.hypervisors", *kind)?.ok_or_else(|| {
             unknown(
@@ -32,10 +32,10 @@ pub fn node_from_wire(node: v1::Node, now: SystemTime) -> Result<Node, Error> {
 
 /// `None`: not said.
 pub(super) fn hypervisor(field: &str, value: i32) -> Result<Option<Hypervisor>, Error> {
-    match v1::HypervisorKind::try_from(value) {
-        Ok(v1::HypervisorKind::Unspecified) => Ok(None),
-        Ok(v1::HypervisorKind::Qemu) => Ok(Some(Hypervisor::Qemu)),
-        Ok(v1::HypervisorKind::Firecracker) => Ok(Some(Hypervisor::Firecracker)),
+    match pb::HypervisorKind::try_from(value) {
+        Ok(pb::HypervisorKind::Unspecified) => Ok(None),
+        Ok(pb::HypervisorKind::Qemu) => Ok(Some(Hypervisor::Qemu)),
+        Ok(pb::HypervisorKind::Firecracker) => Ok(Some(Hypervisor::Firecracker)),
         Err(_) => Err(unknown(
             field,
             value,
@@ -46,13 +46,15 @@ pub(super) fn hypervisor(field: &str, value: i32) -> Result<Option<Hypervisor>, 
 
 pub(super) fn hypervisor_to_wire(hypervisor: Hypervisor) -> i32 {
     match hypervisor {
-        Hypervisor::Qemu => v1::HypervisorKind::Qemu.into(),
-        Hypervisor::Firecracker => v1::HypervisorKind::Firecracker.into(),
+        Hypervisor::Qemu => pb::HypervisorKind::Qemu.into(),
+        Hypervisor::Firecracker => pb::HypervisorKind::Firecracker.into(),
     }
 }
 
-pub fn node_to_wire(node: &Node, used: Size, ready: bool) -> v1::Node {
-    v1::Node {
+/// A host as operators see it.
+pub fn node_to_wire(standing: &Standing) -> pb::Node {
+    let Standing { node, used, ready } = standing;
+    pb::Node {
         name: node.name.clone(),
         vcpus: node.vcpus,
         memory_mib: node.memory_mib,
@@ -64,8 +66,8 @@ pub fn node_to_wire(node: &Node, used: Size, ready: bool) -> v1::Node {
             .iter()
             .map(|hypervisor| hypervisor_to_wire(*hypervisor))
             .collect(),
-        last_seen: Some(node.last_seen.into()),
-        ready,
+        last_seen: Some(timestamp(node.last_seen)),
+        ready: *ready,
         agent_version: node.agent_version.clone(),
     }
 }

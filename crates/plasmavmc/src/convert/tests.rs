@@ -1,4 +1,4 @@
-use photon_api::plasmavmc::v1;
+use photon_api::plasmavmc::v1 as pb;
 use photon_resource::PortId;
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::phase::Phase;
 
 #[test]
 fn an_empty_spec_gets_the_documented_defaults() {
-    let spec = spec_from_wire(v1::VmSpec::default(), "web-1").unwrap();
+    let spec = spec_from_wire(pb::VmSpec::default(), "web-1").unwrap();
     assert_eq!((spec.size.vcpus, spec.size.memory_mib), (1, 512));
     assert_eq!(spec.hostname, "web-1");
     assert_eq!(spec.restart_policy, RestartPolicy::OnFailure);
@@ -19,27 +19,27 @@ fn an_empty_spec_gets_the_documented_defaults() {
 #[test]
 fn what_has_no_form_in_the_domain_is_refused_by_name() {
     let refusal = |spec| spec_from_wire(spec, "x").unwrap_err().to_string();
-    let network = vec![v1::NetworkInterface {
+    let network = vec![pb::NetworkInterface {
         id: "eth0".into(),
         port_id: "port-1".into(),
     }];
     let cases = [
         (
-            refusal(v1::VmSpec {
+            refusal(pb::VmSpec {
                 network,
                 ..Default::default()
             }),
             "spec.network[0].port_id 'port-1' is not valid: expected the id of a port (a UUID)",
         ),
         (
-            refusal(v1::VmSpec {
+            refusal(pb::VmSpec {
                 restart_policy: 9,
                 ..Default::default()
             }),
             "spec.restart_policy '9' is not valid: expected one of RESTART_POLICY_ON_FAILURE",
         ),
         (
-            refusal(v1::VmSpec {
+            refusal(pb::VmSpec {
                 hypervisor: 9,
                 ..Default::default()
             }),
@@ -53,9 +53,9 @@ fn what_has_no_form_in_the_domain_is_refused_by_name() {
 
 #[test]
 fn a_hosts_text_becomes_one_bounded_line() {
-    let (_, report) = report_from_wire(v1::VmReport {
+    let (_, report) = report_from_wire(pb::VmReport {
         id: "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e".into(),
-        phase: v1::VmPhase::Failed.into(),
+        phase: pb::VmPhase::Failed.into(),
         message: format!("a\nb{}", "x".repeat(5000)),
         ..Default::default()
     })
@@ -71,13 +71,13 @@ proptest! {
         text in "\\PC{0,40}", port in any::<bool>(),
     ) {
         let port_id = if port { PortId::generate().to_string() } else { text.clone() };
-        let spec = v1::VmSpec {
+        let spec = pb::VmSpec {
             vcpus,
             memory_mib,
-            disks: vec![v1::Disk { id: text.clone(), image_id: text.clone(), size_bytes: memory_mib }],
+            disks: vec![pb::Disk { id: text.clone(), image_id: text.clone(), size_bytes: memory_mib }],
             kernel_image_id: text.clone(),
             kernel_command_line: text.clone(),
-            network: vec![v1::NetworkInterface { id: text.clone(), port_id }],
+            network: vec![pb::NetworkInterface { id: text.clone(), port_id }],
             user_data: text.clone(),
             ssh_authorized_keys: vec![text.clone()],
             hostname: text.clone(),

@@ -2,32 +2,105 @@
 
 use std::time::SystemTime;
 
-use photon_api::plasmavmc::v1;
-use photon_resource::{Error, PortId, VmId};
+use photon_api::plasmavmc::v1 as pb;
+use photon_catalog::Tenant;
+use photon_catalog::wire::{changes, timestamp};
+use photon_resource::{Error, PortId, Time, VmId};
 
 use super::node::{hypervisor, hypervisor_to_wire};
 use super::{image_to_wire, unknown};
-use crate::model::{Disk, Hypervisor, Image, Interface, PowerState, RestartPolicy, Size, Spec, Vm};
-use crate::phase::{Phase, Report, Stage};
+use crate::model::vm::STOP_TIMEOUT;
+use crate::model::{
+    Disk, Hypervisor, Image, Interface, NewVm, PowerState, RestartPolicy, Size, Spec, Vm,
+    VmChanges, VmFilter,
+};
+use crate::phase::{Command, Phase, Report, Stage};
 use crate::store::vm::Left;
 
+/// A VM that is asked for.
+///
+/// Errors: `InvalidArgument`.
+pub fn new_vm(tenant: Tenant, request: pb::CreateVmRequest) -> Result<NewVm, Error> {
+    let power_state = power_state("power_state", request.power_state)?;
+    let spec = spec_from_wire(request.spec.unwrap_or_default(), &request.name)?;
+    Ok(NewVm {
+        meta: tenant.meta(request.name, request.description, request.labels),
+        spec,
+        power_state: power_state.unwrap_or(PowerState::On),
+        node: Some(request.node).filter(|node| !node.is_empty()),
+    })
+}
+
+/// What an update changes.
+///
+/// Errors: `InvalidArgument`.
+pub fn vm_changes(request: pb::UpdateVmRequest) -> Result<VmChanges, Error> {
+    let known = |policy: i32| {
+        restart_policy("restart_policy", policy)?.ok_or_else(|| {
+            let expected =
+                "RESTART_POLICY_ON_FAILURE, RESTART_POLICY_ALWAYS or RESTART_POLICY_NEVER";
+            Error::invalid("restart_policy", policy, expected)
+        })
+    };
+    Ok(VmChanges {
+        restart_policy: request.restart_policy.map(known).transpose()?,
+        common: changes(
+            request.name,
+            request.description,
+            request.labels.map(|labels| labels.labels),
+            request.expected_revision,
+        ),
+        vcpus: request.vcpus,
+        memory_mib: request.memory_mib,
+        user_data: request.user_data,
+    })
+}
+
+/// Which VMs a list shows.
+///
+/// Errors: `InvalidArgument`.
+pub fn vm_filter(request: pb::ListVmsRequest) -> Result<VmFilter, Error> {
+    Ok(VmFilter {
+        phase: phase_filter("phase", request.phase)?,
+        node: request.node,
+    })
+}
+
+/// How a VM is to be stopped.
+///
+/// Errors: `InvalidArgument`.
+pub fn stop(request: &pb::StopVmRequest) -> Result<Command, Error> {
+    let timeout_seconds = match request.timeout_seconds {
+        0 => STOP_TIMEOUT,
+        seconds if seconds <= 600 => seconds,
+        seconds => {
+            let expected = "at most 600 seconds, or 0 for 30";
+            return Err(Error::invalid("timeout_seconds", seconds, expected));
+        }
+    };
+    Ok(Command::Stop {
+        force: request.force,
+        timeout_seconds,
+    })
+}
+
 /// `None`: not said.
-pub fn power_state(field: &str, value: i32) -> Result<Option<PowerState>, Error> {
-    match v1::PowerState::try_from(value) {
-        Ok(v1::PowerState::Unspecified) => Ok(None),
-        Ok(v1::PowerState::On) => Ok(Some(PowerState::On)),
-        Ok(v1::PowerState::Off) => Ok(Some(PowerState::Off)),
+fn power_state(field: &str, value: i32) -> Result<Option<PowerState>, Error> {
+    match pb::PowerState::try_from(value) {
+        Ok(pb::PowerState::Unspecified) => Ok(None),
+        Ok(pb::PowerState::On) => Ok(Some(PowerState::On)),
+        Ok(pb::PowerState::Off) => Ok(Some(PowerState::Off)),
         Err(_) => Err(unknown(field, value, "POWER_STATE_ON and POWER_STATE_OFF")),
     }
 }
 
 /// `None`: not said.
-pub fn restart_policy(field: &str, value: i32) -> Result<Option<RestartPolicy>, Error> {
-    match v1::RestartPolicy::try_from(value) {
-        Ok(v1::RestartPolicy::Unspecified) => Ok(None),
-        Ok(v1::RestartPolicy::OnFailure) => Ok(Some(RestartPolicy::OnFailure)),
-        Ok(v1::RestartPolicy::Always) => Ok(Some(RestartPolicy::Always)),
-        Ok(v1::RestartPolicy::Never) => Ok(Some(RestartPolicy::Never)),
+fn restart_policy(field: &str, value: i32) -> Result<Option<RestartPolicy>, Error> {
+    match pb::RestartPolicy::try_from(value) {
+        Ok(pb::RestartPolicy::Unspecified) => Ok(None),
+        Ok(pb::RestartPolicy::OnFailure) => Ok(Some(RestartPolicy::OnFailure)),
+        Ok(pb::RestartPolicy::Always) => Ok(Some(RestartPolicy::Always)),
+        Ok(pb::RestartPolicy::Never) => Ok(Some(RestartPolicy::Never)),
         Err(_) => Err(unknown(
             field,
             value,
@@ -37,34 +110,34 @@ pub fn restart_policy(field: &str, value: i32) -> Result<Option<RestartPolicy>, 
 }
 
 /// `None`: all phases.
-pub fn phase_filter(field: &str, value: i32) -> Result<Option<Phase>, Error> {
-    let phase = v1::VmPhase::try_from(value)
+fn phase_filter(field: &str, value: i32) -> Result<Option<Phase>, Error> {
+    let phase = pb::VmPhase::try_from(value)
         .map_err(|_| Error::invalid(field, value, "a VmPhase of 1 to 7, or 0 for all"))?;
     Ok(phase_from_wire(phase))
 }
 
-fn phase_from_wire(phase: v1::VmPhase) -> Option<Phase> {
+fn phase_from_wire(phase: pb::VmPhase) -> Option<Phase> {
     match phase {
-        v1::VmPhase::Unspecified => None,
-        v1::VmPhase::Provisioning => Some(Phase::Provisioning),
-        v1::VmPhase::Starting => Some(Phase::Starting),
-        v1::VmPhase::Running => Some(Phase::Running),
-        v1::VmPhase::Stopping => Some(Phase::Stopping),
-        v1::VmPhase::Stopped => Some(Phase::Stopped),
-        v1::VmPhase::Failed => Some(Phase::Failed),
-        v1::VmPhase::Deleting => Some(Phase::Deleting),
+        pb::VmPhase::Unspecified => None,
+        pb::VmPhase::Provisioning => Some(Phase::Provisioning),
+        pb::VmPhase::Starting => Some(Phase::Starting),
+        pb::VmPhase::Running => Some(Phase::Running),
+        pb::VmPhase::Stopping => Some(Phase::Stopping),
+        pb::VmPhase::Stopped => Some(Phase::Stopped),
+        pb::VmPhase::Failed => Some(Phase::Failed),
+        pb::VmPhase::Deleting => Some(Phase::Deleting),
     }
 }
 
-fn phase_to_wire(phase: Phase) -> v1::VmPhase {
+fn phase_to_wire(phase: Phase) -> pb::VmPhase {
     match phase {
-        Phase::Provisioning => v1::VmPhase::Provisioning,
-        Phase::Starting => v1::VmPhase::Starting,
-        Phase::Running => v1::VmPhase::Running,
-        Phase::Stopping => v1::VmPhase::Stopping,
-        Phase::Stopped => v1::VmPhase::Stopped,
-        Phase::Failed => v1::VmPhase::Failed,
-        Phase::Deleting => v1::VmPhase::Deleting,
+        Phase::Provisioning => pb::VmPhase::Provisioning,
+        Phase::Starting => pb::VmPhase::Starting,
+        Phase::Running => pb::VmPhase::Running,
+        Phase::Stopping => pb::VmPhase::Stopping,
+        Phase::Stopped => pb::VmPhase::Stopped,
+        Phase::Failed => pb::VmPhase::Failed,
+        Phase::Deleting => pb::VmPhase::Deleting,
     }
 }
 
@@ -72,7 +145,7 @@ fn phase_to_wire(phase: Phase) -> v1::VmPhase {
 /// checked by [`Spec::validate`]; here only what has no form in the domain is refused.
 ///
 /// Errors: `InvalidArgument`.
-pub fn spec_from_wire(spec: v1::VmSpec, vm_name: &str) -> Result<Spec<String>, Error> {
+pub fn spec_from_wire(spec: pb::VmSpec, vm_name: &str) -> Result<Spec<String>, Error> {
     let some = |text: String| (!text.is_empty()).then_some(text);
     let or = |value: u64, default: u64| if value == 0 { default } else { value };
     let disks = spec.disks.into_iter().map(|disk| Disk {
@@ -112,23 +185,23 @@ pub fn spec_from_wire(spec: v1::VmSpec, vm_name: &str) -> Result<Spec<String>, E
     })
 }
 
-fn spec_to_wire(spec: &Spec) -> v1::VmSpec {
+fn spec_to_wire(spec: &Spec) -> pb::VmSpec {
     let text = |id: Option<_>| id.map(|id: photon_resource::ImageId| id.to_string());
-    let disks = spec.disks.iter().map(|disk| v1::Disk {
+    let disks = spec.disks.iter().map(|disk| pb::Disk {
         id: disk.id.clone(),
         image_id: text(disk.image).unwrap_or_default(),
         size_bytes: disk.size_bytes,
     });
-    let network = spec.network.iter().map(|interface| v1::NetworkInterface {
+    let network = spec.network.iter().map(|interface| pb::NetworkInterface {
         id: interface.id.clone(),
         port_id: interface.port_id.to_string(),
     });
     let restart_policy = match spec.restart_policy {
-        RestartPolicy::OnFailure => v1::RestartPolicy::OnFailure,
-        RestartPolicy::Always => v1::RestartPolicy::Always,
-        RestartPolicy::Never => v1::RestartPolicy::Never,
+        RestartPolicy::OnFailure => pb::RestartPolicy::OnFailure,
+        RestartPolicy::Always => pb::RestartPolicy::Always,
+        RestartPolicy::Never => pb::RestartPolicy::Never,
     };
-    v1::VmSpec {
+    pb::VmSpec {
         vcpus: spec.size.vcpus,
         memory_mib: spec.size.memory_mib,
         disks: disks.collect(),
@@ -145,14 +218,14 @@ fn spec_to_wire(spec: &Spec) -> v1::VmSpec {
 
 fn power_to_wire(power_state: PowerState) -> i32 {
     match power_state {
-        PowerState::On => v1::PowerState::On.into(),
-        PowerState::Off => v1::PowerState::Off.into(),
+        PowerState::On => pb::PowerState::On.into(),
+        PowerState::Off => pb::PowerState::Off.into(),
     }
 }
 
 /// A VM with all that its owner wrote.
-pub fn vm_with_user_data(vm: &Vm) -> v1::Vm {
-    v1::Vm {
+pub fn vm_with_user_data(vm: &Vm) -> pb::Vm {
+    pb::Vm {
         spec: Some(spec_to_wire(&vm.spec)),
         user_data_withheld: false,
         ..vm_to_wire(vm)
@@ -160,17 +233,18 @@ pub fn vm_with_user_data(vm: &Vm) -> v1::Vm {
 }
 
 /// A VM without its user data, which often holds secrets.
-pub fn vm_to_wire(vm: &Vm) -> v1::Vm {
-    let spec = v1::VmSpec {
+pub fn vm_to_wire(vm: &Vm) -> pb::Vm {
+    let meta = &vm.meta;
+    let spec = pb::VmSpec {
         user_data: String::new(),
         ..spec_to_wire(&vm.spec)
     };
-    v1::Vm {
+    pb::Vm {
         id: vm.id.to_string(),
-        org_id: vm.org_id.to_string(),
-        project_id: vm.project_id.to_string(),
-        name: vm.name.clone(),
-        description: vm.description.clone(),
+        org_id: meta.org_id.to_string(),
+        project_id: meta.project_id.to_string(),
+        name: meta.name.clone(),
+        description: meta.description.clone(),
         spec: Some(spec),
         power_state: power_to_wire(vm.power_state),
         phase: phase_to_wire(vm.status.phase).into(),
@@ -179,23 +253,23 @@ pub fn vm_to_wire(vm: &Vm) -> v1::Vm {
         accelerator: vm.status.accelerator.clone(),
         unit: vm.status.unit.clone(),
         started_at: vm.status.started_at.map(Into::into),
-        labels: vm.labels.clone(),
-        created_at: Some(vm.created_at.into()),
-        updated_at: Some(vm.updated_at.into()),
-        revision: vm.revision,
+        labels: meta.labels.clone(),
+        created_at: Some(timestamp(meta.created_at)),
+        updated_at: Some(timestamp(meta.updated_at)),
+        revision: meta.revision,
         user_data_withheld: !vm.spec.user_data.is_empty(),
     }
 }
 
 /// What is left of a VM on a host that was given up.
-pub fn left_to_wire(left: &Left) -> v1::DesiredVm {
-    v1::DesiredVm {
+pub fn left_to_wire(left: &Left) -> pb::DesiredVm {
+    pb::DesiredVm {
         id: left.id.to_string(),
         org_id: left.org_id.to_string(),
         project_id: left.project_id.to_string(),
         name: left.name.clone(),
         // Of no account for what is to be removed; the least that a host takes for a VM.
-        spec: Some(v1::VmSpec {
+        spec: Some(pb::VmSpec {
             vcpus: 1,
             memory_mib: 64,
             ..Default::default()
@@ -208,19 +282,19 @@ pub fn left_to_wire(left: &Left) -> v1::DesiredVm {
 }
 
 /// A VM as its host needs it, with the images that it starts from.
-pub fn desired_to_wire(vm: &Vm, images: &[Image], mtu: u32) -> v1::DesiredVm {
-    let ports = vm.ports.iter().map(|port| v1::VmPort {
+pub fn desired_to_wire(vm: &Vm, images: &[Image], mtu: u32) -> pb::DesiredVm {
+    let ports = vm.ports.iter().map(|port| pb::VmPort {
         port_id: port.port_id.to_string(),
         interface_id: port.interface_id.clone(),
         mac_address: port.mac_address.clone(),
         interface_name: port.interface_name.clone(),
         mtu,
     });
-    v1::DesiredVm {
+    pb::DesiredVm {
         id: vm.id.to_string(),
-        org_id: vm.org_id.to_string(),
-        project_id: vm.project_id.to_string(),
-        name: vm.name.clone(),
+        org_id: vm.meta.org_id.to_string(),
+        project_id: vm.meta.project_id.to_string(),
+        name: vm.meta.name.clone(),
         spec_revision: vm.spec_revision,
         spec: Some(spec_to_wire(&vm.spec)),
         power_state: power_to_wire(vm.power_state),
@@ -236,18 +310,20 @@ pub fn desired_to_wire(vm: &Vm, images: &[Image], mtu: u32) -> v1::DesiredVm {
 /// What a host reports of one VM.
 ///
 /// Errors: `InvalidArgument`.
-pub fn report_from_wire(report: v1::VmReport) -> Result<(VmId, Report), Error> {
+pub fn report_from_wire(report: pb::VmReport) -> Result<(VmId, Report), Error> {
     let id = report
         .id
         .parse()
         .map_err(|_| Error::invalid("vms.id", &report.id, "the id of a VM (a UUID)"))?;
-    let phase = v1::VmPhase::try_from(report.phase)
+    let phase = pb::VmPhase::try_from(report.phase)
         .map_err(|_| Error::invalid("vms.phase", report.phase, "a VmPhase of 1 to 7"))?;
     let started_at = report
         .started_at
         .map(SystemTime::try_from)
         .transpose()
-        .map_err(|error| Error::invalid("vms.started_at", error, "a time after 1970"))?;
+        .map_err(|error| Error::invalid("vms.started_at", error, "a time after 1970"))?
+        // As it is stored: the same report again changes nothing.
+        .map(|time| Time::from(time).into());
     // A host's text is shown to tenants: bounded, and one line.
     let line = |text: String, longest: usize| -> String {
         let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });

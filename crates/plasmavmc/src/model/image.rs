@@ -1,10 +1,14 @@
 //! Images: named, immutable content.
 
-use std::time::SystemTime;
+use std::collections::HashMap;
 
-use photon_resource::{ImageId, PrincipalId, ResourceName, Scope};
+use photon_resource::{
+    Changes, Error, ImageId, Labels, PrincipalId, Scope, Time, validate_description,
+    validate_labels, validate_resource_name,
+};
 
-use super::Labels;
+use super::kind;
+use super::vm::check_command_line;
 
 /// What kind of content an image has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,73 @@ pub struct ImageFile {
     pub size_bytes: u64,
 }
 
+/// What an import says beforehand that a file will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedFile {
+    /// In lower-case hex; empty: not said.
+    pub sha256: String,
+    /// 0: not said.
+    pub size_bytes: u64,
+}
+
+/// An image to be imported, as it is announced before its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewImage {
+    pub scope: Scope,
+    pub owner: PrincipalId,
+    pub name: String,
+    pub description: String,
+    pub labels: Labels,
+    pub format: ImageFormat,
+    pub public: bool,
+    pub kernel_command_line: String,
+    pub expected: HashMap<ImagePart, ExpectedFile>,
+}
+
+impl NewImage {
+    /// Errors: `InvalidArgument`.
+    pub fn validate(&self) -> Result<(), Error> {
+        validate_resource_name("name", &self.name)?;
+        validate_description(&self.description)?;
+        validate_labels(&self.labels)?;
+        let (field, line) = ("kernel_command_line", &self.kernel_command_line);
+        check_command_line(field, line)?;
+        if !line.is_empty() && self.format != ImageFormat::KernelInitrd {
+            let expected = "nothing, unless format is IMAGE_FORMAT_KERNEL_INITRD";
+            return Err(Error::invalid(field, line, expected));
+        }
+        Ok(())
+    }
+
+    /// The image with this content, as it is registered now.
+    pub fn into_image(self, files: Vec<ImageFile>, virtual_size_bytes: u64) -> Image {
+        let now = Time::now();
+        Image {
+            id: ImageId::generate(),
+            scope: self.scope,
+            owner: self.owner,
+            name: self.name,
+            description: self.description,
+            format: self.format,
+            files,
+            public: self.public,
+            virtual_size_bytes,
+            kernel_command_line: self.kernel_command_line,
+            labels: self.labels,
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+        }
+    }
+}
+
+/// What an update changes of an image; `None` leaves as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageChanges {
+    pub common: Changes,
+    pub public: Option<bool>,
+}
+
 /// A registered image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -83,20 +154,13 @@ pub struct Image {
     pub virtual_size_bytes: u64,
     pub kernel_command_line: String,
     pub labels: Labels,
-    pub created_at: SystemTime,
-    pub updated_at: SystemTime,
+    pub created_at: Time,
+    pub updated_at: Time,
     /// 1 at creation, then one more with each change.
     pub revision: u64,
 }
 
 impl Image {
-    /// The resource's type in names and policies.
-    pub const KIND: &'static str = "images";
-
-    pub fn resource_name(&self) -> ResourceName {
-        ResourceName::new(self.scope.clone(), Self::KIND, self.id)
-    }
-
     /// What it counts against its project's quota, in bytes.
     pub fn stored_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size_bytes).sum()
@@ -104,5 +168,40 @@ impl Image {
 
     pub fn file(&self, part: ImagePart) -> Option<&ImageFile> {
         self.files.iter().find(|file| file.part == part)
+    }
+
+    /// The image with validated changes: a revision newer, unless nothing has changed.
+    ///
+    /// Errors: `Conflict` when another revision was expected.
+    pub fn with(&self, changes: ImageChanges) -> Result<Self, Error> {
+        let ImageChanges { common, public } = changes;
+        if let Some(expected) = common.expected_revision
+            && expected != self.revision
+        {
+            return Err(Error::Conflict {
+                kind: kind::IMAGES.noun,
+                id: self.name.clone(),
+                expected,
+                actual: self.revision,
+            });
+        }
+        let mut after = self.clone();
+        if let Some(name) = common.name {
+            after.name = name;
+        }
+        if let Some(description) = common.description {
+            after.description = description;
+        }
+        if let Some(labels) = common.labels {
+            after.labels = labels;
+        }
+        if let Some(public) = public {
+            after.public = public;
+        }
+        if after != *self {
+            after.updated_at = Time::now();
+            after.revision += 1;
+        }
+        Ok(after)
     }
 }

@@ -1,9 +1,8 @@
 //! Hosts, as they register themselves.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
 
-use photon_resource::{Error, ResourceName, Scope};
+use photon_resource::{Error, ResourceName, Scope, Time};
 
 /// What runs a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +32,7 @@ pub struct Node {
     pub hypervisors: BTreeSet<Hypervisor>,
     pub agent_version: String,
     /// When it was last heard of.
-    pub last_seen: SystemTime,
+    pub last_seen: Time,
 }
 
 impl Node {

@@ -1,11 +1,9 @@
 //! Virtual machines.
 
-use std::time::SystemTime;
+use photon_resource::{Changes, Error, ImageId, Meta, NewMeta, PortId, Time, VmId};
 
-use photon_resource::{ImageId, OrgId, PortId, PrincipalId, ProjectId, ResourceName, Scope, VmId};
-
-use super::{Hypervisor, Labels};
-use crate::phase::{Stage, Status};
+use super::{Hypervisor, kind};
+use crate::phase::{Phase, Stage, Status};
 
 mod spec;
 #[cfg(test)]
@@ -84,13 +82,7 @@ pub struct Port {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vm {
     pub id: VmId,
-    pub org_id: OrgId,
-    pub project_id: ProjectId,
-    /// Who created it: what conditions of roles read as `resource.owner`.
-    pub owner: PrincipalId,
-    pub name: String,
-    pub description: String,
-    pub labels: Labels,
+    pub meta: Meta,
     pub spec: Spec,
     /// 1 at creation; one more with each change of the spec, which counts from the next start.
     pub spec_revision: u64,
@@ -106,25 +98,120 @@ pub struct Vm {
     pub node: String,
     /// Once all are attached: as many as `spec.network`, in its order. Empty before.
     pub ports: Vec<Port>,
-    pub created_at: SystemTime,
-    pub updated_at: SystemTime,
-    /// 1 at creation, then one more with each change by its owner.
-    pub revision: u64,
+    /// How often what is wanted was stored.
+    pub change: u64,
     pub status: Status,
 }
 
-impl Vm {
-    /// The resource's type in names and policies.
-    pub const KIND: &'static str = "instances";
-    /// What it is called in messages.
-    pub const NOUN: &'static str = VmId::KIND;
+/// Seconds that a guest has to power down, unless StopVm says otherwise.
+pub const STOP_TIMEOUT: u32 = 30;
 
-    pub fn scope(&self) -> Scope {
-        Scope::Project(self.org_id.clone(), self.project_id.clone())
+/// A VM to be created, its images still as the request calls them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVm {
+    pub meta: NewMeta,
+    pub spec: Spec<String>,
+    pub power_state: PowerState,
+    /// Host that an operator has named.
+    pub node: Option<String>,
+}
+
+/// What an update changes of a VM; `None` leaves as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VmChanges {
+    pub common: Changes,
+    pub vcpus: Option<u32>,
+    pub memory_mib: Option<u64>,
+    pub user_data: Option<String>,
+    pub restart_policy: Option<RestartPolicy>,
+}
+
+impl VmChanges {
+    /// Errors: `InvalidArgument`.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.common.validate()?;
+        if let Some(vcpus) = self.vcpus {
+            check_vcpus("vcpus", vcpus)?;
+        }
+        if let Some(memory_mib) = self.memory_mib {
+            check_memory("memory_mib", memory_mib)?;
+        }
+        if let Some(user_data) = &self.user_data {
+            check_user_data("user_data", user_data)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which VMs a list shows, beyond what all lists can ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VmFilter {
+    /// `None`: in all phases.
+    pub phase: Option<Phase>,
+    /// Host; empty: on all.
+    pub node: String,
+}
+
+impl VmFilter {
+    /// Whether the VM is shown.
+    pub fn shows(&self, vm: &Vm) -> bool {
+        (self.node.is_empty() || vm.node == self.node)
+            && self.phase.is_none_or(|phase| vm.status.phase == phase)
+    }
+}
+
+impl Vm {
+    /// A VM that was just accepted, and placed on a host.
+    pub fn new(id: VmId, meta: NewMeta, spec: Spec, power_state: PowerState, node: String) -> Self {
+        Self {
+            id,
+            meta: meta.into_meta(Time::now()),
+            spec_revision: 1,
+            power_state,
+            reboot_generation: 0,
+            force: false,
+            stop_timeout_seconds: STOP_TIMEOUT,
+            stage: if spec.network.is_empty() {
+                Stage::Placed
+            } else {
+                Stage::Attaching
+            },
+            spec,
+            node,
+            ports: Vec::new(),
+            change: 0,
+            status: Status::new(),
+        }
     }
 
-    pub fn resource_name(&self) -> ResourceName {
-        ResourceName::new(self.scope(), Self::KIND, self.id)
+    /// Applies validated changes; of the spec, what counts from the next start.
+    ///
+    /// Errors: `FailedPrecondition` while it is deleted; `Conflict` when another revision was expected.
+    pub fn apply(&mut self, changes: VmChanges) -> Result<(), Error> {
+        if self.stage.is_deleting() {
+            return Err(Error::FailedPrecondition(format!(
+                "VM '{}' is DELETING: UpdateVm is accepted in every other phase",
+                self.meta.name
+            )));
+        }
+        self.meta.apply(kind::VMS, changes.common)?;
+        let before = self.spec.clone();
+        if let Some(vcpus) = changes.vcpus {
+            self.spec.size.vcpus = vcpus;
+        }
+        if let Some(memory_mib) = changes.memory_mib {
+            self.spec.size.memory_mib = memory_mib;
+        }
+        if let Some(user_data) = changes.user_data {
+            self.spec.user_data = user_data;
+        }
+        if let Some(policy) = changes.restart_policy {
+            self.spec.restart_policy = policy;
+        }
+        if self.spec != before {
+            self.spec_revision += 1;
+        }
+        Ok(())
     }
 
     /// Every image that it starts from, each once.

@@ -1,21 +1,23 @@
-use std::time::SystemTime;
-
-use photon_resource::{PrincipalId, VmId};
+use photon_resource::{Meta, PrincipalId, Time, VmId};
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::{Hypervisor, RestartPolicy, Size, Spec};
 
 fn vm(stage: Stage, phase: Phase, power_state: PowerState) -> Vm {
-    let now = SystemTime::UNIX_EPOCH;
     Vm {
         id: VmId::generate(),
-        org_id: "acme".parse().unwrap(),
-        project_id: "web".parse().unwrap(),
-        owner: PrincipalId::generate(),
-        name: "one".into(),
-        description: String::new(),
-        labels: Default::default(),
+        meta: Meta {
+            org_id: "acme".parse().unwrap(),
+            project_id: "web".parse().unwrap(),
+            owner: PrincipalId::generate(),
+            name: "one".into(),
+            description: String::new(),
+            labels: Default::default(),
+            created_at: Time::from_micros(1_700_000_000_123_456),
+            updated_at: Time::from_micros(1_700_000_000_123_456),
+            revision: 1,
+        },
         spec: Spec {
             size: Size {
                 vcpus: 1,
@@ -39,9 +41,7 @@ fn vm(stage: Stage, phase: Phase, power_state: PowerState) -> Vm {
         stage,
         node: "host".into(),
         ports: Vec::new(),
-        created_at: now,
-        updated_at: now,
-        revision: 1,
+        change: 1,
         status: Status {
             phase,
             ..Status::new()

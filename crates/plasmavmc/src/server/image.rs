@@ -1,115 +1,252 @@
-//! `plasmavmc.v1.ImageService`.
+//! `ImageService`.
 
 use std::time::Duration;
 
-use async_trait::async_trait;
+use photon_api::plasmavmc::v1 as pb;
 use photon_api::plasmavmc::v1::image_service_server::ImageService;
 use photon_api::plasmavmc::v1::import_image_request::Message;
-use photon_api::plasmavmc::v1::{
-    DeleteImageRequest, DeleteImageResponse, GetImageRequest, GetImageResponse, ImportImageRequest,
-    ImportImageResponse, ListImagesRequest, ListImagesResponse, UpdateImageRequest,
-    UpdateImageResponse,
-};
-use photon_resource::Error;
-use photon_service::Guard;
-use tonic::{Request, Response, Status, Streaming};
+use photon_catalog::access::borrowed;
+use photon_catalog::desk::WatchStream;
+use photon_catalog::stored::attributes;
+use photon_catalog::{Access, Answer, Desk, Named, News, Stored};
+use photon_resource::{Caller, Error, ResourceName, Scope};
+use photon_service::answer;
+use tonic::{Request, Status, Streaming};
 
-use crate::app::{Begun, Images};
+use crate::app::Begun;
+use crate::model::Image;
+use crate::{app, convert};
 
 /// An import whose sender falls silent for so long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
 
-pub struct ImageServer {
-    guard: Guard,
-    images: Images,
+/// The service over `app`.
+pub struct Images {
+    desk: Desk<Image>,
+    app: app::Images,
 }
 
-impl ImageServer {
-    pub fn new(guard: Guard, images: Images) -> Self {
-        Self { guard, images }
+impl Images {
+    /// Calls go through `access` to `app`.
+    pub fn new(access: Access, app: app::Images) -> Self {
+        Self {
+            desk: Desk::new(access),
+            app,
+        }
+    }
+
+    fn access(&self) -> &Access {
+        self.desk.access()
+    }
+
+    /// Whether the caller may import what the header says; answers where the image will be.
+    async fn may_import(
+        &self,
+        caller: &Caller,
+        header: &pb::ImportImageHeader,
+    ) -> Result<Scope, Error> {
+        let guard = self.access().guard();
+        let (org_id, project_id) = (&header.org_id, &header.project_id);
+        let unsaid = org_id.is_empty() && project_id.is_empty();
+        let scope = if unsaid && caller.claims.org_id.is_none() {
+            Scope::System
+        } else {
+            let (org, project) = guard.scope(caller, org_id, project_id)?;
+            Scope::Project(org, project)
+        };
+        let owner = caller.claims.principal_id;
+        let attributes = attributes(Some(owner), Some(&header.name), Some(&header.labels));
+        let (action, all) = (Image::KIND.action("create"), Image::KIND.any(scope.clone()));
+        guard
+            .authorize(caller, &action, &all, &borrowed(&attributes))
+            .await?;
+        if header.public {
+            self.may_publish(caller, &action, &all).await?;
+        }
+        Ok(scope)
+    }
+
+    /// Only operators make an image everybody's; `resource` is for the record of a refusal.
+    async fn may_publish(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+    ) -> Result<(), Error> {
+        if caller.claims.org_id.is_none() {
+            return Ok(());
+        }
+        let reason = "only operators make images public, with a token of the system";
+        let guard = self.access().guard();
+        guard.record(caller, action, resource, reason).await;
+        Err(Error::PermissionDenied {
+            action: action.to_owned(),
+            resource: resource.to_string(),
+            reason: reason.to_owned(),
+        })
     }
 }
 
-#[async_trait]
-impl ImageService for ImageServer {
+#[tonic::async_trait]
+impl ImageService for Images {
     async fn import_image(
         &self,
-        request: Request<Streaming<ImportImageRequest>>,
-    ) -> Result<Response<ImportImageResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let mut stream = request.into_inner();
-        let Some(Message::Header(header)) = next(&mut stream).await? else {
-            return Err(expected("header").into());
-        };
-        let mut import = match self.images.import(&caller, header).await? {
-            Begun::Import(import) => import,
-            Begun::Imported(response) => return Ok(Response::new(*response)),
-        };
-        while let Some(message) = next(&mut stream).await? {
-            let Message::Chunk(chunk) = message else {
-                return Err(expected("chunk").into());
+        request: Request<Streaming<pb::ImportImageRequest>>,
+    ) -> Answer<pb::ImportImageResponse> {
+        answer(async {
+            let caller = self.access().caller(&request).await?;
+            let mut stream = request.into_inner();
+            let Some(Message::Header(header)) = next(&mut stream).await? else {
+                return Err(expected("header"));
             };
-            import.chunk(chunk).await?;
-        }
-        Ok(Response::new(import.finish().await?))
+            let scope = self.may_import(&caller, &header).await?;
+            let action = Image::KIND.action("create");
+            let mutation = self
+                .access()
+                .mutation(&caller, &action, &header.request_id, &header)?;
+            let owner = caller.claims.principal_id;
+            let new = convert::new_image(scope, owner, header.clone())?;
+            let mut import = match self.app.import(mutation, new).await? {
+                Begun::Import(import) => import,
+                Begun::Imported(earlier) => return Ok(earlier),
+            };
+            while let Some(message) = next(&mut stream).await? {
+                let Message::Chunk(chunk) = message else {
+                    return Err(expected("chunk"));
+                };
+                let part = convert::image_part("chunk.part", chunk.part)?;
+                import.chunk(part, chunk.data).await?;
+            }
+            // The stream may have taken hours.
+            self.may_import(&caller, &header).await?;
+            let imported = |image: &Image| pb::ImportImageResponse {
+                image: Some(convert::image_to_wire(image)),
+            };
+            import.finish(imported).await
+        })
+        .await
     }
 
     async fn get_image(
         &self,
-        request: Request<GetImageRequest>,
-    ) -> Result<Response<GetImageResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let image = self.images.get(&caller, request.get_ref()).await?;
-        Ok(Response::new(GetImageResponse { image: Some(image) }))
+        request: Request<pb::GetImageRequest>,
+    ) -> Answer<pb::GetImageResponse> {
+        answer(async {
+            let caller = self.access().caller(&request).await?;
+            let request = request.get_ref();
+            let named = Named {
+                id: &request.id,
+                org_id: &request.org_id,
+                project_id: &request.project_id,
+            };
+            let image = app::image_to_use(self.access(), &caller, named).await?;
+            Ok(pb::GetImageResponse {
+                image: Some(convert::image_to_wire(&image)),
+            })
+        })
+        .await
     }
 
     async fn list_images(
         &self,
-        request: Request<ListImagesRequest>,
-    ) -> Result<Response<ListImagesResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let page = self.images.list(&caller, request.get_ref()).await?;
-        Ok(Response::new(ListImagesResponse {
-            images: page.items,
-            next_page_token: page.next_page_token,
-        }))
+        request: Request<pb::ListImagesRequest>,
+    ) -> Answer<pb::ListImagesResponse> {
+        self.desk
+            .list(
+                request,
+                |query, _| self.app.list(query),
+                |page| pb::ListImagesResponse {
+                    images: page.items.iter().map(convert::image_to_wire).collect(),
+                    next_page_token: page.next_page_token,
+                    revision: page.revision,
+                },
+            )
+            .await
+    }
+
+    type WatchImagesStream = WatchStream<pb::WatchImagesResponse>;
+
+    async fn watch_images(
+        &self,
+        request: Request<pb::WatchImagesRequest>,
+    ) -> Answer<Self::WatchImagesStream> {
+        self.desk
+            .watch(request, |news, revision| {
+                let mut told = pb::WatchImagesResponse {
+                    revision,
+                    ..Default::default()
+                };
+                match news {
+                    News::Now(image) => told.image = Some(convert::image_to_wire(&image)),
+                    News::Gone(id) => told.deleted_id = id.to_string(),
+                    News::Synced => {}
+                }
+                told
+            })
+            .await
     }
 
     async fn update_image(
         &self,
-        request: Request<UpdateImageRequest>,
-    ) -> Result<Response<UpdateImageResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let response = self.images.update(&caller, request.get_ref()).await?;
-        Ok(Response::new(response))
+        request: Request<pb::UpdateImageRequest>,
+    ) -> Answer<pb::UpdateImageResponse> {
+        self.desk
+            .change(
+                request,
+                "update",
+                |mutation, image: Image, request| async move {
+                    if request.public == Some(true) && !image.public {
+                        let action = Image::KIND.action("update");
+                        self.may_publish(mutation.caller(), &action, &image.resource())
+                            .await?;
+                    }
+                    let answer = |image: &Image| pb::UpdateImageResponse {
+                        image: Some(convert::image_to_wire(image)),
+                    };
+                    let changes = convert::image_changes(request);
+                    self.app.update(mutation, image.id, changes, answer).await
+                },
+            )
+            .await
     }
 
     async fn delete_image(
         &self,
-        request: Request<DeleteImageRequest>,
-    ) -> Result<Response<DeleteImageResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let response = self.images.delete(&caller, request.get_ref()).await?;
-        Ok(Response::new(response))
+        request: Request<pb::DeleteImageRequest>,
+    ) -> Answer<pb::DeleteImageResponse> {
+        self.desk
+            .change(request, "delete", |mutation, image: Image, _| {
+                self.app.delete(mutation, image.id)
+            })
+            .await
     }
 }
 
 /// The next message of an import; `None` at its end.
-async fn next(stream: &mut Streaming<ImportImageRequest>) -> Result<Option<Message>, Status> {
+async fn next(stream: &mut Streaming<pb::ImportImageRequest>) -> Result<Option<Message>, Error> {
     let silent = || {
-        Status::from(Error::Unavailable(format!(
+        Error::Unavailable(format!(
             "nothing was sent for {} s: the import was given up, and nothing of it is kept",
             SILENCE.as_secs()
-        )))
+        ))
     };
     let message = tokio::time::timeout(SILENCE, stream.message())
         .await
-        .map_err(|_| silent())??;
+        .map_err(|_| silent())?
+        .map_err(broken)?;
     match message {
         None => Ok(None),
-        Some(ImportImageRequest { message: Some(it) }) => Ok(Some(it)),
-        Some(ImportImageRequest { message: None }) => Err(expected("chunk").into()),
+        Some(pb::ImportImageRequest { message: Some(it) }) => Ok(Some(it)),
+        Some(pb::ImportImageRequest { message: None }) => Err(expected("chunk")),
     }
+}
+
+/// The sender has gone, or sends what is no message.
+fn broken(status: Status) -> Error {
+    Error::Unavailable(format!(
+        "the import has ended before its content did: {}",
+        status.message()
+    ))
 }
 
 fn expected(what: &str) -> Error {

@@ -8,34 +8,36 @@ use photon_api::plasmavmc::v1::{
     RegisterNodeRequest, RegisterNodeResponse, ReportStatusRequest, ReportStatusResponse,
     ServeConsolesRequest, ServeConsolesResponse, WatchDesiredRequest,
 };
-use photon_resource::Error;
-use photon_service::Guard;
+use photon_catalog::Access;
+use photon_catalog::desk::WatchStream;
+use photon_resource::{Error, PageRequest, ResourceName, Scope, Time};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Answers;
-use crate::app::{ConsoleHub, Files, Nodes, Reports, Watches};
+use crate::app::{self, ConsoleHub, Files, Reports, Watches};
+use crate::convert;
+use crate::model::Node;
 
-pub struct NodeServer {
-    guard: Guard,
-    nodes: Nodes,
+pub struct Nodes {
+    access: Access,
+    nodes: app::Nodes,
     watches: Watches,
     reports: Reports,
     files: Files,
     hub: ConsoleHub,
 }
 
-impl NodeServer {
+impl Nodes {
     pub fn new(
-        guard: Guard,
-        nodes: Nodes,
+        access: Access,
+        nodes: app::Nodes,
         watches: Watches,
         reports: Reports,
         files: Files,
         hub: ConsoleHub,
     ) -> Self {
         Self {
-            guard,
+            access,
             nodes,
             watches,
             reports,
@@ -46,17 +48,23 @@ impl NodeServer {
 }
 
 #[async_trait]
-impl NodeService for NodeServer {
-    type WatchDesiredStream = Answers<DesiredVms>;
-    type FetchImageStream = Answers<FetchImageResponse>;
-    type ServeConsolesStream = Answers<ServeConsolesResponse>;
+impl NodeService for Nodes {
+    type WatchDesiredStream = WatchStream<DesiredVms>;
+    type FetchImageStream = WatchStream<FetchImageResponse>;
+    type ServeConsolesStream = WatchStream<ServeConsolesResponse>;
 
     async fn register_node(
         &self,
         request: Request<RegisterNodeRequest>,
     ) -> Result<Response<RegisterNodeResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let response = self.nodes.register(&caller, request.into_inner()).await?;
+        let caller = self.access.caller(&request).await?;
+        const ACTION: &str = "compute:nodes:register";
+        let request = request.into_inner();
+        let node = request.node.clone().unwrap_or_default();
+        self.nodes.own(&caller, ACTION, &node.name).await?;
+        let mutation = self.access.mutation(&caller, ACTION, "", &request)?;
+        let node = convert::node_from_wire(node, Time::now())?;
+        let response = self.nodes.register(mutation, node).await?;
         Ok(Response::new(response))
     }
 
@@ -65,7 +73,7 @@ impl NodeService for NodeServer {
         request: Request<WatchDesiredRequest>,
     ) -> Result<Response<Self::WatchDesiredStream>, Status> {
         const ACTION: &str = "compute:nodes:watch";
-        let caller = self.guard.authenticate(&request).await?;
+        let caller = self.access.caller(&request).await?;
         let node = request.into_inner().node;
         self.nodes.own(&caller, ACTION, &node).await?;
         let watch = self.watches.desired(&node).await?;
@@ -87,7 +95,7 @@ impl NodeService for NodeServer {
         &self,
         request: Request<ReportStatusRequest>,
     ) -> Result<Response<ReportStatusResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
+        let caller = self.access.caller(&request).await?;
         let request = request.into_inner();
         self.nodes
             .own(&caller, "compute:nodes:report", &request.node)
@@ -100,12 +108,20 @@ impl NodeService for NodeServer {
         &self,
         request: Request<FetchImageRequest>,
     ) -> Result<Response<Self::FetchImageStream>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
+        let caller = self.access.caller(&request).await?;
         let request = request.into_inner();
         self.nodes
             .own(&caller, "compute:nodes:watch", &request.node)
             .await?;
-        let file = self.files.open(&request).await?;
+        let image = request
+            .image_id
+            .parse()
+            .map_err(|_| Error::invalid("image_id", &request.image_id, "the id of an image"))?;
+        let part = convert::image_part("part", request.part)?;
+        let file = self
+            .files
+            .open(&request.node, image, part, request.offset)
+            .await?;
         let answers = try_unfold(file, async |mut file| {
             let data = file.next().await?;
             Ok(data.map(|data| (FetchImageResponse { data }, file)))
@@ -118,7 +134,7 @@ impl NodeService for NodeServer {
         request: Request<Streaming<ServeConsolesRequest>>,
     ) -> Result<Response<Self::ServeConsolesStream>, Status> {
         const ACTION: &str = "compute:nodes:watch";
-        let caller = self.guard.authenticate(&request).await?;
+        let caller = self.access.caller(&request).await?;
         let mut from_host = request.into_inner();
         let Some(first) = from_host.message().await? else {
             let expected = "the host's name in the first message";
@@ -129,7 +145,7 @@ impl NodeService for NodeServer {
         // The offer lasts as long as the host's side of the stream.
         let reading = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Ok(Some(message)) = from_host.message().await {
-                offer.received(message);
+                offer.received(convert::from_host(message));
             }
         }));
         let supervision = self.nodes.supervision(caller, ACTION, &first.node);
@@ -141,7 +157,8 @@ impl NodeService for NodeServer {
                     message = to_host.recv() => message,
                     error = supervision.lost() => return Err(error.into()),
                 };
-                Ok(message.map(|message| (message, (to_host, supervision, reading))))
+                let told = message.map(convert::to_host);
+                Ok(told.map(|told| (told, (to_host, supervision, reading))))
             },
         );
         Ok(Response::new(Box::pin(answers)))
@@ -151,10 +168,17 @@ impl NodeService for NodeServer {
         &self,
         request: Request<ListNodesRequest>,
     ) -> Result<Response<ListNodesResponse>, Status> {
-        let caller = self.guard.authenticate(&request).await?;
-        let page = self.nodes.list(&caller, request.get_ref()).await?;
+        let caller = self.access.caller(&request).await?;
+        let request = request.into_inner();
+        let all = ResourceName::any(Scope::System, Node::KIND);
+        self.access
+            .guard()
+            .authorize(&caller, "compute:nodes:list", &all, &[])
+            .await?;
+        let page = PageRequest::parse(request.page_size, &request.page_token)?;
+        let page = self.nodes.list(page).await?;
         Ok(Response::new(ListNodesResponse {
-            nodes: page.items,
+            nodes: page.items.iter().map(convert::node_to_wire).collect(),
             next_page_token: page.next_page_token,
         }))
     }

@@ -1,16 +1,21 @@
 //! Images in the store.
 
-use flaredb::{Db, Error, Record, Transaction};
-use photon_resource::{ImageId, PrincipalId, Scope, VmId};
+use std::collections::HashSet;
+
+use flaredb::{Db, Record, Transaction};
+use photon_catalog::list::list_of_index;
+use photon_catalog::{Common, Listing, Query, Reference, Stored, Users};
+use photon_catalog::{insert, list, load, remove, replace};
+use photon_resource::{Error, ImageId, Kind, Labels, PageRequest, PrincipalId, Scope, Time};
 use serde::{Deserialize, Serialize};
 
-use super::{IdRecord, from_micros, to_micros};
-use crate::model::{Image, ImageFile, ImageFormat, ImagePart, Labels};
+use crate::model::{Image, ImageFile, ImageFormat, ImagePart, kind};
 
+/// The stored form of an image.
 #[derive(Serialize, Deserialize)]
-struct ImageRecord {
-    /// As [`Scope`] prints itself.
-    scope: String,
+pub struct ImageRecord {
+    #[serde(with = "scope_text")]
+    scope: Scope,
     owner: PrincipalId,
     name: String,
     description: String,
@@ -20,8 +25,8 @@ struct ImageRecord {
     virtual_size_bytes: u64,
     kernel_command_line: String,
     labels: Labels,
-    created_at: u64,
-    updated_at: u64,
+    created_at: Time,
+    updated_at: Time,
     revision: u64,
 }
 
@@ -63,8 +68,23 @@ impl Record for UsageRecord {
     const VERSION: u32 = 1;
 }
 
-impl ImageRecord {
-    fn of(image: &Image) -> Self {
+/// A scope as it prints itself.
+mod scope_text {
+    use photon_resource::Scope;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(scope: &Scope, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(scope)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Scope, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl From<&Image> for ImageRecord {
+    fn from(image: &Image) -> Self {
         let file = |file: &ImageFile| FileRecord {
             part: match file.part {
                 ImagePart::Disk => PartRecord::Disk,
@@ -75,7 +95,7 @@ impl ImageRecord {
             size_bytes: file.size_bytes,
         };
         Self {
-            scope: image.scope.to_string(),
+            scope: image.scope.clone(),
             owner: image.owner,
             name: image.name.clone(),
             description: image.description.clone(),
@@ -89,18 +109,50 @@ impl ImageRecord {
             virtual_size_bytes: image.virtual_size_bytes,
             kernel_command_line: image.kernel_command_line.clone(),
             labels: image.labels.clone(),
-            created_at: to_micros(image.created_at),
-            updated_at: to_micros(image.updated_at),
+            created_at: image.created_at,
+            updated_at: image.updated_at,
             revision: image.revision,
         }
     }
+}
 
-    fn into_image(self, id: ImageId) -> Result<Image, Error> {
-        let scope = self.scope.parse().map_err(|_| Error::Migration {
-            kind: Self::KIND,
-            version: Self::VERSION,
-            reason: format!("image {id} has the scope {:?}", self.scope),
-        })?;
+impl Stored for Image {
+    type Id = ImageId;
+    type Record = ImageRecord;
+    const TABLE: &'static str = "image";
+    const KIND: Kind = kind::IMAGES;
+    const OF_SYSTEM: bool = true;
+
+    fn id(&self) -> ImageId {
+        self.id
+    }
+
+    fn scope(&self) -> Scope {
+        self.scope.clone()
+    }
+
+    fn common(&self) -> Common<'_> {
+        Common {
+            name: Some(&self.name),
+            owner: Some(self.owner),
+            labels: Some(&self.labels),
+            revision: self.revision,
+        }
+    }
+
+    fn name_key(scope: &Scope, name: &str) -> Option<String> {
+        match scope {
+            // An organization has images in its projects alone.
+            Scope::Org(_) => None,
+            scope => Some(format!("image-name/{}/{name}", scope_segments(scope))),
+        }
+    }
+
+    fn list_key(&self) -> String {
+        format!("image-in/{}/{}", scope_segments(&self.scope), self.id)
+    }
+
+    fn restore(id: ImageId, record: ImageRecord) -> Result<Self, Error> {
         let file = |file: FileRecord| ImageFile {
             part: match file.part {
                 PartRecord::Disk => ImagePart::Disk,
@@ -110,34 +162,30 @@ impl ImageRecord {
             sha256: file.sha256,
             size_bytes: file.size_bytes,
         };
-        Ok(Image {
+        Ok(Self {
             id,
-            scope,
-            owner: self.owner,
-            name: self.name,
-            description: self.description,
-            format: match self.format {
+            scope: record.scope,
+            owner: record.owner,
+            name: record.name,
+            description: record.description,
+            format: match record.format {
                 FormatRecord::Raw => ImageFormat::Raw,
                 FormatRecord::Qcow2 => ImageFormat::Qcow2,
                 FormatRecord::KernelInitrd => ImageFormat::KernelInitrd,
             },
-            files: self.files.into_iter().map(file).collect(),
-            public: self.public,
-            virtual_size_bytes: self.virtual_size_bytes,
-            kernel_command_line: self.kernel_command_line,
-            labels: self.labels,
-            created_at: from_micros(self.created_at),
-            updated_at: from_micros(self.updated_at),
-            revision: self.revision,
+            files: record.files.into_iter().map(file).collect(),
+            public: record.public,
+            virtual_size_bytes: record.virtual_size_bytes,
+            kernel_command_line: record.kernel_command_line,
+            labels: record.labels,
+            created_at: record.created_at,
+            updated_at: record.updated_at,
+            revision: record.revision,
         })
     }
 }
 
-const IMAGES_PREFIX: &str = "image/";
-
-fn image_key(id: ImageId) -> String {
-    format!("{IMAGES_PREFIX}{id}")
-}
+const PUBLIC_PREFIX: &str = "image-public/";
 
 /// No organization or project can be called `-`.
 fn scope_segments(scope: &Scope) -> String {
@@ -147,147 +195,118 @@ fn scope_segments(scope: &Scope) -> String {
     }
 }
 
-fn name_key(scope: &Scope, name: &str) -> String {
-    format!("image-name/{}/{name}", scope_segments(scope))
-}
-
-fn list_key(scope: &Scope, id: ImageId) -> String {
-    format!("image-in/{}/{id}", scope_segments(scope))
-}
-
 fn public_key(name: &str) -> String {
-    format!("image-public/{name}")
+    format!("{PUBLIC_PREFIX}{name}")
 }
 
-fn users_prefix(image: ImageId) -> String {
-    format!("image-user/{image}/")
+/// The VMs that start from an image.
+pub fn users_of_image(image: ImageId) -> Users {
+    Users::new(
+        format!("image-user/{image}/"),
+        format!("image-users/{image}"),
+    )
 }
 
-fn users_guard(image: ImageId) -> String {
-    format!("image-users/{image}")
+/// The public image of this name.
+pub async fn public_image(db: &Db, name: &str) -> Result<Option<Image>, Error> {
+    match db.get::<Reference>(&public_key(name)).await? {
+        Some(entry) => load(db, &entry.id.parse()?).await,
+        None => Ok(None),
+    }
 }
 
-/// One image.
-pub async fn image_get(db: &Db, id: ImageId) -> Result<Option<Image>, Error> {
-    let record = db.get::<ImageRecord>(&image_key(id)).await?;
-    record.map(|record| record.into_image(id)).transpose()
+/// Adds an image. Errors: `AlreadyExists` when its name is taken, in its project or among the public ones.
+pub async fn image_create(tx: &mut Transaction, image: &Image) -> Result<(), Error> {
+    insert(tx, image).await?;
+    if image.public {
+        claim_public_name(tx, image).await?;
+    }
+    Ok(())
 }
 
-/// One image, for a change.
-pub async fn image_read(tx: &mut Transaction, id: ImageId) -> Result<Option<Image>, Error> {
-    let record = tx.get::<ImageRecord>(&image_key(id)).await?;
-    record.map(|record| record.into_image(id)).transpose()
-}
-
-/// The image of this name in a project, else the public one.
-pub async fn image_by_name(db: &Db, scope: &Scope, name: &str) -> Result<Option<ImageId>, Error> {
-    let own = db.get::<IdRecord<ImageId>>(&name_key(scope, name)).await?;
-    let entry = match own {
-        Some(entry) => Some(entry),
-        None => db.get::<IdRecord<ImageId>>(&public_key(name)).await?,
-    };
-    Ok(entry.map(|entry| entry.id))
-}
-
-/// The name is taken: in the image's project, or (`public`) among the public ones.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NameTaken {
-    pub public: bool,
-}
-
-/// Stores an image, new (`before` is `None`) or changed. A name that is taken must not be committed.
-pub async fn image_put(
+/// Stores a changed image. Errors: as [`image_create`].
+pub async fn image_update(
     tx: &mut Transaction,
-    before: Option<&Image>,
+    before: &Image,
     after: &Image,
-) -> Result<Result<(), NameTaken>, Error> {
-    let entry = IdRecord { id: after.id };
-    let name = name_key(&after.scope, &after.name);
-    if before.is_none_or(|before| before.name != after.name) {
-        if tx.get::<IdRecord<ImageId>>(&name).await?.is_some() {
-            return Ok(Err(NameTaken { public: false }));
-        }
-        if let Some(before) = before {
-            tx.delete(&name_key(&before.scope, &before.name));
-        }
-        tx.put(&name, &entry)?;
+) -> Result<(), Error> {
+    replace(tx, before, after).await?;
+    if before.public && after.public && before.name == after.name {
+        return Ok(());
     }
-    let was_public = before.filter(|before| before.public);
-    let keeps_public_name = was_public.is_some_and(|it| after.public && it.name == after.name);
-    if !keeps_public_name {
-        if let Some(before) = was_public {
-            tx.delete(&public_key(&before.name));
-        }
-        if after.public {
-            let key = public_key(&after.name);
-            if tx.get::<IdRecord<ImageId>>(&key).await?.is_some() {
-                return Ok(Err(NameTaken { public: true }));
-            }
-            tx.put(&key, &entry)?;
-        }
+    if before.public {
+        tx.delete(&public_key(&before.name));
     }
-    tx.put(&list_key(&after.scope, after.id), &entry)?;
-    tx.put(&image_key(after.id), &ImageRecord::of(after))?;
-    Ok(Ok(()))
+    if after.public {
+        claim_public_name(tx, after).await?;
+    }
+    Ok(())
+}
+
+async fn claim_public_name(tx: &mut Transaction, image: &Image) -> Result<(), Error> {
+    let key = public_key(&image.name);
+    if tx.get::<Reference>(&key).await?.is_some() {
+        return Err(Error::already_exists("public image", &image.name));
+    }
+    tx.put(&key, &Reference::to(image.id))?;
+    Ok(())
 }
 
 /// Removes an image's records; its files stay until nothing refers to them.
 pub fn image_remove(tx: &mut Transaction, image: &Image) {
-    tx.delete(&image_key(image.id));
-    tx.delete(&name_key(&image.scope, &image.name));
-    tx.delete(&list_key(&image.scope, image.id));
     if image.public {
         tx.delete(&public_key(&image.name));
     }
-    tx.delete(&users_guard(image.id));
+    users_of_image(image.id).forget(tx);
+    remove(tx, image);
 }
 
-/// Where a list is: the project's own images, then the public ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListPart {
-    Own,
-    Public,
-}
-
-/// Ids of images, at most `limit` after the list key `after`, with their list keys, and whether there are
-/// more. For an organization without a project, those of all of its projects; for the system, all.
-pub async fn image_ids_in(
-    db: &Db,
-    part: ListPart,
-    scope: &Scope,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<(Vec<(String, ImageId)>, bool), Error> {
-    let prefix = match (part, scope) {
-        (ListPart::Public, _) => "image-public/".to_owned(),
-        (ListPart::Own, Scope::System) => "image-in/".to_owned(),
-        (ListPart::Own, Scope::Org(org)) => format!("image-in/{org}/"),
-        (ListPart::Own, Scope::Project(org, project)) => format!("image-in/{org}/{project}/"),
+/// One page: the scope's own images, then the public ones of others.
+///
+/// Errors: `InvalidArgument` for the page token of another list.
+pub async fn image_list(db: &Db, query: Query) -> Result<Listing<Image>, Error> {
+    let Query {
+        scope,
+        name,
+        labels,
+        page,
+    } = query;
+    let named = |image: &Image| name.is_empty() || image.name == name;
+    let part = |scope: &Scope, size: usize, after: Option<String>| Query {
+        scope: scope.clone(),
+        // Many can have the name: those of several projects.
+        name: String::new(),
+        labels: labels.clone(),
+        page: PageRequest { size, after },
     };
-    let page = db.page::<IdRecord<ImageId>>(&prefix, after, limit).await?;
-    let ids = page.items.into_iter().map(|(key, entry)| (key, entry.id));
-    Ok((ids.collect(), page.more))
-}
-
-/// Notes that a VM starts from the image. Of this and a deletion of the image at the same time, one conflicts.
-pub async fn image_user_add(tx: &mut Transaction, image: ImageId, vm: VmId) -> Result<(), Error> {
-    tx.touch(&users_guard(image)).await?;
-    tx.put(
-        &format!("{}{vm}", users_prefix(image)),
-        &IdRecord { id: vm },
-    )
-}
-
-/// The VM starts from the image no more.
-pub fn image_user_remove(tx: &mut Transaction, image: ImageId, vm: VmId) {
-    tx.delete(&format!("{}{vm}", users_prefix(image)));
-}
-
-/// VMs that start from the image; none can be added at the same time.
-pub async fn image_users_read(tx: &mut Transaction, image: ImageId) -> Result<Vec<VmId>, Error> {
-    tx.touch(&users_guard(image)).await?;
-    let users = tx.scan::<IdRecord<VmId>>(&users_prefix(image)).await?;
-    Ok(users.into_iter().map(|(_, entry)| entry.id).collect())
+    let in_public = |after: &String| after.starts_with(PUBLIC_PREFIX);
+    let (mut shown, after) = if page.after.as_ref().is_some_and(in_public) {
+        let none = Listing {
+            items: Vec::new(),
+            next_page_token: String::new(),
+            revision: db.revision().await?,
+        };
+        (none, page.after)
+    } else {
+        let own = list(db, part(&scope, page.size, page.after), named).await?;
+        (own, None)
+    };
+    if !shown.next_page_token.is_empty() {
+        return Ok(shown);
+    }
+    // An own image that is public stands among the own ones already.
+    let others = |image: &Image| named(image) && !scope.contains(&image.scope);
+    let room = page.size - shown.items.len();
+    // Even without room: whether there is another page.
+    let query = part(&Scope::System, room.max(1), after);
+    let rest = list_of_index(db, PUBLIC_PREFIX, query, others).await?;
+    if room > 0 {
+        shown.items.extend(rest.items);
+        shown.next_page_token = rest.next_page_token;
+    } else if !rest.items.is_empty() {
+        shown.next_page_token = PageRequest::token(PUBLIC_PREFIX);
+    }
+    Ok(shown)
 }
 
 fn usage_key(scope: &Scope) -> String {
@@ -315,15 +334,10 @@ pub async fn usage_change(
 }
 
 /// The SHA-256 of every file that an image refers to.
-pub async fn blobs_in_use(db: &Db) -> Result<std::collections::HashSet<String>, Error> {
-    let images = db.scan::<ImageRecord>(IMAGES_PREFIX).await?;
+pub async fn blobs_in_use(db: &Db) -> Result<HashSet<String>, Error> {
+    let images = db.scan::<ImageRecord>("image/").await?;
     let files = images.into_iter().flat_map(|(_, image)| image.files);
     Ok(files.map(|file| file.sha256).collect())
-}
-
-/// The bytes that digests in events are of.
-pub fn image_bytes(image: &Image) -> Result<Vec<u8>, Error> {
-    flaredb::encode(&image_key(image.id), &ImageRecord::of(image))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Hosts in the store.
 
 use flaredb::{Db, Error, Record, Transaction};
+use photon_resource::Time;
 use serde::{Deserialize, Serialize};
 
 use super::vm::HypervisorRecord;
-use super::{from_micros, to_micros};
 use crate::model::{Node, Size};
 
 #[derive(Serialize, Deserialize)]
@@ -15,7 +15,7 @@ struct NodeRecord {
     hypervisors: Vec<HypervisorRecord>,
     agent_version: String,
     /// As of the last change of anything else: a heartbeat alone is not stored.
-    last_seen: u64,
+    last_seen: Time,
 }
 
 impl Record for NodeRecord {
@@ -53,7 +53,7 @@ fn into_node(name: &str, record: NodeRecord) -> Node {
         accelerator: record.accelerator,
         hypervisors: hypervisors.map(HypervisorRecord::into_hypervisor).collect(),
         agent_version: record.agent_version,
-        last_seen: from_micros(record.last_seen),
+        last_seen: record.last_seen,
     }
 }
 
@@ -75,7 +75,7 @@ pub fn node_put(tx: &mut Transaction, node: &Node) -> Result<(), Error> {
             .map(|hypervisor| HypervisorRecord::of(*hypervisor))
             .collect(),
         agent_version: node.agent_version.clone(),
-        last_seen: to_micros(node.last_seen),
+        last_seen: node.last_seen,
     };
     tx.put(&node_key(&node.name), &record)
 }

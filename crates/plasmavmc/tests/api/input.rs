@@ -120,8 +120,8 @@ async fn a_bad_creation_is_refused_with_field_value_and_what_is_accepted() {
         ),
         (
             |_, s| s.kernel_image_id = "../../etc".into(),
-            invalid,
-            "id '../../etc' is not valid: expected the id of the image (a UUID), or its name",
+            Code::NotFound,
+            "image '../../etc' not found",
         ),
         (
             |_, s| {
@@ -249,12 +249,12 @@ async fn bad_arguments_of_the_other_calls_are_refused() {
     expect_error(
         vms.get_vm(get("")).await,
         invalid,
-        "id '' is not valid: expected the id of the VM (a UUID), or its name",
+        "id '' is not valid: expected the id or name of a VM",
     );
     expect_error(
         vms.get_vm(get("a/b")).await,
-        invalid,
-        "id 'a/b' is not valid",
+        Code::NotFound,
+        "VM 'a/b' not found",
     );
     expect_error(
         vms.get_vm(get("missing")).await,
@@ -346,8 +346,8 @@ async fn bad_arguments_of_the_other_calls_are_refused() {
     };
     expect_error(
         images.get_image(get).await,
-        invalid,
-        "id 'A' is not valid: expected the id of the image",
+        Code::NotFound,
+        "image 'A' not found",
     );
     let update = pb::UpdateImageRequest {
         id: NO_VM.into(),
@@ -443,9 +443,10 @@ async fn strangers_others_and_the_unpermitted_get_nowhere() {
                 "{call}: {}",
                 status.message()
             );
+            // Word for word the same for what is there and what is not.
             assert!(
                 status.message().contains(&format!(
-                    "compute:instances:{call} on org/acme/project/web/instances/{id}"
+                    "compute:instances:{call} on org/acme/project/web/instances/*"
                 )),
                 "{}",
                 status.message()

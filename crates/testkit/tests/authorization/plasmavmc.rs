@@ -146,6 +146,16 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
+        reads(
+            cloud,
+            "plasmavmc.v1.ImageService/WatchImages",
+            NAMED,
+            WatchImagesRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                ..Default::default()
+            },
+        ),
         changes(
             cloud,
             "plasmavmc.v1.ImageService/UpdateImage",

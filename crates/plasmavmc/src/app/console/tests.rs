@@ -1,10 +1,10 @@
 use super::*;
 
-fn output(session: u64, bytes: &[u8]) -> v1::ServeConsolesRequest {
-    v1::ServeConsolesRequest {
+fn output(session: u64, bytes: &[u8]) -> FromHost {
+    FromHost {
         session,
         output: bytes.to_vec(),
-        ..Default::default()
+        closed: None,
     }
 }
 
@@ -16,7 +16,7 @@ async fn sessions_of_one_host_do_not_mix() {
     let mut first = hub.open("host", one).await.unwrap();
     let mut second = hub.open("host", two).await.unwrap();
     let opened = host.recv().await.unwrap();
-    assert_eq!(opened.open_vm_id, one.to_string());
+    assert_eq!(opened.what, Asked::Open(one));
     let other = host.recv().await.unwrap();
     assert_ne!(opened.session, other.session);
     offer.received(output(other.session, b"two"));
@@ -32,10 +32,11 @@ async fn sessions_of_one_host_do_not_mix() {
     );
     first.input(b"ls\n".to_vec()).await.unwrap();
     let typed = host.recv().await.unwrap();
-    assert_eq!(
-        (typed.session, typed.input.as_slice()),
-        (opened.session, b"ls\n".as_slice())
-    );
+    let expected = ToHost {
+        session: opened.session,
+        what: Asked::Input(b"ls\n".to_vec()),
+    };
+    assert_eq!(typed, expected);
 }
 
 #[tokio::test]
@@ -46,7 +47,8 @@ async fn a_reader_that_goes_is_told_to_the_host() {
     let opened = host.recv().await.unwrap();
     drop(session);
     let closed = host.recv().await.unwrap();
-    assert!(closed.close && closed.session == opened.session);
+    assert_eq!(closed.what, Asked::Close);
+    assert_eq!(closed.session, opened.session);
 }
 
 #[tokio::test]
@@ -58,7 +60,7 @@ async fn a_slow_reader_is_closed_and_holds_nobody_up() {
     for _ in 0..=OUTPUT_WAITING {
         offer.received(output(opened.session, b"x"));
     }
-    assert!(host.recv().await.unwrap().close);
+    assert_eq!(host.recv().await.unwrap().what, Asked::Close);
     let mut read = 0;
     while slow.output.recv().await.is_some() {
         read += 1;
@@ -80,11 +82,10 @@ async fn a_host_that_connects_anew_ends_its_earlier_sessions_and_no_others() {
     drop(earlier);
     drop(before);
     let opened = host.recv().await.unwrap();
-    offer.received(v1::ServeConsolesRequest {
+    offer.received(FromHost {
         session: opened.session,
-        closed: true,
-        reason: "the VM has stopped".into(),
-        ..Default::default()
+        output: Vec::new(),
+        closed: Some("the VM has stopped".into()),
     });
     assert_eq!(
         after.output.recv().await,

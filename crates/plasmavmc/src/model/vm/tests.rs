@@ -1,6 +1,4 @@
-use std::time::SystemTime;
-
-use photon_resource::{ImageId, PortId, PrincipalId, Scope};
+use photon_resource::{ImageId, PortId, PrincipalId, Scope, Time};
 use proptest::prelude::*;
 
 use super::*;
@@ -55,8 +53,8 @@ fn image(name: &str, format: ImageFormat, virtual_size_bytes: u64) -> (String, I
         virtual_size_bytes,
         kernel_command_line: String::new(),
         labels: Default::default(),
-        created_at: SystemTime::UNIX_EPOCH,
-        updated_at: SystemTime::UNIX_EPOCH,
+        created_at: Time::EPOCH,
+        updated_at: Time::EPOCH,
         revision: 1,
     };
     (name.to_owned(), image)

@@ -1,18 +1,15 @@
 //! The stored forms of a VM.
 
 use flaredb::Record;
-use photon_resource::{ImageId, OrgId, PortId, PrincipalId, ProjectId, VmId};
+use photon_resource::{ImageId, Labels, Meta, OrgId, PortId, PrincipalId, ProjectId, Time, VmId};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Disk, Hypervisor, Interface, Labels, Port, PowerState, RestartPolicy, Size, Spec, Vm,
-};
+use crate::model::{Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, Vm};
 use crate::phase::{Phase, Stage, Status};
-use crate::store::{from_micros, to_micros};
 
 /// What is wanted of a VM.
 #[derive(Serialize, Deserialize)]
-pub(super) struct DesiredRecord {
+pub struct DesiredRecord {
     org_id: OrgId,
     project_id: ProjectId,
     owner: PrincipalId,
@@ -28,8 +25,8 @@ pub(super) struct DesiredRecord {
     stage: StageRecord,
     node: String,
     ports: Vec<PortRecord>,
-    created_at: u64,
-    updated_at: u64,
+    created_at: Time,
+    updated_at: Time,
     revision: u64,
     /// One more with each write.
     pub(super) change: u64,
@@ -119,7 +116,7 @@ pub(super) struct StatusRecord {
     message: String,
     accelerator: String,
     unit: String,
-    started_at: Option<u64>,
+    started_at: Option<Time>,
 }
 
 impl Record for StatusRecord {
@@ -127,15 +124,17 @@ impl Record for StatusRecord {
     const VERSION: u32 = 1;
 }
 
-impl DesiredRecord {
-    pub(super) fn of(vm: &Vm, change: u64) -> Self {
+impl From<&Vm> for DesiredRecord {
+    /// As it is stored next.
+    fn from(vm: &Vm) -> Self {
+        let meta = &vm.meta;
         Self {
-            org_id: vm.org_id.clone(),
-            project_id: vm.project_id.clone(),
-            owner: vm.owner,
-            name: vm.name.clone(),
-            description: vm.description.clone(),
-            labels: vm.labels.clone(),
+            org_id: meta.org_id.clone(),
+            project_id: meta.project_id.clone(),
+            owner: meta.owner,
+            name: meta.name.clone(),
+            description: meta.description.clone(),
+            labels: meta.labels.clone(),
             spec: SpecRecord::of(&vm.spec),
             spec_revision: vm.spec_revision,
             on: vm.power_state == PowerState::On,
@@ -150,22 +149,29 @@ impl DesiredRecord {
             },
             node: vm.node.clone(),
             ports: vm.ports.iter().map(PortRecord::of).collect(),
-            created_at: to_micros(vm.created_at),
-            updated_at: to_micros(vm.updated_at),
-            revision: vm.revision,
-            change,
+            created_at: meta.created_at,
+            updated_at: meta.updated_at,
+            revision: meta.revision,
+            change: vm.change + 1,
         }
     }
+}
 
+impl DesiredRecord {
     pub(super) fn into_vm(self, id: VmId, status: Option<StatusRecord>) -> Vm {
         Vm {
             id,
-            org_id: self.org_id,
-            project_id: self.project_id,
-            owner: self.owner,
-            name: self.name,
-            description: self.description,
-            labels: self.labels,
+            meta: Meta {
+                org_id: self.org_id,
+                project_id: self.project_id,
+                owner: self.owner,
+                name: self.name,
+                description: self.description,
+                labels: self.labels,
+                created_at: self.created_at,
+                updated_at: self.updated_at,
+                revision: self.revision,
+            },
             spec: self.spec.into_spec(),
             spec_revision: self.spec_revision,
             power_state: if self.on {
@@ -184,9 +190,7 @@ impl DesiredRecord {
             },
             node: self.node,
             ports: self.ports.into_iter().map(PortRecord::into_port).collect(),
-            created_at: from_micros(self.created_at),
-            updated_at: from_micros(self.updated_at),
-            revision: self.revision,
+            change: self.change,
             status: status.map(StatusRecord::into_status).unwrap_or_default(),
         }
     }
@@ -305,7 +309,7 @@ impl StatusRecord {
             message: status.message.clone(),
             accelerator: status.accelerator.clone(),
             unit: status.unit.clone(),
-            started_at: status.started_at.map(to_micros),
+            started_at: status.started_at.map(Time::from),
         }
     }
 
@@ -323,7 +327,7 @@ impl StatusRecord {
             message: self.message,
             accelerator: self.accelerator,
             unit: self.unit,
-            started_at: self.started_at.map(from_micros),
+            started_at: self.started_at.map(Into::into),
         }
     }
 }

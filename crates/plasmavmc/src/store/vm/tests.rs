@@ -1,7 +1,7 @@
-use std::time::{Duration, SystemTime};
-
 use flaredb::Committed;
-use photon_resource::{ImageId, PrincipalId};
+use photon_catalog::stored::by_name;
+use photon_catalog::{Query, list, load};
+use photon_resource::{ImageId, Meta, PageRequest, PrincipalId, Time};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,16 +9,21 @@ use crate::model::{Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy,
 use crate::phase::{Phase, Stage, Status};
 
 fn vm(name: &str) -> Vm {
-    let now = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
+    let now = Time::from_micros(1_700_000_000_123_456);
     let port_id = PortId::generate();
     Vm {
         id: VmId::generate(),
-        org_id: "acme".parse().unwrap(),
-        project_id: "web".parse().unwrap(),
-        owner: PrincipalId::generate(),
-        name: name.into(),
-        description: "one of ours".into(),
-        labels: [("tier".to_owned(), "web".to_owned())].into(),
+        meta: Meta {
+            org_id: "acme".parse().unwrap(),
+            project_id: "web".parse().unwrap(),
+            owner: PrincipalId::generate(),
+            name: name.into(),
+            description: "one of ours".into(),
+            labels: [("tier".to_owned(), "web".to_owned())].into(),
+            created_at: now,
+            updated_at: now,
+            revision: 5,
+        },
         spec: Spec {
             size: Size {
                 vcpus: 2,
@@ -54,38 +59,47 @@ fn vm(name: &str) -> Vm {
             mac_address: "fa:16:3e:00:00:01".into(),
             interface_name: "pt0123456789a".into(),
         }],
-        created_at: now,
-        updated_at: now,
-        revision: 5,
+        change: 1,
         status: Status {
             phase: Phase::Stopped,
             message: "off".into(),
             accelerator: "tcg".into(),
             unit: "unit".into(),
-            started_at: Some(now),
+            started_at: Some(now.into()),
         },
     }
 }
 
-async fn insert(db: &Db, vm: &Vm) -> Result<(), Taken> {
+async fn create(db: &Db, vm: &Vm) -> Result<(), Error> {
     let mut tx = db.begin();
-    let inserted = vm_insert(&mut tx, vm).await.unwrap();
-    if inserted.is_ok() {
-        assert!(matches!(tx.commit().await.unwrap(), Committed::Done(_)));
-    }
-    inserted
+    vm_create(&mut tx, vm).await?;
+    assert!(matches!(tx.commit().await?, Committed::Done(_)));
+    Ok(())
 }
 
 #[tokio::test]
 async fn a_vm_comes_back_as_it_was_and_leaves_nothing_behind() {
     let db = Db::memory();
     let one = vm("one");
-    insert(&db, &one).await.unwrap();
-    assert_eq!(vm_get(&db, one.id).await.unwrap().0, Some(one.clone()));
-    let found = vm_by_name(&db, &one.org_id, &one.project_id, "one").await;
+    create(&db, &one).await.unwrap();
+    let stored = Vm {
+        change: one.change + 1,
+        ..one.clone()
+    };
+    assert_eq!(load(&db, &one.id).await.unwrap(), Some(stored.clone()));
+    let found = by_name::<Vm>(&mut db.begin(), &one.scope(), "one").await;
     assert_eq!(found.unwrap(), Some(one.id));
-    let (ids, more) = vm_ids_in(&db, &one.scope(), None, 10).await.unwrap();
-    assert_eq!((ids[0].1, ids.len(), more), (one.id, 1, false));
+    let query = Query {
+        scope: one.scope(),
+        name: String::new(),
+        labels: Default::default(),
+        page: PageRequest {
+            size: 10,
+            after: None,
+        },
+    };
+    let listed = list::<Vm>(&db, query, |_| true).await.unwrap();
+    assert_eq!(listed.items, [stored]);
     assert_eq!(vm_ids_on(&db, "host").await.unwrap().0, [one.id]);
 
     let mut tx = db.begin();
@@ -101,21 +115,27 @@ async fn a_vm_comes_back_as_it_was_and_leaves_nothing_behind() {
 async fn what_is_taken_is_told() {
     let db = Db::memory();
     let one = vm("one");
-    insert(&db, &one).await.unwrap();
-    assert_eq!(insert(&db, &vm("one")).await, Err(Taken::Name));
+    create(&db, &one).await.unwrap();
+    let told = create(&db, &vm("one")).await.unwrap_err().to_string();
+    assert_eq!(told, "VM 'one' already exists");
     let mut same_port = vm("two");
     same_port.spec.network = one.spec.network.clone();
     let port = one.spec.network[0].port_id;
+    let told = create(&db, &same_port).await.unwrap_err().to_string();
     assert_eq!(
-        insert(&db, &same_port).await,
-        Err(Taken::Port(port, one.id))
+        told,
+        format!(
+            "port {port} can't be attached: VM {} has it; delete that VM, or use another port",
+            one.id
+        )
     );
     // Another id with the same last 28 bits has the same unix user.
     let mut bytes = one.id.uuid().into_bytes();
     bytes[0] ^= 0xff;
-    let mut same_uid = vm("three");
-    same_uid.id = uuid::Uuid::from_bytes(bytes).into();
-    assert_eq!(insert(&db, &same_uid).await, Err(Taken::Uid));
+    let same_uid = uuid::Uuid::from_bytes(bytes).into();
+    assert!(vm_id_is_taken(&mut db.begin(), same_uid).await.unwrap());
+    let another = VmId::generate();
+    assert!(!vm_id_is_taken(&mut db.begin(), another).await.unwrap());
 }
 
 #[tokio::test]
@@ -123,7 +143,7 @@ async fn stages_decide_who_hears_of_it() {
     let db = Db::memory();
     let mut one = vm("one");
     one.stage = Stage::Attaching;
-    insert(&db, &one).await.unwrap();
+    create(&db, &one).await.unwrap();
     for (stage, host, server) in [
         (Stage::Attaching, 0, 1),
         (Stage::Placed, 1, 0),
@@ -136,7 +156,7 @@ async fn stages_decide_who_hears_of_it() {
             stage,
             ..before.clone()
         };
-        vm_update(&mut tx, &before, &after).await.unwrap().unwrap();
+        vm_update(&mut tx, &before, &after).await.unwrap();
         let _ = tx.commit().await.unwrap();
         assert_eq!(
             vm_ids_on(&db, "host").await.unwrap().0.len(),
@@ -157,7 +177,7 @@ proptest! {
     fn any_stored_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..2000, byte in any::<u8>()) {
         let _ = decode::<DesiredRecord>("vm/x/desired", &bytes);
         let one = vm("one");
-        let mut stored = vm_bytes(&one).unwrap();
+        let mut stored = one.stored_bytes().unwrap();
         let at = at % stored.len();
         stored[at] = byte;
         if let Ok(record) = decode::<DesiredRecord>("vm/x/desired", &stored) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use photon_api::prismnet::v1;
+use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_program::{Identity, on_behalf};
 use photon_resource::{Caller, Error, PortId, VmId};
@@ -17,6 +17,23 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub struct Ports {
     client: PortServiceClient<Channel>,
     identity: Identity,
+}
+
+/// A port as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub org_id: String,
+    pub project_id: String,
+    /// What it is attached to; empty: nothing.
+    pub device_id: String,
+}
+
+/// What a host needs of a port that is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    pub mac_address: String,
+    /// Name of the TAP on the host.
+    pub interface_name: String,
 }
 
 /// Why a port was not attached.
@@ -40,18 +57,20 @@ impl Ports {
     /// The port as its caller sees it: with the caller's token, so that PrismNET decides what may be seen.
     ///
     /// Errors: `NotFound`, `PermissionDenied`, `Unauthenticated`, `Unavailable`.
-    pub async fn get(&self, caller: &Caller, id: PortId) -> Result<v1::Port, Error> {
-        let message = v1::GetPortRequest {
+    pub async fn get(&self, caller: &Caller, id: PortId) -> Result<Seen, Error> {
+        let message = pb::GetPortRequest {
             id: id.to_string(),
             ..Default::default()
         };
         let request = with_deadline(on_behalf(message, caller)?);
         let answer = self.client.clone().get_port(request).await;
         let answer = answer.map_err(|status| explain(id, &status))?;
-        answer
-            .into_inner()
-            .port
-            .ok_or_else(|| Error::internal(format!("PrismNET answered without the port {id}")))
+        let port = answer.into_inner().port.ok_or_else(|| without(id))?;
+        Ok(Seen {
+            org_id: port.org_id,
+            project_id: port.project_id,
+            device_id: port.device_id,
+        })
     }
 
     /// Gives the port to the VM on its host. A second time changes nothing.
@@ -60,20 +79,23 @@ impl Ports {
         port: PortId,
         vm: VmId,
         node: &str,
-    ) -> Result<v1::Port, NotAttached> {
-        let message = v1::AttachPortRequest {
+    ) -> Result<Attached, NotAttached> {
+        let message = pb::AttachPortRequest {
             id: port.to_string(),
             device_id: vm.to_string(),
-            device_type: v1::DeviceType::Vm.into(),
+            device_type: pb::DeviceType::Vm.into(),
             node: node.to_owned(),
             request_id: String::new(),
         };
         let request = self.own(message).await.map_err(NotAttached::Failed)?;
         match self.client.clone().attach_port(request).await {
-            Ok(answer) => answer.into_inner().port.ok_or_else(|| {
-                let missing = format!("PrismNET answered without the port {port}");
-                NotAttached::Failed(Error::internal(missing))
-            }),
+            Ok(answer) => match answer.into_inner().port {
+                Some(port) => Ok(Attached {
+                    mac_address: port.mac_address,
+                    interface_name: port.interface_name,
+                }),
+                None => Err(NotAttached::Failed(without(port))),
+            },
             Err(status) if status.code() == Code::FailedPrecondition => Err(NotAttached::Refused(
                 format!("port {port} can't be attached: {}", status.message()),
             )),
@@ -86,7 +108,7 @@ impl Ports {
 
     /// Takes the port from the VM. Nothing happens if the VM has it no more.
     pub async fn detach(&self, port: PortId, vm: VmId) -> Result<(), Error> {
-        let message = v1::DetachPortRequest {
+        let message = pb::DetachPortRequest {
             id: port.to_string(),
             device_id: vm.to_string(),
             request_id: String::new(),
@@ -113,6 +135,10 @@ impl Ports {
         }
         explain(port, status)
     }
+}
+
+fn without(port: PortId) -> Error {
+    Error::internal(format!("PrismNET answered without the port {port}"))
 }
 
 fn with_deadline<T>(mut request: Request<T>) -> Request<T> {

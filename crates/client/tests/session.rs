@@ -58,7 +58,6 @@ impl EventService for Log {
         Ok(Response::new(ListEventsResponse {
             events: events.collect(),
             next_page_token: next,
-            ..Default::default()
         }))
     }
 

@@ -78,7 +78,7 @@ pub async fn api_key_find(db: &Db, id: ApiKeyId) -> Result<Option<ApiKey>, Error
 /// Creates.
 pub fn api_key_create(tx: &mut Transaction, api_key: &ApiKey) -> Result<(), Error> {
     tx.put(&key(api_key.id), &ApiKeyRecord::from(api_key))?;
-    let pointer = Reference::to(&api_key.id);
+    let pointer = Reference::to(api_key.id);
     Ok(tx.put(&of_key(api_key.principal_id, api_key.id), &pointer)?)
 }
 

@@ -113,7 +113,7 @@ pub async fn binding_find(db: &Db, id: BindingId) -> Result<Option<Binding>, Err
 /// Creates or replaces. The index entries are written anew each time, so that whoever watches them learns of
 /// every change.
 pub fn binding_put(tx: &mut Transaction, binding: &Binding) -> Result<(), Error> {
-    let pointer = Reference::to(&binding.id);
+    let pointer = Reference::to(binding.id);
     for index in indexes(binding) {
         tx.put(&index, &pointer)?;
     }

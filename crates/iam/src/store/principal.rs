@@ -129,7 +129,7 @@ pub async fn principal_named(
 
 /// Creates; that the name is free has been checked with [`principal_named`].
 pub fn principal_create(tx: &mut Transaction, principal: &Principal) -> Result<(), Error> {
-    let pointer = Reference::to(&principal.id);
+    let pointer = Reference::to(principal.id);
     tx.put(
         &name_key(principal.org_id.as_ref(), &principal.name),
         &pointer,

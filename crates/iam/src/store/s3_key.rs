@@ -77,7 +77,7 @@ pub async fn s3_key_find(db: &Db, id: &str) -> Result<Option<S3AccessKey>, Error
 pub fn s3_key_create(tx: &mut Transaction, s3_key: &S3AccessKey) -> Result<(), Error> {
     let id = &s3_key.access_key_id;
     tx.put(&key(id), &S3AccessKeyRecord::from(s3_key))?;
-    Ok(tx.put(&of_key(s3_key.principal_id, id), &Reference::to(&id))?)
+    Ok(tx.put(&of_key(s3_key.principal_id, id), &Reference::to(id))?)
 }
 
 /// Deletes.

@@ -55,10 +55,11 @@ impl Users {
         tx.delete(&self.guard);
     }
 
-    /// All users, as their ids print; if the transaction commits, none was added meanwhile.
+    /// All users, as their ids print, of which there may be any number; if the transaction commits, none was added
+    /// meanwhile. That one was taken out is not noticed.
     pub async fn ids(&self, tx: &mut Transaction) -> Result<Vec<String>, Error> {
         tx.touch(&self.guard).await?;
-        let entries: Vec<(String, Reference)> = tx.scan(&self.prefix).await?;
+        let entries: Vec<(String, Reference)> = tx.db().scan(&self.prefix).await?;
         Ok(entries.into_iter().map(|(_, entry)| entry.id).collect())
     }
 

@@ -1,8 +1,9 @@
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES};
+use crate::engine::{MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_OPS, MAX_VALUE_BYTES, MIN_LEASE_TTL};
 use crate::{
     Committed, Compare, Derive, Engine, Error, KeyValue, LeaseId, Op, Record, Revision,
     SCHEMA_VERSION, Scan, Transaction, Watch, decode, encode_for, memory, sqlite,
@@ -172,16 +173,19 @@ impl Db {
         ops: Vec<Op>,
         derived: Vec<Derive>,
     ) -> Result<Committed, Error> {
-        check_writes(&compares, &ops)?;
-        for derive in &derived {
-            derive.reads.iter().try_for_each(|key| check_key(key))?;
-        }
+        check_commit(&compares, &ops, &derived)?;
         self.0.commit_derived(compares, ops, derived).await
     }
 
-    /// The store's revision.
+    /// The store's revision; see [`Engine::revision`].
     pub async fn revision(&self) -> Result<Revision, Error> {
         self.0.revision().await
+    }
+
+    /// The store's revision, which every watch will tell that it has come to; see [`Engine::barrier`] and
+    /// [`Followed`](crate::Followed).
+    pub async fn barrier(&self) -> Result<Revision, Error> {
+        self.0.barrier().await
     }
 
     /// Every change under `prefix` after a revision; see [`Engine::watch`].
@@ -189,12 +193,17 @@ impl Db {
         self.0.watch(prefix, after).await
     }
 
-    /// See [`Engine::lease_grant`]. `ttl` is from 1 ms to [`MAX_LEASE_TTL`].
+    /// See [`Engine::lease_grant`]. `ttl` is from [`MIN_LEASE_TTL`] to [`MAX_LEASE_TTL`]; a part of a second counts as a
+    /// whole one.
     pub async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error> {
-        if ttl < Duration::from_millis(1) || ttl > MAX_LEASE_TTL {
+        let whole = match ttl.subsec_nanos() {
+            0 => ttl,
+            _ => Duration::from_secs(ttl.as_secs().saturating_add(1)),
+        };
+        if !(MIN_LEASE_TTL..=MAX_LEASE_TTL).contains(&whole) {
             return Err(Error::InvalidLease { ttl });
         }
-        self.0.lease_grant(ttl).await
+        self.0.lease_grant(whole).await
     }
 
     /// See [`Engine::lease_keep_alive`].
@@ -205,6 +214,11 @@ impl Db {
     /// See [`Engine::lease_revoke`].
     pub async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error> {
         self.0.lease_revoke(lease).await
+    }
+
+    /// See [`Engine::compact_for_test`].
+    pub async fn compact_for_test(&self, revision: Revision) -> Result<(), Error> {
+        self.0.compact_for_test(revision).await
     }
 
     /// Waits until the store has failed in a way after which it writes nothing any more: see
@@ -230,7 +244,15 @@ pub(crate) fn check_key(key: &str) -> Result<(), Error> {
     }
 }
 
-/// The limits that a commit must keep; engines call it on what was derived.
+/// The limits that a commit must keep before anything is derived.
+fn check_commit(compares: &[Compare], ops: &[Op], derived: &[Derive]) -> Result<(), Error> {
+    check_writes(compares, ops)?;
+    let reads = || derived.iter().flat_map(|derive| &derive.reads);
+    reads().try_for_each(|key| check_key(key))?;
+    check_whole(compares.len() + reads().count(), ops)
+}
+
+/// The limits of a part of a commit; engines call it on what was derived.
 pub(crate) fn check_writes(compares: &[Compare], ops: &[Op]) -> Result<(), Error> {
     for compare in compares {
         check_key(compare.key())?;
@@ -244,6 +266,27 @@ pub(crate) fn check_writes(compares: &[Compare], ops: &[Op]) -> Result<(), Error
                 key: key.clone(),
                 size: value.len(),
             });
+        }
+    }
+    Ok(())
+}
+
+/// The limits of a commit as a whole; engines call it once everything is derived.
+pub(crate) fn check_whole<'a>(
+    compares: usize,
+    ops: impl IntoIterator<Item = &'a Op>,
+) -> Result<(), Error> {
+    let mut written = HashSet::new();
+    for op in ops {
+        if !written.insert(op.key()) {
+            return Err(Error::DuplicateWrite {
+                key: op.key().to_owned(),
+            });
+        }
+    }
+    for (what, count) in [("comparisons", compares), ("writes", written.len())] {
+        if count > MAX_OPS {
+            return Err(Error::TooManyOps { what, count });
         }
     }
     Ok(())

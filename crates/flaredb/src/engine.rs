@@ -11,14 +11,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Record, decode};
 
-/// Where the whole store is in its history. 0 is the empty store; each commit that changes something
-/// adds one.
+/// Where the whole store is in its history. It grows with each commit that changes something, by one or by more: a store
+/// may be part of a greater one, whose other parts are written too. No revision is assumed for an empty store, nor does
+/// one mean anything to another store or after a restore: none is kept in a record.
 pub type Revision = u64;
 
 /// Longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 /// Largest value, in bytes. etcd refuses requests above 1.5 MiB by default, so a store can move there.
 pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
+/// Most comparisons of one commit (what a [`Derive`] reads counts as one), and most writes. etcd by default takes 128
+/// operations in each part of a transaction; what is left is the engine's own: a mark of the commit, a namespace's guards.
+/// Whoever has more to do does it in pages.
+pub const MAX_OPS: usize = 100;
+/// Shortest time to live of a lease: one and a half elections of an etcd cluster with its default timeouts, in whole
+/// seconds, which are what it counts in.
+pub const MIN_LEASE_TTL: Duration = Duration::from_secs(2);
 /// Longest time to live of a lease.
 pub const MAX_LEASE_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -55,7 +63,7 @@ impl Compare {
     }
 }
 
-/// One write of a commit. Of several writes to one key in one commit the last one counts.
+/// One write of a commit, which has one for each key at most ([`Error::DuplicateWrite`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Stores a value.
@@ -87,7 +95,7 @@ impl Op {
 #[must_use = "a commit may have lost a race: nothing was written then"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// It is durable, as of this revision. A commit that changed nothing answers the current revision.
+    /// It is durable, as of this revision. A commit that changed nothing answers one that the store has had.
     Done(Revision),
     /// A comparison did not hold and nothing was written.
     Conflict {
@@ -178,26 +186,60 @@ impl FromStr for LeaseId {
     }
 }
 
+/// What a [`Watch`] tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchItem {
+    /// What one commit changed under the prefix, in order of key. Everything before it has been told.
+    Commit(Vec<Change>),
+    /// Everything under the prefix up to this revision has been told. What changed since the item before, if anything,
+    /// is elsewhere in the store.
+    Progress(Revision),
+}
+
+impl WatchItem {
+    /// Up to where everything under the prefix has been told with this item.
+    pub fn revision(&self) -> Revision {
+        match self {
+            // All changes of a commit are of its revision, and there is at least one.
+            WatchItem::Commit(changes) => changes.first().map_or(0, |change| change.revision),
+            WatchItem::Progress(revision) => *revision,
+        }
+    }
+}
+
 /// The changes under a prefix since a revision: a stream of one item per commit, in order of revision, and
-/// in order of key within it. It is fed from the store's change log, so a slow reader costs no memory; one
-/// that falls behind the log gets [`Error::Compacted`], its last item. It ends when the store is closed.
-pub struct Watch(BoxStream<'static, Result<Vec<Change>, Error>>);
+/// in order of key within it, with [`WatchItem::Progress`] between them: no revision is told twice. It is fed from the
+/// store's change log, so a slow reader costs no memory; one that falls behind the log gets [`Error::Compacted`], its
+/// last item. It ends when the store is closed.
+pub struct Watch(BoxStream<'static, Result<WatchItem, Error>>);
 
 impl Watch {
     /// For engines: a watch from a stream that keeps the promises above.
-    pub fn new(stream: impl Stream<Item = Result<Vec<Change>, Error>> + Send + 'static) -> Self {
+    pub fn new(stream: impl Stream<Item = Result<WatchItem, Error>> + Send + 'static) -> Self {
         Watch(Box::pin(stream))
     }
 
-    /// Waits for the next commit that changed something under the prefix. Dropping the future loses
-    /// nothing. `None`: the store was closed, or the item before was an error.
+    /// Waits for the next commit that changed something under the prefix, for whom progress means nothing. Dropping the
+    /// future loses nothing. `None`: the store was closed, or the item before was an error.
     pub async fn next(&mut self) -> Option<Result<Vec<Change>, Error>> {
+        loop {
+            match self.next_item().await? {
+                Ok(WatchItem::Commit(changes)) => return Some(Ok(changes)),
+                Ok(WatchItem::Progress(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Waits for the next commit under the prefix, or for the watch to get on without one: for whom others wait, see
+    /// [`Followed`](crate::Followed). Otherwise as [`next`](Self::next).
+    pub async fn next_item(&mut self) -> Option<Result<WatchItem, Error>> {
         futures::StreamExt::next(&mut self.0).await
     }
 }
 
 impl Stream for Watch {
-    type Item = Result<Vec<Change>, Error>;
+    type Item = Result<WatchItem, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.as_mut().poll_next(cx)
@@ -210,7 +252,7 @@ impl fmt::Debug for Watch {
     }
 }
 
-/// What a store must be able to do. [`Db`](crate::Db) checks keys and sizes before it calls an engine.
+/// What a store must be able to do. [`Db`](crate::Db) checks keys, sizes and numbers before it calls an engine.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// The key's value, and the revision as of which this is so.
@@ -224,8 +266,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn scan(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Scan, Error>;
 
     /// Writes all of `ops` if all of `compares` hold, or nothing; durable before it answers
-    /// [`Committed::Done`]. `derived` is worked out against what is stored at that moment; of two writes to
-    /// one key the derived one counts. When the caller stops waiting, the commit may still happen.
+    /// [`Committed::Done`]. `derived` is worked out against what is stored at that moment, and the limits are kept with
+    /// it: [`MAX_OPS`], one write for each key. When the caller stops waiting, the commit may still happen.
     async fn commit_derived(
         &self,
         compares: Vec<Compare>,
@@ -238,14 +280,23 @@ pub trait Engine: Send + Sync + 'static {
         self.commit_derived(compares, ops, Vec::new()).await
     }
 
-    /// The store's revision.
+    /// The store's revision: no older than any commit that was acknowledged, to anybody, before this was called.
     async fn revision(&self) -> Result<Revision, Error>;
+
+    /// As [`revision`](Self::revision), and every watch of this engine tells, soon and without a further commit, that it
+    /// has come so far. An engine whose watches are silent while nothing changes under their prefix asks for their
+    /// progress here.
+    async fn barrier(&self) -> Result<Revision, Error> {
+        self.revision().await
+    }
 
     /// Every change under `prefix` with a revision greater than `after`. [`Error::Compacted`] if the log does
     /// not reach back so far, [`Error::FutureRevision`] if the store never was there.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error>;
 
-    /// A new lease. After a restart of the store each lease has its whole `ttl` again.
+    /// A new lease of whole seconds, at least [`MIN_LEASE_TTL`]. It ends after that time, not before and perhaps some
+    /// seconds later: nothing that must not happen twice may rest on it. After a restart of the store, or when a networked
+    /// one gets another leader, each lease has its whole `ttl` again.
     async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error>;
 
     /// Gives the lease its whole time to live from now. [`Error::LeaseNotFound`] if it is over.
@@ -257,6 +308,10 @@ pub trait Engine: Send + Sync + 'static {
     /// The schema of what is stored: see [`encode_for`](crate::encode_for). It stays as it is while the store is
     /// open.
     fn schema(&self) -> u32;
+
+    /// For tests: drops the changes up to this revision from the log, as the operator of a networked store may at any
+    /// time, and as a store in this process does by itself.
+    async fn compact_for_test(&self, revision: Revision) -> Result<(), Error>;
 
     /// Waits until the engine has stopped for good, after which every commit answers [`Error::Closed`].
     async fn closed(&self);

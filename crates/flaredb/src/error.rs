@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::engine::{LeaseId, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_VALUE_BYTES, Revision};
+use crate::engine::{
+    LeaseId, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_OPS, MAX_VALUE_BYTES, MIN_LEASE_TTL, Revision,
+};
 
 /// Why the store could not do what it was asked to.
 ///
@@ -24,6 +26,22 @@ pub enum Error {
         key: String,
         /// Its size in bytes.
         size: usize,
+    },
+    /// A commit that no engine is asked to make at once.
+    #[error(
+        "a commit with {count} {what}: at most {MAX_OPS} go into one, so it must be done in pages"
+    )]
+    TooManyOps {
+        /// `comparisons` or `writes`.
+        what: &'static str,
+        /// How many there were.
+        count: usize,
+    },
+    /// A commit that writes a key twice.
+    #[error("a commit writes {key} twice: which of the two counts must be decided before")]
+    DuplicateWrite {
+        /// The key.
+        key: String,
     },
     /// A record that could not be turned into its stored form.
     #[error("the {kind} for {key} cannot be written as JSON: {source}")]
@@ -107,8 +125,8 @@ pub enum Error {
     LeaseNotFound(LeaseId),
     /// A lease's time to live outside of what can be kept.
     #[error(
-        "a lease of {ttl:?} cannot be granted: from 1 ms to {} s are possible",
-        MAX_LEASE_TTL.as_secs()
+        "a lease of {ttl:?} cannot be granted: from {} s to {} s are possible",
+        MIN_LEASE_TTL.as_secs(), MAX_LEASE_TTL.as_secs()
     )]
     InvalidLease {
         /// The time to live that was asked for.

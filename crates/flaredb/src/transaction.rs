@@ -13,11 +13,12 @@ use crate::{
 /// - Reads of different keys may be from before and after another commit; the commit then conflicts. So
 ///   what a transaction read is certain only once it has committed.
 /// - A write to a key that was not read is made regardless of what is there.
+/// - What is read and what is written are at most [`MAX_OPS`](crate::MAX_OPS) keys each, what others derive included.
 /// - A key that was read (found or absent) and one that [`scan`](Self::scan) found cannot change in between;
 ///   but a scan does not notice a key that was **added** in the meantime. Where that matters (the last free
 ///   address, "no children left"), let everyone who adds to or judges the set call [`touch`](Self::touch) on
 ///   one key that stands for the set, **before** the scan: of two transactions that touch the same key at the
-///   same time, one conflicts.
+///   same time, one conflicts. A set that may be large is then read from [`db`](Self::db), as it is now.
 pub struct Transaction {
     db: Db,
     /// What was read, by key; `None`: there was no such key.
@@ -54,6 +55,12 @@ impl Transaction {
         }
     }
 
+    /// The store, for reads that the commit does not compare: of a set whose guard this transaction has touched before, so
+    /// that nothing is added to it, and where it is no matter if something is taken out.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
     /// The record at `key`, as this transaction sees it.
     pub async fn get<R: Record>(&mut self, key: &str) -> Result<Option<R>, Error> {
         match self.written.get(key) {
@@ -85,10 +92,22 @@ impl Transaction {
         Ok(self.read[key].as_ref())
     }
 
-    /// The records under `prefix` in key order, merged with this transaction's own writes. Not safe against
-    /// keys that others add: see [`touch`](Self::touch).
-    pub async fn scan<R: Record>(&mut self, prefix: &str) -> Result<Vec<(String, R)>, Error> {
-        let scan = self.db.scan_raw(prefix, None, usize::MAX).await?;
+    /// The first records under `prefix` in key order, at most `limit`, merged with this transaction's own writes. Each that
+    /// is found counts against [`MAX_OPS`](crate::MAX_OPS), as every read does: whether there is any is asked with a limit of
+    /// 1, and what may be many is done in pages. Not safe against keys that others add: see [`touch`](Self::touch).
+    pub async fn scan<R: Record>(
+        &mut self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, R)>, Error> {
+        // What this transaction deletes hides as many.
+        let hidden = self
+            .written
+            .range(prefix.to_owned()..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter(|(_, write)| matches!(write, Write::Delete));
+        let wanted = limit.saturating_add(hidden.count());
+        let scan = self.db.scan_raw(prefix, None, wanted).await?;
         let mut found = BTreeMap::new();
         for item in scan.items {
             // What was read first is what the commit compares; if this differs, it will conflict.
@@ -113,6 +132,7 @@ impl Transaction {
         }
         found
             .into_iter()
+            .take(limit)
             .map(|(key, value)| decode(&key, &value).map(|record| (key, record)))
             .collect()
     }

@@ -59,7 +59,7 @@ async fn everything_is_there_after_reopening() {
 #[tokio::test]
 async fn leases_survive_a_restart_and_still_end() {
     let (_directory, path) = directory();
-    let ttl = Duration::from_millis(300);
+    let ttl = flaredb::MIN_LEASE_TTL;
     let db = Db::sqlite(&path).await.unwrap();
     let short = db.lease_grant(ttl).await.unwrap();
     let long = db.lease_grant(Duration::from_secs(3600)).await.unwrap();

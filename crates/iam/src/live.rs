@@ -9,11 +9,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
-use flaredb::{Change, Db, Revision};
+use flaredb::{Change, Db, Followed, WatchItem};
 use photon_resource::{ApiKeyId, Error, PrincipalId, Scope};
 use photon_service::claims::Rejection;
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Binding, Principal};
@@ -54,7 +53,7 @@ pub struct Live {
     db: Db,
     server_key: ServerKey,
     cache: RwLock<Cache>,
-    passed: watch::Sender<Revision>,
+    followed: Followed,
 }
 
 impl Live {
@@ -68,7 +67,7 @@ impl Live {
             db,
             server_key,
             cache: RwLock::default(),
-            passed: watch::Sender::new(0),
+            followed: Followed::default(),
         });
         let changes = live.resync().await?;
         tokio::spawn({
@@ -90,14 +89,16 @@ impl Live {
 
     async fn follow(&self, mut changes: flaredb::Watch) {
         loop {
-            match changes.next().await {
-                Some(Ok(commit)) => {
-                    if let Err(error) = self.apply(&commit).await {
-                        tracing::error!(%error, "a change of the store can't be followed");
-                    } else {
+            match changes.next_item().await {
+                Some(Ok(item)) => match self.take(&item).await {
+                    Ok(()) => {
+                        self.followed.reached(item.revision());
                         continue;
                     }
-                }
+                    Err(error) => {
+                        tracing::error!(%error, "a change of the store can't be followed");
+                    }
+                },
                 Some(Err(error)) => tracing::warn!(%error, "the watch of the store ended"),
                 None => tracing::warn!("the store was closed"),
             }
@@ -127,13 +128,20 @@ impl Live {
             ..Cache::default()
         };
         drop(cache);
-        self.passed.send_replace(revision);
+        self.followed.reached(revision);
         Ok(changes)
     }
 
     async fn load_keyring(&self) -> Result<Keyring, Error> {
         let keys = store::signing_key::signing_key_list(&self.db).await?;
         Keyring::new(&keys, &self.server_key, SystemTime::now()).map_err(Error::internal)
+    }
+
+    async fn take(&self, item: &WatchItem) -> Result<(), Error> {
+        match item {
+            WatchItem::Commit(changes) => self.apply(changes).await,
+            WatchItem::Progress(_) => Ok(()),
+        }
     }
 
     /// Drops what a commit changed.
@@ -153,21 +161,14 @@ impl Live {
         for change in commit {
             cache.drop_changed(change);
         }
-        drop(cache);
-        if let Some(change) = commit.first() {
-            self.passed.send_replace(change.revision);
-        }
         Ok(())
     }
 
     /// Waits until everything that is committed now has been followed.
     pub async fn settled(&self) -> Result<(), Error> {
-        let revision = self.db.revision().await?;
-        let mut passed = self.passed.subscribe();
-        let waited = tokio::time::timeout(SETTLE, passed.wait_for(|passed| *passed >= revision));
-        match waited.await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(Error::Unavailable(
+        match tokio::time::timeout(SETTLE, self.followed.settled(&self.db)).await {
+            Ok(settled) => settled.map(drop),
+            Err(_) => Err(Error::Unavailable(
                 "the change is stored, but IAM can't follow its store: it takes effect later"
                     .into(),
             )),

@@ -32,8 +32,8 @@ struct Inner {
     lease: Mutex<Option<(Instant, LeaseId)>>,
 }
 
-/// One changing call.
-#[derive(Debug)]
+/// One changing call. A clone is the same call: of those with a `request_id` only one commits.
+#[derive(Clone, Debug)]
 pub struct Mutation {
     shared: Arc<Inner>,
     caller: Caller,

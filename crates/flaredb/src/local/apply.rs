@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{State, View};
-use crate::db::check_writes;
+use crate::db::{check_whole, check_writes};
 use crate::{Committed, Compare, Derive, Error, LeaseId, Op};
 
 /// A commit as it was asked for.
@@ -31,10 +31,7 @@ pub(crate) fn apply(
     if let Some(key) = first_conflict(view, &commit.compares)? {
         return Ok(Committed::Conflict { key });
     }
-    let mut writes: BTreeMap<&str, &Op> = BTreeMap::new();
-    for op in &commit.ops {
-        writes.insert(op.key(), op);
-    }
+    let mut compares = commit.compares.len();
     let mut derived_ops = Vec::new();
     for derive in &commit.derived {
         let mut values = Vec::with_capacity(derive.reads.len());
@@ -46,11 +43,13 @@ pub(crate) fn apply(
         if let Some(key) = first_conflict(view, &derived.compares)? {
             return Ok(Committed::Conflict { key });
         }
+        compares += derive.reads.len() + derived.compares.len();
         derived_ops.push(derived.ops);
     }
-    for op in derived_ops.iter().flatten() {
-        writes.insert(op.key(), op);
-    }
+    let ops = || commit.ops.iter().chain(derived_ops.iter().flatten());
+    check_whole(compares, ops()).map_err(Failed::Refused)?;
+    // In order of key, as they are told.
+    let writes: BTreeMap<&str, &Op> = ops().map(|op| (op.key(), op)).collect();
     for op in writes.values() {
         if let Op::Put {
             lease: Some(lease), ..

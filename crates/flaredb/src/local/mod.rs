@@ -214,6 +214,11 @@ impl Engine for Local {
         self.schema
     }
 
+    async fn compact_for_test(&self, revision: Revision) -> Result<(), Error> {
+        self.ask(|answer| Request::Compact { revision, answer })
+            .await
+    }
+
     async fn closed(&self) {
         let mut published = self.published.clone();
         while published.changed().await.is_ok() {}

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use futures::stream;
 use tokio::sync::watch;
 
-use super::Reader;
-use crate::{Change, Error, Revision, Watch};
+use super::{Changes, Reader};
+use crate::{Error, Revision, Watch, WatchItem};
 
 struct Cursor {
     reader: Arc<dyn Reader>,
@@ -13,7 +13,7 @@ struct Cursor {
     prefix: String,
     /// All revisions up to this one have been taken from the log.
     after: Revision,
-    taken: VecDeque<Vec<Change>>,
+    taken: VecDeque<WatchItem>,
     failed: bool,
 }
 
@@ -26,14 +26,15 @@ pub(crate) async fn start(
 ) -> Result<Watch, Error> {
     // Taken at once, so that a revision that is not in the log is the caller's error, not the stream's.
     let changes = reader.changes(prefix, after).await?;
-    let cursor = Cursor {
+    let mut cursor = Cursor {
         reader,
         published,
         prefix: prefix.to_owned(),
-        after: changes.up_to,
-        taken: changes.commits.into(),
+        after,
+        taken: VecDeque::new(),
         failed: false,
     };
+    cursor.take(changes);
     Ok(Watch::new(stream::unfold(cursor, |mut cursor| async {
         let item = cursor.next().await?;
         Some((item, cursor))
@@ -41,23 +42,29 @@ pub(crate) async fn start(
 }
 
 impl Cursor {
-    async fn next(&mut self) -> Option<Result<Vec<Change>, Error>> {
+    fn take(&mut self, changes: Changes) {
+        self.taken = changes.commits.into_iter().map(WatchItem::Commit).collect();
+        let told = self.taken.back().map_or(self.after, WatchItem::revision);
+        if changes.up_to > told {
+            self.taken.push_back(WatchItem::Progress(changes.up_to));
+        }
+        self.after = changes.up_to;
+    }
+
+    async fn next(&mut self) -> Option<Result<WatchItem, Error>> {
         if self.failed {
             return None;
         }
         loop {
-            if let Some(changes) = self.taken.pop_front() {
-                return Some(Ok(changes));
+            if let Some(item) = self.taken.pop_front() {
+                return Some(Ok(item));
             }
             if *self.published.borrow_and_update() <= self.after {
                 // An error means that the store is closed.
                 self.published.changed().await.ok()?;
             }
             match self.reader.changes(&self.prefix, self.after).await {
-                Ok(changes) => {
-                    self.after = changes.up_to;
-                    self.taken = changes.commits.into();
-                }
+                Ok(changes) => self.take(changes),
                 Err(error) => {
                     self.failed = true;
                     return Some(Err(error));
@@ -73,7 +80,6 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::local::Changes;
     use crate::{KeyValue, Scan};
 
     /// Has nothing under any prefix, and tells what it is asked for.
@@ -126,13 +132,20 @@ mod tests {
             asked,
         });
         let mut watch = start(reader, published, "quiet/", 5).await.unwrap();
-        let watcher = tokio::spawn(async move { watch.next().await });
+        let watcher = tokio::spawn(async move {
+            let mut told = Vec::new();
+            while let Some(item) = watch.next_item().await {
+                told.push(item.unwrap());
+            }
+            told
+        });
         assert_eq!(asks.recv().await, Some(5));
         for (before, revision) in [(7, 8), (8, 100), (100, 101)] {
             publisher.send_replace(revision);
             assert_eq!(asks.recv().await, Some(before));
         }
         drop(publisher);
-        assert!(watcher.await.unwrap().is_none());
+        let told = watcher.await.unwrap();
+        assert_eq!(told, [7, 8, 100, 101].map(WatchItem::Progress));
     }
 }

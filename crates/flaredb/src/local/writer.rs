@@ -39,6 +39,10 @@ pub(crate) enum Request {
         lease: LeaseId,
         answer: Answer<()>,
     },
+    Compact {
+        revision: Revision,
+        answer: Answer<()>,
+    },
 }
 
 /// What a request is answered once its group is durable.
@@ -46,6 +50,7 @@ enum Outcome {
     Committed(Result<Committed, Error>),
     Granted(LeaseId),
     Lease(Result<(), Error>),
+    Compacted,
 }
 
 #[derive(Clone, Copy)]
@@ -212,6 +217,10 @@ fn handle(
             }
             None => Err(Error::LeaseNotFound(*lease)),
         }),
+        Request::Compact { revision, .. } => {
+            state.compacted = state.compacted.max(state.revision.min(*revision));
+            Outcome::Compacted
+        }
     })
 }
 
@@ -261,6 +270,7 @@ fn answer(request: Request, outcome: Outcome) {
             Request::KeepAlive { answer, .. } | Request::Revoke { answer, .. },
             Outcome::Lease(result),
         ) => drop(answer.send(result)),
+        (Request::Compact { answer, .. }, Outcome::Compacted) => drop(answer.send(Ok(()))),
         // `handle` answers each kind of request with its kind of outcome.
         _ => unreachable!("an outcome of another kind than its request"),
     }
@@ -273,8 +283,8 @@ fn refuse(request: Request, error: &Error) {
             drop(answer.send(Err(error.clone())));
         }
         Request::Grant { answer, .. } => drop(answer.send(Err(error.clone()))),
-        Request::KeepAlive { answer, .. } | Request::Revoke { answer, .. } => {
-            drop(answer.send(Err(error.clone())));
-        }
+        Request::KeepAlive { answer, .. }
+        | Request::Revoke { answer, .. }
+        | Request::Compact { answer, .. } => drop(answer.send(Err(error.clone()))),
     }
 }

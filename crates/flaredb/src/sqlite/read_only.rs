@@ -79,6 +79,10 @@ impl Engine for ReadOnly {
         self.refuse()
     }
 
+    async fn compact_for_test(&self, _: Revision) -> Result<(), Error> {
+        self.refuse()
+    }
+
     fn schema(&self) -> u32 {
         self.schema
     }

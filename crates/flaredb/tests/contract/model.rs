@@ -6,7 +6,7 @@ use flaredb::{Change, Committed, Compare, Db, Error, KeyValue, LeaseId, Op, Revi
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::{Factory, next};
+use crate::{Factory, next, told_since};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -69,6 +69,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..40)
 }
 
+/// What becomes of a commit.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Changed,
+    Nothing,
+    Conflict(String),
+}
+
 #[derive(Default)]
 struct Model {
     items: BTreeMap<String, (KeyValue, Option<LeaseId>)>,
@@ -118,7 +126,14 @@ impl Model {
         }
     }
 
-    fn commit(&mut self, compares: &[Compare], ops: &[Op]) -> Result<Committed, LeaseId> {
+    /// `at` is the revision that the engine gives a commit, which it alone knows; whether that can be is looked at by
+    /// whoever calls. `None` of what this answers: a conflict.
+    fn commit(
+        &mut self,
+        compares: &[Compare],
+        ops: &[Op],
+        at: Revision,
+    ) -> Result<Outcome, LeaseId> {
         for compare in compares {
             let modified = self.modified(compare.key());
             let holds = match compare {
@@ -127,12 +142,10 @@ impl Model {
                 Compare::Modified(_, revision) => modified == Some(*revision),
             };
             if !holds {
-                let key = compare.key().to_owned();
-                return Ok(Committed::Conflict { key });
+                return Ok(Outcome::Conflict(compare.key().to_owned()));
             }
         }
-        let last: BTreeMap<&str, &Op> = ops.iter().map(|op| (op.key(), op)).collect();
-        for op in last.values() {
+        for op in ops {
             if let Op::Put {
                 lease: Some(lease), ..
             } = op
@@ -141,8 +154,11 @@ impl Model {
                 return Err(*lease);
             }
         }
-        let revision = self.revision + 1;
-        for (key, op) in last {
+        let revision = at;
+        let mut outcome = Outcome::Nothing;
+        // Told in order of key.
+        let sorted: BTreeMap<&str, &Op> = ops.iter().map(|op| (op.key(), op)).collect();
+        for (key, op) in sorted {
             let value = match op {
                 Op::Put { value, lease, .. } => {
                     let before = self.items.get(key);
@@ -168,11 +184,12 @@ impl Model {
                 revision,
             });
             self.revision = revision;
+            outcome = Outcome::Changed;
         }
-        Ok(Committed::Done(self.revision))
+        Ok(outcome)
     }
 
-    fn revoke(&mut self, lease: LeaseId) {
+    fn revoke(&mut self, lease: LeaseId, at: Revision) {
         let keys: Vec<Op> = self
             .items
             .values()
@@ -181,7 +198,7 @@ impl Model {
                 key: item.key.clone(),
             })
             .collect();
-        crate::done(self.commit(&[], &keys).unwrap());
+        self.commit(&[], &keys, at).unwrap();
         for entry in &mut self.leases {
             entry.1 &= entry.0 != lease;
         }
@@ -189,23 +206,43 @@ impl Model {
 }
 
 async fn run(db: &Db, steps: &[Step]) {
-    let mut model = Model::default();
+    let start = db.revision().await.unwrap();
+    let mut model = Model {
+        revision: start,
+        ..Model::default()
+    };
     for step in steps {
         match step {
             Step::Commit(compares, writes) => {
                 let compares: Vec<_> = compares.iter().map(|it| model.compare(it)).collect();
-                let ops: Vec<_> = writes.iter().map(|it| model.op(it)).collect();
-                let expected = model.commit(&compares, &ops);
-                match db.commit(compares, ops).await {
-                    Ok(committed) => assert_eq!(Ok(committed), expected),
-                    Err(Error::LeaseNotFound(lease)) => assert_eq!(Err(lease), expected),
+                let mut ops: Vec<_> = writes.iter().map(|it| model.op(it)).collect();
+                // One write for each key.
+                let mut keys = std::collections::BTreeSet::new();
+                ops.retain(|op| keys.insert(op.key().to_owned()));
+                let before = model.revision;
+                match db.commit(compares.clone(), ops.clone()).await {
+                    Ok(Committed::Done(at)) => match model.commit(&compares, &ops, at).unwrap() {
+                        Outcome::Changed => assert!(at > before, "{at} after {before}"),
+                        outcome => {
+                            assert_eq!(outcome, Outcome::Nothing);
+                            assert!(at >= before, "{at} after {before}");
+                        }
+                    },
+                    Ok(Committed::Conflict { key }) => {
+                        let expected = model.commit(&compares, &ops, 0);
+                        assert_eq!(Ok(Outcome::Conflict(key)), expected);
+                    }
+                    Err(Error::LeaseNotFound(lease)) => {
+                        assert_eq!(Err(lease), model.commit(&compares, &ops, 0));
+                    }
                     Err(error) => panic!("{error}"),
                 }
             }
             Step::Get(index) => {
                 let expected = model.items.get(key(*index)).map(|(item, _)| item.clone());
-                let read = db.get_raw(key(*index)).await.unwrap();
-                assert_eq!(read, (expected, model.revision));
+                let (read, revision) = db.get_raw(key(*index)).await.unwrap();
+                assert_eq!(read, expected);
+                assert!(revision >= model.revision, "{revision}");
             }
             Step::Scan(prefix, after, limit) => {
                 let after = after.map(key);
@@ -220,10 +257,11 @@ async fn run(db: &Db, steps: &[Step]) {
                 expected.truncate(*limit);
                 let scan = db.scan_raw(prefix, after, *limit).await.unwrap();
                 assert_eq!(scan.items, expected);
-                assert_eq!((scan.revision, scan.more), (model.revision, more));
+                assert_eq!(scan.more, more);
+                assert!(scan.revision >= model.revision, "{scan:?}");
             }
             Step::Watch(prefix, ago) => {
-                let after = model.revision.saturating_sub(*ago);
+                let after = model.revision.saturating_sub(*ago).max(start);
                 let mut watch = db.watch(prefix, after).await.unwrap();
                 let wanted = |it: &&Change| it.revision > after && it.key.starts_with(prefix);
                 let expected: Vec<Change> = model.log.iter().filter(wanted).cloned().collect();
@@ -245,11 +283,16 @@ async fn run(db: &Db, steps: &[Step]) {
                 let revoked = db.lease_revoke(lease).await;
                 assert_eq!(revoked.is_ok(), lived, "{revoked:?}");
                 if lived {
-                    model.revoke(lease);
+                    // When it ended is told with the keys that it took, if there were any.
+                    let ended = told_since(db, model.revision).await;
+                    assert!(ended.len() <= 1, "{ended:?}");
+                    let at = ended.first().map_or(0, |changes| changes[0].revision);
+                    model.revoke(lease, at);
                 }
             }
         }
-        assert_eq!(db.revision().await.unwrap(), model.revision);
+        assert!(db.revision().await.unwrap() >= model.revision);
+        assert_eq!(told_since(db, model.revision).await, [[]; 0]);
     }
 }
 

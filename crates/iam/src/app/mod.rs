@@ -14,6 +14,7 @@ pub mod role;
 pub mod s3_key;
 pub mod sign_in;
 pub mod signing_key;
+mod sweep;
 pub mod token;
 
 use std::sync::Arc;

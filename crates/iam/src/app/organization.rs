@@ -6,9 +6,10 @@ use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ResourceName, Scope, validate_description,
 };
 
+use super::sweep::Owner;
 use super::{Core, expect_revision, now};
 use crate::model::{Organization, validate_display_name};
-use crate::store::{binding, organization as store, principal, project, role};
+use crate::store::organization as store;
 
 /// The full name of an organization: it is in itself, so that its own administrators reach it.
 pub fn name(id: &OrgId) -> ResourceName {
@@ -156,29 +157,14 @@ pub async fn delete(
         &request.request_id,
         request,
     )?;
+    let owner = Owner::Organization(id.clone());
+    core.sweep(caller, request, &owner).await?;
     core.change(
         mutation,
-        id,
-        |id, tx| {
+        (id, owner),
+        |(id, owner), tx| {
             Box::pin(async move {
-                tx.touch(&store::members_guard(id)).await?;
-                store::organization_get(tx, id)
-                    .await?
-                    .ok_or_else(|| Error::not_found("organization", &id))?;
-                if project::project_any(tx, id).await? {
-                    return Err(Error::FailedPrecondition(format!(
-                        "organization '{id}' still has projects: delete them first"
-                    )));
-                }
-                if principal::principal_any(tx, id).await? {
-                    return Err(Error::FailedPrecondition(format!(
-                        "organization '{id}' still has principals: delete them first"
-                    )));
-                }
-                for left in binding::binding_below(tx, &Scope::Org(id.clone())).await? {
-                    binding::binding_delete(tx, &left);
-                }
-                role::role_delete_all(tx, id).await?;
+                owner.take_along(tx).await?;
                 store::organization_delete(tx, id);
                 Ok(Effect::at(name(id), store::key(id), ()))
             })

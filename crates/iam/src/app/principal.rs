@@ -8,11 +8,12 @@ use photon_resource::{
     validate_description,
 };
 
+use super::sweep::Owner;
 use super::{Core, ceiling, expect_revision, now, org_of, require_org};
 use crate::convert;
 use crate::credential::validate_password;
 use crate::model::{Principal, home, validate_principal_name};
-use crate::store::{api_key, binding, principal as store, s3_key};
+use crate::store::principal as store;
 
 /// The full name of a principal.
 pub fn name(principal: &Principal) -> ResourceName {
@@ -245,19 +246,15 @@ pub async fn delete(
         &request.request_id,
         request,
     )?;
+    let owner = Owner::Principal(id);
+    core.sweep(caller, request, &owner).await?;
     core.change(
         mutation,
-        id,
-        |id, tx| {
+        (id, owner),
+        |(id, owner), tx| {
             Box::pin(async move {
-                let id = *id;
-                tx.touch(&store::credentials_guard(id)).await?;
-                let before = get(tx, id).await?;
-                for left in binding::binding_of(tx, id).await? {
-                    binding::binding_delete(tx, &left);
-                }
-                api_key::api_key_delete_all(tx, id).await?;
-                s3_key::s3_key_delete_all(tx, id).await?;
+                owner.take_along(tx).await?;
+                let before = get(tx, *id).await?;
                 store::principal_delete(tx, &before);
                 Ok(stored(before))
             })

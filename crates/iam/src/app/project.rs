@@ -6,9 +6,10 @@ use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope, validate_description,
 };
 
+use super::sweep::Owner;
 use super::{Core, expect_revision, now, require_org, tenant_of};
 use crate::model::{Project, validate_display_name};
-use crate::store::{binding, project as store};
+use crate::store::project as store;
 
 /// The full name of a project: it is in itself, so that its own administrators reach it.
 pub fn name(org: &OrgId, id: &ProjectId) -> ResourceName {
@@ -140,21 +141,14 @@ pub async fn delete(
     let mutation =
         core.mutations
             .start(caller, "iam:projects:delete", &request.request_id, request)?;
+    let owner = Owner::Project(org.clone(), id.clone());
+    core.sweep(caller, request, &owner).await?;
     core.change(
         mutation,
-        (org, id),
-        |(org, id), tx| {
+        (org, id, owner),
+        |(org, id, owner), tx| {
             Box::pin(async move {
-                // Before the look for bindings: whoever binds in the organization touches the same.
-                tx.touch(&crate::store::organization::members_guard(org))
-                    .await?;
-                store::project_get(tx, org, id)
-                    .await?
-                    .ok_or_else(|| Error::not_found("project", &id))?;
-                let scope = Scope::Project(org.clone(), id.clone());
-                for left in binding::binding_below(tx, &scope).await? {
-                    binding::binding_delete(tx, &left);
-                }
+                owner.take_along(tx).await?;
                 store::project_delete(tx, org, id);
                 Ok(Effect::at(name(org, id), store::key(org, id), ()))
             })

@@ -133,6 +133,20 @@ async fn what_others_write_to_the_store_is_followed() {
     assert!(live.exists(&scope).await.unwrap());
 }
 
+/// Where others write too, the store's latest revision is hardly ever one of a change that is followed.
+#[tokio::test]
+async fn changes_settle_in_the_midst_of_others_commits() {
+    let options = flaredb::Options::default();
+    let db = flaredb::crowded::crowded(&options).await.unwrap();
+    let live = start(&db).await;
+    let alice = principal_with(&db, "SystemAdmin").await;
+    live.settled().await.unwrap();
+    assert!(may(&live, alice).await);
+    put(&db, &format!("principal/{alice}"), "not a record").await;
+    live.settled().await.unwrap();
+    assert!(live.known(alice).await.is_err());
+}
+
 #[tokio::test]
 async fn a_damaged_principal_or_binding_is_an_error_never_a_permission() {
     let db = Db::memory();

@@ -97,13 +97,19 @@ pub async fn api_key_ids(db: &Db, principal: PrincipalId) -> Result<Vec<ApiKeyId
         .collect()
 }
 
-/// Deletes all of a principal's; guard it with the principal's credentials.
-pub async fn api_key_delete_all(tx: &mut Transaction, principal: PrincipalId) -> Result<(), Error> {
-    for (index, pointer) in tx.scan::<Reference>(&of_prefix(principal)).await? {
-        tx.delete(&index);
+/// Deletes at most `limit` of a principal's, and says how many; guard it with the principal's credentials.
+pub async fn api_key_delete_some(
+    tx: &mut Transaction,
+    principal: PrincipalId,
+    limit: usize,
+) -> Result<usize, Error> {
+    let prefix = of_prefix(principal);
+    let found = tx.db().page::<Reference>(&prefix, None, limit).await?.items;
+    for (index, pointer) in &found {
+        tx.delete(index);
         tx.delete(&format!("api-key/{}", pointer.id));
     }
-    Ok(())
+    Ok(found.len())
 }
 
 /// One page of a principal's, by id.

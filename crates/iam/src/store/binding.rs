@@ -137,30 +137,37 @@ pub async fn binding_list_of(db: &Db, principal: PrincipalId) -> Result<Vec<Bind
     Ok(bindings)
 }
 
-async fn scan(tx: &mut Transaction, prefix: &str) -> Result<Vec<Binding>, Error> {
+/// At most `limit` of what an index leads to. What the transaction depends on is its guard: there may be any number.
+async fn scan(tx: &Transaction, prefix: &str, limit: usize) -> Result<Vec<Binding>, Error> {
     let mut bindings = Vec::new();
-    for (_, pointer) in tx.scan::<Reference>(prefix).await? {
-        bindings.extend(binding_get(tx, pointer.id.parse().map_err(Error::internal)?).await?);
+    for (_, pointer) in tx.db().page::<Reference>(prefix, None, limit).await?.items {
+        let id = pointer.id.parse().map_err(Error::internal)?;
+        bindings.extend(binding_find(tx.db(), id).await?);
     }
     Ok(bindings)
 }
 
-/// All bindings of a principal; guard it with the principal's credentials.
+/// At most `limit` bindings of a principal; guard it with the principal's credentials.
 pub async fn binding_of(
-    tx: &mut Transaction,
+    tx: &Transaction,
     principal: PrincipalId,
+    limit: usize,
 ) -> Result<Vec<Binding>, Error> {
-    scan(tx, &of_prefix(principal)).await
+    scan(tx, &of_prefix(principal), limit).await
 }
 
 /// All bindings of a role; guard it with the role's bindings.
-pub async fn binding_of_role(tx: &mut Transaction, role: &str) -> Result<Vec<Binding>, Error> {
-    scan(tx, &role_prefix(role)).await
+pub async fn binding_of_role(tx: &Transaction, role: &str) -> Result<Vec<Binding>, Error> {
+    scan(tx, &role_prefix(role), usize::MAX).await
 }
 
-/// All bindings at or below a scope; guard it with the organization's members.
-pub async fn binding_below(tx: &mut Transaction, scope: &Scope) -> Result<Vec<Binding>, Error> {
-    scan(tx, &below_prefix(scope)).await
+/// At most `limit` bindings at or below a scope; guard it with the organization's members.
+pub async fn binding_below(
+    tx: &Transaction,
+    scope: &Scope,
+    limit: usize,
+) -> Result<Vec<Binding>, Error> {
+    scan(tx, &below_prefix(scope), limit).await
 }
 
 /// One page of the bindings at or below `scope`, and of `principal` if one is given. A page can hold fewer than

@@ -162,7 +162,7 @@ pub fn principal_delete(tx: &mut Transaction, principal: &Principal) {
 /// Whether the organization has a principal; guard it with the organization's members.
 pub async fn principal_any(tx: &mut Transaction, org: &OrgId) -> Result<bool, Error> {
     Ok(!tx
-        .scan::<Reference>(&names_prefix(Some(org)))
+        .scan::<Reference>(&names_prefix(Some(org)), 1)
         .await?
         .is_empty())
 }

@@ -88,7 +88,9 @@ pub fn project_delete(tx: &mut Transaction, org: &OrgId, id: &ProjectId) {
 
 /// Whether the organization has a project; guard it with the organization's members.
 pub async fn project_any(tx: &mut Transaction, org: &OrgId) -> Result<bool, Error> {
-    let found = tx.scan::<ProjectRecord>(&format!("{PREFIX}{org}/")).await?;
+    let found = tx
+        .scan::<ProjectRecord>(&format!("{PREFIX}{org}/"), 1)
+        .await?;
     Ok(!found.is_empty())
 }
 

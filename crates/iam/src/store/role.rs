@@ -172,14 +172,20 @@ pub fn role_delete(tx: &mut Transaction, role: &Role) {
     tx.delete(&bindings_guard(&role.id));
 }
 
-/// Deletes all roles of an organization; guard it with the organization's members.
-pub async fn role_delete_all(tx: &mut Transaction, org: &OrgId) -> Result<(), Error> {
-    for (index, pointer) in tx.scan::<Reference>(&names_prefix(Some(org))).await? {
-        tx.delete(&index);
+/// Deletes at most `limit` roles of an organization, and says how many; guard it with the organization's members.
+pub async fn role_delete_some(
+    tx: &mut Transaction,
+    org: &OrgId,
+    limit: usize,
+) -> Result<usize, Error> {
+    let prefix = names_prefix(Some(org));
+    let found = tx.db().page::<Reference>(&prefix, None, limit).await?.items;
+    for (index, pointer) in &found {
+        tx.delete(index);
         tx.delete(&key(&pointer.id));
         tx.delete(&bindings_guard(&pointer.id));
     }
-    Ok(())
+    Ok(found.len())
 }
 
 /// One page of the custom roles of an organization, or of the system, by name.

@@ -86,13 +86,19 @@ pub fn s3_key_delete(tx: &mut Transaction, s3_key: &S3AccessKey) {
     tx.delete(&of_key(s3_key.principal_id, &s3_key.access_key_id));
 }
 
-/// Deletes all of a principal's; guard it with the principal's credentials.
-pub async fn s3_key_delete_all(tx: &mut Transaction, principal: PrincipalId) -> Result<(), Error> {
-    for (index, pointer) in tx.scan::<Reference>(&of_prefix(principal)).await? {
-        tx.delete(&index);
+/// Deletes at most `limit` of a principal's, and says how many; guard it with the principal's credentials.
+pub async fn s3_key_delete_some(
+    tx: &mut Transaction,
+    principal: PrincipalId,
+    limit: usize,
+) -> Result<usize, Error> {
+    let prefix = of_prefix(principal);
+    let found = tx.db().page::<Reference>(&prefix, None, limit).await?.items;
+    for (index, pointer) in &found {
+        tx.delete(index);
         tx.delete(&key(&pointer.id));
     }
-    Ok(())
+    Ok(found.len())
 }
 
 /// One page of a principal's, by access key id.

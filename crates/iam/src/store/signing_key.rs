@@ -58,9 +58,12 @@ pub async fn signing_key_list(db: &Db) -> Result<Vec<SigningKey>, Error> {
     Ok(found.into_iter().map(|(_, record)| record.into()).collect())
 }
 
+/// More keys than there ever are: those that are retired go when their last token has ended.
+const MOST: usize = 50;
+
 /// All keys, as the transaction sees them.
 pub async fn signing_key_all(tx: &mut Transaction) -> Result<Vec<SigningKey>, Error> {
-    let found = tx.scan::<SigningKeyRecord>(PREFIX).await?;
+    let found = tx.scan::<SigningKeyRecord>(PREFIX, MOST).await?;
     Ok(found.into_iter().map(|(_, record)| record.into()).collect())
 }
 

@@ -8,6 +8,7 @@ mod changes;
 mod credentials;
 mod directory;
 mod fixture;
+mod many;
 mod provisioner;
 mod roles;
 mod tenants;

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flaredb::{Db, Revision, Transaction};
+use flaredb::{Db, Followed, Revision, Transaction, WatchItem};
 use photon_catalog::{Change, Effect, commit, get};
 use photon_resource::{Error, PortId, ResourceName, Time};
 use photon_service::Mutation;
@@ -30,8 +30,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Nodes {
     db: Db,
     inventory: Arc<RwLock<Inventory>>,
-    /// Revision of the inventory; `None`: it was not read yet.
-    revision: watch::Sender<Option<Revision>>,
+    /// Up to where the inventory is known.
+    followed: Arc<Followed>,
 }
 
 impl Nodes {
@@ -40,7 +40,7 @@ impl Nodes {
         Self {
             db,
             inventory: Arc::default(),
-            revision: watch::Sender::new(None),
+            followed: Arc::default(),
         }
     }
 
@@ -62,19 +62,19 @@ impl Nodes {
     async fn follow_once(&self) -> Result<(), Error> {
         let (everything, revision) = store::everything(&self.db).await?;
         *self.write() = Inventory::new(everything, revision);
-        self.revision.send_replace(Some(revision));
+        self.followed.reached(revision);
 
-        // Every commit, so that the inventory's revision keeps up with the store's.
         let mut changes = self.db.watch("", revision).await?;
-        while let Some(commit) = changes.next().await {
-            let commit = commit?;
-            let Some(revision) = commit.first().map(|change| change.revision) else {
-                continue;
+        while let Some(item) = changes.next_item().await {
+            let item = item?;
+            let revision = item.revision();
+            let changed: Vec<_> = match &item {
+                WatchItem::Commit(commit) => commit
+                    .iter()
+                    .filter_map(|change| store::changed(change).transpose())
+                    .collect::<Result<_, _>>()?,
+                WatchItem::Progress(_) => Vec::new(),
             };
-            let changed: Vec<_> = commit
-                .iter()
-                .filter_map(|change| store::changed(change).transpose())
-                .collect::<Result<_, _>>()?;
             {
                 let mut inventory = self.write();
                 for changed in changed {
@@ -82,7 +82,7 @@ impl Nodes {
                 }
                 inventory.reached(revision);
             }
-            self.revision.send_replace(Some(revision));
+            self.followed.reached(revision);
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Nodes {
         Interest {
             nodes: self.clone(),
             node: node.to_owned(),
-            signal: self.revision.subscribe(),
+            signal: self.followed.revision(),
             seen: None,
         }
     }
@@ -123,15 +123,19 @@ impl Nodes {
         revision: Revision,
         ports: Vec<(PortId, PortStatus)>,
     ) -> Result<A, Error> {
-        let mut change = Report {
-            resource,
-            node,
-            revision,
-            ports,
-        };
-        Ok(commit(&self.db, mutation, &mut change, |()| A::default())
-            .await?
-            .0)
+        // One transaction each: a host may have more ports than one has room for. The host reports again what was not
+        // taken in before an error.
+        for (id, status) in ports {
+            let mut change = Report {
+                resource: resource.clone(),
+                node,
+                revision,
+                id,
+                status,
+            };
+            commit(&self.db, mutation.clone(), &mut change, |()| A::default()).await?;
+        }
+        Ok(A::default())
     }
 }
 
@@ -151,10 +155,7 @@ impl Interest {
     /// Errors: `Unavailable` when the store is closed.
     pub async fn changed(&mut self) -> Result<(), Error> {
         let Some(seen) = self.seen else {
-            let now = self.nodes.db.revision().await?;
-            let known = self.signal.wait_for(|revision| *revision >= Some(now));
-            let revision = known.await.map_err(|_| closed())?.unwrap_or(now);
-            self.seen = Some(revision);
+            self.seen = Some(self.nodes.followed.settled(&self.nodes.db).await?);
             return Ok(());
         };
         loop {
@@ -184,7 +185,8 @@ struct Report<'a> {
     resource: ResourceName,
     node: &'a str,
     revision: Revision,
-    ports: Vec<(PortId, PortStatus)>,
+    id: PortId,
+    status: PortStatus,
 }
 
 #[async_trait]
@@ -192,25 +194,18 @@ impl Change for Report<'_> {
     type Value = ();
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
-        let mut news = false;
-        for (id, status) in &self.ports {
-            let before: Port = match get(tx, id).await {
-                Ok(port) => port,
-                // Deleted since the host was told.
-                Err(Error::NotFound { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let mut after = before.clone();
-            if after.report(self.node, self.revision, status.clone()) {
-                after.meta.touch(Time::now());
-                store::port_update(tx, &before, &after).await?;
-                news = true;
-            }
+        let before: Port = match get(tx, &self.id).await {
+            Ok(port) => port,
+            // Deleted since the host was told.
+            Err(Error::NotFound { .. }) => return Ok(Effect::nothing(())),
+            Err(error) => return Err(error),
+        };
+        let mut after = before.clone();
+        if !after.report(self.node, self.revision, self.status.clone()) {
+            return Ok(Effect::nothing(()));
         }
-        Ok(if news {
-            Effect::of(self.resource.clone(), ())
-        } else {
-            Effect::nothing(())
-        })
+        after.meta.touch(Time::now());
+        store::port_update(tx, &before, &after).await?;
+        Ok(Effect::of(self.resource.clone(), ()))
     }
 }

@@ -1,5 +1,7 @@
 //! Security groups: stateful filters at the port.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use photon_resource::{Error, Meta, NewMeta, RuleId, SecurityGroupId, validate_description};
 
@@ -8,6 +10,9 @@ pub const DEFAULT_GROUP: &str = "default";
 
 /// As many rules as one group may have: each is a rule in the filter of every host with a port of the group.
 pub const MAX_RULES: usize = 250;
+/// Most other groups that a group's rules name: each of them is written to when the group is made or deleted, all in one
+/// transaction.
+pub const MAX_REMOTE_GROUPS: usize = 32;
 
 /// A security group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,6 +212,22 @@ fn push_rule(rules: &mut Vec<Rule>, new: NewRule) -> Result<(), Error> {
             ),
         ));
     }
+    let group_of = |remote: &Remote| match remote {
+        Remote::Group(group) => Some(*group),
+        _ => None,
+    };
+    let mut groups: BTreeSet<_> = rules
+        .iter()
+        .filter_map(|rule| group_of(&rule.remote))
+        .collect();
+    // Those that there are from before this limit stay.
+    if group_of(&new.remote).is_some_and(|group| groups.insert(group))
+        && groups.len() > MAX_REMOTE_GROUPS
+    {
+        return Err(Error::ResourceExhausted(format!(
+            "the rules of a security group name at most {MAX_REMOTE_GROUPS} groups: give their ports one group together"
+        )));
+    }
     rules.push(new.into_rule());
     Ok(())
 }
@@ -353,6 +374,27 @@ mod tests {
             matches!(error, Error::QuotaExceeded { used, limit: most, .. } if (used, most) == (limit, limit)),
             "{error}"
         );
+    }
+
+    #[test]
+    fn rules_name_a_bounded_number_of_groups() {
+        let of = |group| NewRule {
+            remote: Remote::Group(group),
+            ..ingress(Traffic::Icmp, "10.0.0.0/8")
+        };
+        let groups: Vec<_> = (0..=MAX_REMOTE_GROUPS)
+            .map(|_| SecurityGroupId::generate())
+            .collect();
+        let rules = |count: usize| groups[..count].iter().map(|group| of(*group)).collect();
+        let mut most: Vec<NewRule> = rules(MAX_REMOTE_GROUPS);
+        // A further rule of a group that is named already.
+        most.push(NewRule {
+            traffic: Traffic::Any,
+            ..of(groups[0])
+        });
+        NewSecurityGroup::into_rules(most).unwrap();
+        let error = NewSecurityGroup::into_rules(rules(MAX_REMOTE_GROUPS + 1)).unwrap_err();
+        assert!(matches!(error, Error::ResourceExhausted(_)), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flaredb::{Record, Transaction};
 use ipnet::{Ipv4Net, Ipv6Net};
-use photon_catalog::{Common, MetaRecord, Reference, Stored, get, insert, remove, replace};
+use photon_catalog::{Common, MetaRecord, Reference, Stored, insert, load, remove, replace};
 use photon_resource::{Error, Kind, Scope, SubnetId, VpcId};
 use serde::{Deserialize, Serialize};
 
@@ -100,16 +100,12 @@ pub async fn vni_holder(tx: &mut Transaction, vni: u32) -> Result<Option<SubnetI
     holder.map(|holder| holder.id.parse()).transpose()
 }
 
-/// All subnets of a VPC; if the transaction commits, none was added meanwhile.
+/// All subnets of a VPC; if the transaction commits, none was added meanwhile, and their addresses never change.
 pub async fn subnets_of(tx: &mut Transaction, vpc: VpcId) -> Result<Vec<Subnet>, Error> {
     let mut subnets = Vec::new();
     for id in users::subnets_of_vpc(vpc).ids(tx).await? {
-        match get(tx, &id.parse()?).await {
-            Ok(subnet) => subnets.push(subnet),
-            // Deleted since the set was read: the commit will notice.
-            Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        // One that was deleted since the set was read is in nobody's way.
+        subnets.extend(load::<Subnet>(tx.db(), &id.parse()?).await?);
     }
     Ok(subnets)
 }

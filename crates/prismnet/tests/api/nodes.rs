@@ -358,3 +358,47 @@ async fn many_changes_are_told_together() {
     let most = took.as_millis() / 50 + 2;
     assert!(messages <= most, "{messages} messages in {took:?}");
 }
+
+/// More ports than one transaction has room for: on one host, in one subnet, in one group.
+#[tokio::test]
+async fn a_host_reports_more_ports_than_one_commit_takes() {
+    const MANY: usize = 130;
+    let cloud = Cloud::start().await;
+    let mut agent = cloud.agent("n1").await;
+    let mut tenant = cloud.tenant("acme").await;
+    let (_, subnet) = tenant.network().await;
+    let mut ids = Vec::new();
+    for n in 0..MANY {
+        let port = tenant.port(&subnet, &format!("eth{n}")).await;
+        tenant.attach(&port, &new_id(), "n1").await.unwrap();
+        ids.push(port.id);
+    }
+    let mut stream = watch(&mut agent, "n1").await;
+    let desired = until(&mut stream, |desired| ports(desired).len() == MANY).await;
+    let active = ids.iter().map(|id| pb::PortReport {
+        port_id: id.clone(),
+        status: pb::PortStatus::Active.into(),
+        ..Default::default()
+    });
+    let request = pb::ReportStatusRequest {
+        node: "n1".into(),
+        revision: desired.revision,
+        ports: active.collect(),
+    };
+    agent.nodes.report_status(request.clone()).await.unwrap();
+    for id in &ids {
+        assert_eq!(tenant.read_port(id).await.status(), pb::PortStatus::Active);
+    }
+    // The same again is no news.
+    let before = tenant.read_port(&ids[0]).await;
+    agent.nodes.report_status(request).await.unwrap();
+    assert_eq!(tenant.read_port(&ids[0]).await, before);
+    // And whoever asks whether there are any is told so.
+    let request = pb::DeleteSubnetRequest {
+        id: subnet.id,
+        ..Default::default()
+    };
+    let refused = tenant.subnets.delete_subnet(request).await;
+    let more = format!("and {} more", MANY - 3);
+    expect_error(refused, Code::FailedPrecondition, &more);
+}

@@ -33,7 +33,13 @@ pub async fn certificate_counts(
     Ok(tx.get::<CertificateRecord>(&key).await?.is_some())
 }
 
-/// Adds a certificate, and forgets those that have ended by `now`.
+/// Of one machine's certificates so many count at the same time: the last that it got. It has one, or two when an answer
+/// was lost.
+const COUNTED: usize = 20;
+/// So many are forgotten at once, which leaves a transaction room for everything else.
+const FORGOTTEN: usize = 60;
+
+/// Adds a certificate, and forgets those that have ended by `now`, or that the machine has long replaced.
 pub async fn certificate_put(
     db: &Db,
     tx: &mut Transaction,
@@ -42,9 +48,12 @@ pub async fn certificate_put(
     now: SystemTime,
 ) -> Result<(), Error> {
     let prefix = certificates_prefix(machine);
-    for (key, record) in db.scan::<CertificateRecord>(&prefix).await? {
-        if from_micros(record.expires_at) <= now {
-            tx.delete(&key);
+    let mut known = db.scan::<CertificateRecord>(&prefix).await?;
+    known.sort_by_key(|(_, record)| record.expires_at);
+    let replaced = known.len().saturating_sub(COUNTED - 1);
+    for (at, (key, record)) in known.iter().enumerate().take(FORGOTTEN) {
+        if at < replaced || from_micros(record.expires_at) <= now {
+            tx.delete(key);
         }
     }
     let record = CertificateRecord {

@@ -1,10 +1,10 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use flaredb::Db;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{Disk, Event, Hardware, Interface, Key, Machine};
+use crate::model::{Certificate, Disk, Event, Hardware, Interface, Key, Machine, MachineId};
 
 fn machine(serial: &str, mac: &str) -> Machine {
     let hardware = Hardware {
@@ -65,4 +65,33 @@ async fn a_machine_reads_back_and_is_found_by_all_its_keys_and_no_old_ones() {
     let new = Key::Mac("52:54:00:00:00:02".parse().unwrap());
     assert_eq!(machine_by_key(&db, &new).await.unwrap(), Some(before.id));
     assert_eq!(machine_by_name(&db, "node02").await.unwrap(), None);
+}
+
+/// A host that renews again and again has a bounded number of certificates that count: the last ones.
+#[tokio::test]
+async fn of_many_certificates_the_last_count() {
+    let db = Db::memory();
+    let machine = MachineId::generate();
+    let now = from_micros(to_micros(SystemTime::now()));
+    let certificate = |n: u64| Certificate {
+        serial: format!("{n:04x}"),
+        expires_at: now + Duration::from_secs(3600 + n),
+    };
+    for n in 0..130 {
+        let mut tx = db.begin();
+        let new = certificate(n);
+        certificate_put(&db, &mut tx, machine, &new, now)
+            .await
+            .unwrap();
+        assert!(matches!(
+            tx.commit().await.unwrap(),
+            flaredb::Committed::Done(_)
+        ));
+    }
+    for (n, counts) in [(0, false), (109, false), (110, true), (129, true)] {
+        let serial = certificate(n).serial;
+        let mut tx = db.begin();
+        let found = certificate_counts(&mut tx, machine, &serial).await.unwrap();
+        assert_eq!(found, counts, "{n}");
+    }
 }

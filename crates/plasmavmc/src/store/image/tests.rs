@@ -1,5 +1,6 @@
 use flaredb::{Committed, decode};
 use photon_catalog::stored::by_name;
+use photon_resource::VmId;
 use proptest::prelude::*;
 
 use super::*;
@@ -158,4 +159,30 @@ proptest! {
             let _ = Image::restore(one.id, record);
         }
     }
+}
+
+/// Whoever deletes an image learns of all its users, and none is added meanwhile, however many there are.
+#[tokio::test]
+async fn an_image_may_have_more_users_than_one_commit_takes() {
+    let db = Db::memory();
+    let image = ImageId::generate();
+    for _ in 0..130 {
+        let mut tx = db.begin();
+        users_of_image(image)
+            .add(&mut tx, VmId::generate())
+            .unwrap();
+        assert!(matches!(tx.commit().await.unwrap(), Committed::Done(_)));
+    }
+    let mut judge = db.begin();
+    let users = users_of_image(image).ids(&mut judge).await.unwrap();
+    assert_eq!(users.len(), 130);
+    assert!(judge.holds().await.unwrap());
+    let mut judge = db.begin();
+    users_of_image(image).ids(&mut judge).await.unwrap();
+    let mut adder = db.begin();
+    users_of_image(image)
+        .add(&mut adder, VmId::generate())
+        .unwrap();
+    assert!(matches!(adder.commit().await.unwrap(), Committed::Done(_)));
+    assert!(!judge.holds().await.unwrap());
 }

@@ -87,6 +87,12 @@ impl Nodes {
         Ok(())
     }
 
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Inventory> {
+        self.inventory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inventory> {
         // A panic inside would be in code that only inserts into maps.
         self.inventory
@@ -96,11 +102,7 @@ impl Nodes {
 
     /// What should exist on `node` now, as `view` sees it.
     pub fn desired<T>(&self, node: &str, view: impl FnOnce(&Desired<'_>) -> T) -> T {
-        let inventory = self
-            .inventory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        view(&inventory.desired(node))
+        view(&self.read().desired(node))
     }
 
     /// An interest in what should exist on `node`.
@@ -123,13 +125,20 @@ impl Nodes {
         revision: Revision,
         ports: Vec<(PortId, PortStatus)>,
     ) -> Result<A, Error> {
+        // Revisions mean something only as long as the server runs, so that none is stored: what is compared is which
+        // attachment the host knew. What it was told is known here too.
+        self.followed.settled(&self.db).await?;
         // One transaction each: a host may have more ports than one has room for. The host reports again what was not
         // taken in before an error.
         for (id, status) in ports {
+            let known = self.read().generation_known(id, revision);
+            let Some(generation) = known else {
+                continue;
+            };
             let mut change = Report {
                 resource: resource.clone(),
                 node,
-                revision,
+                generation,
                 id,
                 status,
             };
@@ -161,11 +170,7 @@ impl Interest {
         loop {
             let revision = self.signal.borrow_and_update().unwrap_or_default();
             let concerned = {
-                let inventory = self
-                    .nodes
-                    .inventory
-                    .read()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let inventory = self.nodes.read();
                 inventory.changed_for(&self.node)
             };
             if concerned > seen {
@@ -184,7 +189,7 @@ fn closed() -> Error {
 struct Report<'a> {
     resource: ResourceName,
     node: &'a str,
-    revision: Revision,
+    generation: u64,
     id: PortId,
     status: PortStatus,
 }
@@ -201,7 +206,7 @@ impl Change for Report<'_> {
             Err(error) => return Err(error),
         };
         let mut after = before.clone();
-        if !after.report(self.node, self.revision, self.status.clone()) {
+        if !after.report(self.node, self.generation, self.status.clone()) {
             return Ok(Effect::nothing(()));
         }
         after.meta.touch(Time::now());

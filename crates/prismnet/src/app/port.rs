@@ -115,11 +115,7 @@ impl Ports {
         answer: impl Fn(&Port) -> A,
     ) -> Result<A, Error> {
         new.validate()?;
-        let mut change = Attach {
-            db: &self.db,
-            id,
-            new,
-        };
+        let mut change = Attach { id, new };
         Ok(commit(&self.db, mutation, &mut change, answer).await?.0)
     }
 
@@ -255,21 +251,19 @@ impl Change for Delete {
     }
 }
 
-struct Attach<'a> {
-    db: &'a Db,
+struct Attach {
     id: PortId,
     new: NewAttachment,
 }
 
 #[async_trait]
-impl Change for Attach<'_> {
+impl Change for Attach {
     type Value = Port;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Port>, Error> {
-        let revision = self.db.revision().await?;
         let before: Port = get(tx, &self.id).await?;
         let mut after = before.clone();
-        if !after.attach(self.new.clone(), revision)? {
+        if !after.attach(self.new.clone())? {
             return Ok(Effect::nothing(after));
         }
         after.meta.touch(Time::now());

@@ -32,9 +32,9 @@ pub struct Attachment {
     pub device_type: DeviceType,
     /// Host on which the device runs.
     pub node: String,
-    /// The store's revision before the port was attached: what a host reports of this or an older one is of
-    /// an earlier attachment.
-    pub after: u64,
+    /// Which of the port's attachments this is: the port's own revision with which it was attached. 0: a program of before
+    /// attached it, which did not count them.
+    pub generation: u64,
     pub status: PortStatus,
 }
 
@@ -174,9 +174,9 @@ impl Port {
         self.attachment.as_ref().map(|_| tap_name(self.id))
     }
 
-    /// Gives it to a device. `true` if that changed anything: a second call by the same device for the same
-    /// host does not. Errors: `FailedPrecondition` naming the device or host that has it.
-    pub fn attach(&mut self, new: NewAttachment, after: u64) -> Result<bool, Error> {
+    /// Gives it to a device. `true` if that changed anything, which the caller notes in [`Meta::touch`]: a second call by
+    /// the same device for the same host does not. Errors: `FailedPrecondition` naming the device or host that has it.
+    pub fn attach(&mut self, new: NewAttachment) -> Result<bool, Error> {
         if let Some(current) = &self.attachment {
             if current.device_id != new.device_id || current.device_type != new.device_type {
                 return Err(Error::FailedPrecondition(format!(
@@ -196,7 +196,7 @@ impl Port {
             device_id: new.device_id,
             device_type: new.device_type,
             node: new.node,
-            after,
+            generation: self.meta.revision + 1,
             status: PortStatus::Building,
         });
         Ok(true)
@@ -216,12 +216,14 @@ impl Port {
         }
     }
 
-    /// What `node` reports of the port as of `revision`. `true` if that is news. What is not about the
-    /// present attachment (detached meanwhile, moved, an older revision) is none.
-    pub fn report(&mut self, node: &str, revision: u64, status: PortStatus) -> bool {
+    /// What `node` reports of the attachment of this `generation`. `true` if that is news. What is not about the present one
+    /// (detached meanwhile, moved, attached anew) is none.
+    pub fn report(&mut self, node: &str, generation: u64, status: PortStatus) -> bool {
         match &mut self.attachment {
             Some(current)
-                if current.node == node && revision > current.after && current.status != status =>
+                if current.node == node
+                    && current.generation == generation
+                    && current.status != status =>
             {
                 current.status = status;
                 true
@@ -271,32 +273,40 @@ mod tests {
     fn one_device_at_a_time() {
         let mut port = port();
         assert_eq!(port.interface_name(), None);
-        assert!(port.attach(claim("a", "n1"), 5).unwrap());
-        assert!(!port.attach(claim("a", "n1"), 9).unwrap());
+        assert!(port.attach(claim("a", "n1")).unwrap());
+        assert!(!port.attach(claim("a", "n1")).unwrap());
         assert!(port.interface_name().unwrap().starts_with("pt"));
         for (other, text) in [
             (claim("b", "n1"), "attached to device a on n1"),
             (claim("a", "n2"), "not on n2"),
         ] {
-            let error = port.attach(other, 9).unwrap_err().to_string();
+            let error = port.attach(other).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }
         let error = port.detach(Some("b")).unwrap_err().to_string();
         assert!(error.contains("attached to device a, not to b"), "{error}");
-        assert_eq!(port.detach(Some("a")).unwrap().unwrap().after, 5);
+        assert_eq!(port.detach(Some("a")).unwrap().unwrap().generation, 2);
         assert_eq!(port.detach(Some("b")).unwrap(), None);
     }
 
     #[test]
     fn a_report_of_an_earlier_attachment_is_no_news() {
         let mut port = port();
-        assert!(!port.report("n1", 99, PortStatus::Active));
-        port.attach(claim("a", "n1"), 5).unwrap();
-        assert!(!port.report("n1", 5, PortStatus::Active));
-        assert!(!port.report("n2", 6, PortStatus::Active));
-        assert!(port.report("n1", 6, PortStatus::Active));
-        assert!(!port.report("n1", 7, PortStatus::Active));
-        assert!(port.report("n1", 7, PortStatus::Error("no TAP".into())));
+        assert!(!port.report("n1", 2, PortStatus::Active));
+        port.attach(claim("a", "n1")).unwrap();
+        port.meta.touch(Time::EPOCH);
+        assert!(!port.report("n1", 1, PortStatus::Active));
+        assert!(!port.report("n1", 3, PortStatus::Active));
+        assert!(!port.report("n2", 2, PortStatus::Active));
+        assert!(port.report("n1", 2, PortStatus::Active));
+        assert!(!port.report("n1", 2, PortStatus::Active));
+        assert!(port.report("n1", 2, PortStatus::Error("no TAP".into())));
+        // The same device on the same host once more: what was said of the first time counts no more.
+        port.detach(None).unwrap();
+        port.meta.touch(Time::EPOCH);
+        port.attach(claim("a", "n1")).unwrap();
+        assert!(!port.report("n1", 2, PortStatus::Active));
+        assert!(port.report("n1", 4, PortStatus::Active));
     }
 
     #[test]

@@ -34,7 +34,13 @@ struct AttachmentRecord {
     device_id: String,
     device_type: DeviceTypeRecord,
     node: String,
+    /// Was a revision of the store, which a program of before compares with what a host reports: every report is of a later
+    /// one than 0. It is read no more.
+    #[serde(default)]
     after: u64,
+    /// Absent: it was attached by a program of before.
+    #[serde(default, skip_serializing_if = "is_absent")]
+    generation: u64,
     status: StatusRecord,
 }
 
@@ -51,6 +57,10 @@ enum StatusRecord {
     Building,
     Active,
     Error(String),
+}
+
+fn is_absent(generation: &u64) -> bool {
+    *generation == 0
 }
 
 impl Record for PortRecord {
@@ -84,7 +94,8 @@ impl From<&Attachment> for AttachmentRecord {
                 DeviceType::LoadBalancer => DeviceTypeRecord::LoadBalancer,
             },
             node: attachment.node.clone(),
-            after: attachment.after,
+            after: 0,
+            generation: attachment.generation,
             status: match &attachment.status {
                 PortStatus::Building => StatusRecord::Building,
                 PortStatus::Active => StatusRecord::Active,
@@ -103,7 +114,7 @@ impl From<AttachmentRecord> for Attachment {
                 DeviceTypeRecord::LoadBalancer => DeviceType::LoadBalancer,
             },
             node: record.node,
-            after: record.after,
+            generation: record.generation,
             status: match record.status {
                 StatusRecord::Building => PortStatus::Building,
                 StatusRecord::Active => PortStatus::Active,

@@ -21,6 +21,8 @@ pub struct Inventory {
     groups: HashMap<SecurityGroupId, SecurityGroup>,
     ports_of_group: HashMap<SecurityGroupId, BTreeSet<PortId>>,
     ports_of_node: HashMap<String, BTreeSet<PortId>>,
+    /// The generation of the attachment of each that has one, and when it was first heard of.
+    attached: HashMap<PortId, (u64, Revision)>,
     /// When something changed in a VPC that may concern the hosts with ports in it.
     vpc_changed: HashMap<VpcId, Revision>,
     /// When a port came to a host or left it.
@@ -139,6 +141,15 @@ impl Inventory {
                 remove(&mut self.ports_of_node, node, id);
             }
         }
+        match port.as_ref().and_then(|port| port.attachment.as_ref()) {
+            Some(attachment) => {
+                let known = self.attached.get(&id).map(|(generation, _)| *generation);
+                if known != Some(attachment.generation) {
+                    self.attached.insert(id, (attachment.generation, revision));
+                }
+            }
+            None => drop(self.attached.remove(&id)),
+        }
         if let Some(port) = port {
             for group in &port.security_groups {
                 self.ports_of_group.entry(*group).or_default().insert(id);
@@ -149,6 +160,13 @@ impl Inventory {
             }
             self.ports.insert(id, port);
         }
+    }
+
+    /// The generation of the attachment that a host speaks of when it reports what it found with this revision; `None`: it
+    /// did not know the present one.
+    pub fn generation_known(&self, port: PortId, revision: Revision) -> Option<u64> {
+        let (generation, since) = self.attached.get(&port)?;
+        (revision >= *since).then_some(*generation)
     }
 
     fn touch_vpc(&mut self, vpc: VpcId, revision: Revision) {

@@ -74,7 +74,7 @@ fn port(subnet: &Subnet, group: &SecurityGroup, host: u16, node: Option<&str>) -
             device_id: "vm".into(),
             device_type: DeviceType::Vm,
             node: node.into(),
-            after: 1,
+            generation: 2,
             status: PortStatus::Building,
         }),
     }
@@ -208,4 +208,35 @@ fn a_thousand_ports_are_computed_at_once() {
     assert_eq!(desired.vpcs[0].groups[0].member_addresses.len(), 1000);
     // The promise is 50 ms; a machine under load gets ten times as much before this test complains.
     assert!(took.as_millis() < 500, "{took:?}");
+}
+
+/// A host that reports what it found when it knew a revision speaks of the attachment that it knew then.
+#[test]
+fn a_report_is_of_the_attachment_that_its_host_knew() {
+    let (vpc, group) = (vpc(), group("web", None));
+    let subnet = subnet(&vpc);
+    let mut port = port(&subnet, &group, 1, Some("n1"));
+    let everything = vec![put_vpc(&vpc), put_subnet(&subnet), put_group(&group)];
+    let mut inventory = Inventory::new(everything, 5);
+    assert_eq!(inventory.generation_known(port.id, 99), None);
+    inventory.apply(put_port(&port), 7);
+    assert_eq!(inventory.generation_known(port.id, 6), None);
+    assert_eq!(inventory.generation_known(port.id, 7), Some(2));
+    // Another change of the port is no other attachment.
+    port.meta.name = "eth1".into();
+    inventory.apply(put_port(&port), 8);
+    assert_eq!(inventory.generation_known(port.id, 7), Some(2));
+    let attachment = port.attachment.take();
+    inventory.apply(put_port(&port), 9);
+    assert_eq!(inventory.generation_known(port.id, 9), None);
+    port.attachment = attachment.map(|it| Attachment {
+        generation: 5,
+        ..it
+    });
+    inventory.apply(put_port(&port), 10);
+    assert_eq!(inventory.generation_known(port.id, 9), None);
+    assert_eq!(inventory.generation_known(port.id, 10), Some(5));
+    // What there was before the server began is known from then on.
+    let again = Inventory::new(vec![put_port(&port)], 3);
+    assert_eq!(again.generation_known(port.id, 3), Some(5));
 }

@@ -104,7 +104,9 @@ impl Guard {
     ///
     /// Errors: `NotFound` for what lies in another tenant (`PermissionDenied` for create and list, whose caller
     /// named the tenant itself), `PermissionDenied`, `Unauthenticated` (revoked meanwhile), `Unavailable` (no
-    /// decision can be had: that is a refusal). Every refusal is recorded.
+    /// decision can be had: that is a refusal). Every refusal is recorded. Whoever finds things by what a caller
+    /// names looks at [`Caller::may_see`] itself first and answers as of what is absent, in its words and the
+    /// caller's spelling; the guard, which knows no component's, says "resource".
     pub async fn authorize(
         &self,
         caller: &Caller,
@@ -127,10 +129,7 @@ impl Guard {
         if caller.may_see(resource.scope()) || resource.id() == "*" || is_create_or_list(&action) {
             Err(denied(&action, resource, &refusal))
         } else {
-            Err(Error::not_found(
-                kind_for_people(resource.kind()),
-                resource.id(),
-            ))
+            Err(Error::not_found("resource", resource.id()))
         }
     }
 
@@ -352,27 +351,5 @@ fn source(address: Option<IpAddr>) -> String {
         // ::ffff:192.0.2.1 is 192.0.2.1, to conditions as to limits.
         Some(address) => address.to_canonical().to_string(),
         None => "unknown".to_owned(),
-    }
-}
-
-/// What people call a resource whose type policies spell `kind`.
-fn kind_for_people(kind: &str) -> &'static str {
-    match kind {
-        "organizations" => "organization",
-        "projects" => "project",
-        "principals" => "principal",
-        "apiKeys" => "API key",
-        "s3Keys" => "S3 access key",
-        "roles" => "role",
-        "bindings" => "binding",
-        "vpcs" => "VPC",
-        "subnets" => "subnet",
-        "ports" => "port",
-        "securityGroups" => "security group",
-        "images" => "image",
-        "instances" => "VM",
-        "nodes" => "node",
-        "events" => "event log",
-        _ => "resource",
     }
 }

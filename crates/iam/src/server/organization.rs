@@ -7,6 +7,17 @@ use super::Server;
 use crate::app::organization as app;
 use crate::model::home;
 
+/// The organization that is meant, if the caller may do `action` to it.
+async fn reach(server: &Server, caller: &Caller, action: &str, id: &str) -> Result<OrgId, Error> {
+    let org: OrgId = id.parse()?;
+    let name = app::name(&org);
+    server
+        .wall(caller, action, &name, ("organization", id))
+        .await?;
+    server.guard.authorize(caller, action, &name, &[]).await?;
+    Ok(org)
+}
+
 pub async fn create(
     server: &Server,
     caller: &Caller,
@@ -25,11 +36,7 @@ pub async fn get(
     caller: &Caller,
     request: GetOrganizationRequest,
 ) -> Result<GetOrganizationResponse, Error> {
-    let id: OrgId = request.id.parse()?;
-    server
-        .guard
-        .authorize(caller, "iam:organizations:get", &app::name(&id), &[])
-        .await?;
+    let id = reach(server, caller, "iam:organizations:get", &request.id).await?;
     let organization = app::get(&server.core, &id).await?;
     Ok(GetOrganizationResponse {
         organization: Some((&organization).into()),
@@ -59,11 +66,7 @@ pub async fn update(
     caller: &Caller,
     request: UpdateOrganizationRequest,
 ) -> Result<UpdateOrganizationResponse, Error> {
-    let name = app::name(&request.id.parse()?);
-    server
-        .guard
-        .authorize(caller, "iam:organizations:update", &name, &[])
-        .await?;
+    reach(server, caller, "iam:organizations:update", &request.id).await?;
     app::update(&server.core, caller, &request).await
 }
 
@@ -72,10 +75,6 @@ pub async fn delete(
     caller: &Caller,
     request: DeleteOrganizationRequest,
 ) -> Result<DeleteOrganizationResponse, Error> {
-    let name = app::name(&request.id.parse()?);
-    server
-        .guard
-        .authorize(caller, "iam:organizations:delete", &name, &[])
-        .await?;
+    reach(server, caller, "iam:organizations:delete", &request.id).await?;
     app::delete(&server.core, caller, &request).await
 }

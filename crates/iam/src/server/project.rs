@@ -1,10 +1,24 @@
 //! Projects.
 
 use photon_api::iam::v1::*;
-use photon_resource::{Caller, Error, PageRequest, ResourceName, Scope};
+use photon_resource::{Caller, Error, OrgId, PageRequest, ProjectId, ResourceName, Scope};
 
 use super::Server;
 use crate::app::{project as app, tenant_of};
+
+/// The project that is meant, if the caller may do `action` to it.
+async fn reach(
+    server: &Server,
+    caller: &Caller,
+    action: &str,
+    (org_id, id): (&str, &str),
+) -> Result<(OrgId, ProjectId), Error> {
+    let (org, project) = app::target(caller, org_id, id)?;
+    let name = app::name(&org, &project);
+    server.wall(caller, action, &name, ("project", id)).await?;
+    server.guard.authorize(caller, action, &name, &[]).await?;
+    Ok((org, project))
+}
 
 pub async fn create(
     server: &Server,
@@ -24,11 +38,8 @@ pub async fn get(
     caller: &Caller,
     request: GetProjectRequest,
 ) -> Result<GetProjectResponse, Error> {
-    let (org, id) = app::target(caller, &request.org_id, &request.id)?;
-    server
-        .guard
-        .authorize(caller, "iam:projects:get", &app::name(&org, &id), &[])
-        .await?;
+    let target = (request.org_id.as_str(), request.id.as_str());
+    let (org, id) = reach(server, caller, "iam:projects:get", target).await?;
     let project = app::get(&server.core, &org, &id).await?;
     Ok(GetProjectResponse {
         project: Some((&project).into()),
@@ -59,11 +70,8 @@ pub async fn update(
     caller: &Caller,
     request: UpdateProjectRequest,
 ) -> Result<UpdateProjectResponse, Error> {
-    let (org, id) = app::target(caller, &request.org_id, &request.id)?;
-    server
-        .guard
-        .authorize(caller, "iam:projects:update", &app::name(&org, &id), &[])
-        .await?;
+    let target = (request.org_id.as_str(), request.id.as_str());
+    reach(server, caller, "iam:projects:update", target).await?;
     app::update(&server.core, caller, &request).await
 }
 
@@ -72,10 +80,7 @@ pub async fn delete(
     caller: &Caller,
     request: DeleteProjectRequest,
 ) -> Result<DeleteProjectResponse, Error> {
-    let (org, id) = app::target(caller, &request.org_id, &request.id)?;
-    server
-        .guard
-        .authorize(caller, "iam:projects:delete", &app::name(&org, &id), &[])
-        .await?;
+    let target = (request.org_id.as_str(), request.id.as_str());
+    reach(server, caller, "iam:projects:delete", target).await?;
     app::delete(&server.core, caller, &request).await
 }

@@ -11,6 +11,7 @@ use photon_api::plasmavmc::v1::{
 use photon_catalog::Access;
 use photon_catalog::desk::WatchStream;
 use photon_resource::{Error, PageRequest, ResourceName, Scope, Time};
+use photon_service::{answer, status};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -57,129 +58,153 @@ impl NodeService for Nodes {
         &self,
         request: Request<RegisterNodeRequest>,
     ) -> Result<Response<RegisterNodeResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        const ACTION: &str = "compute:nodes:register";
-        let request = request.into_inner();
-        let node = request.node.clone().unwrap_or_default();
-        self.nodes.own(&caller, ACTION, &node.name).await?;
-        let mutation = self.access.mutation(&caller, ACTION, "", &request)?;
-        let node = convert::node_from_wire(node, Time::now())?;
-        let response = self.nodes.register(mutation, node).await?;
-        Ok(Response::new(response))
+        answer(async {
+            let caller = self.access.caller(&request).await?;
+            const ACTION: &str = "compute:nodes:register";
+            let request = request.into_inner();
+            let node = request.node.clone().unwrap_or_default();
+            self.nodes.own(&caller, ACTION, &node.name).await?;
+            let mutation = self.access.mutation(&caller, ACTION, "", &request)?;
+            let node = convert::node_from_wire(node, Time::now())?;
+            self.nodes.register(mutation, node).await
+        })
+        .await
     }
 
     async fn watch_desired(
         &self,
         request: Request<WatchDesiredRequest>,
     ) -> Result<Response<Self::WatchDesiredStream>, Status> {
-        const ACTION: &str = "compute:nodes:watch";
-        let caller = self.access.caller(&request).await?;
-        let node = request.into_inner().node;
-        self.nodes.own(&caller, ACTION, &node).await?;
-        let watch = self.watches.desired(&node).await?;
-        let supervision = self.nodes.supervision(caller, ACTION, &node);
-        let answers = try_unfold(
-            (watch, supervision),
-            async |(mut watch, mut supervision)| {
-                let desired = tokio::select! {
-                    desired = watch.next() => desired?,
-                    error = supervision.lost() => return Err(error.into()),
-                };
-                Ok(Some((desired, (watch, supervision))))
-            },
-        );
-        Ok(Response::new(Box::pin(answers)))
+        answer(async {
+            const ACTION: &str = "compute:nodes:watch";
+            let caller = self.access.caller(&request).await?;
+            let node = request.into_inner().node;
+            self.nodes.own(&caller, ACTION, &node).await?;
+            let watch = self.watches.desired(&node).await?;
+            let supervision = self.nodes.supervision(caller, ACTION, &node);
+            let answers = try_unfold(
+                (watch, supervision),
+                async |(mut watch, mut supervision)| {
+                    let desired = tokio::select! {
+                        desired = watch.next() => desired.map_err(status)?,
+                        error = supervision.lost() => return Err(status(error)),
+                    };
+                    Ok(Some((desired, (watch, supervision))))
+                },
+            );
+            Ok(Box::pin(answers) as Self::WatchDesiredStream)
+        })
+        .await
     }
 
     async fn report_status(
         &self,
         request: Request<ReportStatusRequest>,
     ) -> Result<Response<ReportStatusResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        self.nodes
-            .own(&caller, "compute:nodes:report", &request.node)
-            .await?;
-        let response = self.reports.take(&caller, request).await?;
-        Ok(Response::new(response))
+        answer(async {
+            let caller = self.access.caller(&request).await?;
+            let request = request.into_inner();
+            self.nodes
+                .own(&caller, "compute:nodes:report", &request.node)
+                .await?;
+            self.reports.take(&caller, request).await
+        })
+        .await
     }
 
     async fn fetch_image(
         &self,
         request: Request<FetchImageRequest>,
     ) -> Result<Response<Self::FetchImageStream>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        self.nodes
-            .own(&caller, "compute:nodes:watch", &request.node)
-            .await?;
-        let image = request
-            .image_id
-            .parse()
-            .map_err(|_| Error::invalid("image_id", &request.image_id, "the id of an image"))?;
-        let part = convert::image_part("part", request.part)?;
-        let file = self
-            .files
-            .open(&request.node, image, part, request.offset)
-            .await?;
-        let answers = try_unfold(file, async |mut file| {
-            let data = file.next().await?;
-            Ok(data.map(|data| (FetchImageResponse { data }, file)))
-        });
-        Ok(Response::new(Box::pin(answers)))
+        answer(async {
+            let caller = self.access.caller(&request).await?;
+            let request = request.into_inner();
+            self.nodes
+                .own(&caller, "compute:nodes:watch", &request.node)
+                .await?;
+            let image = request
+                .image_id
+                .parse()
+                .map_err(|_| Error::invalid("image_id", &request.image_id, "the id of an image"))?;
+            let part = convert::image_part("part", request.part)?;
+            let file = self
+                .files
+                .open(&request.node, image, part, request.offset)
+                .await?;
+            let answers = try_unfold(file, async |mut file| {
+                let data = file.next().await.map_err(status)?;
+                Ok(data.map(|data| (FetchImageResponse { data }, file)))
+            });
+            Ok(Box::pin(answers) as Self::FetchImageStream)
+        })
+        .await
     }
 
     async fn serve_consoles(
         &self,
         request: Request<Streaming<ServeConsolesRequest>>,
     ) -> Result<Response<Self::ServeConsolesStream>, Status> {
-        const ACTION: &str = "compute:nodes:watch";
-        let caller = self.access.caller(&request).await?;
-        let mut from_host = request.into_inner();
-        let Some(first) = from_host.message().await? else {
-            let expected = "the host's name in the first message";
-            return Err(Error::invalid("node", "", expected).into());
-        };
-        self.nodes.own(&caller, ACTION, &first.node).await?;
-        let (offer, to_host) = self.hub.offer(&first.node);
-        // The offer lasts as long as the host's side of the stream.
-        let reading = AbortOnDropHandle::new(tokio::spawn(async move {
-            while let Ok(Some(message)) = from_host.message().await {
-                offer.received(convert::from_host(message));
-            }
-        }));
-        let supervision = self.nodes.supervision(caller, ACTION, &first.node);
-        // And no longer than the server's side, nor than the host's right to it.
-        let answers = try_unfold(
-            (to_host, supervision, reading),
-            async |(mut to_host, mut supervision, reading)| {
-                let message = tokio::select! {
-                    message = to_host.recv() => message,
-                    error = supervision.lost() => return Err(error.into()),
-                };
-                let told = message.map(convert::to_host);
-                Ok(told.map(|told| (told, (to_host, supervision, reading))))
-            },
-        );
-        Ok(Response::new(Box::pin(answers)))
+        answer(async {
+            const ACTION: &str = "compute:nodes:watch";
+            let caller = self.access.caller(&request).await?;
+            let mut from_host = request.into_inner();
+            let Some(first) = from_host.message().await.map_err(broken)? else {
+                let expected = "the host's name in the first message";
+                return Err(Error::invalid("node", "", expected));
+            };
+            self.nodes.own(&caller, ACTION, &first.node).await?;
+            let (offer, to_host) = self.hub.offer(&first.node);
+            // The offer lasts as long as the host's side of the stream.
+            let reading = AbortOnDropHandle::new(tokio::spawn(async move {
+                while let Ok(Some(message)) = from_host.message().await {
+                    offer.received(convert::from_host(message));
+                }
+            }));
+            let supervision = self.nodes.supervision(caller, ACTION, &first.node);
+            // And no longer than the server's side, nor than the host's right to it.
+            let answers = try_unfold(
+                (to_host, supervision, reading),
+                async |(mut to_host, mut supervision, reading)| {
+                    let message = tokio::select! {
+                        message = to_host.recv() => message,
+                        error = supervision.lost() => return Err(status(error)),
+                    };
+                    let told = message.map(convert::to_host);
+                    Ok(told.map(|told| (told, (to_host, supervision, reading))))
+                },
+            );
+            Ok(Box::pin(answers) as Self::ServeConsolesStream)
+        })
+        .await
     }
 
     async fn list_nodes(
         &self,
         request: Request<ListNodesRequest>,
     ) -> Result<Response<ListNodesResponse>, Status> {
-        let caller = self.access.caller(&request).await?;
-        let request = request.into_inner();
-        let all = ResourceName::any(Scope::System, Node::KIND);
-        self.access
-            .guard()
-            .authorize(&caller, "compute:nodes:list", &all, &[])
-            .await?;
-        let page = PageRequest::parse(request.page_size, &request.page_token)?;
-        let page = self.nodes.list(page).await?;
-        Ok(Response::new(ListNodesResponse {
-            nodes: page.items.iter().map(convert::node_to_wire).collect(),
-            next_page_token: page.next_page_token,
-        }))
+        answer(async {
+            let caller = self.access.caller(&request).await?;
+            let request = request.into_inner();
+            let all = ResourceName::any(Scope::System, Node::KIND);
+            self.access
+                .guard()
+                .authorize(&caller, "compute:nodes:list", &all, &[])
+                .await?;
+            let page = PageRequest::parse(request.page_size, &request.page_token)?;
+            let page = self.nodes.list(page).await?;
+            Ok(ListNodesResponse {
+                nodes: page.items.iter().map(convert::node_to_wire).collect(),
+                next_page_token: page.next_page_token,
+            })
+        })
+        .await
     }
+}
+
+/// The host has gone, or sends what is no message.
+fn broken(status: Status) -> Error {
+    Error::Unavailable(format!(
+        "the host's side of the consoles has ended before it began: {}",
+        status.message()
+    ))
 }

@@ -173,7 +173,7 @@ async fn a_thing_of_another_tenant_looks_absent() {
         let status = photon_service::status(error.unwrap_err());
         assert_eq!(
             (status.code(), status.message()),
-            (Code::NotFound, "VPC 'v1' not found")
+            (Code::NotFound, "resource 'v1' not found")
         );
     }
     for (action, resource) in [

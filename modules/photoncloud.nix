@@ -27,6 +27,8 @@ rustPlatform.buildRustPackage {
     "xtask"
     "--exclude"
     "photon-testkit"
+    "--exclude"
+    "photon-testcloud"
   ];
   # The tests boot hosts and virtual machines: `cargo xtask test` runs them where that can be done.
   doCheck = false;

@@ -13,7 +13,7 @@ use photon_api::chainfire::v1::{
 };
 use photon_api::iam::v1::directory_service_server::{DirectoryService, DirectoryServiceServer};
 use photon_api::iam::v1::{ComponentEndpoint, ListEndpointsRequest, ListEndpointsResponse};
-use photon_testkit::TestCloud;
+use photon_testcloud::TestCloud;
 use serde_json::Value;
 use support::{Photon, register_host};
 use tokio::io::AsyncReadExt;
@@ -176,8 +176,7 @@ async fn every_servers_chain_is_read_or_its_absence_is_said() {
     let there = operator().with("PROVISIONER_ENDPOINT", nowhere);
     assert_eq!(there.run(&verify).await.code, Some(5));
 
-    let (provisioner, _) = cloud.provisioner().await;
-    let there = operator().with("PROVISIONER_ENDPOINT", provisioner.url());
+    let there = operator().with("PROVISIONER_ENDPOINT", cloud.server("provisioner").url());
     let answer = there.run(&verify).await;
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
     let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
@@ -208,7 +207,7 @@ async fn one_url_leads_to_all_servers() {
     let folder = tempfile::tempdir().unwrap();
     let told = Told(vec![ComponentEndpoint {
         component: "prismnet".into(),
-        url: cloud.prismnet.url(),
+        url: cloud.server("prismnet").url(),
     }]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let iam = format!("http://{}", listener.local_addr().unwrap());

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use photon_testkit::TestCloud;
+use photon_testcloud::TestCloud;
 use support::{Photon, register_host};
 
 fn compare(name: &str, text: &str) {
@@ -341,9 +341,9 @@ async fn every_noun_answers_as_it_did() {
         text: String::new(),
         scrubber: Scrubber {
             urls: vec![
-                (cloud.iam.url(), "IAM-URL"),
-                (cloud.prismnet.url(), "PRISMNET-URL"),
-                (cloud.plasmavmc.url(), "PLASMAVMC-URL"),
+                (cloud.server("iam").url(), "IAM-URL"),
+                (cloud.server("prismnet").url(), "PRISMNET-URL"),
+                (cloud.server("plasmavmc").url(), "PLASMAVMC-URL"),
             ],
             folder: folder.path().display().to_string(),
             ..Default::default()

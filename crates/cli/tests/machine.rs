@@ -7,17 +7,15 @@ use std::time::{Duration, Instant};
 
 use photon_api::provisioner::v1::enrolment_service_client::EnrolmentServiceClient;
 use photon_api::provisioner::v1::{EnrolRequest, MachineIdentity};
-use photon_testkit::{TestCloud, TestServer};
-use rcgen::{CertificateParams, DnType, KeyPair};
+use photon_testcloud::TestCloud;
+use photon_testcloud::provisioner::{csr, http, join_token};
+use rcgen::KeyPair;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const MAC: &str = "52:54:00:12:34:56";
 
 struct Operator<'a> {
     cloud: &'a TestCloud,
-    provisioner: &'a TestServer,
     folder: &'a Path,
 }
 
@@ -36,8 +34,11 @@ impl Operator<'_> {
             .args(arguments)
             .env("PHOTON_CONFIG_DIR", self.folder)
             .env("PHOTON_TOKEN", &self.cloud.operator.token)
-            .env("IAM_ENDPOINT", self.cloud.iam.url())
-            .env("PROVISIONER_ENDPOINT", self.provisioner.url())
+            .env("IAM_ENDPOINT", self.cloud.server("iam").url())
+            .env(
+                "PROVISIONER_ENDPOINT",
+                self.cloud.server("provisioner").url(),
+            )
             .stdin(std::process::Stdio::null())
             .output()
             .await
@@ -69,29 +70,19 @@ async fn report(boot: SocketAddr) {
         "disks": [{"device": "/dev/nvme0n1", "size_bytes": 1_920_383_410_176_u64, "model": "PM9A3"}],
     })
     .to_string();
-    let mut stream = TcpStream::connect(boot).await.unwrap();
-    let head = format!(
-        "POST /inventory HTTP/1.1\r\nHost: boot\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let (status, answer) = http(boot, "POST", "/inventory", &[], body.as_bytes()).await;
+    assert_eq!(status, 200, "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_is_listed_approved_watched_and_retired() {
     let cloud = TestCloud::start().await;
-    let (provisioner, boot) = cloud.provisioner().await;
     let folder = tempfile::tempdir().unwrap();
     let operator = Operator {
         cloud: &cloud,
-        provisioner: &provisioner,
         folder: folder.path(),
     };
-    report(boot).await;
+    report(cloud.boot).await;
 
     let answer = operator.photon(&["list"]).await;
     assert_eq!(answer.code, Some(0), "{answer:?}");
@@ -153,36 +144,30 @@ async fn a_machine_is_listed_approved_watched_and_retired() {
 }
 
 /// What its host sends with a token.
-async fn enrol(provisioner: &TestServer, token: &str) -> Result<(), tonic::Status> {
+async fn enrol(cloud: &TestCloud, token: &str) -> Result<(), tonic::Status> {
     let key = KeyPair::generate().unwrap();
-    let mut parameters = CertificateParams::default();
-    parameters
-        .distinguished_name
-        .push(DnType::CommonName, "node02");
     let request = EnrolRequest {
         token: token.into(),
-        certificate_request_pem: parameters.serialize_request(&key).unwrap().pem().unwrap(),
+        certificate_request_pem: csr("node02", &key),
         identity: Some(MachineIdentity {
             serial: "S-77".into(),
             macs: vec![MAC.into()],
             ..Default::default()
         }),
     };
-    let mut client = EnrolmentServiceClient::new(provisioner.channel());
+    let mut client = EnrolmentServiceClient::new(cloud.channel("provisioner"));
     client.enrol(request).await.map(|_| ())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_gets_a_join_token_that_only_its_operator_sees() {
     let cloud = TestCloud::start().await;
-    let (provisioner, boot) = cloud.provisioner().await;
     let folder = tempfile::tempdir().unwrap();
     let operator = Operator {
         cloud: &cloud,
-        provisioner: &provisioner,
         folder: folder.path(),
     };
-    report(boot).await;
+    report(cloud.boot).await;
     let file = folder.path().join("join-token");
     let out = ["token", "node02", "--out", file.to_str().unwrap()];
     // Nobody is called so yet: no file is left of that.
@@ -200,14 +185,14 @@ async fn a_host_gets_a_join_token_that_only_its_operator_sees() {
             .contains("its installation leaves a join token"),
         "{answer:?}"
     );
-    report(boot).await;
+    report(cloud.boot).await;
     let id = approved["id"].as_str().unwrap();
-    let left = cloud.join_token(id);
+    let left = join_token(cloud.place(), id);
     let deadline = Instant::now() + Duration::from_secs(30);
     while operator.json(&["show", "node02"]).await["state"] != "MACHINE_STATE_INSTALLING" {
         assert!(Instant::now() < deadline, "no installation began");
     }
-    enrol(&provisioner, std::fs::read_to_string(left).unwrap().trim())
+    enrol(&cloud, std::fs::read_to_string(left).unwrap().trim())
         .await
         .unwrap();
 
@@ -248,9 +233,9 @@ async fn a_host_gets_a_join_token_that_only_its_operator_sees() {
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert!(answer.stderr.contains("cannot make"), "{answer:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), kept);
-    let status = enrol(&provisioner, &printed).await.unwrap_err();
+    let status = enrol(&cloud, &printed).await.unwrap_err();
     assert!(status.message().contains("not known"), "{status}");
-    enrol(&provisioner, kept.trim()).await.unwrap();
+    enrol(&cloud, kept.trim()).await.unwrap();
     let shown = operator.json(&["show", "node02"]).await;
     assert_eq!(shown["state"], "MACHINE_STATE_JOINED");
     // For scripts, with its end.

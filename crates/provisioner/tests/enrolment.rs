@@ -2,20 +2,17 @@
 //! the gRPC listener with TLS, the boot listener. Only systemd is a fake, so that no installer runs: its part, handing
 //! the host a token, is done by the tests.
 
-#[path = "enrolment/fixture.rs"]
-mod fixture;
-
 use photon_api::inventory::Answer;
 use photon_api::provisioner::v1::{EnrolRequest, MachineState, RenewRequest, ReportReadyRequest};
 use photon_enrol::report::{Posted, post};
 use tonic::Code;
 
-use fixture::{Cluster, Host, request_for};
+use photon_testcloud::provisioner::{HostRoot, Rack, renamed, request_for};
 
 #[tokio::test]
 async fn a_machine_enrols_renews_and_is_ready() {
-    let cluster = Cluster::start().await;
-    let host = Host::new(1, "node02");
+    let cluster = Rack::start().await;
+    let host = HostRoot::new(1, "node02");
     let id = cluster.install(&host).await;
 
     let done = host.enrol().await.unwrap();
@@ -54,8 +51,8 @@ async fn a_machine_enrols_renews_and_is_ready() {
 /// A month in a cupboard: it comes back by a token, as what it was, and nothing of it is installed.
 #[tokio::test]
 async fn a_host_whose_certificate_has_ended_comes_back_by_a_token() {
-    let cluster = Cluster::start().await;
-    let host = Host::new(1, "node02");
+    let cluster = Rack::start().await;
+    let host = HostRoot::new(1, "node02");
     let id = cluster.install(&host).await;
     host.enrol().await.unwrap();
     host.ready().await.unwrap();
@@ -94,7 +91,7 @@ async fn a_host_whose_certificate_has_ended_comes_back_by_a_token() {
     assert!(refused.is_lasting(), "{refused}");
     assert_eq!(host.read("host.pem"), ended);
 
-    host.invite(&cluster, &cluster.join_token("node02").await);
+    host.invite(&cluster, &cluster.join_token("node02").await.unwrap().token);
     let done = host.enrol().await.unwrap();
     assert!(done.contains("enrolled"), "{done}");
     assert!(!host.pki("join-token").exists() && !host.pki("enrolment-key.pem").exists());
@@ -105,18 +102,18 @@ async fn a_host_whose_certificate_has_ended_comes_back_by_a_token() {
     assert_eq!(after.state(), MachineState::Ready);
     assert_eq!(after.state_changed_at, before.state_changed_at);
     assert_eq!(cluster.installations(), installations);
-    assert!(cluster.report(&host).await.boot_disk);
+    assert!(cluster.netboots(&host).await.boot_disk);
 }
 
 /// Its key may have been seen: with a token it gets another, and the old one is worth nothing.
 #[tokio::test]
 async fn a_host_gives_up_a_certificate_that_holds_for_a_token_alone() {
-    let cluster = Cluster::start().await;
-    let host = Host::new(1, "node02");
+    let cluster = Rack::start().await;
+    let host = HostRoot::new(1, "node02");
     cluster.install(&host).await;
     host.enrol().await.unwrap();
     let old = (host.read("host.pem"), host.read("host-key.pem"));
-    let token = cluster.join_token("node02").await;
+    let token = cluster.join_token("node02").await.unwrap().token;
     let done = host.enrol().await.unwrap();
     assert!(done.contains("has its certificate"), "{done}");
     // By one that is refused nothing is lost.
@@ -155,9 +152,9 @@ async fn a_host_gives_up_a_certificate_that_holds_for_a_token_alone() {
 
 #[tokio::test]
 async fn an_unapproved_machine_gets_nothing() {
-    let cluster = Cluster::start().await;
-    let host = Host::new(1, "node02");
-    let answer = cluster.report(&host).await;
+    let cluster = Rack::start().await;
+    let host = HostRoot::new(1, "node02");
+    let answer = cluster.netboots(&host).await;
     assert_eq!(
         (answer.state.as_str(), answer.name.as_str()),
         ("discovered", "")
@@ -182,15 +179,15 @@ async fn an_unapproved_machine_gets_nothing() {
 
 #[tokio::test]
 async fn an_answer_that_was_lost_is_given_again_and_a_replay_is_not() {
-    let cluster = Cluster::start().await;
-    let host = Host::new(1, "node02");
+    let cluster = Rack::start().await;
+    let host = HostRoot::new(1, "node02");
     let id = cluster.install(&host).await;
     let token = host.read("join-token").trim().to_owned();
     let (request, _) = request_for("node02");
     let request = EnrolRequest {
         token: token.clone(),
         certificate_request_pem: request,
-        identity: Some(host.identity()),
+        identity: Some(host.machine_identity()),
     };
     let mut client = cluster.enrolment(None);
     let first = client.enrol(request.clone()).await.unwrap().into_inner();
@@ -211,8 +208,8 @@ async fn an_answer_that_was_lost_is_given_again_and_a_replay_is_not() {
 
 #[tokio::test]
 async fn a_token_is_of_one_machine() {
-    let cluster = Cluster::start().await;
-    let (host, other) = (Host::new(1, "node02"), Host::new(2, "node03"));
+    let cluster = Rack::start().await;
+    let (host, other) = (HostRoot::new(1, "node02"), HostRoot::new(2, "node03"));
     cluster.install(&host).await;
     let id = cluster.install(&other).await;
     let stolen = host.read("join-token");
@@ -226,8 +223,8 @@ async fn a_token_is_of_one_machine() {
 
 #[tokio::test]
 async fn a_stolen_request_is_worth_nothing() {
-    let cluster = Cluster::start().await;
-    let (host, thief) = (Host::new(1, "node02"), Host::new(2, "node03"));
+    let cluster = Rack::start().await;
+    let (host, thief) = (HostRoot::new(1, "node02"), HostRoot::new(2, "node03"));
     cluster.install(&host).await;
     cluster.install(&thief).await;
     let (stolen, _) = request_for("node02");
@@ -235,13 +232,13 @@ async fn a_stolen_request_is_worth_nothing() {
     let as_thief = EnrolRequest {
         token: thief.read("join-token").trim().into(),
         certificate_request_pem: stolen.clone(),
-        identity: Some(thief.identity()),
+        identity: Some(thief.machine_identity()),
     };
     let refused = cluster.enrolment(None).enrol(as_thief.clone()).await;
     assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
     // Changed to the thief's name: its signature does not hold.
     let changed = EnrolRequest {
-        certificate_request_pem: fixture::renamed(&stolen, "node02", "node03"),
+        certificate_request_pem: renamed(&stolen, "node02", "node03"),
         ..as_thief
     };
     let refused = cluster.enrolment(None).enrol(changed).await.unwrap_err();
@@ -272,11 +269,11 @@ async fn a_stolen_request_is_worth_nothing() {
 
 #[tokio::test]
 async fn a_retired_machine_is_let_in_no_more() {
-    let cluster = Cluster::start().await;
-    let host = Host::new(1, "node02");
+    let cluster = Rack::start().await;
+    let host = HostRoot::new(1, "node02");
     let id = cluster.install(&host).await;
     host.enrol().await.unwrap();
-    cluster.retire(&id).await;
+    cluster.retire(&id, "node02").await.unwrap();
     for refused in [
         host.ready().await.unwrap_err(),
         host.renew(true).await.unwrap_err(),
@@ -288,8 +285,8 @@ async fn a_retired_machine_is_let_in_no_more() {
 
 #[tokio::test]
 async fn a_host_trusts_its_own_cluster_alone() {
-    let (ours, theirs) = (Cluster::start().await, Cluster::start().await);
-    let host = Host::new(1, "node02");
+    let (ours, theirs) = (Rack::start().await, Rack::start().await);
+    let host = HostRoot::new(1, "node02");
     ours.install(&host).await;
     // Its way leads to somebody else's provisioner: no token is sent there.
     host.lead_to(&theirs);
@@ -306,8 +303,8 @@ async fn a_host_trusts_its_own_cluster_alone() {
 /// The power goes after each step in turn; the host comes to its certificate all the same.
 #[tokio::test]
 async fn enrolment_goes_on_after_a_crash_at_any_step() {
-    let cluster = Cluster::start().await;
-    let host = Host::new(1, "node02");
+    let cluster = Rack::start().await;
+    let host = HostRoot::new(1, "node02");
     let id = cluster.install(&host).await;
     let token = host.read("join-token");
     host.enrol().await.unwrap();
@@ -328,17 +325,17 @@ async fn enrolment_goes_on_after_a_crash_at_any_step() {
 
 #[tokio::test]
 async fn an_installed_machine_that_netboots_is_sent_to_its_disk() {
-    let cluster = Cluster::start().await;
-    let host = Host::new(1, "node02");
+    let cluster = Rack::start().await;
+    let host = HostRoot::new(1, "node02");
     cluster.install(&host).await;
     host.enrol().await.unwrap();
     host.ready().await.unwrap();
     let before = cluster.installations();
-    let answer: Answer = cluster.report(&host).await;
+    let answer: Answer = cluster.netboots(&host).await;
     assert!(answer.boot_disk, "{answer:?}");
     assert_eq!(answer.state, "ready");
     assert_eq!(cluster.installations(), before);
-    let wrong = post(&cluster.boot("/inventory"), b"{".to_vec())
+    let wrong = post(&cluster.boot_url("/inventory"), b"{".to_vec())
         .await
         .unwrap();
     assert!(

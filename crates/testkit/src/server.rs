@@ -1,49 +1,42 @@
 //! A server in this process.
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::time::Duration;
+use std::net::{SocketAddr, TcpListener};
 
-use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 
-type Run = Box<
-    dyn Fn(
-            TcpListener,
-            CancellationToken,
-        ) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>
-        + Send
-        + Sync,
->;
+use crate::cloud::{Place, Run};
+use crate::expect::DEADLINE;
 
-/// A server in this process. It can be stopped and started again at the same address; dropping it stops it.
-pub struct TestServer {
+/// A server in this process, in a runtime of its own: a burst of calls at one server does not keep another from its turn,
+/// and it can be killed like a process, whatever it was doing being dropped where it was. It starts again at the same
+/// address; dropping it kills it.
+pub struct Server {
     name: &'static str,
     address: SocketAddr,
     run: Run,
-    running: Option<(CancellationToken, JoinHandle<anyhow::Result<()>>)>,
+    /// Bound before its first start, so that others can be told of it.
+    listener: Option<TcpListener>,
+    running: Option<Running>,
 }
 
-impl TestServer {
-    /// A server that is not running yet. `run` is the `run` of its component, with its settings bound.
-    pub(crate) fn new<F>(
-        name: &'static str,
-        address: SocketAddr,
-        run: impl Fn(TcpListener, CancellationToken) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = anyhow::Result<()>> + Send + 'static,
-    {
+struct Running {
+    runtime: Runtime,
+    shutdown: CancellationToken,
+    served: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    /// One that is not running yet, at a free port.
+    pub(crate) fn new(name: &'static str, run: Run) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         Self {
             name,
-            address,
-            run: Box::new(move |listener, shutdown| Box::pin(run(listener, shutdown))),
+            address: listener.local_addr().expect("a bound listener"),
+            run,
+            listener: Some(listener),
             running: None,
         }
     }
@@ -53,7 +46,7 @@ impl TestServer {
         self.address
     }
 
-    /// Its URL.
+    /// Its URL, of a server without TLS.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -65,58 +58,73 @@ impl TestServer {
             .connect_lazy()
     }
 
-    pub(crate) async fn serve(&mut self, listener: TcpListener) {
-        assert!(self.running.is_none(), "{} is running", self.name);
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn((self.run)(listener, shutdown.clone()));
-        self.running = Some((shutdown, task));
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while let Err(why) = self.check().await {
-            let (_, task) = self.running.as_mut().expect("set above");
-            if task.is_finished() {
-                panic!("{} did not start: {:?}", self.name, task.await);
+    /// Starts it. A call that comes before it serves waits in its listener.
+    pub(crate) fn start(&mut self, place: Place) {
+        let Self { name, address, .. } = *self;
+        assert!(self.running.is_none(), "{name} is running");
+        let listener = self.listener.take().unwrap_or_else(|| {
+            TcpListener::bind(address)
+                .unwrap_or_else(|error| panic!("{name} at {address}: {error}"))
+        });
+        listener.set_nonblocking(true).expect("a socket");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (run, shutdown) = (self.run.clone(), CancellationToken::new());
+        let stop = shutdown.clone();
+        let served = runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let ended = run(place, listener, stop).await;
+            if let Err(error) = &ended {
+                // Whoever calls it hears only that it is not there.
+                eprintln!("{name} ended: {error:#}");
             }
-            assert!(
-                Instant::now() < deadline,
-                "{} is not ready: {why}",
-                self.name
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            ended
+        });
+        self.running = Some(Running {
+            runtime,
+            shutdown,
+            served,
+        });
     }
 
-    async fn check(&self) -> Result<(), tonic::Status> {
-        let request = HealthCheckRequest::default();
-        HealthClient::new(self.channel())
-            .check(request)
-            .await
-            .map(drop)
-    }
-
-    /// Stops it, as SIGTERM would, and waits for its end.
+    /// Ends it as SIGTERM would, and waits for that.
     pub async fn stop(&mut self) {
-        if let Some((shutdown, task)) = self.running.take() {
-            shutdown.cancel();
-            let ended = task
-                .await
-                .unwrap_or_else(|error| panic!("{}: {error}", self.name));
-            ended.unwrap_or_else(|error| panic!("{}: {error:#}", self.name));
-        }
+        let name = self.name;
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        running.shutdown.cancel();
+        let ended = tokio::time::timeout(DEADLINE, running.served).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{name} does not stop"));
+        ended
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+            .unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        end(running.runtime).await;
     }
 
-    /// Starts it again at the same address, after [`stop`](Self::stop).
-    pub async fn start(&mut self) {
-        let listener = TcpListener::bind(self.address)
-            .await
-            .unwrap_or_else(|error| panic!("{} at {}: {error}", self.name, self.address));
-        self.serve(listener).await;
+    /// Ends it as SIGKILL would: what is under way is dropped.
+    pub async fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            end(running.runtime).await;
+        }
     }
 }
 
-impl Drop for TestServer {
+/// Waits until nothing of it holds anything open.
+async fn end(runtime: Runtime) {
+    tokio::task::spawn_blocking(move || runtime.shutdown_timeout(DEADLINE))
+        .await
+        .expect("a runtime ends");
+}
+
+impl Drop for Server {
     fn drop(&mut self) {
-        if let Some((shutdown, _)) = &self.running {
-            shutdown.cancel();
+        if let Some(running) = self.running.take() {
+            running.shutdown.cancel();
+            running.runtime.shutdown_background();
         }
     }
 }

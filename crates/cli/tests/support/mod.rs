@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
 use photon_api::plasmavmc::v1::{HypervisorKind, Node, RegisterNodeRequest};
-use photon_testkit::{NODE, TestCloud};
+use photon_testcloud::{NODE, TestCloud};
 use serde_json::Value;
 
 /// How a command ended.
@@ -37,9 +37,9 @@ impl Photon {
     pub fn of(cloud: &TestCloud, folder: &std::path::Path, token: &str) -> Self {
         Self::new(folder)
             .with("PHOTON_TOKEN", token)
-            .with("IAM_ENDPOINT", cloud.iam.url())
-            .with("PRISMNET_ENDPOINT", cloud.prismnet.url())
-            .with("PLASMAVMC_ENDPOINT", cloud.plasmavmc.url())
+            .with("IAM_ENDPOINT", cloud.server("iam").url())
+            .with("PRISMNET_ENDPOINT", cloud.server("prismnet").url())
+            .with("PLASMAVMC_ENDPOINT", cloud.server("plasmavmc").url())
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -94,7 +94,7 @@ pub async fn register_host(cloud: &TestCloud) {
         accelerator: "tcg".into(),
         ..Default::default()
     };
-    let mut nodes = NodeServiceClient::new(cloud.plasmavmc.channel());
+    let mut nodes = NodeServiceClient::new(cloud.channel("plasmavmc"));
     let again = RegisterNodeRequest { node: Some(node) };
     let first = nodes.register_node(agent.request(again.clone())).await;
     first.unwrap();

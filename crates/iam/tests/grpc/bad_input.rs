@@ -5,7 +5,8 @@ use photon_api::iam::v1::*;
 use prost_types::Timestamp;
 use tonic::{Code, Status};
 
-use super::fixture::{Caller, Iam, permission, refused};
+use photon_testcloud::iam::start as start_iam;
+use photon_testkit::{Caller, Cloud, permission, refused};
 
 const NOBODY: &str = "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e";
 
@@ -35,10 +36,10 @@ const PAGE_TOKEN: &str =
     "page_token 'x' is not valid: expected the next_page_token of the previous page";
 const ABSENT_PRINCIPAL: &str = "principal '6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e' not found";
 
-async fn start() -> (Iam, Caller, Caller) {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
-    let operator = iam.operator().await;
+async fn start() -> (Cloud, Caller, Caller) {
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    let operator = iam.people.operator().await;
     (iam, admin, operator)
 }
 
@@ -379,12 +380,12 @@ async fn roles_and_bindings() {
 #[tokio::test]
 async fn tokens_and_questions() {
     let (iam, admin, operator) = start().await;
-    let mut client = iam.stranger().tokens();
+    let mut client = iam.people.stranger().tokens();
     let sign_in = |principal: &str, org: &str, project: &str| IssueTokenRequest {
         principal_id: principal.into(),
         org_id: org.into(),
         project_id: project.into(),
-        credential: Some(Credential::Password(super::fixture::PASSWORD.into())),
+        credential: Some(Credential::Password(photon_testkit::PASSWORD.into())),
         ..Default::default()
     };
     refuses!(client, issue_token:
@@ -401,7 +402,7 @@ async fn tokens_and_questions() {
         IssueTokenRequest { credential: Some(Credential::ApiKey("photon_x".into())), ..sign_in("root", "acme", "") } => InvalidArgument
             "api_key '(hidden)' is not valid: expected the secret of an API key: photon_KEY-ID_SECRET, as it was shown when the key was made",
     );
-    let password = iam.operator_password();
+    let password = iam.people.credential("operator-password");
     let project = IssueTokenRequest {
         credential: Some(Credential::Password(password)),
         ..sign_in("operator", "", "web")
@@ -424,7 +425,7 @@ async fn tokens_and_questions() {
             "token '(hidden)' is not valid: expected a token that IAM issued: the token is malformed",
     );
     let stranger = "not authenticated: the call needs a token in 'authorization: Bearer TOKEN'";
-    let mut client = iam.stranger().tokens();
+    let mut client = iam.people.stranger().tokens();
     refuses!(client, who_am_i: WhoAmIRequest {} => Unauthenticated stranger);
     refuses!(client, rotate_signing_key: RotateSigningKeyRequest::default() => Unauthenticated stranger);
 

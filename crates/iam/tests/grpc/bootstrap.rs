@@ -7,7 +7,8 @@ use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
 use tonic::Code;
 
-use super::fixture::{Iam, PASSWORD, refused};
+use photon_testcloud::iam::{blank, start as start_iam};
+use photon_testkit::{Cloud, PASSWORD, refused};
 
 fn request(token: &str) -> BootstrapRequest {
     BootstrapRequest {
@@ -19,17 +20,20 @@ fn request(token: &str) -> BootstrapRequest {
 
 #[tokio::test]
 async fn the_one_time_token_makes_one_operator_once() {
-    let iam = Iam::start_in(tempfile::tempdir().unwrap()).await;
-    let file = iam.state_dir().join("bootstrap-token");
+    let mut iam = Cloud::start([blank("host-1", |_, _| ())]).await;
+    // It serves when it has made what it needs.
+    let mut first = iam.people.stranger().tokens();
+    first.get_jwks(GetJwksRequest {}).await.unwrap();
+    let file = iam.place().state_dir("iam").join("bootstrap-token");
     assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
     let token = std::fs::read_to_string(&file).unwrap();
     assert!(token.len() >= 43, "256 bits");
     // It is the same after a restart.
-    let iam = iam.restart().await;
+    iam.restart("iam").await;
     assert_eq!(std::fs::read_to_string(&file).unwrap(), token);
 
     let bootstrap = |request: BootstrapRequest| {
-        let mut client = iam.stranger().tokens();
+        let mut client = iam.people.stranger().tokens();
         async move {
             client
                 .bootstrap(request)
@@ -56,22 +60,31 @@ async fn the_one_time_token_makes_one_operator_once() {
     let message = refused(bootstrap(request(&token)).await, Code::FailedPrecondition);
     assert_eq!(message, "there is an operator already: sign in as one");
 
-    let admin = iam.sign_in("", "", "admin", PASSWORD).await.unwrap();
+    let admin = iam.people.sign_in("", "", "admin", PASSWORD).await.unwrap();
     admin.create_org("acme").await.unwrap();
-    let iam = iam.restart().await;
+    iam.restart("iam").await;
     assert!(!file.exists());
     refused(
-        iam.stranger().tokens().bootstrap(request(&token)).await,
+        iam.people
+            .stranger()
+            .tokens()
+            .bootstrap(request(&token))
+            .await,
         Code::FailedPrecondition,
     );
 }
 
 #[tokio::test]
 async fn credentials_make_the_operator_and_the_programs_and_nothing_twice() {
-    let iam = Iam::start().await;
-    assert!(!iam.state_dir().join("bootstrap-token").exists());
-    let operator = iam.operator().await;
-    let list = |caller: super::fixture::Caller| async move {
+    let mut iam = start_iam().await;
+    assert!(
+        !iam.place()
+            .state_dir("iam")
+            .join("bootstrap-token")
+            .exists()
+    );
+    let operator = iam.people.operator().await;
+    let list = |caller: photon_testkit::Caller| async move {
         let list = ListPrincipalsRequest::default();
         let list = caller
             .admin()
@@ -108,22 +121,32 @@ async fn credentials_make_the_operator_and_the_programs_and_nothing_twice() {
     // A password that was changed since is not set back, and one that was leaked does not come back.
     let password = SetPasswordRequest {
         principal_id: operator.principal_id.clone(),
-        current_password: iam.operator_password(),
+        current_password: iam.people.credential("operator-password"),
         new_password: PASSWORD.into(),
         ..Default::default()
     };
     operator.admin().set_password(password).await.unwrap();
-    let old_key = iam.key_of("prismnet-server");
-    std::fs::remove_file(iam.dir.path().join("credentials/prismnet-server.key")).unwrap();
-    iam::app::bootstrap::make_credentials(&iam.dir.path().join("credentials")).unwrap();
-    let iam = iam.restart().await;
+    let old_key = iam.people.credential("prismnet-server.key");
+    std::fs::remove_file(iam.place().dir().join("credentials/prismnet-server.key")).unwrap();
+    iam::app::bootstrap::make_credentials(&iam.place().dir().join("credentials")).unwrap();
+    iam.restart("iam").await;
     refused(
-        iam.sign_in("", "", "operator", &iam.operator_password())
+        iam.people
+            .sign_in(
+                "",
+                "",
+                "operator",
+                &iam.people.credential("operator-password"),
+            )
             .await
             .map(drop),
         Code::Unauthenticated,
     );
-    let operator = iam.sign_in("", "", "operator", PASSWORD).await.unwrap();
+    let operator = iam
+        .people
+        .sign_in("", "", "operator", PASSWORD)
+        .await
+        .unwrap();
     assert_eq!(list(operator).await, before);
 
     // A new file takes the old key's place.
@@ -133,33 +156,39 @@ async fn credentials_make_the_operator_and_the_programs_and_nothing_twice() {
         ..Default::default()
     };
     refused(
-        iam.issue(with(&old_key)).await.map(drop),
+        iam.people.issue(with(&old_key)).await.map(drop),
         Code::Unauthenticated,
     );
-    iam.issue(with(&iam.key_of("prismnet-server")))
+    iam.people
+        .issue(with(&iam.people.credential("prismnet-server.key")))
         .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn the_store_of_a_running_iam_is_backed_up_by_its_program() {
-    let iam = Iam::start().await;
-    iam.operator().await.create_org("acme").await.unwrap();
+    let iam = start_iam().await;
+    iam.people
+        .operator()
+        .await
+        .create_org("acme")
+        .await
+        .unwrap();
     let run = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_iam-server"));
         let output = command
             .args(arguments)
             .arg("--state-dir")
-            .arg(iam.state_dir())
+            .arg(iam.place().state_dir("iam"))
             .output()
             .unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
     };
-    let copy = iam.dir.path().join("iam.sqlite").display().to_string();
+    let copy = iam.place().dir().join("iam.sqlite").display().to_string();
     let (done, said) = run(&["backup", "--to", &copy]);
     // Without it, what is sealed in the store is lost; in it, a stolen backup would open it.
-    assert!(done && said.contains("state/server-key"), "{said}");
+    assert!(done && said.contains("iam/server-key"), "{said}");
     let (done, said) = run(&["verify", "--store", &copy]);
     assert!(done, "{said}");
     let (done, said) = run(&["restore", "--from", &copy]);

@@ -6,10 +6,12 @@ use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
 use tonic::Code;
 
-use super::fixture::{Iam, PASSWORD, refused};
+use photon_testcloud::iam::start as start_iam;
+use photon_testkit::{Cloud, PASSWORD, refused};
 
-async fn guess(iam: &Iam, name: &str) -> tonic::Status {
-    iam.sign_in("acme", "", name, "a wrong password")
+async fn guess(iam: &Cloud, name: &str) -> tonic::Status {
+    iam.people
+        .sign_in("acme", "", name, "a wrong password")
         .await
         .map(drop)
         .unwrap_err()
@@ -17,8 +19,8 @@ async fn guess(iam: &Iam, name: &str) -> tonic::Status {
 
 #[tokio::test]
 async fn a_principal_is_slowed_after_five_failures_whether_it_exists_or_not() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let judy = admin.create_user("acme", "judy").await.unwrap();
     admin
         .bind(&judy, "ProjectViewer", "org/acme")
@@ -44,13 +46,20 @@ async fn a_principal_is_slowed_after_five_failures_whether_it_exists_or_not() {
         );
     }
     // The right password has to wait as well: else the wait would tell which one is right.
-    let status = iam.sign_in("acme", "", "judy", PASSWORD).await.map(drop);
+    let status = iam
+        .people
+        .sign_in("acme", "", "judy", PASSWORD)
+        .await
+        .map(drop);
     refused(status, Code::ResourceExhausted);
     // Others do not; and after the wait all is forgotten.
-    iam.sign_in("acme", "", "root", PASSWORD).await.unwrap();
+    iam.people
+        .sign_in("acme", "", "root", PASSWORD)
+        .await
+        .unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        match iam.sign_in("acme", "", "judy", PASSWORD).await {
+        match iam.people.sign_in("acme", "", "judy", PASSWORD).await {
             Ok(_) => break,
             Err(status) => {
                 assert_eq!(status.code(), Code::ResourceExhausted);
@@ -62,15 +71,16 @@ async fn a_principal_is_slowed_after_five_failures_whether_it_exists_or_not() {
     for _ in 0..4 {
         assert_eq!(guess(&iam, "judy").await.code(), Code::Unauthenticated);
     }
-    iam.sign_in("acme", "", "judy", PASSWORD)
+    iam.people
+        .sign_in("acme", "", "judy", PASSWORD)
         .await
         .expect("success has reset the count");
 }
 
 #[tokio::test]
 async fn an_address_is_slowed_whoever_it_tries() {
-    let iam = Iam::start().await;
-    iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let mut slowed = None;
     for at in 0..30 {
         let status = guess(&iam, &format!("victim-{at}")).await;
@@ -82,9 +92,12 @@ async fn an_address_is_slowed_whoever_it_tries() {
     assert_eq!(slowed, Some(20));
     // Programs of this address, whose secrets can't be guessed, are not held up.
     let issued = iam
+        .people
         .issue(IssueTokenRequest {
             principal_id: "prismnet-server".into(),
-            credential: Some(Credential::ApiKey(iam.key_of("prismnet-server"))),
+            credential: Some(Credential::ApiKey(
+                iam.people.credential("prismnet-server.key"),
+            )),
             ..Default::default()
         })
         .await;
@@ -109,8 +122,8 @@ async fn an_unknown_name_takes_as_long_as_a_known_one() {
 
 /// The fastest of four wrong guesses, for a name that exists and for one that does not.
 async fn fastest_guesses() -> [Duration; 2] {
-    let iam = Iam::start().await;
-    iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let mut fastest = [Duration::MAX; 2];
     for _ in 0..4 {
         for (name, fastest) in ["root", "nobody-at-all"].iter().zip(&mut fastest) {
@@ -127,17 +140,17 @@ async fn attempts_are_in_the_event_log_without_what_was_typed() {
     use photon_api::chainfire::v1::ListEventsRequest;
     use photon_api::chainfire::v1::event_service_client::EventServiceClient;
 
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     guess(&iam, "root").await;
     guess(&iam, "hunter2-typed-as-a-name").await;
-    let list = |org: &str, caller: &super::fixture::Caller| {
+    let list = |org: &str, caller: &photon_testkit::Caller| {
         let request = ListEventsRequest {
             org_id: org.into(),
             ..Default::default()
         };
         let request = photon_program::with_token(request, &caller.token, "").unwrap();
-        let mut client = EventServiceClient::new(iam.channel.clone());
+        let mut client = EventServiceClient::new(iam.channel("iam"));
         async move {
             client
                 .list_events(request)
@@ -160,7 +173,7 @@ async fn attempts_are_in_the_event_log_without_what_was_typed() {
     let all = format!(
         "{:?} {:?}",
         events,
-        list("system", &iam.operator().await).await
+        list("system", &iam.people.operator().await).await
     );
     for secret in ["hunter2", PASSWORD, "a wrong password", &admin.token] {
         assert!(!all.contains(secret), "{secret} is in the event log");

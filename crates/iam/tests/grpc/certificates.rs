@@ -15,7 +15,7 @@ use rcgen::{
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::fixture::{Caller, Iam, eventually, refused};
+use photon_testkit::{Caller, Cloud, People, eventually, refused};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -68,29 +68,33 @@ impl<'a> Made<'a> {
 
 /// IAM with TLS, for clients with certificates and without.
 struct Secured {
-    iam: Iam,
+    iam: Cloud,
+    pki: tempfile::TempDir,
     issuer: Issuer,
 }
 
 impl Secured {
     async fn start(cluster: Option<&str>) -> Self {
-        let issuer = issuer();
-        let iam = Iam::start_secured(
-            |dir, settings| {
-                std::fs::write(dir.join("ca.pem"), issuer.pem()).unwrap();
-                let (certificate, key) = Made::with_uris(&[]).write(&issuer, dir);
-                settings.server.tls = Some(TlsFiles {
-                    certificate,
-                    key,
-                    client_ca: Some(dir.join("ca.pem")),
-                    client_certificates: ClientCertificates::Optional,
-                });
-                settings.component.cluster = cluster.map(str::to_owned);
-            },
-            |dir, address| channel(dir, address.port(), None),
-        )
-        .await;
-        Self { iam, issuer }
+        let (issuer, pki) = (issuer(), tempfile::tempdir().unwrap());
+        let ca = pki.path().join("ca.pem");
+        std::fs::write(&ca, issuer.pem()).unwrap();
+        let (certificate, key) = Made::with_uris(&[]).write(&issuer, pki.path());
+        let tls = TlsFiles {
+            certificate,
+            key,
+            client_ca: Some(ca),
+            client_certificates: ClientCertificates::Optional,
+        };
+        let cluster = cluster.map(str::to_owned);
+        let part = photon_testcloud::iam::with("host-1", move |_, settings| {
+            settings.server.tls = Some(tls.clone());
+            settings.component.cluster = cluster.clone();
+        });
+        let mut iam = Cloud::start([part]).await;
+        let port = iam.server("iam").address().port();
+        let credentials = iam.place().credentials();
+        iam.people = People::new(channel(pki.path(), port, None), credentials);
+        Self { iam, pki, issuer }
     }
 
     /// A connection with a certificate of this authority; none: without one.
@@ -99,9 +103,9 @@ impl Secured {
     }
 
     fn connect_by(&self, issuer: &Issuer, made: Option<&Made<'_>>) -> Channel {
-        let dir = self.iam.dir.path();
+        let dir = self.pki.path();
         let identity = made.map(|made| made.write(issuer, dir));
-        channel(dir, self.iam.address.port(), identity)
+        channel(dir, self.iam.server("iam").address().port(), identity)
     }
 
     async fn events(&self, operator: &Caller) -> Vec<String> {
@@ -137,7 +141,7 @@ async fn sign_in(channel: &Channel, principal: &str) -> Result<IssueTokenRespons
 #[tokio::test]
 async fn a_hosts_agent_signs_in_with_its_hosts_certificate_until_it_is_deleted() {
     let secured = Secured::start(Some("example")).await;
-    let operator = secured.iam.operator().await;
+    let operator = secured.iam.people.operator().await;
     let made = Made {
         ends: SystemTime::now() + Duration::from_secs(120),
         ..Made::with_uris(&[URI])
@@ -173,7 +177,7 @@ async fn a_hosts_agent_signs_in_with_its_hosts_certificate_until_it_is_deleted()
 #[tokio::test]
 async fn what_a_certificate_is_refused_for_is_said_recorded_and_slowed() {
     let secured = Secured::start(Some("example")).await;
-    let operator = secured.iam.operator().await;
+    let operator = secured.iam.people.operator().await;
     let disabled = CreatePrincipalRequest {
         name: "agent@host-3".into(),
         kind: PrincipalKind::Node as i32,

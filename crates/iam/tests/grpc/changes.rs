@@ -5,7 +5,8 @@ use photon_api::chainfire::v1::{ListEventsRequest, VerifyChainRequest};
 use photon_api::iam::v1::*;
 use tonic::Code;
 
-use super::fixture::{Iam, PASSWORD, refused};
+use photon_testcloud::iam::start as start_iam;
+use photon_testkit::{PASSWORD, refused};
 
 fn user(name: &str, request_id: &str) -> CreatePrincipalRequest {
     CreatePrincipalRequest {
@@ -19,8 +20,8 @@ fn user(name: &str, request_id: &str) -> CreatePrincipalRequest {
 
 #[tokio::test]
 async fn one_request_id_is_one_principal_however_often_and_at_the_same_time() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let mut iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let calls = (0..16).map(|_| {
         let mut client = admin.admin();
         async move { client.create_principal(user("mike", "r-1")).await }
@@ -32,8 +33,8 @@ async fn one_request_id_is_one_principal_however_often_and_at_the_same_time() {
         .collect();
     ids.dedup();
     assert_eq!(ids.len(), 1);
-    let iam = iam.restart().await;
-    let admin = iam.stranger().with_token(&admin.token);
+    iam.restart("iam").await;
+    let admin = iam.people.stranger().with_token(&admin.token);
     let again = admin
         .admin()
         .create_principal(user("mike", "r-1"))
@@ -60,9 +61,9 @@ async fn one_request_id_is_one_principal_however_often_and_at_the_same_time() {
 
 #[tokio::test]
 async fn a_name_is_taken_once_per_organization() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
-    iam.tenant("globex", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    iam.people.tenant("globex", "web", "root", "OrgAdmin").await;
     let calls = (0..8).map(|_| {
         let mut client = admin.admin();
         async move { client.create_principal(user("oscar", "")).await.is_ok() }
@@ -106,8 +107,8 @@ async fn a_name_is_taken_once_per_organization() {
 
 #[tokio::test]
 async fn nobody_overwrites_what_they_have_not_seen() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let update = |description: &str, expected_revision| UpdateProjectRequest {
         org_id: "acme".into(),
         id: "web".into(),
@@ -140,9 +141,9 @@ async fn nobody_overwrites_what_they_have_not_seen() {
 
 #[tokio::test]
 async fn an_organization_goes_only_when_it_is_empty_and_leaves_nothing() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
-    let operator = iam.operator().await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    let operator = iam.people.operator().await;
     let delete = DeleteOrganizationRequest {
         id: "acme".into(),
         ..Default::default()
@@ -243,8 +244,8 @@ async fn an_organization_goes_only_when_it_is_empty_and_leaves_nothing() {
 
 #[tokio::test]
 async fn lists_come_in_pages_and_filtered() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "p0", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "p0", "root", "OrgAdmin").await;
     for at in 1..7 {
         admin
             .create_project("acme", &format!("p{at}"))
@@ -351,11 +352,11 @@ async fn lists_come_in_pages_and_filtered() {
 
 #[tokio::test]
 async fn every_change_and_every_refusal_is_in_a_chain_that_verifies() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     admin.create_user("acme", "rita").await.unwrap();
     refused(admin.create_org("mine").await, Code::PermissionDenied);
-    let mut client = EventServiceClient::new(iam.channel.clone());
+    let mut client = EventServiceClient::new(iam.channel("iam"));
     let list = photon_program::with_token(ListEventsRequest::default(), &admin.token, "").unwrap();
     let events = client.list_events(list).await.unwrap().into_inner().events;
     let actions: Vec<&str> = events.iter().map(|event| event.action.as_str()).collect();
@@ -382,8 +383,8 @@ async fn every_change_and_every_refusal_is_in_a_chain_that_verifies() {
 
 #[tokio::test]
 async fn a_repeated_deletion_is_answered_like_the_first() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let request_id = "d-1".to_owned();
     let robot = admin.create_service_account("acme", "robot").await.unwrap();
     let role = admin
@@ -479,8 +480,8 @@ async fn a_repeated_deletion_is_answered_like_the_first() {
 
 #[tokio::test]
 async fn a_binding_and_the_deletion_of_what_it_binds_do_not_both_happen() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     for round in 0..6 {
         let robot = admin
             .create_service_account("acme", &format!("robot-{round}"))

@@ -6,7 +6,8 @@ use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
 use tonic::Code;
 
-use super::fixture::{Caller, Iam, PASSWORD, refused};
+use photon_testcloud::iam::start as start_iam;
+use photon_testkit::{Caller, PASSWORD, refused};
 
 fn with_key(principal: &str, secret: &str) -> IssueTokenRequest {
     IssueTokenRequest {
@@ -28,8 +29,8 @@ async fn robot(admin: &Caller) -> String {
 
 #[tokio::test]
 async fn an_api_key_is_shown_once_and_opens_for_its_principal_only() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let robot = robot(&admin).await;
     let create = CreateApiKeyRequest {
         principal_id: robot.clone(),
@@ -53,8 +54,12 @@ async fn an_api_key_is_shown_once_and_opens_for_its_principal_only() {
         .into_inner();
     assert_eq!((again.secret.as_str(), again.api_key), ("", made.api_key));
 
-    iam.issue(with_key("robot", &made.secret)).await.unwrap();
-    iam.issue(with_key("", &made.secret))
+    iam.people
+        .issue(with_key("robot", &made.secret))
+        .await
+        .unwrap();
+    iam.people
+        .issue(with_key("", &made.secret))
         .await
         .expect("the key tells whose it is");
     let mut wrong = made.secret.clone();
@@ -67,15 +72,21 @@ async fn an_api_key_is_shown_once_and_opens_for_its_principal_only() {
         },
     );
     refused(
-        iam.issue(with_key("robot", &wrong)).await.map(drop),
+        iam.people.issue(with_key("robot", &wrong)).await.map(drop),
         Code::Unauthenticated,
     );
     refused(
-        iam.issue(with_key("root", &made.secret)).await.map(drop),
+        iam.people
+            .issue(with_key("root", &made.secret))
+            .await
+            .map(drop),
         Code::Unauthenticated,
     );
     let message = refused(
-        iam.issue(with_key("robot", "letmein")).await.map(drop),
+        iam.people
+            .issue(with_key("robot", "letmein"))
+            .await
+            .map(drop),
         Code::InvalidArgument,
     );
     assert!(!message.contains("letmein"), "{message}");
@@ -115,17 +126,17 @@ async fn an_api_key_is_shown_once_and_opens_for_its_principal_only() {
         .unwrap()
         .into_inner()
         .secret;
-    let token = iam.issue(with_key("robot", &short)).await.unwrap();
-    super::fixture::eventually("the key ends", || async {
-        iam.issue(with_key("robot", &short)).await.is_err() && token.whoami().await.is_err()
+    let token = iam.people.issue(with_key("robot", &short)).await.unwrap();
+    photon_testkit::eventually("the key ends", || async {
+        iam.people.issue(with_key("robot", &short)).await.is_err() && token.whoami().await.is_err()
     })
     .await;
 }
 
 #[tokio::test]
 async fn s3_keys_belong_to_a_project_and_are_shown_once() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let robot = robot(&admin).await;
     let create = |project: &str| CreateS3AccessKeyRequest {
         principal_id: robot.clone(),
@@ -176,7 +187,7 @@ async fn s3_keys_belong_to_a_project_and_are_shown_once() {
         access_key_id: key.access_key_id,
         ..Default::default()
     };
-    let other = iam.tenant("globex", "web", "root", "OrgAdmin").await;
+    let other = iam.people.tenant("globex", "web", "root", "OrgAdmin").await;
     refused(
         other.admin().delete_s3_access_key(delete.clone()).await,
         Code::NotFound,
@@ -204,8 +215,8 @@ async fn s3_keys_belong_to_a_project_and_are_shown_once() {
 
 #[tokio::test]
 async fn a_stolen_store_gives_no_credential_away() {
-    let mut iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let mut iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let robot = robot(&admin).await;
     let key = CreateApiKeyRequest {
         principal_id: robot.clone(),
@@ -232,15 +243,15 @@ async fn a_stolen_store_gives_no_credential_away() {
         .unwrap()
         .into_inner()
         .secret_access_key;
-    let operator_password = iam.operator_password();
+    let operator_password = iam.people.credential("operator-password");
     admin
         .tokens()
         .revoke_token(RevokeTokenRequest::default())
         .await
         .unwrap();
-    iam.stop().await;
+    iam.stop("iam").await;
     let mut looked_at = 0;
-    for file in std::fs::read_dir(iam.state_dir()).unwrap() {
+    for file in std::fs::read_dir(iam.place().state_dir("iam")).unwrap() {
         let path = file.unwrap().path();
         let content = std::fs::read(&path).unwrap();
         looked_at += content.len();
@@ -262,7 +273,7 @@ async fn a_stolen_store_gives_no_credential_away() {
     assert!(looked_at > 10_000, "the store was looked at");
     use std::os::unix::fs::MetadataExt;
     for name in ["server-key", "flaredb.sqlite"] {
-        let mode = std::fs::metadata(iam.state_dir().join(name))
+        let mode = std::fs::metadata(iam.place().state_dir("iam").join(name))
             .unwrap()
             .mode();
         assert_eq!(mode & 0o077, 0, "{name}");
@@ -271,11 +282,15 @@ async fn a_stolen_store_gives_no_credential_away() {
 
 #[tokio::test]
 async fn passwords_change_with_the_old_one_or_by_an_administrator() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let sam = admin.create_user("acme", "sam").await.unwrap();
     admin.bind(&sam, "ProjectMember", "org/acme").await.unwrap();
-    let caller = iam.sign_in("acme", "", "sam", PASSWORD).await.unwrap();
+    let caller = iam
+        .people
+        .sign_in("acme", "", "sam", PASSWORD)
+        .await
+        .unwrap();
     let set = |current: &str, new: &str| SetPasswordRequest {
         principal_id: sam.clone(),
         current_password: current.into(),
@@ -299,10 +314,14 @@ async fn passwords_change_with_the_old_one_or_by_an_administrator() {
     // Whoever had a token of before has none any more.
     refused(caller.whoami().await, Code::Unauthenticated);
     refused(
-        iam.sign_in("acme", "", "sam", PASSWORD).await.map(drop),
+        iam.people
+            .sign_in("acme", "", "sam", PASSWORD)
+            .await
+            .map(drop),
         Code::Unauthenticated,
     );
-    iam.sign_in("acme", "", "sam", "a new password")
+    iam.people
+        .sign_in("acme", "", "sam", "a new password")
         .await
         .unwrap();
     admin
@@ -311,6 +330,7 @@ async fn passwords_change_with_the_old_one_or_by_an_administrator() {
         .await
         .unwrap();
     let caller = iam
+        .people
         .sign_in("acme", "", "sam", "yet another one")
         .await
         .unwrap();
@@ -337,8 +357,8 @@ async fn passwords_change_with_the_old_one_or_by_an_administrator() {
 
 #[tokio::test]
 async fn a_decision_over_grpc_is_quick() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let mut times = Vec::new();
     for _ in 0..200 {
         let start = std::time::Instant::now();

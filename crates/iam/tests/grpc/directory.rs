@@ -2,9 +2,8 @@
 
 use photon_api::iam::v1::ListEndpointsRequest;
 use photon_api::iam::v1::directory_service_client::DirectoryServiceClient;
-use tonic::transport::Endpoint;
-
-use crate::fixture::Iam;
+use photon_testcloud::iam::{start as start_iam, with};
+use photon_testkit::Cloud;
 
 #[tokio::test]
 async fn who_has_no_token_yet_learns_what_the_operators_published() {
@@ -14,15 +13,11 @@ async fn who_has_no_token_yet_learns_what_the_operators_published() {
         ("prismnet", "https://cloud.example:50081"),
     ];
     let owned = published.map(|(component, url)| (component.to_owned(), url.to_owned()));
-    let iam = Iam::start_secured(
-        |_, settings| settings.component.public_endpoints = owned.into(),
-        |_, address| {
-            let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-            endpoint.connect_lazy()
-        },
-    )
-    .await;
-    let mut directory = DirectoryServiceClient::new(iam.channel.clone());
+    let part = with("host-1", move |_, settings| {
+        settings.component.public_endpoints = owned.clone().into();
+    });
+    let iam = Cloud::start([part]).await;
+    let mut directory = DirectoryServiceClient::new(iam.channel("iam"));
     let answer = directory.list_endpoints(ListEndpointsRequest {}).await;
     let endpoints = answer.unwrap().into_inner().endpoints;
     let endpoints: Vec<(&str, &str)> = endpoints
@@ -34,8 +29,8 @@ async fn who_has_no_token_yet_learns_what_the_operators_published() {
 
 #[tokio::test]
 async fn what_nobody_published_is_not_told() {
-    let iam = Iam::start().await;
-    let mut directory = DirectoryServiceClient::new(iam.channel.clone());
+    let iam = start_iam().await;
+    let mut directory = DirectoryServiceClient::new(iam.channel("iam"));
     let answer = directory.list_endpoints(ListEndpointsRequest {}).await;
     assert_eq!(answer.unwrap().into_inner().endpoints, []);
 }

@@ -7,7 +7,6 @@ mod certificates;
 mod changes;
 mod credentials;
 mod directory;
-mod fixture;
 mod many;
 mod provisioner;
 mod roles;

@@ -3,7 +3,8 @@
 use photon_api::iam::v1::*;
 use tonic::Code;
 
-use super::fixture::{Caller, Iam, refused};
+use photon_testcloud::iam::start as start_iam;
+use photon_testkit::{Caller, refused};
 
 /// More than any engine takes into one commit, whatever the keys of each.
 const MANY: usize = 130;
@@ -41,8 +42,8 @@ async fn bindings(caller: &Caller, scope: &str) -> usize {
 
 #[tokio::test]
 async fn an_organization_with_many_roles_and_bindings_is_deleted() {
-    let iam = Iam::start().await;
-    let operator = iam.operator().await;
+    let iam = start_iam().await;
+    let operator = iam.people.operator().await;
     operator.create_org("acme").await.unwrap();
     operator.create_project("acme", "web").await.unwrap();
     for n in 0..MANY {
@@ -89,8 +90,8 @@ async fn an_organization_with_many_roles_and_bindings_is_deleted() {
 
 #[tokio::test]
 async fn a_principal_with_many_bindings_and_keys_is_deleted() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "admin", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "admin", "OrgAdmin").await;
     let id = admin.create_service_account("acme", "robot").await;
     let id = id.unwrap();
     let scope = "org/acme/project/web";

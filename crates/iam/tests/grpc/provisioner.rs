@@ -4,16 +4,20 @@ use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
 use tonic::Code;
 
-use super::fixture::{Caller, Iam, refused};
+use photon_testcloud::iam::start as start_iam;
+use photon_testkit::{Caller, Cloud, refused};
 
-async fn provisioner(iam: &Iam) -> Caller {
-    iam.issue(IssueTokenRequest {
-        principal_id: "photon-provisioner".into(),
-        credential: Some(Credential::ApiKey(iam.key_of("photon-provisioner"))),
-        ..Default::default()
-    })
-    .await
-    .unwrap()
+async fn provisioner(iam: &Cloud) -> Caller {
+    iam.people
+        .issue(IssueTokenRequest {
+            principal_id: "photon-provisioner".into(),
+            credential: Some(Credential::ApiKey(
+                iam.people.credential("photon-provisioner.key"),
+            )),
+            ..Default::default()
+        })
+        .await
+        .unwrap()
 }
 
 fn principal(name: &str, kind: PrincipalKind) -> CreatePrincipalRequest {
@@ -40,7 +44,7 @@ fn deletion(id: &str) -> DeletePrincipalRequest {
 
 #[tokio::test]
 async fn the_provisioner_gives_a_host_its_agents_and_takes_them_away() {
-    let iam = Iam::start().await;
+    let iam = start_iam().await;
     let provisioner = provisioner(&iam).await;
     let name = "prismnet-agent@node02";
     let made = make(&provisioner, principal(name, PrincipalKind::Node)).await;
@@ -74,7 +78,7 @@ async fn the_provisioner_gives_a_host_its_agents_and_takes_them_away() {
     provisioner.admin().get_binding(get).await.unwrap();
 
     // The operator can make a host's identity too.
-    let operator = iam.operator().await;
+    let operator = iam.people.operator().await;
     make(&operator, principal("agent@node02", PrincipalKind::Node)).await;
 
     let delete = DeleteBindingRequest {
@@ -88,8 +92,8 @@ async fn the_provisioner_gives_a_host_its_agents_and_takes_them_away() {
 
 #[tokio::test]
 async fn the_provisioner_gives_and_takes_nothing_else() {
-    let iam = Iam::start().await;
-    let operator = iam.operator().await;
+    let iam = start_iam().await;
+    let operator = iam.people.operator().await;
     let provisioner = provisioner(&iam).await;
     let node = make(&provisioner, principal("a@node02", PrincipalKind::Node)).await;
     for kind in [

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use photon_api::iam::v1::*;
 use tonic::Code;
 
-use super::fixture::{Iam, PASSWORD, permission, refused};
+use photon_testcloud::iam::start as start_iam;
+use photon_testkit::{PASSWORD, permission, refused};
 
 #[tokio::test]
 async fn a_condition_that_can_not_be_is_refused_at_its_column() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     for (action, resource, condition, says) in [
         (
             "compute",
@@ -119,8 +120,8 @@ async fn a_condition_that_can_not_be_is_refused_at_its_column() {
 
 #[tokio::test]
 async fn nobody_gives_what_they_do_not_have() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     admin.create_project("acme", "ops").await.unwrap();
     // Somebody who may give roles, make roles and keys, and start VMs of their own.
     admin
@@ -139,7 +140,11 @@ async fn nobody_gives_what_they_do_not_have() {
         .unwrap();
     let tom = admin.create_user("acme", "tom").await.unwrap();
     admin.bind(&tom, "clerk", "org/acme").await.unwrap();
-    let tom = iam.sign_in("acme", "", "tom", PASSWORD).await.unwrap();
+    let tom = iam
+        .people
+        .sign_in("acme", "", "tom", PASSWORD)
+        .await
+        .unwrap();
     let una = admin.create_service_account("acme", "una").await.unwrap();
 
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str, &'a str)], &'a str, bool);
@@ -280,7 +285,11 @@ async fn nobody_gives_what_they_do_not_have() {
         .await
         .unwrap();
     let hers = hers.into_inner().binding.unwrap();
-    let vera = iam.sign_in("acme", "", "vera", PASSWORD).await.unwrap();
+    let vera = iam
+        .people
+        .sign_in("acme", "", "vera", PASSWORD)
+        .await
+        .unwrap();
     refused(
         vera.admin().create_binding(for_a_while(&una, None)).await,
         Code::PermissionDenied,
@@ -315,9 +324,9 @@ async fn nobody_gives_what_they_do_not_have() {
 
 #[tokio::test]
 async fn built_in_roles_stay_as_they_are() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
-    let operator = iam.operator().await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    let operator = iam.people.operator().await;
     for caller in [&admin, &operator] {
         let update = UpdateRoleRequest {
             id: "ProjectViewer".into(),

@@ -4,15 +4,16 @@ use photon_api::chainfire::v1::{Event, Outcome};
 use photon_api::iam::v1::*;
 use tonic::Code;
 
-use super::fixture::{Iam, PASSWORD, refused};
+use photon_testcloud::iam::start as start_iam;
+use photon_testkit::{PASSWORD, refused};
 
 const CREATE_VM: &str = "compute:instances:create";
 
 /// The path of a new tenant: operator, organization, project, user, role, sign-in, act.
 #[tokio::test]
 async fn test_tenant_setup_flow() {
-    let iam = Iam::start().await;
-    let operator = iam.operator().await;
+    let iam = start_iam().await;
+    let operator = iam.people.operator().await;
     let who = operator.whoami().await.unwrap();
     assert_eq!(
         (who.org_id.as_str(), who.principal.unwrap().name.as_str()),
@@ -34,7 +35,8 @@ async fn test_tenant_setup_flow() {
 
     // Without a role there is no token, even with the right password.
     let reason = refused(
-        iam.sign_in("acme", "web", "alice", PASSWORD)
+        iam.people
+            .sign_in("acme", "web", "alice", PASSWORD)
             .await
             .map(drop),
         Code::PermissionDenied,
@@ -45,10 +47,15 @@ async fn test_tenant_setup_flow() {
         .await
         .unwrap();
 
-    let signed_in = iam.sign_in("acme", "web", "alice", PASSWORD).await.unwrap();
+    let signed_in = iam
+        .people
+        .sign_in("acme", "web", "alice", PASSWORD)
+        .await
+        .unwrap();
     let header = jsonwebtoken::decode_header(&signed_in.token).unwrap();
     assert_eq!(header.alg, jsonwebtoken::Algorithm::EdDSA);
     let jwks = iam
+        .people
         .stranger()
         .tokens()
         .get_jwks(GetJwksRequest {})
@@ -89,9 +96,9 @@ async fn test_tenant_setup_flow() {
 /// Nothing of another tenant can be seen, changed or even known of.
 #[tokio::test]
 async fn test_cross_tenant_denial() {
-    let iam = Iam::start().await;
-    let acme = iam.tenant("acme", "web", "alice", "OrgAdmin").await;
-    let globex = iam.tenant("globex", "web", "bob", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let acme = iam.people.tenant("acme", "web", "alice", "OrgAdmin").await;
+    let globex = iam.people.tenant("globex", "web", "bob", "OrgAdmin").await;
     let theirs = &globex.principal_id;
 
     // The policy engine refuses beyond the wall, and says that it was the wall.
@@ -255,10 +262,14 @@ async fn test_cross_tenant_denial() {
 
     // A token for the other organization is not to be had.
     refused(
-        iam.sign_in("globex", "", "alice", PASSWORD).await.map(drop),
+        iam.people
+            .sign_in("globex", "", "alice", PASSWORD)
+            .await
+            .map(drop),
         Code::Unauthenticated,
     );
     let by_id = iam
+        .people
         .sign_in("globex", "", &acme.principal_id, PASSWORD)
         .await
         .map(drop);
@@ -267,8 +278,9 @@ async fn test_cross_tenant_denial() {
     globex.whoami().await.unwrap();
 
     // An operator is walled in by a token for one organization.
-    let password = iam.operator_password();
+    let password = iam.people.credential("operator-password");
     let inside = iam
+        .people
         .sign_in("acme", "", "operator", &password)
         .await
         .unwrap();
@@ -290,8 +302,8 @@ async fn test_cross_tenant_denial() {
 /// A role in one project is a role in no other.
 #[tokio::test]
 async fn test_rbac_project_scope() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     admin.create_project("acme", "ops").await.unwrap();
     let carol = admin.create_user("acme", "carol").await.unwrap();
     admin
@@ -299,7 +311,11 @@ async fn test_rbac_project_scope() {
         .await
         .unwrap();
 
-    let carol = iam.sign_in("acme", "web", "carol", PASSWORD).await.unwrap();
+    let carol = iam
+        .people
+        .sign_in("acme", "web", "carol", PASSWORD)
+        .await
+        .unwrap();
     assert!(
         carol
             .allowed(CREATE_VM, "org/acme/project/web/instances/*")
@@ -324,7 +340,11 @@ async fn test_rbac_project_scope() {
     );
 
     // With a token for the whole organization it is the role that says no.
-    let carol = iam.sign_in("acme", "", "carol", PASSWORD).await.unwrap();
+    let carol = iam
+        .people
+        .sign_in("acme", "", "carol", PASSWORD)
+        .await
+        .unwrap();
     assert!(
         carol
             .allowed(CREATE_VM, "org/acme/project/web/instances/*")
@@ -340,13 +360,15 @@ async fn test_rbac_project_scope() {
     );
     // There is no token for a project in which she has no role, nor for one that is not there.
     refused(
-        iam.sign_in("acme", "ops", "carol", PASSWORD)
+        iam.people
+            .sign_in("acme", "ops", "carol", PASSWORD)
             .await
             .map(drop),
         Code::PermissionDenied,
     );
     let reason = refused(
-        iam.sign_in("acme", "nope", "carol", PASSWORD)
+        iam.people
+            .sign_in("acme", "nope", "carol", PASSWORD)
             .await
             .map(drop),
         Code::PermissionDenied,
@@ -362,7 +384,11 @@ async fn test_rbac_project_scope() {
         .bind(&dave, "ProjectAdmin", "org/acme/project/web")
         .await
         .unwrap();
-    let dave = iam.sign_in("acme", "web", "dave", PASSWORD).await.unwrap();
+    let dave = iam
+        .people
+        .sign_in("acme", "web", "dave", PASSWORD)
+        .await
+        .unwrap();
     let erin = admin.create_user("acme", "erin").await.unwrap();
     dave.bind(&erin, "ProjectMember", "org/acme/project/web")
         .await
@@ -389,11 +415,11 @@ async fn test_rbac_project_scope() {
 /// System over organization over project: roles inherit downward, never upward or sideways.
 #[tokio::test]
 async fn test_hierarchical_scope_inheritance() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     admin.create_project("acme", "ops").await.unwrap();
-    iam.tenant("globex", "web", "bob", "OrgAdmin").await;
-    let operator = iam.operator().await;
+    iam.people.tenant("globex", "web", "bob", "OrgAdmin").await;
+    let operator = iam.people.operator().await;
     let auditor = operator.create_user("", "auditor").await.unwrap();
     operator
         .bind(&auditor, "ProjectViewer", "system")
@@ -413,8 +439,16 @@ async fn test_hierarchical_scope_inheritance() {
         "system/nodes/host-1",
     ];
     let operator_reach = [true; 5];
-    let auditor = iam.sign_in("", "", "auditor", PASSWORD).await.unwrap();
-    let watcher = iam.sign_in("acme", "", "watcher", PASSWORD).await.unwrap();
+    let auditor = iam
+        .people
+        .sign_in("", "", "auditor", PASSWORD)
+        .await
+        .unwrap();
+    let watcher = iam
+        .people
+        .sign_in("acme", "", "watcher", PASSWORD)
+        .await
+        .unwrap();
     let watcher_reach = [true, true, true, false, false];
     for (caller, reach) in [
         (&operator, operator_reach),
@@ -482,8 +516,8 @@ async fn test_hierarchical_scope_inheritance() {
 /// A role of one's own: exact actions, exact resources, conditions.
 #[tokio::test]
 async fn test_custom_role_fine_grained_permissions() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let own_key = r#"resource.owner == principal.id"#;
     let from_office = r#"context.source_ip.isInRange(ip("10.0.0.0/8"))"#;
     let role = admin
@@ -512,7 +546,11 @@ async fn test_custom_role_fine_grained_permissions() {
         .bind(&frank, "vm-starter", "org/acme/project/web")
         .await
         .unwrap();
-    let frank = iam.sign_in("acme", "web", "frank", PASSWORD).await.unwrap();
+    let frank = iam
+        .people
+        .sign_in("acme", "web", "frank", PASSWORD)
+        .await
+        .unwrap();
 
     let vm = "org/acme/project/web/instances/i-1";
     assert!(frank.allowed("compute:instances:get", vm).await);
@@ -574,7 +612,7 @@ async fn test_custom_role_fine_grained_permissions() {
     let update = UpdateRoleRequest {
         id: role.clone(),
         permissions: Some(PermissionList {
-            permissions: vec![super::fixture::permission(&(
+            permissions: vec![photon_testkit::permission(&(
                 "compute:instances:stop",
                 "",
                 "",
@@ -602,8 +640,8 @@ async fn test_custom_role_fine_grained_permissions() {
 /// Several roles add up; each goes alone.
 #[tokio::test]
 async fn test_multiple_role_bindings() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     admin.create_project("acme", "ops").await.unwrap();
     let grace = admin.create_user("acme", "grace").await.unwrap();
     let viewer = admin
@@ -614,7 +652,11 @@ async fn test_multiple_role_bindings() {
         .bind(&grace, "ProjectMember", "org/acme/project/web")
         .await
         .unwrap();
-    let grace = iam.sign_in("acme", "", "grace", PASSWORD).await.unwrap();
+    let grace = iam
+        .people
+        .sign_in("acme", "", "grace", PASSWORD)
+        .await
+        .unwrap();
 
     let (web, ops) = (
         "org/acme/project/web/instances/i",
@@ -655,7 +697,10 @@ async fn test_multiple_role_bindings() {
         .unwrap();
     assert!(!grace.allowed("compute:instances:get", web).await);
     refused(
-        iam.sign_in("acme", "", "grace", PASSWORD).await.map(drop),
+        iam.people
+            .sign_in("acme", "", "grace", PASSWORD)
+            .await
+            .map(drop),
         Code::PermissionDenied,
     );
 
@@ -670,7 +715,7 @@ async fn test_multiple_role_bindings() {
     };
     admin.admin().create_binding(request).await.unwrap();
     assert!(grace.allowed("compute:instances:delete", web).await);
-    super::fixture::eventually("the binding ends", || async {
+    photon_testkit::eventually("the binding ends", || async {
         !grace.allowed("compute:instances:delete", web).await
     })
     .await;

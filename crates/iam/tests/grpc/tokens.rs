@@ -10,7 +10,8 @@ use photon_api::iam::v1::*;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::fixture::{Caller, Iam, PASSWORD, eventually, refused};
+use photon_testcloud::iam::start as start_iam;
+use photon_testkit::{Caller, Cloud, PASSWORD, eventually, refused};
 
 /// The three parts of a token, the first two read.
 fn parts(token: &str) -> (Value, Value, String) {
@@ -39,8 +40,9 @@ fn foreign_key() -> EncodingKey {
     EncodingKey::from_ed_der(&der)
 }
 
-async fn jwks(iam: &Iam) -> Value {
+async fn jwks(iam: &Cloud) -> Value {
     let jwks = iam
+        .people
         .stranger()
         .tokens()
         .get_jwks(GetJwksRequest {})
@@ -51,8 +53,8 @@ async fn jwks(iam: &Iam) -> Value {
 
 #[tokio::test]
 async fn a_forged_token_is_refused_whatever_it_pretends() {
-    let iam = Iam::start().await;
-    let operator = iam.operator().await;
+    let iam = start_iam().await;
+    let operator = iam.people.operator().await;
     let (header, claims, signature) = parts(&operator.token);
     let with = |name: &str, value: Value| {
         let mut changed = claims.clone();
@@ -166,14 +168,17 @@ async fn refused_everywhere(caller: &Caller, what: &str) {
 #[tokio::test]
 async fn a_token_with_a_good_signature_must_also_be_for_us_and_of_now() {
     // IAM's own store and key, but claims that IAM would not sign: the key is opened as a thief of both would.
-    let iam = Iam::start().await;
-    let operator = iam.operator().await;
+    let iam = start_iam().await;
+    let operator = iam.people.operator().await;
     let (header, claims, _) = parts(&operator.token);
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs();
-    let key = thief::signing_key(&iam.state_dir(), header["kid"].as_str().unwrap());
+    let key = thief::signing_key(
+        &iam.place().state_dir("iam"),
+        header["kid"].as_str().unwrap(),
+    );
     let sign = |claims: &Value| {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = parts(&operator.token).0["kid"].as_str().map(Into::into);
@@ -260,14 +265,16 @@ mod thief {
 
 #[tokio::test]
 async fn a_token_ends_when_it_says() {
-    let iam = Iam::start().await;
+    let iam = start_iam().await;
     let request = |ttl_seconds| IssueTokenRequest {
         principal_id: "operator".into(),
-        credential: Some(Credential::Password(iam.operator_password())),
+        credential: Some(Credential::Password(
+            iam.people.credential("operator-password"),
+        )),
         ttl_seconds,
         ..Default::default()
     };
-    let short = iam.issue(request(1)).await.unwrap();
+    let short = iam.people.issue(request(1)).await.unwrap();
     eventually("the token ends", || async { short.whoami().await.is_err() }).await;
     let message = refused(short.whoami().await, Code::Unauthenticated);
     assert!(message.contains("expired"), "{message}");
@@ -276,14 +283,15 @@ async fn a_token_ends_when_it_says() {
         token: short.token.clone(),
         ..Default::default()
     };
-    iam.operator()
+    iam.people
+        .operator()
         .await
         .tokens()
         .revoke_token(revoke)
         .await
         .unwrap();
     let message = refused(
-        iam.issue(request(3601)).await.map(drop),
+        iam.people.issue(request(3601)).await.map(drop),
         Code::InvalidArgument,
     );
     assert_eq!(
@@ -294,8 +302,8 @@ async fn a_token_ends_when_it_says() {
 
 #[tokio::test]
 async fn a_revoked_token_stops_at_once_and_stays_so_after_a_restart() {
-    let iam = Iam::start().await;
-    let (one, other) = (iam.operator().await, iam.operator().await);
+    let mut iam = start_iam().await;
+    let (one, other) = (iam.people.operator().await, iam.people.operator().await);
     one.tokens()
         .revoke_token(RevokeTokenRequest::default())
         .await
@@ -308,17 +316,17 @@ async fn a_revoked_token_stops_at_once_and_stays_so_after_a_restart() {
     );
     other.whoami().await.unwrap();
 
-    let iam = iam.restart().await;
-    let one = iam.stranger().with_token(&one.token);
+    iam.restart("iam").await;
+    let one = iam.people.stranger().with_token(&one.token);
     refused(one.whoami().await, Code::Unauthenticated);
-    let other = iam.stranger().with_token(&other.token);
+    let other = iam.people.stranger().with_token(&other.token);
     other
         .whoami()
         .await
         .expect("the keys are the same after a restart");
 
     // Somebody else's, by the token.
-    let third = iam.operator().await;
+    let third = iam.people.operator().await;
     let revoke = RevokeTokenRequest {
         token: third.token.clone(),
         ..Default::default()
@@ -337,8 +345,8 @@ async fn a_revoked_token_stops_at_once_and_stays_so_after_a_restart() {
 
 #[tokio::test]
 async fn everything_that_a_token_depends_on_can_be_taken_away() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let robot = admin.create_service_account("acme", "robot").await.unwrap();
     admin
         .bind(&robot, "ProjectMember", "org/acme")
@@ -362,7 +370,7 @@ async fn everything_that_a_token_depends_on_can_be_taken_away() {
     };
 
     // All of its tokens.
-    let token = iam.issue(sign_in()).await.unwrap();
+    let token = iam.people.issue(sign_in()).await.unwrap();
     let revoke = RevokeTokenRequest {
         principal_id: robot.clone(),
         ..Default::default()
@@ -371,7 +379,7 @@ async fn everything_that_a_token_depends_on_can_be_taken_away() {
     refused(token.whoami().await, Code::Unauthenticated);
 
     // The principal, for a while.
-    let token = iam.issue(sign_in()).await.unwrap();
+    let token = iam.people.issue(sign_in()).await.unwrap();
     let disable = |disabled| UpdatePrincipalRequest {
         id: robot.clone(),
         disabled: Some(disabled),
@@ -384,7 +392,10 @@ async fn everything_that_a_token_depends_on_can_be_taken_away() {
         token.may("compute:images:get", "org/acme/images/x").await,
         Code::Unauthenticated,
     );
-    refused(iam.issue(sign_in()).await.map(drop), Code::Unauthenticated);
+    refused(
+        iam.people.issue(sign_in()).await.map(drop),
+        Code::Unauthenticated,
+    );
     admin
         .admin()
         .update_principal(disable(false))
@@ -400,7 +411,10 @@ async fn everything_that_a_token_depends_on_can_be_taken_away() {
     admin.admin().delete_api_key(delete).await.unwrap();
     let message = refused(token.whoami().await, Code::Unauthenticated);
     assert!(message.contains("API key"), "{message}");
-    refused(iam.issue(sign_in()).await.map(drop), Code::Unauthenticated);
+    refused(
+        iam.people.issue(sign_in()).await.map(drop),
+        Code::Unauthenticated,
+    );
 
     // The principal, for good, with all that it had.
     let user = admin.create_user("acme", "gone").await.unwrap();
@@ -408,7 +422,11 @@ async fn everything_that_a_token_depends_on_can_be_taken_away() {
         .bind(&user, "ProjectMember", "org/acme")
         .await
         .unwrap();
-    let token = iam.sign_in("acme", "", "gone", PASSWORD).await.unwrap();
+    let token = iam
+        .people
+        .sign_in("acme", "", "gone", PASSWORD)
+        .await
+        .unwrap();
     let delete = DeletePrincipalRequest {
         id: user,
         ..Default::default()
@@ -423,15 +441,18 @@ async fn everything_that_a_token_depends_on_can_be_taken_away() {
         Code::NotFound,
     );
     refused(
-        iam.sign_in("acme", "", "gone", PASSWORD).await.map(drop),
+        iam.people
+            .sign_in("acme", "", "gone", PASSWORD)
+            .await
+            .map(drop),
         Code::Unauthenticated,
     );
 }
 
 #[tokio::test]
 async fn keys_rotate_with_or_without_mercy() {
-    let iam = Iam::start().await;
-    let operator = iam.operator().await;
+    let iam = start_iam().await;
+    let operator = iam.people.operator().await;
     let rotate = |revoke_old| RotateSigningKeyRequest { revoke_old };
     let new = operator
         .tokens()
@@ -452,7 +473,7 @@ async fn keys_rotate_with_or_without_mercy() {
         .whoami()
         .await
         .expect("a token of the retired key works until it ends");
-    let fresh = iam.operator().await;
+    let fresh = iam.people.operator().await;
     assert_eq!(parts(&fresh.token).0["kid"], json!(new));
 
     let newest = fresh
@@ -471,8 +492,8 @@ async fn keys_rotate_with_or_without_mercy() {
     let keys = jwks(&iam).await;
     assert_eq!(keys["keys"].as_array().unwrap().len(), 1);
     assert_eq!(keys["keys"][0]["kid"], json!(newest));
-    iam.operator().await.whoami().await.unwrap();
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    iam.people.operator().await.whoami().await.unwrap();
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     refused(
         admin.tokens().rotate_signing_key(rotate(true)).await,
         Code::PermissionDenied,
@@ -481,8 +502,8 @@ async fn keys_rotate_with_or_without_mercy() {
 
 #[tokio::test]
 async fn whoever_may_impersonate_gets_no_more_than_their_own() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let heidi = admin.create_user("acme", "heidi").await.unwrap();
     admin
         .bind(&heidi, "ProjectMember", "org/acme")
@@ -513,7 +534,11 @@ async fn whoever_may_impersonate_gets_no_more_than_their_own() {
         .unwrap();
     let ivan = admin.create_user("acme", "ivan").await.unwrap();
     admin.bind(&ivan, "support", "org/acme").await.unwrap();
-    let ivan = iam.sign_in("acme", "", "ivan", PASSWORD).await.unwrap();
+    let ivan = iam
+        .people
+        .sign_in("acme", "", "ivan", PASSWORD)
+        .await
+        .unwrap();
     let message = refused(
         ivan.tokens().issue_token(request("root")).await,
         Code::PermissionDenied,
@@ -537,7 +562,7 @@ async fn whoever_may_impersonate_gets_no_more_than_their_own() {
         Code::PermissionDenied,
     );
     refused(
-        iam.issue(request("heidi")).await.map(drop),
+        iam.people.issue(request("heidi")).await.map(drop),
         Code::Unauthenticated,
     );
 
@@ -547,7 +572,8 @@ async fn whoever_may_impersonate_gets_no_more_than_their_own() {
         disabled: Some(true),
         ..Default::default()
     };
-    iam.operator()
+    iam.people
+        .operator()
         .await
         .admin()
         .update_principal(disable)
@@ -558,18 +584,22 @@ async fn whoever_may_impersonate_gets_no_more_than_their_own() {
 
 #[tokio::test]
 async fn a_service_asks_about_others_and_nobody_else_does() {
-    let iam = Iam::start().await;
-    let admin = iam.tenant("acme", "web", "root", "OrgAdmin").await;
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
     let sign_in = |program: &str, name: &str| IssueTokenRequest {
         principal_id: name.into(),
-        credential: Some(Credential::ApiKey(iam.key_of(program))),
+        credential: Some(Credential::ApiKey(
+            iam.people.credential(&format!("{program}.key")),
+        )),
         ..Default::default()
     };
     let service = iam
+        .people
         .issue(sign_in("prismnet-server", "prismnet-server"))
         .await
         .unwrap();
     let agent = iam
+        .people
         .issue(sign_in("prismnet-agent", "prismnet-agent@host-1"))
         .await
         .unwrap();
@@ -591,7 +621,11 @@ async fn a_service_asks_about_others_and_nobody_else_does() {
         Code::PermissionDenied,
     );
     refused(
-        iam.stranger().authz().authorize(question.clone()).await,
+        iam.people
+            .stranger()
+            .authz()
+            .authorize(question.clone())
+            .await,
         Code::Unauthenticated,
     );
     let forged = AuthorizeRequest {

@@ -5,7 +5,9 @@ use photon_api::chainfire::v1 as pb_events;
 use photon_api::plasmavmc::v1 as pb;
 use tonic::{Code, Streaming};
 
-use crate::cloud::{Client, Cloud, DEADLINE, expect_error, new_vm};
+use photon_testcloud::plasmavmc::{Client, Cloud, new_vm};
+use photon_testkit::{DEADLINE, expect_error};
+
 use crate::host::Host;
 
 async fn image(client: &mut Client, name: &str) -> pb::Image {
@@ -286,8 +288,8 @@ async fn an_image_that_may_not_be_seen_reads_as_one_that_is_not_there() {
     let cloud = Cloud::start().await;
     let mut acme = cloud.tenant("acme").await;
     let mut globex = cloud.tenant("globex").await;
-    let token = cloud.token_without_role("acme", "nobody").await;
-    let mut nobody = cloud.client(&token).await;
+    let token = cloud.without_role("acme", "nobody").await;
+    let mut nobody = cloud.client(&token);
     let made = image(&mut acme, "debian").await;
     let absent = "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e";
     let get = |id: &str| pb::GetImageRequest {

@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::cloud::{Client, Cloud, DEADLINE, HOST};
+use photon_testcloud::plasmavmc::{Client, Cloud, HOST};
+use photon_testkit::DEADLINE;
 
 /// What the VM's host would say.
 pub struct Host {
@@ -27,9 +28,9 @@ impl Host {
     }
 
     pub async fn named(cloud: &Cloud, node: &str, vcpus: u32, memory_mib: u64) -> Self {
-        let token = cloud.agent_token(node).await;
+        let token = cloud.agent(node).await;
         let mut host = Self {
-            client: cloud.client(&token).await,
+            client: cloud.client(&token),
             node: node.to_owned(),
         };
         host.register(vcpus, memory_mib).await.unwrap();

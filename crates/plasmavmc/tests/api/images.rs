@@ -6,8 +6,9 @@ use pb::import_image_request::Message;
 use photon_api::plasmavmc::v1 as pb;
 use tonic::{Code, Status};
 
-use crate::cloud::{Client, Cloud, expect_error, new_vm};
 use crate::host::Host;
+use photon_testcloud::plasmavmc::{Client, Cloud, new_vm};
+use photon_testkit::expect_error;
 
 /// SHA-256 of a sector of zeros, as `sha256sum` gives it.
 const ZEROS: &str = "076a27c79e5ace2a3d47f9dd2e83e4ff6ea8872b3c2218f66c92b89b55f36560";
@@ -365,7 +366,7 @@ async fn bad_images_are_refused_and_leave_nothing() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::cloud::DEADLINE, left)
+    tokio::time::timeout(photon_testkit::DEADLINE, left)
         .await
         .expect("temporary files go");
 }
@@ -437,12 +438,12 @@ async fn an_image_stays_while_a_vm_uses_it_and_its_file_while_an_image_does() {
 
     // A crash between the record and the file: the next start removes the file.
     tenant.images.delete_image(delete(&twin.id)).await.unwrap();
-    cloud.kill_plasmavmc().await;
+    cloud.kill("plasmavmc").await;
     fs::write(cloud.images_dir().join(ZEROS), [0; 512]).unwrap();
     fs::write(cloud.images_dir().join(".import-half"), "half").unwrap();
-    cloud.start_plasmavmc().await;
+    cloud.start_again("plasmavmc");
     let token = cloud.sign_in("acme", "admin").await;
-    let mut tenant = cloud.client(&token).await;
+    let mut tenant = cloud.client(&token);
     let listed = tenant
         .images
         .list_images(pb::ListImagesRequest::default())

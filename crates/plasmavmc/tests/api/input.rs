@@ -3,8 +3,9 @@
 use photon_api::plasmavmc::v1 as pb;
 use tonic::{Code, Status};
 
-use crate::cloud::{Client, Cloud, expect_error, new_vm};
 use crate::host::Host;
+use photon_testcloud::plasmavmc::{Client, Cloud, new_vm};
+use photon_testkit::{Session, expect_error};
 
 const NO_VM: &str = "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e";
 
@@ -422,10 +423,8 @@ async fn strangers_others_and_the_unpermitted_get_nowhere() {
     let mut tenant = cloud.tenant("acme").await;
     let vm = tenant.create(new_vm("one", &[])).await.unwrap();
     let mut other = cloud.tenant("globex").await;
-    let mut nobody = cloud
-        .client(&cloud.token_without_role("acme", "nobody").await)
-        .await;
-    let mut forged = cloud.client("eyJhbGciOiJub25lIn0.e30.").await;
+    let mut nobody = cloud.client(&cloud.without_role("acme", "nobody").await);
+    let mut forged = cloud.client(&Session::with_token("eyJhbGciOiJub25lIn0.e30."));
     for (call, result) in all_calls(&mut other, &vm.id).await {
         let status = result.expect_err(call);
         assert_eq!(
@@ -503,9 +502,7 @@ async fn strangers_others_and_the_unpermitted_get_nowhere() {
         "VM 'one' not found",
     );
     // A viewer looks, and changes nothing.
-    let mut viewer = cloud
-        .client(&cloud.user_token("acme", "viewer", "ProjectViewer").await)
-        .await;
+    let mut viewer = cloud.client(&cloud.user("acme", "viewer", "ProjectViewer").await);
     for (call, result) in all_calls(&mut viewer, &vm.id).await {
         match call {
             "get" | "watch" => result.unwrap(),
@@ -523,7 +520,7 @@ async fn lists_are_filtered_and_paged_without_a_gap() {
     let cloud = Cloud::start().await;
     let _host = Host::first(&cloud).await.run();
     let mut tenant = cloud.tenant("acme").await;
-    cloud.project("acme", "shop").await;
+    cloud.people.ensure("acme", "shop").await;
     let mut operator = cloud.operator().await;
     for at in 0..12 {
         let mut request = new_vm(&format!("vm-{at}"), &[]);

@@ -4,8 +4,9 @@ use photon_api::chainfire::v1::{ListEventsRequest, VerifyChainRequest};
 use photon_api::plasmavmc::v1 as pb;
 use tonic::Code;
 
-use crate::cloud::{Cloud, expect_error, new_vm};
 use crate::host::{Host, as_wanted};
+use photon_testcloud::plasmavmc::{Cloud, new_vm};
+use photon_testkit::expect_error;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vm_lives_from_creation_to_deletion_and_its_port_with_it() {

@@ -3,8 +3,9 @@
 use photon_api::plasmavmc::v1 as pb;
 use tonic::Code;
 
-use crate::cloud::{Client, Cloud, DEADLINE, expect_error, new_vm};
 use crate::host::Host;
+use photon_testcloud::plasmavmc::{Client, Cloud, new_vm};
+use photon_testkit::{DEADLINE, expect_error};
 
 async fn force(client: &mut Client, id: &str) -> Result<pb::Vm, tonic::Status> {
     let request = pb::DeleteVmRequest {

@@ -1,7 +1,6 @@
 //! PlasmaVMC's server as its callers see it: over gRPC, with real servers of IAM and PrismNET beside it.
 
 mod changes;
-mod cloud;
 mod host;
 mod images;
 mod input;

@@ -3,8 +3,9 @@
 use photon_api::plasmavmc::v1 as pb;
 use tonic::{Code, Status};
 
-use crate::cloud::{Cloud, HOST, expect_error, new_vm};
 use crate::host::{Host, about, as_wanted};
+use photon_testcloud::plasmavmc::{Cloud, HOST, new_vm};
+use photon_testkit::expect_error;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_hosts_own_agent_speaks_for_it() {
@@ -191,7 +192,7 @@ async fn a_host_that_is_not_heard_of_gets_no_new_vms() {
             }
         }
     };
-    tokio::time::timeout(crate::cloud::DEADLINE, silent)
+    tokio::time::timeout(photon_testkit::DEADLINE, silent)
         .await
         .unwrap();
     expect_error(

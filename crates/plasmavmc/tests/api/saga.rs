@@ -4,8 +4,9 @@ use photon_api::plasmavmc::v1 as pb;
 use photon_api::prismnet::v1 as net;
 use tonic::Code;
 
-use crate::cloud::{Cloud, expect_error, new_vm};
 use crate::host::Host;
+use photon_testcloud::plasmavmc::{Cloud, new_vm};
+use photon_testkit::expect_error;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_free_ports_of_the_same_project_can_be_used() {
@@ -32,7 +33,7 @@ async fn only_free_ports_of_the_same_project_can_be_used() {
     };
     expect_error(operator.create(for_globex).await, Code::NotFound, "port");
     // Nor does another project of the same organization get it.
-    cloud.project("acme", "shop").await;
+    cloud.people.ensure("acme", "shop").await;
     let for_shop = pb::CreateVmRequest {
         org_id: "acme".into(),
         project_id: "shop".into(),
@@ -121,9 +122,9 @@ async fn creation_goes_on_after_a_crash_before_its_ports_are_attached() {
         "the host hears of it when its ports are attached"
     );
 
-    cloud.kill_plasmavmc().await;
+    cloud.kill("plasmavmc").await;
     cloud.give_identity_back();
-    cloud.start_plasmavmc().await;
+    cloud.start_again("plasmavmc");
     let mut host = Host::first(&cloud).await;
     let mut desired = host.desired().await;
     let told = loop {
@@ -145,7 +146,7 @@ async fn creation_goes_on_after_a_crash_before_its_ports_are_attached() {
         assert_eq!(tenant.device_of(port).await, vm.id);
     }
     host.obey(&told).await;
-    let mut tenant = cloud.client(&cloud.sign_in("acme", "admin").await).await;
+    let mut tenant = cloud.client(&cloud.sign_in("acme", "admin").await);
     tenant.wait_for(&vm.id, pb::VmPhase::Running).await;
 }
 
@@ -176,15 +177,16 @@ async fn a_port_that_somebody_else_takes_meanwhile_undoes_the_creation() {
     cloud
         .operator()
         .await
+        .network
         .ports
         .attach_port(attach)
         .await
         .unwrap();
-    cloud.kill_plasmavmc().await;
+    cloud.kill("plasmavmc").await;
     cloud.give_identity_back();
-    cloud.start_plasmavmc().await;
+    cloud.start_again("plasmavmc");
 
-    let mut tenant = cloud.client(&cloud.sign_in("acme", "admin").await).await;
+    let mut tenant = cloud.client(&cloud.sign_in("acme", "admin").await);
     tenant.wait_gone(&vm.id).await;
     assert_eq!(tenant.device_of(&kept).await, "");
     assert_eq!(
@@ -192,7 +194,7 @@ async fn a_port_that_somebody_else_takes_meanwhile_undoes_the_creation() {
         other,
         "what is another's stays so"
     );
-    host.client = cloud.client(&cloud.agent_token(&host.node).await).await;
+    host.client = cloud.client(&cloud.agent(&host.node).await);
     assert!(host.desired_now().await.vms.is_empty());
     let mut operator = cloud.operator().await;
     let nodes = operator
@@ -224,7 +226,8 @@ async fn deletion_goes_on_after_crashes_between_all_of_its_steps() {
     // Crash after the call was answered: the host still hears that the VM must go.
     tenant.delete(&vm.id).await.unwrap();
     cloud.hide_identity();
-    cloud.restart_plasmavmc().await;
+    cloud.kill("plasmavmc").await;
+    cloud.start_again("plasmavmc");
     let mut host = Host::first(&cloud).await;
     let desired = host.desired_now().await;
     assert!(desired.vms[0].deleting);
@@ -238,12 +241,12 @@ async fn deletion_goes_on_after_crashes_between_all_of_its_steps() {
     host.obey(&desired).await;
     assert!(host.desired_now().await.vms.is_empty());
     let token = cloud.sign_in("acme", "admin").await;
-    let vms = cloud.client(&token).await.get(&vm.id).await.unwrap();
+    let vms = cloud.client(&token).get(&vm.id).await.unwrap();
     assert_eq!(vms.phase(), pb::VmPhase::Deleting);
-    cloud.kill_plasmavmc().await;
+    cloud.kill("plasmavmc").await;
     cloud.give_identity_back();
-    cloud.start_plasmavmc().await;
-    let mut tenant = cloud.client(&token).await;
+    cloud.start_again("plasmavmc");
+    let mut tenant = cloud.client(&token);
     tenant.wait_gone(&vm.id).await;
     assert_eq!(tenant.device_of(&port).await, "");
 }
@@ -258,7 +261,7 @@ async fn a_deletion_waits_for_prismnet_to_come_back() {
     let vm = tenant.create(new_vm("web-1", &[&port])).await.unwrap();
     tenant.wait_for(&vm.id, pb::VmPhase::Running).await;
 
-    cloud.kill_prismnet().await;
+    cloud.kill("prismnet").await;
     let without = tenant.create(new_vm("web-2", &[&port])).await;
     expect_error(without, Code::Unavailable, "PrismNET can't be reached");
     tenant.delete(&vm.id).await.unwrap();
@@ -269,7 +272,7 @@ async fn a_deletion_waits_for_prismnet_to_come_back() {
                 .starts_with("its ports are not detached yet: PrismNET can't be reached")
     };
     tenant.wait(&vm.id, waiting).await;
-    cloud.start_prismnet().await;
+    cloud.start_again("prismnet");
     tenant.wait_gone(&vm.id).await;
     assert_eq!(tenant.device_of(&port).await, "");
 }
@@ -280,14 +283,15 @@ async fn what_was_acknowledged_is_there_after_a_stop_and_a_crash() {
     let _host = Host::first(&cloud).await;
     let mut tenant = cloud.tenant("acme").await;
     let first = tenant.create(new_vm("web-1", &[])).await.unwrap();
-    cloud.stop_plasmavmc().await;
-    cloud.start_plasmavmc().await;
+    cloud.stop("plasmavmc").await;
+    cloud.start_again("plasmavmc");
     let token = cloud.sign_in("acme", "admin").await;
-    let mut tenant = cloud.client(&token).await;
+    let mut tenant = cloud.client(&token);
     // The host is given time to be heard of again.
     let second = tenant.create(new_vm("web-2", &[])).await.unwrap();
-    cloud.restart_plasmavmc().await;
-    let mut tenant = cloud.client(&token).await;
+    cloud.kill("plasmavmc").await;
+    cloud.start_again("plasmavmc");
+    let mut tenant = cloud.client(&token);
     assert_eq!(tenant.get("web-1").await.unwrap().id, first.id);
     assert_eq!(tenant.get("web-2").await.unwrap().id, second.id);
 }

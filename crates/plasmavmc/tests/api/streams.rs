@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use crate::cloud::{Client, Cloud, DEADLINE, expect_error, new_vm};
 use crate::host::Host;
+use photon_testcloud::plasmavmc::{Client, Cloud, new_vm};
+use photon_testkit::{DEADLINE, expect_error};
 
 fn message(message: Message) -> pb::ConsoleRequest {
     pb::ConsoleRequest {
@@ -141,8 +142,8 @@ async fn a_console_that_is_opened_wrongly_or_by_others_is_refused() {
         Code::NotFound,
         "not found",
     );
-    let viewer = cloud.user_token("acme", "viewer", "ProjectViewer").await;
-    let mut viewer = cloud.client(&viewer).await;
+    let viewer = cloud.user("acme", "viewer", "ProjectViewer").await;
+    let mut viewer = cloud.client(&viewer);
     expect_error(
         console(&mut viewer, &vm.id).await,
         Code::PermissionDenied,
@@ -191,7 +192,8 @@ async fn a_revoked_token_ends_open_streams() {
         .into_inner();
     watch.message().await.unwrap().unwrap();
     tenant
-        .tokens
+        .iam
+        .tokens()
         .revoke_token(pb_iam::RevokeTokenRequest::default())
         .await
         .unwrap();
@@ -279,14 +281,13 @@ async fn a_right_with_a_condition_lasts_as_long_as_the_condition_holds() {
     let role = cloud
         .operator()
         .await
-        .admin
+        .iam
+        .admin()
         .create_role(role)
         .await
         .unwrap();
     let role = role.into_inner().role.unwrap().id;
-    let mut owner = cloud
-        .client(&cloud.user_token("acme", "owner", &role).await)
-        .await;
+    let mut owner = cloud.client(&cloud.user("acme", "owner", &role).await);
     let own = owner.create(new_vm("own", &[])).await.unwrap();
     let of = |id: &str| pb::WatchVmRequest {
         id: id.into(),
@@ -310,7 +311,8 @@ async fn a_host_whose_token_is_revoked_serves_no_consoles_any_more() {
     let mut host = Host::first(&cloud).await;
     let (mut to_host, _from_host) = host.consoles().await;
     host.client
-        .tokens
+        .iam
+        .tokens()
         .revoke_token(pb_iam::RevokeTokenRequest::default())
         .await
         .unwrap();

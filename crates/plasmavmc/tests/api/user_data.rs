@@ -2,8 +2,8 @@
 
 use photon_api::plasmavmc::v1 as pb;
 
-use crate::cloud::{Cloud, new_vm};
 use crate::host::Host;
+use photon_testcloud::plasmavmc::{Cloud, new_vm};
 
 const SECRET: &str = "#cloud-config\npassword: hunter2\n";
 
@@ -12,10 +12,10 @@ async fn user_data_is_for_those_who_may_read_it_and_for_the_host() {
     let cloud = Cloud::start().await;
     let mut host = Host::first(&cloud).await;
     let mut admin = cloud.tenant("acme").await;
-    let token = cloud.user_token("acme", "member", "ProjectMember").await;
-    let mut member = cloud.client(&token).await;
-    let token = cloud.user_token("acme", "viewer", "ProjectViewer").await;
-    let mut viewer = cloud.client(&token).await;
+    let token = cloud.user("acme", "member", "ProjectMember").await;
+    let mut member = cloud.client(&token);
+    let token = cloud.user("acme", "viewer", "ProjectViewer").await;
+    let mut viewer = cloud.client(&token);
 
     let mut request = new_vm("web-1", &[]);
     request.spec.as_mut().unwrap().user_data = SECRET.into();

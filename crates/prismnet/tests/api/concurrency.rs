@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::cloud::{Client, Cloud, DEADLINE, new_port};
+use photon_testcloud::prismnet::{Client, Cloud, new_port};
+use photon_testkit::DEADLINE;
 
 /// `count` CreatePort at once: the ports, and how many calls ended with which other code.
 async fn create_ports(

@@ -3,7 +3,8 @@
 use photon_api::chainfire::v1 as chainfire_pb;
 use photon_api::prismnet::v1 as pb;
 
-use crate::cloud::{Client, Cloud, new_id, new_port};
+use photon_testcloud::prismnet::{Client, Cloud, new_port};
+use photon_testkit::new_id;
 
 /// Action and last part of the resource's name of every event of the caller's organization, oldest first.
 async fn events(client: &mut Client) -> Vec<chainfire_pb::Event> {

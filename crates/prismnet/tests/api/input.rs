@@ -3,7 +3,8 @@
 use photon_api::prismnet::v1 as pb;
 use tonic::Code::{InvalidArgument, NotFound};
 
-use crate::cloud::{Client, Cloud, expect_error, new_id, new_port};
+use photon_testcloud::prismnet::{Client, Cloud, new_port};
+use photon_testkit::{expect_error, new_id};
 
 /// Calls with each of the changed requests, and expects INVALID_ARGUMENT with this text.
 macro_rules! refused {

@@ -3,7 +3,8 @@
 use photon_api::prismnet::v1 as pb;
 use tonic::Code;
 
-use crate::cloud::{Cloud, expect_error, new_id, new_port};
+use photon_testcloud::prismnet::{Cloud, new_port};
+use photon_testkit::{expect_error, new_id};
 
 #[tokio::test]
 async fn a_vpc_is_made_read_changed_and_deleted() {
@@ -448,7 +449,7 @@ async fn everything_is_there_after_a_restart_and_addresses_go_on() {
     };
     tenant.ports.delete_port(delete).await.unwrap();
     drop(tenant);
-    cloud.restart().await;
+    cloud.restart("prismnet").await;
 
     let mut tenant = cloud.tenant("acme").await;
     assert_eq!(tenant.read_port(&first.id).await, first);

@@ -3,7 +3,8 @@
 use photon_api::prismnet::v1 as pb;
 use tonic::Code;
 
-use crate::cloud::{Client, Cloud, expect_error, new_id, new_port};
+use photon_testcloud::prismnet::{Client, Cloud, new_port};
+use photon_testkit::{expect_error, new_id};
 
 async fn names(tenant: &mut Client, request: pb::ListPortsRequest) -> Vec<String> {
     let mut request = request;

@@ -1,6 +1,5 @@
 //! PrismNET over gRPC, as its callers see it.
 
-mod cloud;
 mod concurrency;
 mod events;
 mod input;

@@ -6,7 +6,8 @@ use photon_api::prismnet::v1 as pb;
 use tokio::time::timeout;
 use tonic::{Code, Response, Streaming};
 
-use crate::cloud::{Client, Cloud, DEADLINE, expect_error, new_id, new_port};
+use photon_testcloud::prismnet::{Client, Cloud, new_port};
+use photon_testkit::{DEADLINE, expect_error, new_id};
 
 async fn watch(agent: &mut Client, node: &str) -> Streaming<pb::DesiredNetwork> {
     let request = pb::WatchDesiredRequest { node: node.into() };
@@ -297,7 +298,7 @@ async fn only_a_hosts_own_agent_is_heard() {
             "only the agents of a host may speak for it",
         );
     }
-    let mut forged = cloud.with_token("forged").await;
+    let mut forged = cloud.with_token("forged");
     let request = pb::WatchDesiredRequest { node: "n1".into() };
     let watched = forged.nodes.watch_desired(request).await;
     expect_error(
@@ -317,7 +318,7 @@ async fn a_watch_ends_with_its_token() {
     let port = tenant.port(&subnet, "eth0").await;
     let mut stream = watch(&mut agent, "n1").await;
     next(&mut stream).await;
-    cloud.revoke(&agent).await;
+    cloud.people.revoke(&agent.session).await;
     tenant.attach(&port, &new_id(), "n1").await.unwrap();
     let ended = timeout(DEADLINE, stream.message()).await.unwrap();
     assert_eq!(ended.unwrap_err().code(), Code::Unauthenticated);

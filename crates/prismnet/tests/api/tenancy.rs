@@ -3,7 +3,8 @@
 use photon_api::prismnet::v1 as pb;
 use tonic::Code;
 
-use crate::cloud::{Cloud, expect_error, new_id, new_port};
+use photon_testcloud::prismnet::{Cloud, new_port};
+use photon_testkit::{expect_error, new_id};
 
 #[tokio::test]
 async fn two_tenants_may_have_the_same_of_everything() {
@@ -240,7 +241,7 @@ async fn a_role_decides_what_one_may_do() {
         expect_error(get, Code::PermissionDenied, "network:vpcs:get");
     }
 
-    let mut forged = cloud.with_token("forged").await;
+    let mut forged = cloud.with_token("forged");
     let listed = forged.vpcs.list_vpcs(pb::ListVpcsRequest::default()).await;
     expect_error(listed, Code::Unauthenticated, "");
 }
@@ -282,12 +283,12 @@ async fn without_iam_and_with_a_revoked_token_nothing_goes() {
     let listed = stranger.vpcs.list_vpcs(list.clone()).await;
     expect_error(listed, Code::Unauthenticated, "authorization: Bearer");
 
-    cloud.revoke(&tenant).await;
+    cloud.people.revoke(&tenant.session).await;
     let listed = tenant.vpcs.list_vpcs(list.clone()).await;
     expect_error(listed, Code::Unauthenticated, "revoked");
 
     let mut other = cloud.tenant("acme").await;
-    cloud.stop_iam().await;
+    cloud.stop("iam").await;
     let listed = other.vpcs.list_vpcs(list).await;
     expect_error(listed, Code::Unavailable, "try again");
 }

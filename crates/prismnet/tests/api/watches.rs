@@ -3,7 +3,8 @@
 use photon_api::prismnet::v1 as pb;
 use tonic::{Code, Streaming};
 
-use crate::cloud::{Client, Cloud, DEADLINE, expect_error};
+use photon_testcloud::prismnet::{Client, Cloud};
+use photon_testkit::{DEADLINE, expect_error};
 
 async fn watch(tenant: &mut Client, since_revision: u64) -> Streaming<pb::WatchVpcsResponse> {
     let request = pb::WatchVpcsRequest {
@@ -109,7 +110,7 @@ async fn a_watch_ends_with_the_right_to_it() {
     let mut acme = cloud.tenant("acme").await;
     let mut stream = watch(&mut acme, 0).await;
     assert_eq!(short(&next(&mut stream).await), ".");
-    cloud.revoke(&acme).await;
+    cloud.people.revoke(&acme.session).await;
     let ended = tokio::time::timeout(DEADLINE, stream.message()).await;
     let ended = ended.expect("the end in time").unwrap_err();
     assert_eq!(ended.code(), Code::Unauthenticated, "{ended}");

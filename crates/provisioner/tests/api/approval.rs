@@ -6,7 +6,8 @@ use photon_api::inventory::Interface;
 use photon_api::provisioner::v1::*;
 use tonic::Code;
 
-use crate::fixture::{Rack, mac, report_of, until};
+use photon_testcloud::provisioner::{Rack, mac, report_of};
+use photon_testkit::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_is_known_again_and_waits_for_an_operator() {
@@ -37,7 +38,7 @@ async fn a_machine_is_known_again_and_waits_for_an_operator() {
         "S-2",
         "52-54-00-00-00-77",
         "525400000002",
-        &crate::fixture::uuid(2).to_uppercase(),
+        &photon_testcloud::provisioner::uuid(2).to_uppercase(),
     ] {
         assert_eq!(rack.machine(id).await.id, answer.id, "{id}");
     }
@@ -57,7 +58,7 @@ async fn a_machine_is_known_again_and_waits_for_an_operator() {
     assert_eq!(ids, [answer.id.as_str(), other.id.as_str()]);
     // Nobody has approved it: nothing is installed, whatever it reports.
     assert!(
-        rack.systemd
+        rack.systemd()
             .task(&format!("photon-install-{}.service", answer.id))
             .is_none()
     );
@@ -155,7 +156,7 @@ async fn retiring_frees_the_name_and_takes_the_identities() {
     );
     until(async || (rack.has_identities("node02").await == [false, false]).then_some(())).await;
     let renew = RenewRequest {
-        certificate_request_pem: crate::fixture::csr("node02", &host.key),
+        certificate_request_pem: photon_testcloud::provisioner::csr("node02", &host.key),
     };
     let status = rack.enrolment(Some(&host)).renew(renew).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
@@ -200,14 +201,14 @@ async fn a_watch_tells_every_step_and_what_the_installer_writes() {
             rack.approve(&id, "node02").await.unwrap();
             rack.installer_runs(2, &id).await;
             let task = rack
-                .systemd
+                .systemd()
                 .task(&format!("photon-install-{id}.service"))
                 .unwrap();
             std::fs::write(task.output, "formatting /dev/vda\nboom\n").unwrap();
         }
         if log.contains("boom") && step == 1 {
             step = 2;
-            rack.systemd
+            rack.systemd()
                 .exits(&format!("photon-install-{id}.service"), 7);
         }
         if states.last() == Some(&MachineState::Failed) {

@@ -1,6 +1,6 @@
 //! The boot listener: open to anybody on the network, so nothing that is sent to it may hurt.
 
-use crate::fixture::{Rack, report_of};
+use photon_testcloud::provisioner::{Rack, report_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_serves_the_netboot_image_whole_and_in_parts() {
@@ -9,7 +9,7 @@ async fn it_serves_the_netboot_image_whole_and_in_parts() {
     assert!(script.starts_with("#!ipxe\n"), "{script}");
     let kernel = format!(
         "kernel http://{}/boot/bzImage init=/nix/store/x/init",
-        rack.boot_at
+        rack.boot_at()
     );
     assert!(script.contains(&kernel), "{script}");
     // Whatever firmware sends, it gets something to boot.

@@ -5,7 +5,7 @@ use provisioner::bootstrap;
 use rcgen::KeyPair;
 use tonic::Code;
 
-use crate::fixture::{Host, Rack, csr};
+use photon_testcloud::provisioner::{Host, Rack, csr};
 
 pub async fn renewed(rack: &Rack, host: &Host, name: &str) -> Result<Host, tonic::Status> {
     let key = KeyPair::generate().unwrap();
@@ -90,7 +90,7 @@ async fn without_a_certificate_of_the_cluster_nothing_is_renewed_or_ready() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_provisioners_own_host_renews_too() {
     let rack = Rack::start().await;
-    let pki = &rack.settings.pki_dir;
+    let pki = &rack.settings().pki_dir;
     let read = |name: &str| std::fs::read_to_string(pki.join(name)).unwrap();
     let own = Host {
         key: KeyPair::from_pem(&read(bootstrap::KEY)).unwrap(),

@@ -4,7 +4,8 @@ use photon_api::provisioner::v1::*;
 use rcgen::KeyPair;
 use tonic::{Code, Status};
 
-use crate::fixture::{Rack, csr, enrol_request, until};
+use photon_testcloud::provisioner::{Rack, csr, enrol_request};
+use photon_testkit::until;
 
 fn refused(answer: Result<tonic::Response<EnrolResponse>, Status>, code: Code, why: &str) {
     let status = answer.unwrap_err();
@@ -16,7 +17,7 @@ fn refused(answer: Result<tonic::Response<EnrolResponse>, Status>, code: Code, w
 async fn a_blank_machine_becomes_a_host() {
     let rack = Rack::start().await;
     let (id, token) = rack.installing(2, "node02").await;
-    rack.systemd
+    rack.systemd()
         .exits(&format!("photon-install-{id}.service"), 0);
     let host = rack.enrol(2, "node02", &token).await.unwrap();
     let joined = rack.machine("node02").await;
@@ -197,7 +198,7 @@ async fn an_expired_token_is_refused() {
 async fn an_iam_that_is_away_loses_no_enrolment() {
     let mut rack = Rack::start().await;
     let (_, token) = rack.installing(2, "node02").await;
-    rack.stop_iam().await;
+    rack.stop("iam").await;
     let key = KeyPair::generate().unwrap();
     let request = enrol_request(2, &csr("node02", &key), &token);
     let status = rack
@@ -210,7 +211,7 @@ async fn an_iam_that_is_away_loses_no_enrolment() {
         status.message().contains("send the same request again"),
         "{status}"
     );
-    rack.start_iam_again().await;
+    rack.start_again("iam");
     // The provisioner makes the identities by itself, whether the host comes again or not.
     until(async || (rack.has_identities("node02").await == [true, true]).then_some(())).await;
     let answer = until(async || rack.enrolment(None).enrol(request.clone()).await.ok()).await;

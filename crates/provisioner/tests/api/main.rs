@@ -4,6 +4,5 @@ mod approval;
 mod boot;
 mod certificates;
 mod enrolment;
-mod fixture;
 mod installation;
 mod token;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tonic::{Code, Status};
 
 use crate::certificates::renewed;
-use crate::fixture::{Rack, csr, enrol_request};
+use photon_testcloud::provisioner::{Rack, csr, enrol_request};
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, why: &str) {
     let status = answer.unwrap_err();
@@ -39,7 +39,7 @@ async fn a_ready_host_enrols_again_and_only_its_new_certificate_counts() {
     let before = rack.machine(&id).await;
     let given = rack.join_token("node02").await.unwrap();
     let good = SystemTime::try_from(given.expires_at.unwrap()).unwrap();
-    let minutes = u64::from(rack.settings.token_minutes);
+    let minutes = u64::from(rack.settings().token_minutes);
     let good = good.duration_since(SystemTime::now()).unwrap();
     assert!(good <= Duration::from_secs(minutes * 60), "{good:?}");
     assert!(good > Duration::from_secs((minutes - 1) * 60), "{good:?}");
@@ -56,7 +56,7 @@ async fn a_ready_host_enrols_again_and_only_its_new_certificate_counts() {
         assert_eq!(status.code(), Code::Unauthenticated, "{status}");
         assert!(status.message().contains("enrolled again"), "{status}");
     }
-    let host = crate::fixture::Host {
+    let host = photon_testcloud::provisioner::Host {
         key,
         certificate: answer.certificate_pem.clone(),
     };
@@ -115,10 +115,13 @@ async fn the_token_is_kept_by_nobody_and_a_repeated_call_does_not_tell_it() {
         .unwrap()
         .into_inner();
     assert_eq!(first.token.len(), 64);
-    assert!(!is_kept(&rack.state_dir(), &first.token));
+    assert!(!is_kept(
+        &rack.place().state_dir("provisioner"),
+        &first.token
+    ));
     let digest = hex::encode(Sha256::digest(first.token.as_bytes()));
     assert!(
-        is_kept(&rack.state_dir(), &digest),
+        is_kept(&rack.place().state_dir("provisioner"), &digest),
         "it is looked for where it would be"
     );
     let again = machines
@@ -200,7 +203,7 @@ async fn only_a_host_gets_one_and_only_by_its_name() {
     refused(rack.join_token(&id).await, no, "it is no host");
 
     let failing = rack.installing(3, "node03").await.0;
-    rack.systemd
+    rack.systemd()
         .exits(&format!("photon-install-{failing}.service"), 1);
     rack.reaches(&failing, MachineState::Failed).await;
     refused(
@@ -215,9 +218,9 @@ async fn only_a_host_gets_one_and_only_by_its_name() {
 async fn a_token_that_has_expired_admits_nobody_and_says_what_does() {
     let mut rack = Rack::start().await;
     let (id, host) = rack.ready(2, "node02").await;
-    rack.stop().await;
-    rack.settings.token_minutes = 0;
-    rack.start_again().await;
+    rack.stop("provisioner").await;
+    rack.change(|settings| settings.token_minutes = 0);
+    rack.start_again("provisioner");
     let given = rack.join_token("node02").await.unwrap().token;
     refused(
         rack.enrol(2, "node02", &given).await.map(|_| ()),

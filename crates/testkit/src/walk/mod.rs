@@ -1,12 +1,20 @@
 //! The authorization walk: every RPC of a server, as its reflection tells of them, is called with every token that must
 //! not get in, and with one that must.
 //!
+//! The contracts, which hold for every RPC of a kind, walk over the same cases: [`hidden`](fn@hidden),
+//! [`repeated`](fn@repeated), [`pages`], [`narrowed`].
+//!
 //! A test gives a [`Case`] for each RPC. One that has none fails the walk, and so does a case whose RPC is not there,
 //! so that the table and the API stay the same.
 
 mod forge;
+mod hidden;
+mod known;
+mod lists;
+mod message;
 mod raw;
 mod reflection;
+mod repeated;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,8 +26,12 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 pub use forge::{forgeries, rest_of_life};
+pub use hidden::{Alias, Outsider, Secrets, Tried, hidden};
+pub use known::{Problem, expect};
+pub use lists::{Narrow, narrowed, pages};
 pub use raw::call;
 pub use reflection::{Method, methods};
+pub use repeated::{Repetitions, Witness, repeated};
 
 use crate::session::Session;
 
@@ -213,7 +225,7 @@ async fn refusals(channel: &Channel, case: &Case, bearers: &[Bearer]) -> (usize,
 
     let mut problems = Vec::new();
     for (what, token, codes) in &tries {
-        match raw::call(channel, case.method, &case.messages, *token).await {
+        match raw::call(channel, case.method, &case.messages, *token, None).await {
             Some(Err(status)) if codes.contains(&status.code()) => {}
             other => problems.push(format!(
                 "{}, {what}: expected {codes:?}, got {}",
@@ -242,7 +254,7 @@ async fn admission(channel: &Channel, case: &Case) -> Option<String> {
         Code::Internal,
         Code::Unknown,
     ];
-    let answer = raw::call(channel, case.method, &case.messages, token).await;
+    let answer = raw::call(channel, case.method, &case.messages, token, None).await;
     match &answer {
         // An open RPC may still refuse what it is given: a wrong password.
         Some(Err(status)) if token.is_some() && refusals.contains(&status.code()) => {

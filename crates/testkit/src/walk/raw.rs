@@ -45,14 +45,15 @@ impl Decoder for RawCodec {
     }
 }
 
-/// Calls `method` (`package.Service/Method`) with these encoded messages, and waits for the first of the answer, which is
-/// empty if the answer has none. On the wire a unary call is a stream of one message, so this fits every kind. `None`: the
-/// server neither answers nor refuses, as a stream does that has nothing to say yet.
+/// Calls `method` (`package.Service/Method`) with these encoded messages, and waits for the first of the answer (empty: it ended without one). On the wire a
+/// unary call is a stream of one message, so this fits every kind. `None`: the server neither answers nor refuses, as a
+/// stream does that has nothing to say yet. `call_id` is what the call's events bear.
 pub async fn call(
     channel: &Channel,
     method: &str,
     messages: &[Bytes],
     token: Option<&str>,
+    call_id: Option<&str>,
 ) -> Option<Result<Bytes, Status>> {
     let path: PathAndQuery = format!("/{method}").parse().expect("a method's path");
     let mut request = Request::new(tokio_stream::iter(messages.to_vec()));
@@ -62,6 +63,10 @@ pub async fn call(
             .expect("a token is visible ASCII");
         request.metadata_mut().insert("authorization", value);
     }
+    if let Some(id) = call_id {
+        let value = id.parse().expect("an id is visible ASCII");
+        request.metadata_mut().insert("x-request-id", value);
+    }
     let mut client = Grpc::new(channel.clone());
     let answer = async {
         client
@@ -69,8 +74,7 @@ pub async fn call(
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let response = client.streaming(request, path, RawCodec).await?;
-        let message = response.into_inner().message().await?;
-        Ok(message.unwrap_or_default())
+        Ok(response.into_inner().message().await?.unwrap_or_default())
     };
     tokio::time::timeout(super::PATIENCE, answer).await.ok()
 }

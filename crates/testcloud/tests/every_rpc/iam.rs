@@ -1,10 +1,15 @@
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::*;
+use photon_testcloud::TestCloud;
+use photon_testkit::Session;
 use photon_testkit::walk::{Case, walk};
-use photon_testkit::{Session, TestCloud};
 use tonic::transport::Channel;
 
-use crate::{HIDDEN, NAMED, bearers, changes, denied, events, reads, system};
+use crate::{HIDDEN, NAMED, Scene, bearers, denied};
+
+/// An organization that a case makes, and one that a case deletes.
+pub const NEW_ORG: &str = "umbrella";
+pub const OLD_ORG: &str = "initech";
 
 /// RPCs that need no right. This list only shrinks.
 const EXCEPTIONS: &[&str] = &[
@@ -14,15 +19,15 @@ const EXCEPTIONS: &[&str] = &[
     "iam.v1.IamTokenService/WhoAmI",
 ];
 
-/// Things of `acme` to call about; those that are deleted are not used by another case.
+/// Things of a tenant to call about; those that are deleted are not used by another case.
 struct Things<'a> {
-    cloud: &'a TestCloud,
+    scene: &'a Scene<'a>,
     admin: IamAdminServiceClient<Channel>,
 }
 
 impl Things<'_> {
     fn by(&self) -> &Session {
-        &self.cloud.acme.admin
+        &self.scene.tenant.admin
     }
 
     async fn organization(&mut self, id: &str) {
@@ -30,13 +35,13 @@ impl Things<'_> {
             id: id.into(),
             ..Default::default()
         };
-        let request = self.cloud.operator.request(request);
+        let request = self.scene.cloud.operator.request(request);
         self.admin.create_organization(request).await.unwrap();
     }
 
     async fn project(&mut self, id: &str) {
         let request = CreateProjectRequest {
-            org_id: "acme".into(),
+            org_id: self.scene.tenant.org.clone(),
             id: id.into(),
             ..Default::default()
         };
@@ -48,7 +53,7 @@ impl Things<'_> {
 
     async fn principal(&mut self, name: &str, kind: PrincipalKind) -> String {
         let request = CreatePrincipalRequest {
-            org_id: "acme".into(),
+            org_id: self.scene.tenant.org.clone(),
             name: name.into(),
             kind: kind.into(),
             ..Default::default()
@@ -77,7 +82,7 @@ impl Things<'_> {
     async fn s3_key(&mut self, principal_id: &str) -> String {
         let request = CreateS3AccessKeyRequest {
             principal_id: principal_id.into(),
-            project_id: "web".into(),
+            project_id: self.scene.tenant.project.clone(),
             ..Default::default()
         };
         let made = self
@@ -91,14 +96,14 @@ impl Things<'_> {
     async fn role(&mut self, name: &str) -> String {
         let made = self
             .admin
-            .create_role(self.by().request(role(name)))
+            .create_role(self.by().request(self.scene.role(name)))
             .await
             .unwrap();
         made.into_inner().role.unwrap().id
     }
 
     async fn binding(&mut self, principal_id: &str, role_id: &str) -> String {
-        let request = binding(principal_id, role_id);
+        let request = self.scene.binding(principal_id, role_id);
         let made = self
             .admin
             .create_binding(self.by().request(request))
@@ -108,24 +113,26 @@ impl Things<'_> {
     }
 }
 
-fn role(name: &str) -> CreateRoleRequest {
-    CreateRoleRequest {
-        org_id: "acme".into(),
-        name: name.into(),
-        permissions: vec![Permission {
-            action: "network:vpcs:get".into(),
+impl Scene<'_> {
+    fn role(&self, name: &str) -> CreateRoleRequest {
+        CreateRoleRequest {
+            org_id: self.tenant.org.clone(),
+            name: name.into(),
+            permissions: vec![Permission {
+                action: "network:vpcs:get".into(),
+                ..Default::default()
+            }],
             ..Default::default()
-        }],
-        ..Default::default()
+        }
     }
-}
 
-fn binding(principal_id: &str, role_id: &str) -> CreateBindingRequest {
-    CreateBindingRequest {
-        principal_id: principal_id.into(),
-        role_id: role_id.into(),
-        scope: "org/acme/project/web".into(),
-        ..Default::default()
+    fn binding(&self, principal_id: &str, role_id: &str) -> CreateBindingRequest {
+        CreateBindingRequest {
+            principal_id: principal_id.into(),
+            role_id: role_id.into(),
+            scope: self.tenant.scope(),
+            ..Default::default()
+        }
     }
 }
 
@@ -135,13 +142,14 @@ macro_rules! admin {
     };
 }
 
-async fn cases(cloud: &TestCloud) -> Vec<Case> {
+pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
+    let cloud = scene.cloud;
     let mut things = Things {
-        cloud,
+        scene,
         admin: cloud.admin(),
     };
-    let acme = || "acme".to_owned();
-    let mut cases: Vec<Case> = events(cloud).into();
+    let org = || scene.tenant.org.clone();
+    let mut cases: Vec<Case> = scene.events().into();
 
     let user = things.principal("alice", PrincipalKind::User).await;
     let bob = things.principal("bob", PrincipalKind::ServiceAccount).await;
@@ -153,8 +161,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
         .await;
     things.binding(&impersonated, "ProjectViewer").await;
     cases.extend([
-        changes(
-            cloud,
+        scene.changes(
             "iam.v1.IamTokenService/IssueToken",
             HIDDEN,
             IssueTokenRequest {
@@ -162,8 +169,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "iam.v1.IamTokenService/RevokeToken",
             HIDDEN,
             RevokeTokenRequest {
@@ -195,68 +201,66 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
             },
             "it takes the one-time token instead",
         ),
-        system(
-            cloud,
+        scene.system(
             "iam.v1.IamTokenService/RotateSigningKey",
             &cloud.operator,
             RotateSigningKeyRequest { revoke_old: false },
         ),
-        system(
-            cloud,
+        scene.system(
             "iam.v1.IamAuthzService/Authorize",
             &cloud.program("prismnet-server").await,
             AuthorizeRequest {
-                token: cloud.acme.member.token.clone(),
+                token: scene.tenant.member.token.clone(),
                 action: "network:vpcs:get".into(),
-                resource: "org/acme/project/web/vpcs/v1".into(),
+                resource: format!("{}/vpcs/v1", scene.tenant.scope()),
                 ..Default::default()
             },
         ),
     ]);
 
-    things.organization("initech").await;
+    let closing = match org().as_str() {
+        "acme" => OLD_ORG.to_owned(),
+        other => format!("{other}-old"),
+    };
+    things.organization(&closing).await;
     cases.extend([
-        system(
-            cloud,
+        scene.system(
             admin!("CreateOrganization"),
             &cloud.operator,
             CreateOrganizationRequest {
-                id: "umbrella".into(),
+                id: NEW_ORG.into(),
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             admin!("GetOrganization"),
             HIDDEN,
-            GetOrganizationRequest { id: acme() },
+            GetOrganizationRequest { id: org() },
         ),
         // It names no tenant: everybody asks for what is its own.
         Case::guarded(
             admin!("ListOrganizations"),
             &ListOrganizationsRequest::default(),
-            &cloud.acme.admin,
+            &scene.tenant.admin,
             vec![denied(
                 "one of the tenant without a role",
-                &cloud.acme.nobody,
+                &scene.tenant.nobody,
             )],
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("UpdateOrganization"),
             HIDDEN,
             UpdateOrganizationRequest {
-                id: acme(),
+                id: org(),
                 description: Some("changed".into()),
                 ..Default::default()
             },
         ),
-        system(
-            cloud,
+        scene.system(
             admin!("DeleteOrganization"),
             &cloud.operator,
             DeleteOrganizationRequest {
-                id: "initech".into(),
+                id: closing,
                 ..Default::default()
             },
         ),
@@ -264,51 +268,46 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
 
     things.project("old").await;
     cases.extend([
-        changes(
-            cloud,
+        scene.changes(
             admin!("CreateProject"),
             NAMED,
             CreateProjectRequest {
-                org_id: acme(),
+                org_id: org(),
                 id: "db".into(),
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             admin!("GetProject"),
             HIDDEN,
             GetProjectRequest {
-                org_id: acme(),
-                id: "web".into(),
+                org_id: org(),
+                id: scene.tenant.project.clone(),
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             admin!("ListProjects"),
             NAMED,
             ListProjectsRequest {
-                org_id: acme(),
+                org_id: org(),
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("UpdateProject"),
             HIDDEN,
             UpdateProjectRequest {
-                org_id: acme(),
-                id: "web".into(),
+                org_id: org(),
+                id: scene.tenant.project.clone(),
                 description: Some("changed".into()),
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("DeleteProject"),
             HIDDEN,
             DeleteProjectRequest {
-                org_id: acme(),
+                org_id: org(),
                 id: "old".into(),
                 ..Default::default()
             },
@@ -316,19 +315,17 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
     ]);
 
     cases.extend([
-        changes(
-            cloud,
+        scene.changes(
             admin!("CreatePrincipal"),
             NAMED,
             CreatePrincipalRequest {
-                org_id: acme(),
+                org_id: org(),
                 name: "carol".into(),
                 kind: PrincipalKind::ServiceAccount.into(),
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             admin!("GetPrincipal"),
             HIDDEN,
             GetPrincipalRequest {
@@ -336,17 +333,15 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             admin!("ListPrincipals"),
             NAMED,
             ListPrincipalsRequest {
-                org_id: acme(),
+                org_id: org(),
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("UpdatePrincipal"),
             HIDDEN,
             UpdatePrincipalRequest {
@@ -355,8 +350,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("DeletePrincipal"),
             HIDDEN,
             DeletePrincipalRequest {
@@ -364,8 +358,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("SetPassword"),
             HIDDEN,
             SetPasswordRequest {
@@ -378,9 +371,9 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
 
     let (key, old_key) = (things.api_key(&bob).await, things.api_key(&bob).await);
     let old_s3_key = things.s3_key(&bob).await;
+    things.s3_key(&bob).await;
     cases.extend([
-        changes(
-            cloud,
+        scene.changes(
             admin!("CreateApiKey"),
             HIDDEN,
             CreateApiKeyRequest {
@@ -388,14 +381,8 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
-            admin!("GetApiKey"),
-            HIDDEN,
-            GetApiKeyRequest { id: key },
-        ),
-        reads(
-            cloud,
+        scene.reads(admin!("GetApiKey"), HIDDEN, GetApiKeyRequest { id: key }),
+        scene.reads(
             admin!("ListApiKeys"),
             HIDDEN,
             ListApiKeysRequest {
@@ -403,8 +390,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("DeleteApiKey"),
             HIDDEN,
             DeleteApiKeyRequest {
@@ -412,18 +398,16 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("CreateS3AccessKey"),
             HIDDEN,
             CreateS3AccessKeyRequest {
                 principal_id: bob.clone(),
-                project_id: "web".into(),
+                project_id: scene.tenant.project.clone(),
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             admin!("ListS3AccessKeys"),
             HIDDEN,
             ListS3AccessKeysRequest {
@@ -431,8 +415,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("DeleteS3AccessKey"),
             HIDDEN,
             DeleteS3AccessKeyRequest {
@@ -444,9 +427,8 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
 
     let (kept, old) = (things.role("kept").await, things.role("old").await);
     cases.extend([
-        changes(cloud, admin!("CreateRole"), NAMED, role("new")),
-        reads(
-            cloud,
+        scene.changes(admin!("CreateRole"), NAMED, scene.role("new")),
+        scene.reads(
             admin!("GetRole"),
             HIDDEN,
             GetRoleRequest {
@@ -454,17 +436,15 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             admin!("ListRoles"),
             NAMED,
             ListRolesRequest {
-                org_id: acme(),
+                org_id: org(),
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("UpdateRole"),
             HIDDEN,
             UpdateRoleRequest {
@@ -473,8 +453,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("DeleteRole"),
             HIDDEN,
             DeleteRoleRequest {
@@ -487,39 +466,37 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
     let bound = things.binding(&bob, "ProjectViewer").await;
     let old_binding = things.binding(&bob, &kept).await;
     cases.extend([
-        changes(
-            cloud,
+        scene.changes(
             admin!("CreateBinding"),
             NAMED,
-            binding(&user, "ProjectViewer"),
+            scene.binding(&user, "ProjectViewer"),
         ),
-        reads(
-            cloud,
+        scene.reads(
             admin!("GetBinding"),
             HIDDEN,
             GetBindingRequest { id: bound.clone() },
         ),
-        reads(
-            cloud,
+        scene.reads(
             admin!("ListBindings"),
             NAMED,
             ListBindingsRequest {
-                scope: "org/acme".into(),
+                scope: format!("org/{}", org()),
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("UpdateBinding"),
             HIDDEN,
             UpdateBindingRequest {
                 id: bound,
-                expires_at: Some(Default::default()),
+                expires_at: Some(prost_types::Timestamp {
+                    seconds: 4_000_000_000,
+                    nanos: 0,
+                }),
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             admin!("DeleteBinding"),
             HIDDEN,
             DeleteBindingRequest {
@@ -535,8 +512,8 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
 async fn every_rpc_of_iam_has_its_walls() {
     let cloud = TestCloud::start().await;
     let bearers = bearers(&cloud, &["prismnet-server"]).await;
-    let cases = cases(&cloud).await;
+    let cases = cases(&Scene::acme(&cloud)).await;
     let count = cases.len();
-    let calls = walk(&cloud.iam.channel(), &cases, &bearers, EXCEPTIONS).await;
+    let calls = walk(&cloud.channel("iam"), &cases, &bearers, EXCEPTIONS).await;
     println!("{calls} calls of {count} RPCs");
 }

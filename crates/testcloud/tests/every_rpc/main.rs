@@ -11,8 +11,9 @@ use photon_api::chainfire::v1::{ListEventsRequest, VerifyChainRequest};
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{GetJwksRequest, IssueTokenRequest, RevokeTokenRequest, WhoAmIRequest};
 use photon_service::claims::LEEWAY_SECONDS;
+use photon_testcloud::{Tenant, TestCloud};
+use photon_testkit::Session;
 use photon_testkit::walk::{Bearer, Case, Refused, problems, rest_of_life};
-use photon_testkit::{Session, TestCloud};
 use prost::Message;
 use tonic::Code;
 
@@ -23,11 +24,90 @@ const NAMED: &[Code] = &[Code::PermissionDenied];
 /// What is the cloud's own: a tenant learns at most that it may not.
 const SYSTEM: &[Code] = &[Code::PermissionDenied, Code::NotFound];
 
-fn another_tenant(cloud: &TestCloud, codes: &'static [Code]) -> Refused {
-    Refused {
-        who: "another tenant's administrator",
-        session: cloud.globex.admin.clone(),
-        codes,
+/// Whose things are called about.
+pub struct Scene<'a> {
+    cloud: &'a TestCloud,
+    tenant: &'a Tenant,
+    /// Who must see none of them.
+    other: &'a Tenant,
+}
+
+impl<'a> Scene<'a> {
+    /// Things of `acme`.
+    fn acme(cloud: &'a TestCloud) -> Self {
+        Self {
+            cloud,
+            tenant: &cloud.acme,
+            other: &cloud.globex,
+        }
+    }
+
+    fn another_tenant(&self, codes: &'static [Code]) -> Refused {
+        Refused {
+            who: "another tenant's administrator",
+            session: self.other.admin.clone(),
+            codes,
+        }
+    }
+
+    /// A call that reads things of the tenant.
+    fn reads(&self, method: &'static str, others: &'static [Code], request: impl Message) -> Case {
+        let refused = vec![
+            self.another_tenant(others),
+            denied("one of the tenant without a role", &self.tenant.nobody),
+        ];
+        Case::guarded(method, &request, &self.tenant.admin, refused)
+    }
+
+    /// A call that changes things of the tenant.
+    fn changes(
+        &self,
+        method: &'static str,
+        others: &'static [Code],
+        request: impl Message,
+    ) -> Case {
+        let refused = vec![
+            self.another_tenant(others),
+            denied("one of the tenant without a role", &self.tenant.nobody),
+            denied("one of the tenant who may only look", &self.tenant.viewer),
+        ];
+        Case::guarded(method, &request, &self.tenant.admin, refused)
+    }
+
+    /// A call for the cloud's own.
+    fn system(&self, method: &'static str, allowed: &Session, request: impl Message) -> Case {
+        let refused = vec![
+            Refused {
+                who: "a tenant's administrator",
+                session: self.tenant.admin.clone(),
+                codes: SYSTEM,
+            },
+            denied("one of the system without a role", &self.cloud.stranger),
+        ];
+        Case::guarded(method, &request, allowed, refused)
+    }
+
+    /// The event log, which every server has.
+    fn events(&self) -> [Case; 2] {
+        let org_id = || self.tenant.org.clone();
+        [
+            self.reads(
+                "chainfire.v1.EventService/ListEvents",
+                NAMED,
+                ListEventsRequest {
+                    org_id: org_id(),
+                    ..Default::default()
+                },
+            ),
+            self.changes(
+                "chainfire.v1.EventService/VerifyChain",
+                NAMED,
+                VerifyChainRequest {
+                    org_id: org_id(),
+                    ..Default::default()
+                },
+            ),
+        ]
     }
 }
 
@@ -39,81 +119,9 @@ fn denied(who: &'static str, session: &Session) -> Refused {
     }
 }
 
-/// A call that reads things of `acme`.
-fn reads(
-    cloud: &TestCloud,
-    method: &'static str,
-    others: &'static [Code],
-    request: impl Message,
-) -> Case {
-    let refused = vec![
-        another_tenant(cloud, others),
-        denied("one of the tenant without a role", &cloud.acme.nobody),
-    ];
-    Case::guarded(method, &request, &cloud.acme.admin, refused)
-}
-
-/// A call that changes things of `acme`.
-fn changes(
-    cloud: &TestCloud,
-    method: &'static str,
-    others: &'static [Code],
-    request: impl Message,
-) -> Case {
-    let refused = vec![
-        another_tenant(cloud, others),
-        denied("one of the tenant without a role", &cloud.acme.nobody),
-        denied("one of the tenant who may only look", &cloud.acme.viewer),
-    ];
-    Case::guarded(method, &request, &cloud.acme.admin, refused)
-}
-
-/// A call for the cloud's own.
-fn system(
-    cloud: &TestCloud,
-    method: &'static str,
-    allowed: &Session,
-    request: impl Message,
-) -> Case {
-    let refused = vec![
-        Refused {
-            who: "a tenant's administrator",
-            session: cloud.acme.admin.clone(),
-            codes: SYSTEM,
-        },
-        denied("one of the system without a role", &cloud.stranger),
-    ];
-    Case::guarded(method, &request, allowed, refused)
-}
-
-/// The event log, which every server has.
-fn events(cloud: &TestCloud) -> [Case; 2] {
-    let org_id = || cloud.acme.org.clone();
-    [
-        reads(
-            cloud,
-            "chainfire.v1.EventService/ListEvents",
-            NAMED,
-            ListEventsRequest {
-                org_id: org_id(),
-                ..Default::default()
-            },
-        ),
-        changes(
-            cloud,
-            "chainfire.v1.EventService/VerifyChain",
-            NAMED,
-            VerifyChainRequest {
-                org_id: org_id(),
-                ..Default::default()
-            },
-        ),
-    ]
-}
-
 /// The operator, and those of the cloud's own programs that are named, with their bad tokens.
 async fn bearers(cloud: &TestCloud, programs: &[&str]) -> Vec<Bearer> {
-    let mut iam = IamTokenServiceClient::new(cloud.iam.channel());
+    let mut iam = IamTokenServiceClient::new(cloud.channel("iam"));
     let mut bearers = Vec::new();
     let operator = &cloud.operator;
     // The operator may impersonate itself, which needs no second password.
@@ -156,14 +164,14 @@ async fn bearers(cloud: &TestCloud, programs: &[&str]) -> Vec<Bearer> {
 }
 
 fn bearing<T>(token: &str, message: T) -> tonic::Request<T> {
-    photon_program::with_token(message, token, "").unwrap()
+    Session::with_token(token).request(message)
 }
 
 /// The walk itself must be able to fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_walk_notices_what_is_forgotten_and_what_is_open() {
     let cloud = TestCloud::start().await;
-    let channel = cloud.iam.channel();
+    let channel = cloud.channel("iam");
     let bearers = [Bearer {
         session: cloud.operator.clone(),
         expired: "a.b.c".into(),
@@ -176,19 +184,14 @@ async fn the_walk_notices_what_is_forgotten_and_what_is_open() {
         "{forgotten}"
     );
     // An RPC that is open to everybody, told as if it were not; one that there is not; an exception that is not known.
+    let scene = Scene::acme(&cloud);
     let cases = [
-        system(
-            &cloud,
+        scene.system(
             "iam.v1.IamTokenService/GetJwks",
             &cloud.operator,
             GetJwksRequest {},
         ),
-        reads(
-            &cloud,
-            "iam.v1.IamTokenService/GetKeys",
-            HIDDEN,
-            GetJwksRequest {},
-        ),
+        scene.reads("iam.v1.IamTokenService/GetKeys", HIDDEN, GetJwksRequest {}),
         Case::any_token("iam.v1.IamTokenService/WhoAmI", &WhoAmIRequest {}, "a test"),
     ];
     let (_, open) = problems(&channel, &cases, &bearers, &[]).await;

@@ -4,19 +4,19 @@ use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServic
 use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
 use photon_api::prismnet::v1::*;
+use photon_testcloud::{NODE, TestCloud};
 use photon_testkit::walk::{Case, walk};
-use photon_testkit::{NODE, TestCloud};
 use tonic::Code;
 
-use crate::{HIDDEN, NAMED, bearers, changes, events, reads, system};
+use crate::{HIDDEN, NAMED, Scene, bearers};
 
-/// Makes things of `acme` in project `web`.
-struct Things<'a>(&'a TestCloud);
+/// Makes things of a tenant in its project.
+struct Things<'a>(&'a Scene<'a>);
 
 impl Things<'_> {
     async fn vpc(&self, name: &str) -> String {
-        let mut client = VpcServiceClient::new(self.0.prismnet.channel());
-        let request = self.0.acme.admin.request(vpc(name));
+        let mut client = VpcServiceClient::new(self.0.cloud.channel("prismnet"));
+        let request = self.0.tenant.admin.request(self.0.vpc(name));
         client
             .create_vpc(request)
             .await
@@ -28,8 +28,12 @@ impl Things<'_> {
     }
 
     async fn subnet(&self, vpc_id: &str, name: &str, cidr: &str) -> String {
-        let mut client = SubnetServiceClient::new(self.0.prismnet.channel());
-        let request = self.0.acme.admin.request(subnet(vpc_id, name, cidr));
+        let mut client = SubnetServiceClient::new(self.0.cloud.channel("prismnet"));
+        let request = self
+            .0
+            .tenant
+            .admin
+            .request(self.0.subnet(vpc_id, name, cidr));
         client
             .create_subnet(request)
             .await
@@ -41,8 +45,8 @@ impl Things<'_> {
     }
 
     async fn port(&self, subnet_id: &str, name: &str) -> String {
-        let mut client = PortServiceClient::new(self.0.prismnet.channel());
-        let request = self.0.acme.admin.request(port(subnet_id, name));
+        let mut client = PortServiceClient::new(self.0.cloud.channel("prismnet"));
+        let request = self.0.tenant.admin.request(self.0.port(subnet_id, name));
         client
             .create_port(request)
             .await
@@ -54,15 +58,15 @@ impl Things<'_> {
     }
 
     async fn group(&self, name: &str) -> String {
-        let mut client = SecurityGroupServiceClient::new(self.0.prismnet.channel());
-        let request = self.0.acme.admin.request(group(name));
+        let mut client = SecurityGroupServiceClient::new(self.0.cloud.channel("prismnet"));
+        let request = self.0.tenant.admin.request(self.0.group(name));
         let made = client.create_security_group(request).await.unwrap();
         made.into_inner().security_group.unwrap().id
     }
 
     async fn rule(&self, id: &str) -> String {
-        let mut client = SecurityGroupServiceClient::new(self.0.prismnet.channel());
-        let request = self.0.acme.admin.request(AddRuleRequest {
+        let mut client = SecurityGroupServiceClient::new(self.0.cloud.channel("prismnet"));
+        let request = self.0.tenant.admin.request(AddRuleRequest {
             security_group_id: id.into(),
             rule: Some(rule(22)),
             ..Default::default()
@@ -79,44 +83,46 @@ impl Things<'_> {
     }
 }
 
-fn vpc(name: &str) -> CreateVpcRequest {
-    CreateVpcRequest {
-        org_id: "acme".into(),
-        project_id: "web".into(),
-        name: name.into(),
-        cidr: "10.0.0.0/16".into(),
-        ..Default::default()
+impl Scene<'_> {
+    fn vpc(&self, name: &str) -> CreateVpcRequest {
+        CreateVpcRequest {
+            org_id: self.tenant.org.clone(),
+            project_id: self.tenant.project.clone(),
+            name: name.into(),
+            cidr: "10.0.0.0/16".into(),
+            ..Default::default()
+        }
     }
-}
 
-fn subnet(vpc_id: &str, name: &str, cidr: &str) -> CreateSubnetRequest {
-    CreateSubnetRequest {
-        org_id: "acme".into(),
-        project_id: "web".into(),
-        vpc_id: vpc_id.into(),
-        name: name.into(),
-        cidr: cidr.into(),
-        dhcp_enabled: true,
-        ..Default::default()
+    fn subnet(&self, vpc_id: &str, name: &str, cidr: &str) -> CreateSubnetRequest {
+        CreateSubnetRequest {
+            org_id: self.tenant.org.clone(),
+            project_id: self.tenant.project.clone(),
+            vpc_id: vpc_id.into(),
+            name: name.into(),
+            cidr: cidr.into(),
+            dhcp_enabled: true,
+            ..Default::default()
+        }
     }
-}
 
-fn port(subnet_id: &str, name: &str) -> CreatePortRequest {
-    CreatePortRequest {
-        org_id: "acme".into(),
-        project_id: "web".into(),
-        subnet_id: subnet_id.into(),
-        name: name.into(),
-        ..Default::default()
+    fn port(&self, subnet_id: &str, name: &str) -> CreatePortRequest {
+        CreatePortRequest {
+            org_id: self.tenant.org.clone(),
+            project_id: self.tenant.project.clone(),
+            subnet_id: subnet_id.into(),
+            name: name.into(),
+            ..Default::default()
+        }
     }
-}
 
-fn group(name: &str) -> CreateSecurityGroupRequest {
-    CreateSecurityGroupRequest {
-        org_id: "acme".into(),
-        project_id: "web".into(),
-        name: name.into(),
-        ..Default::default()
+    fn group(&self, name: &str) -> CreateSecurityGroupRequest {
+        CreateSecurityGroupRequest {
+            org_id: self.tenant.org.clone(),
+            project_id: self.tenant.project.clone(),
+            name: name.into(),
+            ..Default::default()
+        }
     }
 }
 
@@ -131,8 +137,9 @@ fn rule(port: u32) -> SecurityGroupRule {
     }
 }
 
-async fn cases(cloud: &TestCloud) -> Vec<Case> {
-    let things = Things(cloud);
+pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
+    let cloud = scene.cloud;
+    let things = Things(scene);
     let (net, old_net) = (things.vpc("net").await, things.vpc("old").await);
     let front = things.subnet(&net, "front", "10.0.1.0/24").await;
     let old_subnet = things.subnet(&net, "old", "10.0.2.0/24").await;
@@ -153,20 +160,20 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
         node: NODE.into(),
         ..Default::default()
     };
-    let mut ports = PortServiceClient::new(cloud.prismnet.channel());
+    let mut ports = PortServiceClient::new(cloud.channel("prismnet"));
     ports
-        .attach_port(cloud.acme.admin.request(attach(&detached)))
+        .attach_port(scene.tenant.admin.request(attach(&detached)))
         .await
         .unwrap();
 
-    let (org_id, project_id) = (|| "acme".to_owned(), || "web".to_owned());
+    let org_id = || scene.tenant.org.clone();
+    let project_id = || scene.tenant.project.clone();
     let changed = || Some("changed".to_owned());
     let agent = cloud.program("prismnet-agent").await;
-    let mut cases: Vec<Case> = events(cloud).into();
+    let mut cases: Vec<Case> = scene.events().into();
     cases.extend([
-        changes(cloud, "prismnet.v1.VpcService/CreateVpc", NAMED, vpc("new")),
-        reads(
-            cloud,
+        scene.changes("prismnet.v1.VpcService/CreateVpc", NAMED, scene.vpc("new")),
+        scene.reads(
             "prismnet.v1.VpcService/GetVpc",
             HIDDEN,
             GetVpcRequest {
@@ -174,8 +181,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.VpcService/ListVpcs",
             NAMED,
             ListVpcsRequest {
@@ -184,8 +190,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.VpcService/WatchVpcs",
             NAMED,
             WatchVpcsRequest {
@@ -194,8 +199,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.VpcService/UpdateVpc",
             HIDDEN,
             UpdateVpcRequest {
@@ -204,8 +208,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.VpcService/DeleteVpc",
             HIDDEN,
             DeleteVpcRequest {
@@ -213,14 +216,12 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.SubnetService/CreateSubnet",
             NAMED,
-            subnet(&net, "new", "10.0.3.0/24"),
+            scene.subnet(&net, "new", "10.0.3.0/24"),
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.SubnetService/GetSubnet",
             HIDDEN,
             GetSubnetRequest {
@@ -228,8 +229,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.SubnetService/ListSubnets",
             NAMED,
             ListSubnetsRequest {
@@ -238,8 +238,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.SubnetService/WatchSubnets",
             NAMED,
             WatchSubnetsRequest {
@@ -248,8 +247,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.SubnetService/UpdateSubnet",
             HIDDEN,
             UpdateSubnetRequest {
@@ -258,8 +256,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.SubnetService/DeleteSubnet",
             HIDDEN,
             DeleteSubnetRequest {
@@ -267,14 +264,12 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.PortService/CreatePort",
             NAMED,
-            port(&front, "new"),
+            scene.port(&front, "new"),
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.PortService/GetPort",
             HIDDEN,
             GetPortRequest {
@@ -282,8 +277,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.PortService/ListPorts",
             NAMED,
             ListPortsRequest {
@@ -292,8 +286,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.PortService/WatchPorts",
             NAMED,
             WatchPortsRequest {
@@ -302,8 +295,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.PortService/UpdatePort",
             HIDDEN,
             UpdatePortRequest {
@@ -312,8 +304,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.PortService/DeletePort",
             HIDDEN,
             DeletePortRequest {
@@ -321,14 +312,12 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.PortService/AttachPort",
             HIDDEN,
             attach(&attached),
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.PortService/DetachPort",
             HIDDEN,
             DetachPortRequest {
@@ -336,14 +325,12 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.SecurityGroupService/CreateSecurityGroup",
             NAMED,
-            group("new"),
+            scene.group("new"),
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.SecurityGroupService/GetSecurityGroup",
             HIDDEN,
             GetSecurityGroupRequest {
@@ -351,8 +338,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.SecurityGroupService/ListSecurityGroups",
             NAMED,
             ListSecurityGroupsRequest {
@@ -361,8 +347,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "prismnet.v1.SecurityGroupService/WatchSecurityGroups",
             NAMED,
             WatchSecurityGroupsRequest {
@@ -371,8 +356,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.SecurityGroupService/UpdateSecurityGroup",
             HIDDEN,
             UpdateSecurityGroupRequest {
@@ -381,8 +365,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.SecurityGroupService/DeleteSecurityGroup",
             HIDDEN,
             DeleteSecurityGroupRequest {
@@ -390,8 +373,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.SecurityGroupService/AddRule",
             HIDDEN,
             AddRuleRequest {
@@ -400,8 +382,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "prismnet.v1.SecurityGroupService/RemoveRule",
             HIDDEN,
             RemoveRuleRequest {
@@ -410,14 +391,12 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        system(
-            cloud,
+        scene.system(
             "prismnet.v1.NodeService/WatchDesired",
             &agent,
             WatchDesiredRequest { node: NODE.into() },
         ),
-        system(
-            cloud,
+        scene.system(
             "prismnet.v1.NodeService/ReportStatus",
             &agent,
             ReportStatusRequest {
@@ -433,9 +412,9 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
 async fn every_rpc_of_prismnet_has_its_walls() {
     let cloud = TestCloud::start().await;
     let bearers = bearers(&cloud, &["prismnet-agent"]).await;
-    let cases = cases(&cloud).await;
+    let cases = cases(&Scene::acme(&cloud)).await;
     let count = cases.len();
-    let calls = walk(&cloud.prismnet.channel(), &cases, &bearers, &[]).await;
+    let calls = walk(&cloud.channel("prismnet"), &cases, &bearers, &[]).await;
     println!("{calls} calls of {count} RPCs");
 }
 
@@ -443,7 +422,7 @@ async fn every_rpc_of_prismnet_has_its_walls() {
 async fn an_agent_speaks_for_its_own_host_only() {
     let cloud = TestCloud::start().await;
     let agent = cloud.program("prismnet-agent").await;
-    let mut client = NodeServiceClient::new(cloud.prismnet.channel());
+    let mut client = NodeServiceClient::new(cloud.channel("prismnet"));
     // Nor does an operator, who may do all else, speak for a host.
     for (session, node) in [(&agent, "another"), (&cloud.operator, NODE)] {
         let request = session.request(WatchDesiredRequest { node: node.into() });

@@ -1,16 +1,15 @@
-use std::net::SocketAddr;
-
 use photon_api::provisioner::v1::enrolment_service_client::EnrolmentServiceClient;
 use photon_api::provisioner::v1::machine_service_client::MachineServiceClient;
 use photon_api::provisioner::v1::*;
-use photon_testkit::TestCloud;
+use photon_testcloud::TestCloud;
+use photon_testcloud::provisioner::{csr, enrol_request, join_token, report, report_of};
+use photon_testkit::until;
 use photon_testkit::walk::{Case, walk};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use rcgen::KeyPair;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::{bearers, events, system};
+use crate::{Scene, bearers};
 
 /// Hosts have no token: a join token or the certificate of the connection says who they are, and each of these calls is
 /// refused without.
@@ -20,83 +19,104 @@ const EXCEPTIONS: &[&str] = &[
     "provisioner.v1.EnrolmentService/ReportReady",
 ];
 
-/// A machine reports its inventory.
-async fn discover(boot: SocketAddr) {
-    let body = r#"{"serial":"S-1","interfaces":[{"name":"eth0","mac":"52:54:00:00:00:01"}]}"#;
-    let head = format!(
-        "POST /inventory HTTP/1.1\r\nHost: boot\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(boot).await.unwrap();
-    stream
-        .write_all(format!("{head}{body}").as_bytes())
-        .await
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+/// The name of the machine that has joined.
+const JOINED: &str = "node03";
+
+fn serial(n: u8) -> String {
+    report_of(n).serial
 }
 
-fn cases(cloud: &TestCloud) -> Vec<Case> {
-    let id = || "S-1".to_owned();
-    let operator = &cloud.operator;
-    let mut cases: Vec<Case> = events(cloud).into();
+/// Three machines: one that is discovered, one that has joined as `node03`, and another discovered. The second one's id.
+pub async fn discovered(cloud: &TestCloud) -> String {
+    for n in 1..=3 {
+        report(cloud.boot, &report_of(n)).await;
+    }
+    join(cloud).await
+}
+
+/// The second machine is approved, installed, and enrols.
+async fn join(cloud: &TestCloud) -> String {
+    let mut client = MachineServiceClient::new(cloud.channel("provisioner"));
+    let approve = ApproveMachineRequest {
+        id: serial(2),
+        name: JOINED.into(),
+        ..Default::default()
+    };
+    let approved = client
+        .approve_machine(cloud.operator.request(approve))
+        .await
+        .unwrap();
+    let id = approved.into_inner().machine.unwrap().id;
+    report(cloud.boot, &report_of(2)).await;
+    let installing = async || {
+        let get = GetMachineRequest { id: serial(2) };
+        let machine = client.get_machine(cloud.operator.request(get)).await;
+        let state = machine.unwrap().into_inner().machine.unwrap().state();
+        (state == MachineState::Installing).then_some(())
+    };
+    until(installing).await;
+    let token = std::fs::read_to_string(join_token(cloud.place(), &id)).unwrap();
+    let request = csr(JOINED, &KeyPair::generate().unwrap());
+    let mut hosts = EnrolmentServiceClient::new(cloud.channel("provisioner"));
+    hosts
+        .enrol(enrol_request(2, &request, token.trim()))
+        .await
+        .unwrap();
+    id
+}
+
+pub fn cases(scene: &Scene<'_>) -> Vec<Case> {
+    let operator = &scene.cloud.operator;
+    let mut cases: Vec<Case> = scene.events().into();
     cases.extend([
-        system(
-            cloud,
+        scene.system(
             "provisioner.v1.MachineService/ListMachines",
             operator,
             ListMachinesRequest::default(),
         ),
-        system(
-            cloud,
+        scene.system(
             "provisioner.v1.MachineService/GetMachine",
             operator,
-            GetMachineRequest { id: id() },
+            GetMachineRequest { id: serial(2) },
         ),
-        system(
-            cloud,
+        scene.system(
             "provisioner.v1.MachineService/ApproveMachine",
             operator,
             ApproveMachineRequest {
-                id: id(),
+                id: serial(1),
                 name: "node02".into(),
                 ..Default::default()
             },
         ),
-        system(
-            cloud,
+        scene.system(
             "provisioner.v1.MachineService/WatchMachine",
             operator,
-            WatchMachineRequest { id: id() },
+            WatchMachineRequest { id: serial(2) },
         ),
-        system(
-            cloud,
-            "provisioner.v1.MachineService/ReinstallMachine",
-            operator,
-            ReinstallMachineRequest {
-                id: id(),
-                force: true,
-                ..Default::default()
-            },
-        ),
-        system(
-            cloud,
-            "provisioner.v1.MachineService/RetireMachine",
-            operator,
-            RetireMachineRequest {
-                id: id(),
-                force: true,
-                ..Default::default()
-            },
-        ),
-        system(
-            cloud,
+        scene.system(
             "provisioner.v1.MachineService/IssueJoinToken",
             operator,
             IssueJoinTokenRequest {
-                machine: id(),
-                confirm_name: "node02".into(),
+                machine: serial(2),
+                confirm_name: JOINED.into(),
+                ..Default::default()
+            },
+        ),
+        scene.system(
+            "provisioner.v1.MachineService/ReinstallMachine",
+            operator,
+            ReinstallMachineRequest {
+                id: serial(2),
+                force: true,
+                ..Default::default()
+            },
+        ),
+        scene.system(
+            "provisioner.v1.MachineService/RetireMachine",
+            operator,
+            RetireMachineRequest {
+                id: serial(3),
+                force: true,
                 ..Default::default()
             },
         ),
@@ -122,12 +142,12 @@ fn cases(cloud: &TestCloud) -> Vec<Case> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rpc_of_the_provisioner_has_its_walls() {
     let cloud = TestCloud::start().await;
-    let (provisioner, boot) = cloud.provisioner().await;
-    discover(boot).await;
+    discovered(&cloud).await;
     let bearers = bearers(&cloud, &[]).await;
-    let cases = cases(&cloud);
+    let cases = cases(&Scene::acme(&cloud));
     let count = cases.len();
-    let calls = walk(&provisioner.channel(), &cases, &bearers, EXCEPTIONS).await;
+    let channel = cloud.channel("provisioner");
+    let calls = walk(&channel, &cases, &bearers, EXCEPTIONS).await;
     println!("{calls} calls of {count} RPCs");
 }
 
@@ -135,10 +155,9 @@ async fn every_rpc_of_the_provisioner_has_its_walls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bearer_token_makes_nobody_a_host() {
     let cloud = TestCloud::start().await;
-    let (provisioner, boot) = cloud.provisioner().await;
-    discover(boot).await;
+    report(cloud.boot, &report_of(1)).await;
     let mut client: EnrolmentServiceClient<Channel> =
-        EnrolmentServiceClient::new(provisioner.channel());
+        EnrolmentServiceClient::new(cloud.channel("provisioner"));
     let enrol = EnrolRequest {
         token: cloud.operator.token.clone(),
         ..Default::default()
@@ -162,8 +181,8 @@ async fn a_bearer_token_makes_nobody_a_host() {
         .unwrap_err();
     // Before the token is looked at, there is no certificate request.
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    let mut machines = MachineServiceClient::new(provisioner.channel());
-    let get = GetMachineRequest { id: "S-1".into() };
+    let mut machines = MachineServiceClient::new(cloud.channel("provisioner"));
+    let get = GetMachineRequest { id: serial(1) };
     let machine = machines
         .get_machine(cloud.operator.request(get))
         .await

@@ -36,7 +36,7 @@ impl Api {
             .iter()
             .map(|message| encoded(descriptor.input(), message))
             .collect();
-        let answer = call(channel, method, &messages, token).await;
+        let answer = call(channel, method, &messages, token, None).await;
         let answer = answer.unwrap_or_else(|| panic!("{method} does not answer"))?;
         let answer = DynamicMessage::decode(descriptor.output(), answer).unwrap();
         let options = SerializeOptions::new()

@@ -2,18 +2,22 @@ use photon_api::plasmavmc::v1::image_service_client::ImageServiceClient;
 use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
 use photon_api::plasmavmc::v1::vm_service_client::VmServiceClient;
 use photon_api::plasmavmc::v1::*;
+use photon_testcloud::{NODE, TestCloud};
+use photon_testkit::Session;
 use photon_testkit::walk::{Case, walk};
-use photon_testkit::{NODE, Session, TestCloud};
 use tonic::Code;
 
-use crate::{HIDDEN, NAMED, bearers, changes, events, reads, system};
+use crate::{HIDDEN, NAMED, Scene, bearers};
 
-/// Makes things of `acme` in project `web`.
-struct Things<'a>(&'a TestCloud);
+/// So that there is more than one to list.
+const SECOND_NODE: &str = "node2";
+
+/// Makes things of a tenant in its project.
+struct Things<'a>(&'a Scene<'a>);
 
 impl Things<'_> {
     async fn node(&self, agent: &Session) {
-        let mut client = NodeServiceClient::new(self.0.plasmavmc.channel());
+        let mut client = NodeServiceClient::new(self.0.cloud.channel("plasmavmc"));
         client
             .register_node(agent.request(registration(NODE)))
             .await
@@ -21,9 +25,9 @@ impl Things<'_> {
     }
 
     async fn image(&self, name: &str) -> String {
-        let mut client = ImageServiceClient::new(self.0.plasmavmc.channel());
-        let messages = tokio_stream::iter([header(name), chunk()]);
-        let request = self.0.acme.admin.request(messages);
+        let mut client = ImageServiceClient::new(self.0.cloud.channel("plasmavmc"));
+        let messages = tokio_stream::iter([self.0.header(name), chunk()]);
+        let request = self.0.tenant.admin.request(messages);
         client
             .import_image(request)
             .await
@@ -35,8 +39,8 @@ impl Things<'_> {
     }
 
     async fn vm(&self, name: &str, image_id: &str) -> String {
-        let mut client = VmServiceClient::new(self.0.plasmavmc.channel());
-        let request = self.0.acme.admin.request(vm(name, image_id));
+        let mut client = VmServiceClient::new(self.0.cloud.channel("plasmavmc"));
+        let request = self.0.tenant.admin.request(self.0.vm(name, image_id));
         client
             .create_vm(request)
             .await
@@ -48,15 +52,36 @@ impl Things<'_> {
     }
 }
 
-fn header(name: &str) -> ImportImageRequest {
-    ImportImageRequest {
-        message: Some(import_image_request::Message::Header(ImportImageHeader {
-            org_id: "acme".into(),
-            project_id: "web".into(),
+impl Scene<'_> {
+    fn header(&self, name: &str) -> ImportImageRequest {
+        ImportImageRequest {
+            message: Some(import_image_request::Message::Header(ImportImageHeader {
+                org_id: self.tenant.org.clone(),
+                project_id: self.tenant.project.clone(),
+                name: name.into(),
+                format: ImageFormat::Raw.into(),
+                ..Default::default()
+            })),
+        }
+    }
+
+    fn vm(&self, name: &str, image_id: &str) -> CreateVmRequest {
+        CreateVmRequest {
             name: name.into(),
-            format: ImageFormat::Raw.into(),
+            org_id: self.tenant.org.clone(),
+            project_id: self.tenant.project.clone(),
+            spec: Some(VmSpec {
+                vcpus: 1,
+                memory_mib: 128,
+                disks: vec![Disk {
+                    id: "root".into(),
+                    image_id: image_id.into(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
             ..Default::default()
-        })),
+        }
     }
 }
 
@@ -82,29 +107,17 @@ fn registration(node: &str) -> RegisterNodeRequest {
     }
 }
 
-fn vm(name: &str, image_id: &str) -> CreateVmRequest {
-    CreateVmRequest {
-        name: name.into(),
-        org_id: "acme".into(),
-        project_id: "web".into(),
-        spec: Some(VmSpec {
-            vcpus: 1,
-            memory_mib: 128,
-            disks: vec![Disk {
-                id: "root".into(),
-                image_id: image_id.into(),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
-
-async fn cases(cloud: &TestCloud) -> Vec<Case> {
-    let things = Things(cloud);
+pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
+    let cloud = scene.cloud;
+    let things = Things(scene);
     let agent = cloud.program("plasmavmc-agent").await;
     things.node(&agent).await;
+    let second = cloud.people.agent(SECOND_NODE).await;
+    let mut nodes = NodeServiceClient::new(cloud.channel("plasmavmc"));
+    nodes
+        .register_node(second.request(registration(SECOND_NODE)))
+        .await
+        .unwrap();
     let (disk, old_image) = (things.image("disk").await, things.image("old").await);
     let kept = things.vm("kept", &disk).await;
     let (started, stopped) = (
@@ -116,19 +129,19 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
         things.vm("delete", &disk).await,
     );
 
-    let (org_id, project_id) = (|| "acme".to_owned(), || "web".to_owned());
+    let org_id = || scene.tenant.org.clone();
+    let project_id = || scene.tenant.project.clone();
     let changed = || Some("changed".to_owned());
-    let mut cases: Vec<Case> = events(cloud).into();
+    let mut cases: Vec<Case> = scene.events().into();
     cases.extend([
-        changes(
-            cloud,
-            "plasmavmc.v1.ImageService/ImportImage",
-            NAMED,
-            header("new"),
-        )
-        .then(&chunk()),
-        reads(
-            cloud,
+        scene
+            .changes(
+                "plasmavmc.v1.ImageService/ImportImage",
+                NAMED,
+                scene.header("new"),
+            )
+            .then(&chunk()),
+        scene.reads(
             "plasmavmc.v1.ImageService/GetImage",
             HIDDEN,
             GetImageRequest {
@@ -136,8 +149,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "plasmavmc.v1.ImageService/ListImages",
             NAMED,
             ListImagesRequest {
@@ -146,8 +158,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "plasmavmc.v1.ImageService/WatchImages",
             NAMED,
             WatchImagesRequest {
@@ -156,8 +167,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "plasmavmc.v1.ImageService/UpdateImage",
             HIDDEN,
             UpdateImageRequest {
@@ -166,8 +176,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "plasmavmc.v1.ImageService/DeleteImage",
             HIDDEN,
             DeleteImageRequest {
@@ -175,14 +184,12 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "plasmavmc.v1.VmService/CreateVm",
             NAMED,
-            vm("new", &disk),
+            scene.vm("new", &disk),
         ),
-        reads(
-            cloud,
+        scene.reads(
             "plasmavmc.v1.VmService/GetVm",
             HIDDEN,
             GetVmRequest {
@@ -190,8 +197,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "plasmavmc.v1.VmService/ListVms",
             NAMED,
             ListVmsRequest {
@@ -200,8 +206,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "plasmavmc.v1.VmService/UpdateVm",
             HIDDEN,
             UpdateVmRequest {
@@ -210,8 +215,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "plasmavmc.v1.VmService/StartVm",
             HIDDEN,
             StartVmRequest {
@@ -219,8 +223,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "plasmavmc.v1.VmService/StopVm",
             HIDDEN,
             StopVmRequest {
@@ -228,8 +231,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "plasmavmc.v1.VmService/RebootVm",
             HIDDEN,
             RebootVmRequest {
@@ -237,8 +239,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "plasmavmc.v1.VmService/DeleteVm",
             HIDDEN,
             DeleteVmRequest {
@@ -246,16 +247,14 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        changes(
-            cloud,
+        scene.changes(
             "plasmavmc.v1.VmService/Console",
             HIDDEN,
             ConsoleRequest {
                 message: Some(console_request::Message::VmId(kept.clone())),
             },
         ),
-        reads(
-            cloud,
+        scene.reads(
             "plasmavmc.v1.VmService/WatchVm",
             HIDDEN,
             WatchVmRequest {
@@ -263,20 +262,17 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        system(
-            cloud,
+        scene.system(
             "plasmavmc.v1.NodeService/RegisterNode",
             &agent,
             registration(NODE),
         ),
-        system(
-            cloud,
+        scene.system(
             "plasmavmc.v1.NodeService/WatchDesired",
             &agent,
             WatchDesiredRequest { node: NODE.into() },
         ),
-        system(
-            cloud,
+        scene.system(
             "plasmavmc.v1.NodeService/ReportStatus",
             &agent,
             ReportStatusRequest {
@@ -284,8 +280,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        system(
-            cloud,
+        scene.system(
             "plasmavmc.v1.NodeService/FetchImage",
             &agent,
             FetchImageRequest {
@@ -295,8 +290,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        system(
-            cloud,
+        scene.system(
             "plasmavmc.v1.NodeService/ServeConsoles",
             &agent,
             ServeConsolesRequest {
@@ -304,8 +298,7 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        system(
-            cloud,
+        scene.system(
             "plasmavmc.v1.NodeService/ListNodes",
             &cloud.operator,
             ListNodesRequest::default(),
@@ -318,9 +311,9 @@ async fn cases(cloud: &TestCloud) -> Vec<Case> {
 async fn every_rpc_of_plasmavmc_has_its_walls() {
     let cloud = TestCloud::start().await;
     let bearers = bearers(&cloud, &["plasmavmc-agent"]).await;
-    let cases = cases(&cloud).await;
+    let cases = cases(&Scene::acme(&cloud)).await;
     let count = cases.len();
-    let calls = walk(&cloud.plasmavmc.channel(), &cases, &bearers, &[]).await;
+    let calls = walk(&cloud.channel("plasmavmc"), &cases, &bearers, &[]).await;
     println!("{calls} calls of {count} RPCs");
 }
 
@@ -328,7 +321,7 @@ async fn every_rpc_of_plasmavmc_has_its_walls() {
 async fn an_agent_speaks_for_its_own_host_only() {
     let cloud = TestCloud::start().await;
     let agent = cloud.program("plasmavmc-agent").await;
-    let mut client = NodeServiceClient::new(cloud.plasmavmc.channel());
+    let mut client = NodeServiceClient::new(cloud.channel("plasmavmc"));
     let node = || "another".to_owned();
     let refusals = [
         client

@@ -25,15 +25,13 @@ use serde_json::{Value, json};
 use tonic::Status;
 
 use json::Api;
-use servers::{SERVERS, Servers};
+use servers::SERVERS;
 
 /// The servers with the stores, and who has signed in.
 struct Cloud {
     api: Api,
-    servers: Servers,
+    servers: photon_testkit::Cloud,
     tokens: BTreeMap<String, String>,
-    // Last, so that it is removed after the servers were told to stop.
-    _dir: tempfile::TempDir,
 }
 
 fn golden() -> Value {
@@ -50,31 +48,32 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
+fn copy_stores(dir: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores");
+    let copy = |from: &Path, to: &Path| {
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(from, to).unwrap();
+        std::fs::set_permissions(to, PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    for server in SERVERS {
+        let store = dir.join(server).join("flaredb.sqlite");
+        copy(&from.join(format!("{server}.sqlite")), &store);
+    }
+    copy(&from.join("server-key"), &dir.join("iam/server-key"));
+    for entry in std::fs::read_dir(from.join("credentials")).unwrap() {
+        let entry = entry.unwrap();
+        let to = dir.join("credentials").join(entry.file_name());
+        copy(&entry.path(), &to);
+    }
+}
+
 impl Cloud {
     /// Copies of the stores, opened by today's servers.
     async fn open(golden: &Value) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores");
-        let copy = |from: &Path, to: &Path| {
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::copy(from, to).unwrap();
-            std::fs::set_permissions(to, PermissionsExt::from_mode(0o600)).unwrap();
-        };
-        for server in SERVERS {
-            let store = dir.path().join(server).join("flaredb.sqlite");
-            copy(&from.join(format!("{server}.sqlite")), &store);
-        }
-        copy(&from.join("server-key"), &dir.path().join("iam/server-key"));
-        for entry in std::fs::read_dir(from.join("credentials")).unwrap() {
-            let entry = entry.unwrap();
-            let to = dir.path().join("credentials").join(entry.file_name());
-            copy(&entry.path(), &to);
-        }
         let mut cloud = Self {
             api: Api::new(),
-            servers: Servers::start(dir.path()).await,
+            servers: servers::start(copy_stores).await,
             tokens: BTreeMap::new(),
-            _dir: dir,
         };
         for sign_in in entries(golden, "sign_ins") {
             let request = [sign_in["request"].clone()];
@@ -101,7 +100,7 @@ impl Cloud {
         method: &str,
         messages: &[Value],
     ) -> Result<Value, Status> {
-        let channel = self.servers.channel(server);
+        let channel = servers::channel(&self.servers, server);
         let token = self.tokens.get(by).map(String::as_str);
         self.api.call(&channel, token, method, messages).await
     }
@@ -169,14 +168,16 @@ fn expect_none(wrong: &[String]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_read_as_it_was() {
     let golden = golden();
-    let cloud = Cloud::open(&golden).await;
+    let mut cloud = Cloud::open(&golden).await;
     let mut wrong = Vec::new();
     for entry in entries(&golden, "calls") {
         let messages = [entry["request"].clone()];
         wrong.extend(cloud.differences(entry, &messages).await);
     }
     expect_none(&wrong);
-    cloud.servers.stop().await;
+    for server in SERVERS {
+        cloud.servers.stop(server).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,8 @@ use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
 use photon_api::prismnet::v1::{
     CreatePortRequest, CreateSubnetRequest, CreateVpcRequest, GetVpcRequest, ListVpcsRequest,
 };
-use photon_testkit::{NODE, Session, TestCloud};
+use photon_testcloud::{NODE, TestCloud};
+use photon_testkit::Session;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -36,7 +37,7 @@ fn create(name: &str) -> CreateVpcRequest {
 }
 
 fn vpcs(cloud: &TestCloud) -> VpcServiceClient<Channel> {
-    VpcServiceClient::new(cloud.prismnet.channel())
+    VpcServiceClient::new(cloud.channel("prismnet"))
 }
 
 /// What PrismNET and PlasmaVMC say to a bearer who only looks.
@@ -51,7 +52,7 @@ async fn look(cloud: &TestCloud, who: &Session) -> [Result<(), Status>; 2] {
         project_id: "web".into(),
         ..Default::default()
     };
-    let mut vms = VmServiceClient::new(cloud.plasmavmc.channel());
+    let mut vms = VmServiceClient::new(cloud.channel("plasmavmc"));
     [
         vpcs(cloud).list_vpcs(who.request(networks)).await.map(drop),
         vms.list_vms(who.request(machines)).await.map(drop),
@@ -79,7 +80,7 @@ async fn without_iam_nobody_gets_in_and_with_it_again_everybody_who_may() {
     let mut cloud = TestCloud::start().await;
     let member = cloud.acme.member.clone();
     until_both_say(&cloud, &member, None, Duration::from_secs(5)).await;
-    cloud.iam.stop().await;
+    cloud.stop("iam").await;
     for said in look(&cloud, &member).await {
         assert_eq!(said.unwrap_err().code(), Code::Unavailable);
     }
@@ -89,7 +90,7 @@ async fn without_iam_nobody_gets_in_and_with_it_again_everybody_who_may() {
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    cloud.iam.start().await;
+    cloud.start_again("iam");
     until_both_say(&cloud, &member, None, Duration::from_secs(10)).await;
 }
 
@@ -102,12 +103,12 @@ async fn what_was_acknowledged_is_there_after_all_servers_were_stopped() {
         .await
         .unwrap();
     let made = made.into_inner().vpc.unwrap();
-    cloud.plasmavmc.stop().await;
-    cloud.prismnet.stop().await;
-    cloud.iam.stop().await;
-    cloud.iam.start().await;
-    cloud.prismnet.start().await;
-    cloud.plasmavmc.start().await;
+    cloud.stop("plasmavmc").await;
+    cloud.stop("prismnet").await;
+    cloud.stop("iam").await;
+    cloud.start_again("iam");
+    cloud.start_again("prismnet");
+    cloud.start_again("plasmavmc");
     // The token, too, is as good as before.
     let request = GetVpcRequest {
         id: made.id.clone(),
@@ -122,7 +123,7 @@ async fn a_revoked_token_is_useless_everywhere_within_a_second() {
     let cloud = TestCloud::start().await;
     let member = cloud.acme.member.clone();
     until_both_say(&cloud, &member, None, Duration::from_secs(5)).await;
-    let mut iam = IamTokenServiceClient::new(cloud.iam.channel());
+    let mut iam = IamTokenServiceClient::new(cloud.channel("iam"));
     iam.revoke_token(member.request(RevokeTokenRequest::default()))
         .await
         .unwrap();
@@ -135,7 +136,7 @@ async fn rotating_the_signing_key_ends_old_tokens_everywhere_within_a_second() {
     let cloud = TestCloud::start().await;
     let member = cloud.acme.member.clone();
     until_both_say(&cloud, &member, None, Duration::from_secs(5)).await;
-    let mut iam = IamTokenServiceClient::new(cloud.iam.channel());
+    let mut iam = IamTokenServiceClient::new(cloud.channel("iam"));
     let rotate = |revoke_old| {
         cloud
             .operator
@@ -173,7 +174,7 @@ async fn a_request_id_follows_a_call_from_server_to_server() {
         cidr: "10.0.1.0/24".into(),
         ..Default::default()
     };
-    let mut subnets = SubnetServiceClient::new(cloud.prismnet.channel());
+    let mut subnets = SubnetServiceClient::new(cloud.channel("prismnet"));
     let made = subnets.create_subnet(admin.request(subnet)).await.unwrap();
     let port = CreatePortRequest {
         org_id: "acme".into(),
@@ -182,7 +183,7 @@ async fn a_request_id_follows_a_call_from_server_to_server() {
         name: "eth".into(),
         ..Default::default()
     };
-    let mut ports = PortServiceClient::new(cloud.prismnet.channel());
+    let mut ports = PortServiceClient::new(cloud.channel("prismnet"));
     let made = ports.create_port(admin.request(port)).await.unwrap();
     let port_id = made.into_inner().port.unwrap().id;
 
@@ -196,7 +197,7 @@ async fn a_request_id_follows_a_call_from_server_to_server() {
         ..Default::default()
     };
     let registration = RegisterNodeRequest { node: Some(node) };
-    let mut nodes = NodeServiceClient::new(cloud.plasmavmc.channel());
+    let mut nodes = NodeServiceClient::new(cloud.channel("plasmavmc"));
     nodes
         .register_node(agent.request(registration))
         .await
@@ -215,7 +216,7 @@ async fn a_request_id_follows_a_call_from_server_to_server() {
     let messages = [header, chunk].map(|message| ImportImageRequest {
         message: Some(message),
     });
-    let mut images = ImageServiceClient::new(cloud.plasmavmc.channel());
+    let mut images = ImageServiceClient::new(cloud.channel("plasmavmc"));
     let request = admin.request(tokio_stream::iter(messages));
     let image = images
         .import_image(request)
@@ -248,11 +249,11 @@ async fn a_request_id_follows_a_call_from_server_to_server() {
     request
         .metadata_mut()
         .insert("x-request-id", "follow-me-8".parse().unwrap());
-    let mut vms = VmServiceClient::new(cloud.plasmavmc.channel());
+    let mut vms = VmServiceClient::new(cloud.channel("plasmavmc"));
     vms.create_vm(request).await.unwrap();
 
     // PlasmaVMC attached the port in its own name, and for this call.
-    let mut events = EventServiceClient::new(cloud.prismnet.channel());
+    let mut events = EventServiceClient::new(cloud.channel("prismnet"));
     let request = admin.request(ListEventsRequest {
         action_prefix: "network:ports:attach".into(),
         ..Default::default()
@@ -277,7 +278,7 @@ async fn a_request_id_is_in_the_answer_and_in_the_event() {
         .insert("x-request-id", "follow-me-7".parse().unwrap());
     let made = vpcs(&cloud).create_vpc(request).await.unwrap();
     assert_eq!(made.metadata().get("x-request-id").unwrap(), "follow-me-7");
-    let mut events = EventServiceClient::new(cloud.prismnet.channel());
+    let mut events = EventServiceClient::new(cloud.channel("prismnet"));
     let request = cloud.acme.admin.request(ListEventsRequest {
         action_prefix: "network:vpcs:create".into(),
         ..Default::default()

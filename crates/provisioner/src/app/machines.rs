@@ -29,7 +29,8 @@ pub struct Machines {
 enum Wish {
     Approve {
         name: String,
-        address: Option<IpAddr>,
+        /// As it was given; empty: the one that the cluster knows, if any.
+        address: String,
     },
     Reinstall {
         typed: String,
@@ -116,8 +117,8 @@ impl Machines {
         let machine = self.find(caller, "approve", &request.id).await?;
         validate_host_name(&request.name)?;
         let wish = Wish::Approve {
-            address: self.host_address(&request.name, &request.address)?,
             name: request.name.clone(),
+            address: request.address.clone(),
         };
         let call = ("approve", request.request_id.as_str(), request);
         let answer = |machine: &Machine| v1::ApproveMachineResponse {
@@ -186,38 +187,6 @@ impl Machines {
         .await
     }
 
-    /// The address that the host `name` is to have, if one is known or given.
-    fn host_address(&self, name: &str, given: &str) -> Result<Option<IpAddr>, Error> {
-        if name == self.settings.node_name() {
-            return Err(Error::already_exists("host", name));
-        }
-        let given: Option<IpAddr> = match given {
-            "" => None,
-            text => Some(text.parse().map_err(|_| {
-                Error::invalid("address", text, "an IPv4 or IPv6 address, or none")
-            })?),
-        };
-        let hosts = &self.settings.hosts;
-        if hosts.is_empty() {
-            return Ok(given);
-        }
-        let Some(known) = hosts.get(name).copied() else {
-            let names: Vec<&str> = hosts.keys().map(String::as_str).collect();
-            return Err(Error::FailedPrecondition(format!(
-                "the cluster has no host '{name}', it has {}: add it to the flake first",
-                names.join(", ")
-            )));
-        };
-        match given {
-            Some(given) if given != known => Err(Error::invalid(
-                "address",
-                given,
-                format!("{known}, which is the address of '{name}' in the cluster, or none"),
-            )),
-            _ => Ok(Some(known)),
-        }
-    }
-
     async fn change<Req, Resp>(
         &self,
         caller: &Caller,
@@ -235,6 +204,7 @@ impl Machines {
         let mutation = self.access.mutation(caller, &action, request_id, request)?;
         let mut change = Wanted {
             db: self.access.db().clone(),
+            settings: self.settings.clone(),
             id,
             expected_revision,
             wish,
@@ -251,6 +221,7 @@ impl Machines {
 /// What an operator wants of one machine.
 struct Wanted {
     db: Db,
+    settings: Arc<Settings>,
     id: MachineId,
     /// 0: any.
     expected_revision: u64,
@@ -262,6 +233,11 @@ impl Change for Wanted {
     type Value = Machine;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Machine>, Error> {
+        // Here and not before: a call that was answered is answered the same when the cluster has changed since.
+        let address = match &self.wish {
+            Wish::Approve { name, address } => host_address(&self.settings, name, address)?,
+            Wish::Reinstall { .. } | Wish::Retire { .. } => None,
+        };
         let before: Machine = get(tx, &self.id).await?;
         if self.expected_revision != 0 && self.expected_revision != before.revision {
             return Err(Error::Conflict {
@@ -273,8 +249,8 @@ impl Change for Wanted {
         }
         let mut after = before.clone();
         match &self.wish {
-            Wish::Approve { name, address } => {
-                let same = before.name.as_ref() == Some(name) && before.address == *address;
+            Wish::Approve { name, .. } => {
+                let same = before.name.as_ref() == Some(name) && before.address == address;
                 if same && before.state == State::Approved {
                     return Ok(Effect::nothing(after));
                 }
@@ -283,7 +259,7 @@ impl Change for Wanted {
                     return Err(Error::already_exists("host", name));
                 }
                 after.name = Some(name.clone());
-                after.address = *address;
+                after.address = address;
             }
             Wish::Reinstall { typed, force } => {
                 // Whether it could be done at all is told before how to confirm it.
@@ -303,5 +279,38 @@ impl Change for Wanted {
         }
         store::certificates_delete(&self.db, tx, self.id).await?;
         put(tx, Some(&before), after).await
+    }
+}
+
+/// The address that the host `name` is to have, if one is known or given.
+fn host_address(settings: &Settings, name: &str, given: &str) -> Result<Option<IpAddr>, Error> {
+    if name == settings.node_name() {
+        return Err(Error::already_exists("host", name));
+    }
+    let given: Option<IpAddr> = match given {
+        "" => None,
+        text => Some(
+            text.parse()
+                .map_err(|_| Error::invalid("address", text, "an IPv4 or IPv6 address, or none"))?,
+        ),
+    };
+    let hosts = &settings.hosts;
+    if hosts.is_empty() {
+        return Ok(given);
+    }
+    let Some(known) = hosts.get(name).copied() else {
+        let names: Vec<&str> = hosts.keys().map(String::as_str).collect();
+        return Err(Error::FailedPrecondition(format!(
+            "the cluster has no host '{name}', it has {}: add it to the flake first",
+            names.join(", ")
+        )));
+    };
+    match given {
+        Some(given) if given != known => Err(Error::invalid(
+            "address",
+            given,
+            format!("{known}, which is the address of '{name}' in the cluster, or none"),
+        )),
+        _ => Ok(Some(known)),
     }
 }

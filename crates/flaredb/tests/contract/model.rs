@@ -145,7 +145,9 @@ impl Model {
                 return Ok(Outcome::Conflict(compare.key().to_owned()));
             }
         }
-        for op in ops {
+        // Told in order of key.
+        let sorted: BTreeMap<&str, &Op> = ops.iter().map(|op| (op.key(), op)).collect();
+        for op in sorted.values() {
             if let Op::Put {
                 lease: Some(lease), ..
             } = op
@@ -156,8 +158,6 @@ impl Model {
         }
         let revision = at;
         let mut outcome = Outcome::Nothing;
-        // Told in order of key.
-        let sorted: BTreeMap<&str, &Op> = ops.iter().map(|op| (op.key(), op)).collect();
         for (key, op) in sorted {
             let value = match op {
                 Op::Put { value, lease, .. } => {

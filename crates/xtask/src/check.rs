@@ -29,11 +29,19 @@ pub fn run() -> Result<()> {
     )?;
     // The programs too: the rack's hosts then run these, and nothing is built a second time.
     step("build", &[&["build"], &all[..]].concat())?;
-    // Not one of "all targets", because a plain `cargo test` shall not run it.
+    // Not one of "all targets", because a plain `cargo test` shall not run it. The whole workspace, though one package has
+    // it: so no library is compiled anew with other features.
     step(
         "clippy on the rack tests",
         &[
-            "clippy", "-p", "xtask", "--test", "rack", "--locked", "--", "-D", "warnings",
+            "clippy",
+            "--workspace",
+            "--test",
+            "rack",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
         ],
     )?;
     // nextest shows more and runs wider; cargo's own runner finds the same tests.

@@ -120,7 +120,7 @@ async fn what_is_alive_is_nobodys_debris() {
         assert!(id != users && id != here.id(), "{id} is not the child's");
         kill(Pid::from_raw(child.id() as i32), signal).unwrap();
         child.wait().unwrap();
-        run::clean_up_after(&cache, &[id.clone()]).unwrap();
+        run::clean_up_after(&cache, std::slice::from_ref(&id)).unwrap();
         assert_gone(&id, &dir_of(&here, &id));
     }
     assert!(Namespace::of_run(&users).path().exists() && dir.exists());

@@ -102,36 +102,6 @@ fn run_of(child: &Child) -> String {
 }
 
 #[tokio::test]
-async fn what_is_alive_is_nobodys_debris() {
-    let here = Rack::start(1).await.unwrap();
-    // As `cargo xtask up` leaves one running, whose cache is this one.
-    let (mut user, users) = rack_elsewhere();
-    let dir = dir_of(&here, &users);
-    let cache = xtask::cache::Cache::open().unwrap();
-    run::remove_stale(&cache).unwrap();
-    for signal in [Signal::SIGINT, Signal::SIGKILL] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .args(["rack", "hold"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let id = run_of(&child);
-        assert!(id != users && id != here.id(), "{id} is not the child's");
-        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
-        child.wait().unwrap();
-        run::clean_up_after(&cache, std::slice::from_ref(&id)).unwrap();
-        assert_gone(&id, &dir_of(&here, &id));
-    }
-    assert!(Namespace::of_run(&users).path().exists() && dir.exists());
-    assert!(!processes_with(&users).is_empty(), "its host was killed");
-    assert_eq!(here.host(1).check("hostname").await.unwrap(), "h1\n");
-    kill(Pid::from_raw(user.id() as i32), Signal::SIGTERM).unwrap();
-    user.wait().unwrap();
-    assert_gone(&users, &dir);
-}
-
-#[tokio::test]
 async fn a_rack_that_is_interrupted_while_it_boots_leaves_nothing() {
     let here = Rack::start(1).await.unwrap();
     // From the first file of a run to well into the boot.

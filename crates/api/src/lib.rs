@@ -4,6 +4,8 @@
 //! `tests/generated.rs` and committed, so that a build needs no protoc. After a change to one of them run
 //! `PHOTON_REGENERATE=1 cargo test -p photon-api`.
 
+pub mod desired;
+
 /// Identities, tokens and authorization.
 pub mod iam {
     #[allow(clippy::all, missing_docs, rustdoc::all)]

@@ -1,17 +1,13 @@
 //! Images and virtual machines.
 //!
-//! Two programs share this crate. `plasmavmc-server` keeps the registry of images and the records of
-//! VMs, chooses a host for each and tells that host, level-based, what should exist on it.
-//! `plasmavmc-agent` runs on every host and makes it so. They speak `plasmavmc.v1.NodeService`.
+//! `plasmavmc-server` keeps the registry of images and the records of VMs, chooses a host for each and tells that
+//! host, level-based, what should exist on it. `plasmavmc-agent`, a crate of its own, runs on every host and makes it
+//! so. They speak `plasmavmc.v1.NodeService`.
 
-pub mod agent;
 pub mod app;
 mod convert;
-pub mod hypervisor;
 pub mod image_format;
 pub mod model;
-pub mod phase;
-pub mod plan;
 mod prismnet;
 mod run;
 pub mod scheduler;

@@ -2,6 +2,7 @@
 
 pub mod image;
 pub mod node;
+pub mod phase;
 mod ssh_key;
 pub mod vm;
 

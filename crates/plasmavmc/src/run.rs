@@ -15,6 +15,7 @@ use photon_program::Identity;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Watches};
 use crate::prismnet::Ports;
@@ -56,12 +57,15 @@ pub async fn run(
     let timeout = Duration::from_secs(component.node_timeout_seconds);
     let nodes = app::Nodes::new(access.clone(), timeout);
     let saga = Saga::new(db.clone(), ledger.clone(), ports.clone(), shutdown.clone());
-    let desired = Desired::new(db.clone(), component.guest_mtu);
-    let watches = Watches::new(db.clone(), desired.clone());
+    // Of this run: a store that was put back from a copy is another, and nobody puts one back under a server.
+    let store_epoch = Uuid::new_v4().to_string();
+    let desired = Desired::new(db.clone(), &store_epoch);
+    let guest_mtu = component.guest_mtu;
+    let watches = Watches::new(db.clone());
     let hub = ConsoleHub::default();
     let consoles = Consoles::new(hub.clone());
-    let files = Files::new(blobs.clone(), desired);
-    let reports = Reports::new(db.clone(), ledger.clone(), saga.clone());
+    let files = Files::new(blobs.clone(), desired.clone());
+    let reports = Reports::new(db.clone(), ledger.clone(), saga.clone(), &store_epoch);
     let images = app::Images::new(db.clone(), blobs, component.clone());
     let vms = app::Vms::new(
         access.clone(),
@@ -83,11 +87,11 @@ pub async fn run(
         .add(VmServiceServer::new(server::Vms::new(
             access.clone(),
             vms,
-            watches.clone(),
+            watches,
             consoles,
         )))
         .add(NodeServiceServer::new(server::Nodes::new(
-            access, nodes, watches, reports, files, hub,
+            access, nodes, desired, guest_mtu, reports, files, hub,
         )))
         .add(EventServiceServer::new(Events::new(guard, ledger)));
     let served = tokio::select! {

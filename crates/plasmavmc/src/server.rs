@@ -2,6 +2,7 @@
 
 mod image;
 mod node;
+mod telling;
 mod vm;
 
 pub use image::Images;

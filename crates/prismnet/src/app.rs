@@ -9,7 +9,9 @@ mod subnet;
 mod vpc;
 
 pub use addresses::Addresses;
-pub use node::{Desired, DesiredGroup, DesiredSubnet, DesiredVpc, Interest, Inventory, Nodes};
+pub use node::{
+    Desired, DesiredGroup, DesiredSubnet, DesiredVpc, Interest, Inventory, Nodes, Reported,
+};
 pub use port::{PortFilter, Ports};
 pub use security_group::SecurityGroups;
 pub use subnet::Subnets;

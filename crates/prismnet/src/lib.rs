@@ -1,13 +1,11 @@
 //! PrismNET: VPCs, subnets, ports, security groups, the data plane.
 //!
-//! The server (`run`) keeps what should be; the agent on each host makes it so.
+//! The server (`run`) keeps what should be; the agent on each host (the crate `prismnet-agent`) makes it so.
 
-pub mod agent;
 pub mod app;
 pub mod convert;
 pub mod ipam;
 pub mod model;
-pub mod plan;
 pub mod server;
 pub mod store;
 
@@ -30,6 +28,7 @@ use photon_program::Component;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use settings::Settings;
 
@@ -54,7 +53,7 @@ pub async fn run(
     let iam = IamClient::new(&settings.server.endpoints)?;
     let guard = Guard::new(Arc::new(iam.clone()), Arc::new(iam), ledger.clone());
 
-    let nodes = app::Nodes::new(db.clone());
+    let nodes = app::Nodes::new(db.clone(), &Uuid::new_v4().to_string());
     let following = tokio::spawn(nodes.clone().follow());
     let services = services(db.clone(), ledger, guard, nodes);
     let served = photon_service::serve(&settings.server, COMPONENT, services, listener, shutdown);

@@ -9,15 +9,20 @@
 //!   timer (jittered) ────┼──► observe ──► plan (pure) ──► apply ──► Status
 //!   backoff after error ─┘                   │ empty: "nothing to do"
 //! ```
+//!
+//! Where what should be is somebody else's to say, it is [followed](follow()): in pieces and changes of any size, from
+//! another program that may be away.
 
 mod backoff;
 mod driver;
+pub mod follow;
 mod reconciler;
 mod signal;
 mod status;
 
 pub use backoff::Backoff;
 pub use driver::{Driver, Timing};
+pub use follow::follow;
 pub use reconciler::{Pass, Plan, Reconciler, run_once};
 pub use signal::Signal;
 pub use status::{Outcome, Status};

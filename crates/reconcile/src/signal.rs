@@ -20,7 +20,7 @@ impl Signal {
     }
 
     /// Waits until somebody asks, or returns at once when somebody did since the last call.
-    pub(crate) async fn notified(&self) {
+    pub async fn notified(&self) {
         self.0.notified().await;
     }
 }

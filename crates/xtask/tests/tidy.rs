@@ -16,6 +16,13 @@ fn components() -> impl Iterator<Item = &'static str> {
 /// Components whose `app` is free of wire types. All are to be.
 const RULES_WITHOUT_WIRE: [&str; 1] = ["prismnet"];
 
+/// What runs on every host: crates of their own.
+fn agents() -> impl Iterator<Item = &'static str> {
+    components::programs()
+        .filter(|program| program.kind == ProgramKind::Agent)
+        .map(|program| program.name)
+}
+
 fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -82,7 +89,7 @@ fn dependencies(name: &str) -> String {
 
 #[test]
 fn components_reach_each_other_only_through_the_api() {
-    for component in components() {
+    for component in components().chain(agents()) {
         let dependencies = dependencies(component);
         for other in components().filter(|other| *other != component) {
             assert!(
@@ -153,7 +160,7 @@ fn wire_types_stay_out_of_models_plans_and_stores_and_of_rules() {
     for (name, text) in sources() {
         let in_layer =
             |component: &str, layer: &str| name.starts_with(&format!("{component}/src/{layer}"));
-        let inner = components().any(|component| {
+        let inner = components().chain(agents()).any(|component| {
             ["model", "plan", "store"]
                 .iter()
                 .any(|layer| in_layer(component, layer))
@@ -166,6 +173,31 @@ fn wire_types_stay_out_of_models_plans_and_stores_and_of_rules() {
             !inner || !without_tests(&text).contains("photon_api"),
             "{name} uses wire types: convert them in convert.rs"
         );
+    }
+}
+
+/// The modules of this crate that a file uses.
+fn modules_used(text: &str) -> impl Iterator<Item = &str> {
+    let parts = without_tests(text).split("crate::").skip(1);
+    parts.map(|rest| {
+        rest.split(|it: char| !(it.is_alphanumeric() || it == '_'))
+            .next()
+            .unwrap_or_default()
+    })
+}
+
+#[test]
+fn plans_are_pure_and_hypervisors_know_no_agent() {
+    for (name, text) in sources() {
+        for agent in agents() {
+            for layer in ["plan", "hypervisor"] {
+                if !name.starts_with(&format!("{agent}/src/{layer}")) {
+                    continue;
+                }
+                let others: Vec<&str> = modules_used(&text).filter(|it| *it != layer).collect();
+                assert!(others.is_empty(), "{name} uses {others:?} of the agent");
+            }
+        }
     }
 }
 

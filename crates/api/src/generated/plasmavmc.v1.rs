@@ -722,6 +722,10 @@ pub struct WatchDesiredRequest {
     /// The host's name; must be the caller's own.
     #[prost(string, tag = "1")]
     pub node: ::prost::alloc::string::String,
+    /// The host understands DESIRED_PART_FULL and DESIRED_PART_CHANGE. Without this it is told everything anew at each
+    /// change, in one message, as it was before there were parts.
+    #[prost(bool, tag = "2")]
+    pub accepts_changes: bool,
 }
 /// All VMs that should exist on a host.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -732,6 +736,19 @@ pub struct DesiredVms {
     /// VMs placed on this host.
     #[prost(message, repeated, tag = "2")]
     pub vms: ::prost::alloc::vec::Vec<DesiredVm>,
+    /// What this message holds.
+    #[prost(enumeration = "DesiredPart", tag = "3")]
+    pub part: i32,
+    /// Further messages belong to this one; all of them together are the state, or the change.
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+    /// What the revision is of: another each time the server starts, as with a store that was put back from a copy.
+    /// Revisions of two epochs say nothing of each other.
+    #[prost(string, tag = "5")]
+    pub store_epoch: ::prost::alloc::string::String,
+    /// In a change: VMs that the host hears of no more. One that must go is in `vms` first, as `deleting`.
+    #[prost(string, repeated, tag = "6")]
+    pub removed_vm_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One VM as its host needs it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -835,6 +852,9 @@ pub struct ReportStatusRequest {
     /// Every VM on the host.
     #[prost(message, repeated, tag = "3")]
     pub vms: ::prost::alloc::vec::Vec<VmReport>,
+    /// What the revision is of, as the stream said. Empty: it did not say.
+    #[prost(string, tag = "4")]
+    pub store_epoch: ::prost::alloc::string::String,
 }
 /// What ReportStatus answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1137,6 +1157,40 @@ impl HypervisorKind {
             "HYPERVISOR_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "HYPERVISOR_KIND_QEMU" => Some(Self::Qemu),
             "HYPERVISOR_KIND_FIRECRACKER" => Some(Self::Firecracker),
+            _ => None,
+        }
+    }
+}
+/// What a message of a stream of desired state holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DesiredPart {
+    /// Everything, in this one message.
+    Unspecified = 0,
+    /// A piece of everything. It takes the place of what was known when the last piece has come.
+    Full = 1,
+    /// What is given takes the place of what has its id, what is removed goes, and the rest stays as it is. Nothing is
+    /// in it when only the revision is new.
+    Change = 2,
+}
+impl DesiredPart {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DESIRED_PART_UNSPECIFIED",
+            Self::Full => "DESIRED_PART_FULL",
+            Self::Change => "DESIRED_PART_CHANGE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DESIRED_PART_UNSPECIFIED" => Some(Self::Unspecified),
+            "DESIRED_PART_FULL" => Some(Self::Full),
+            "DESIRED_PART_CHANGE" => Some(Self::Change),
             _ => None,
         }
     }
@@ -2955,7 +3009,8 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.NodeService", "RegisterNode"));
             self.inner.unary(req, path, codec).await
         }
-        /// Everything that should exist on the host, whole, now and after every change.
+        /// Everything that should exist on the host, now and after every change: whole each time, or, to a host that
+        /// accepts changes, once in pieces of bounded size and then what changes. The first message comes at once.
         pub async fn watch_desired(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchDesiredRequest>,
@@ -3111,7 +3166,8 @@ pub mod node_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Everything that should exist on the host, whole, now and after every change.
+        /// Everything that should exist on the host, now and after every change: whole each time, or, to a host that
+        /// accepts changes, once in pieces of bounded size and then what changes. The first message comes at once.
         async fn watch_desired(
             &self,
             request: tonic::Request<super::WatchDesiredRequest>,

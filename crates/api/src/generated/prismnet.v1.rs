@@ -1046,6 +1046,10 @@ pub struct WatchDesiredRequest {
     /// The host's name; must be the caller's own.
     #[prost(string, tag = "1")]
     pub node: ::prost::alloc::string::String,
+    /// The host understands DESIRED_PART_FULL and DESIRED_PART_CHANGE. Without this it is told everything anew at each
+    /// change, in one message, as it was before there were parts.
+    #[prost(bool, tag = "2")]
+    pub accepts_changes: bool,
 }
 /// All that should exist on a host: only VPCs and subnets with a port there, but every port address
 /// that a rule on this host may need (as group members).
@@ -1057,6 +1061,19 @@ pub struct DesiredNetwork {
     /// VPCs with a port on this host.
     #[prost(message, repeated, tag = "2")]
     pub vpcs: ::prost::alloc::vec::Vec<DesiredVpc>,
+    /// What this message holds.
+    #[prost(enumeration = "DesiredPart", tag = "3")]
+    pub part: i32,
+    /// Further messages belong to this one; all of them together are the state, or the change.
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+    /// What the revision is of: another each time the server starts, as with a store that was put back from a copy.
+    /// Revisions of two epochs say nothing of each other.
+    #[prost(string, tag = "5")]
+    pub store_epoch: ::prost::alloc::string::String,
+    /// In a change: VPCs that have no port on this host any more.
+    #[prost(string, repeated, tag = "6")]
+    pub removed_vpc_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A VPC as a host needs it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1073,6 +1090,12 @@ pub struct DesiredVpc {
     /// Security groups that a port on this host uses.
     #[prost(message, repeated, tag = "4")]
     pub groups: ::prost::alloc::vec::Vec<DesiredGroup>,
+    /// In a change: subnets that have no port on this host any more.
+    #[prost(string, repeated, tag = "5")]
+    pub removed_subnet_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In a change: security groups that no port on this host uses any more.
+    #[prost(string, repeated, tag = "6")]
+    pub removed_group_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A subnet as a host needs it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1104,6 +1127,9 @@ pub struct DesiredSubnet {
     /// Ports attached on this host.
     #[prost(message, repeated, tag = "9")]
     pub ports: ::prost::alloc::vec::Vec<DesiredPort>,
+    /// In a change: ports that are not on this host any more.
+    #[prost(string, repeated, tag = "10")]
+    pub removed_port_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// A port as a host needs it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1143,9 +1169,14 @@ pub struct DesiredGroup {
     /// names: of such a one the members are all that a host needs.
     #[prost(message, repeated, tag = "2")]
     pub rules: ::prost::alloc::vec::Vec<SecurityGroupRule>,
-    /// Addresses (IPv4 and IPv6) of all ports of this VPC in the group, on any host.
+    /// Addresses (IPv4 and IPv6) of all ports of this VPC in the group, on any host. In a change: those that are new.
     #[prost(string, repeated, tag = "3")]
     pub member_addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In a change: addresses that are in the group no more.
+    #[prost(string, repeated, tag = "4")]
+    pub removed_member_addresses: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
 }
 /// What ReportStatus is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1159,6 +1190,9 @@ pub struct ReportStatusRequest {
     /// Ports of the device or host.
     #[prost(message, repeated, tag = "3")]
     pub ports: ::prost::alloc::vec::Vec<PortReport>,
+    /// What the revision is of, as the stream said. Empty: it did not say.
+    #[prost(string, tag = "4")]
+    pub store_epoch: ::prost::alloc::string::String,
 }
 /// How a port is on its host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1316,6 +1350,40 @@ impl Protocol {
             "PROTOCOL_TCP" => Some(Self::Tcp),
             "PROTOCOL_UDP" => Some(Self::Udp),
             "PROTOCOL_ICMP" => Some(Self::Icmp),
+            _ => None,
+        }
+    }
+}
+/// What a message of a stream of desired state holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DesiredPart {
+    /// Everything, in this one message.
+    Unspecified = 0,
+    /// A piece of everything. It takes the place of what was known when the last piece has come.
+    Full = 1,
+    /// What is given takes the place of what has its id, what is removed goes, and the rest stays as it is. Nothing is
+    /// in it when only the revision is new.
+    Change = 2,
+}
+impl DesiredPart {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DESIRED_PART_UNSPECIFIED",
+            Self::Full => "DESIRED_PART_FULL",
+            Self::Change => "DESIRED_PART_CHANGE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DESIRED_PART_UNSPECIFIED" => Some(Self::Unspecified),
+            "DESIRED_PART_FULL" => Some(Self::Full),
+            "DESIRED_PART_CHANGE" => Some(Self::Change),
             _ => None,
         }
     }
@@ -4580,8 +4648,8 @@ pub mod node_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Everything that should exist on the host, whole, now and after every change. The first message
-        /// comes at once.
+        /// Everything that should exist on the host, now and after every change: whole each time, or, to a host that
+        /// accepts changes, once in pieces of bounded size and then what changes. The first message comes at once.
         pub async fn watch_desired(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchDesiredRequest>,
@@ -4652,8 +4720,8 @@ pub mod node_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Everything that should exist on the host, whole, now and after every change. The first message
-        /// comes at once.
+        /// Everything that should exist on the host, now and after every change: whole each time, or, to a host that
+        /// accepts changes, once in pieces of bounded size and then what changes. The first message comes at once.
         async fn watch_desired(
             &self,
             request: tonic::Request<super::WatchDesiredRequest>,

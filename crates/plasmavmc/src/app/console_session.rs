@@ -6,7 +6,7 @@ use photon_resource::Error;
 
 use super::{ConsoleHub, Opened, Output};
 use crate::model::Vm;
-use crate::phase::Phase;
+use crate::model::phase::Phase;
 
 /// What an owner types. An error ends the console.
 pub type Typed = BoxStream<'static, Result<Vec<u8>, Error>>;

@@ -1,15 +1,15 @@
 //! What hosts report.
 
+use std::sync::Arc;
+
 use chainfire::{Digest, Ledger, NewEvent, Outcome};
 use flaredb::{Committed, Db, Revision};
-use photon_api::plasmavmc::v1 as pb;
 use photon_catalog::Stored;
 use photon_resource::{Caller, Error, Scope, VmId};
 
 use super::Saga;
-use crate::convert;
 use crate::model::Vm;
-use crate::phase::{Report, Stage};
+use crate::model::phase::{Report, Stage};
 use crate::store;
 
 /// A report conflicts only with its VM's owner, who is a person.
@@ -21,32 +21,56 @@ pub struct Reports {
     db: Db,
     ledger: Ledger,
     saga: Saga,
+    store_epoch: Arc<str>,
+}
+
+/// Which host reports, and what it has applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Reporter<'a> {
+    pub node: &'a str,
+    pub revision: Revision,
+    /// What the revision is of; empty: it was not told.
+    pub store_epoch: &'a str,
 }
 
 impl Reports {
-    pub fn new(db: Db, ledger: Ledger, saga: Saga) -> Self {
-        Self { db, ledger, saga }
+    /// Revisions of this store are of `store_epoch`.
+    pub fn new(db: Db, ledger: Ledger, saga: Saga, store_epoch: &str) -> Self {
+        Self {
+            db,
+            ledger,
+            saga,
+            store_epoch: store_epoch.into(),
+        }
     }
 
     /// Takes in what a host, which is the caller, reports. What it says of a VM that was changed after the
-    /// revision that it has applied is of the past, and of one that is not its own is not its to say.
+    /// revision that it has applied is of the past, and so is all that it says of a revision of another store; of one
+    /// that is not its own it is not its to say.
     ///
-    /// Errors: `InvalidArgument`; then nothing was taken in.
+    /// Errors: those of the store.
     pub async fn take(
         &self,
         caller: &Caller,
-        request: pb::ReportStatusRequest,
-    ) -> Result<pb::ReportStatusResponse, Error> {
-        let (node, revision) = (request.node, request.revision);
-        let reports = request.vms.into_iter().map(convert::report_from_wire);
-        let reports: Vec<(VmId, Report)> = reports.collect::<Result<_, _>>()?;
+        reporter: Reporter<'_>,
+        reports: Vec<(VmId, Report)>,
+    ) -> Result<(), Error> {
+        let Reporter {
+            node,
+            revision,
+            store_epoch,
+        } = reporter;
+        // The store was put back from a copy: the host hears everything anew, and reports again.
+        if !store_epoch.is_empty() && *store_epoch != *self.store_epoch {
+            return Ok(());
+        }
         for (id, report) in reports {
             if report.gone {
-                self.take_back(caller, &node, id).await?;
+                self.take_back(caller, node, id).await?;
             }
-            self.take_one(caller, &node, revision, id, &report).await?;
+            self.take_one(caller, node, revision, id, &report).await?;
         }
-        Ok(pb::ReportStatusResponse {})
+        Ok(())
     }
 
     /// A host that was given up, and came back, has removed what was left on it.

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::COMPONENT;
+use crate::model::phase::{Command, Stage};
 use crate::model::{Port, Size, Vm};
-use crate::phase::{Command, Stage};
 use crate::prismnet::{NotAttached, Ports};
 use crate::store;
 

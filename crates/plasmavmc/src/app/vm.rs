@@ -10,8 +10,8 @@ use photon_service::Mutation;
 use tokio::sync::Mutex;
 
 use super::{Nodes, Saga};
+use crate::model::phase::Command;
 use crate::model::{Vm, VmChanges, VmFilter};
-use crate::phase::Command;
 use crate::prismnet::Ports;
 use crate::settings::Settings;
 use crate::{scheduler, store};

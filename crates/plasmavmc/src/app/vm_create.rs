@@ -13,8 +13,8 @@ use photon_service::Mutation;
 
 use super::access::image_to_use;
 use super::{Progress, Vms};
+use crate::model::phase::Stage;
 use crate::model::{Image, NewVm, PowerState, Size, Spec, Vm};
-use crate::phase::Stage;
 use crate::{scheduler, store};
 
 /// How long the call waits for its ports; what takes longer goes on in the background.

@@ -2,21 +2,16 @@
 
 use std::collections::HashMap;
 
-use flaredb::{Db, Watch};
-use futures::FutureExt;
-use photon_api::plasmavmc::v1 as pb;
+use flaredb::Db;
 use photon_catalog::{Feed, News};
 use photon_resource::{Error, Scope, VmId};
 
-use super::Desired;
 use crate::model::Vm;
-use crate::store;
 
-/// What WatchVm and WatchDesired follow. Clones are the same.
+/// What WatchVm follows. Clones are the same.
 #[derive(Clone)]
 pub struct Watches {
     db: Db,
-    desired: Desired,
 }
 
 /// Follows one VM, or all of a scope.
@@ -40,8 +35,8 @@ pub enum Told {
 }
 
 impl Watches {
-    pub fn new(db: Db, desired: Desired) -> Self {
-        Self { db, desired }
+    pub fn new(db: Db) -> Self {
+        Self { db }
     }
 
     /// Follows all VMs of a scope: first all that there are.
@@ -62,21 +57,6 @@ impl Watches {
             ends: true,
             known: HashMap::new(),
             first: Some(vm),
-        })
-    }
-
-    /// Begins to follow what a host is told.
-    pub async fn desired(&self, node: &str) -> Result<DesiredWatch, Error> {
-        let revision = self.db.revision().await?;
-        let changes = self
-            .db
-            .watch(&store::vm::host_prefix(node), revision)
-            .await?;
-        Ok(DesiredWatch {
-            desired: self.desired.clone(),
-            node: node.to_owned(),
-            changes,
-            told: None,
         })
     }
 }
@@ -108,53 +88,6 @@ impl VmWatch {
                 }
                 News::Synced => {}
             }
-        }
-    }
-}
-
-/// Follows what one host is told.
-pub struct DesiredWatch {
-    desired: Desired,
-    node: String,
-    changes: Watch,
-    told: Option<flaredb::Revision>,
-}
-
-impl DesiredWatch {
-    /// What the host is to be told next: at once the first time, then after a change. Of several changes that have
-    /// happened by then, only what they lead to.
-    pub async fn next(&mut self) -> Result<pb::DesiredVms, Error> {
-        loop {
-            if self.told.is_some() {
-                let mut newest = self.change().await?;
-                while let Some(more) = self.change().now_or_never() {
-                    newest = more?;
-                }
-                // Read already, with what was told last.
-                if self.told.is_some_and(|told| newest <= told) {
-                    continue;
-                }
-            }
-            let desired = self.desired.of(&self.node).await?;
-            self.told = Some(desired.revision);
-            return Ok(desired);
-        }
-    }
-
-    /// The revision of the next change.
-    async fn change(&mut self) -> Result<flaredb::Revision, Error> {
-        match self.changes.next().await {
-            Some(changes) => {
-                let changes = changes?;
-                Ok(changes
-                    .iter()
-                    .map(|change| change.revision)
-                    .max()
-                    .unwrap_or(0))
-            }
-            None => Err(Error::Unavailable(
-                "the server is stopping: watch again".into(),
-            )),
         }
     }
 }

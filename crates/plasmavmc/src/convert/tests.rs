@@ -3,8 +3,8 @@ use photon_resource::PortId;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::phase::Phase;
 use crate::model::{Hypervisor, RestartPolicy};
-use crate::phase::Phase;
 
 #[test]
 fn an_empty_spec_gets_the_documented_defaults() {

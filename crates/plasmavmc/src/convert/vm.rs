@@ -9,12 +9,12 @@ use photon_resource::{Error, PortId, Time, VmId};
 
 use super::node::{hypervisor, hypervisor_to_wire};
 use super::{image_to_wire, unknown};
+use crate::model::phase::{Command, Phase, Report, Stage};
 use crate::model::vm::STOP_TIMEOUT;
 use crate::model::{
     Disk, Hypervisor, Image, Interface, NewVm, PowerState, RestartPolicy, Size, Spec, Vm,
     VmChanges, VmFilter,
 };
-use crate::phase::{Command, Phase, Report, Stage};
 use crate::store::vm::Left;
 
 /// A VM that is asked for.

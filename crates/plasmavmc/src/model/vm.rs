@@ -2,8 +2,8 @@
 
 use photon_resource::{Changes, Error, ImageId, Meta, NewMeta, PortId, Time, VmId};
 
+use super::phase::{Phase, Stage, Status};
 use super::{Hypervisor, kind};
-use crate::phase::{Phase, Stage, Status};
 
 mod spec;
 #[cfg(test)]

@@ -15,24 +15,28 @@ use photon_service::{answer, status};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::app::{self, ConsoleHub, Files, Reports, Watches};
+use super::telling::{Form, Telling};
+use crate::app::{self, ConsoleHub, Desired, Files, Reporter, Reports};
 use crate::convert;
 use crate::model::Node;
 
 pub struct Nodes {
     access: Access,
     nodes: app::Nodes,
-    watches: Watches,
+    desired: Desired,
+    guest_mtu: u32,
     reports: Reports,
     files: Files,
     hub: ConsoleHub,
 }
 
 impl Nodes {
+    /// `guest_mtu` is that of guests' interfaces.
     pub fn new(
         access: Access,
         nodes: app::Nodes,
-        watches: Watches,
+        desired: Desired,
+        guest_mtu: u32,
         reports: Reports,
         files: Files,
         hub: ConsoleHub,
@@ -40,7 +44,8 @@ impl Nodes {
         Self {
             access,
             nodes,
-            watches,
+            desired,
+            guest_mtu,
             reports,
             files,
             hub,
@@ -78,20 +83,22 @@ impl NodeService for Nodes {
         answer(async {
             const ACTION: &str = "compute:nodes:watch";
             let caller = self.access.caller(&request).await?;
-            let node = request.into_inner().node;
+            let WatchDesiredRequest {
+                node,
+                accepts_changes,
+            } = request.into_inner();
             self.nodes.own(&caller, ACTION, &node).await?;
-            let watch = self.watches.desired(&node).await?;
+            let watch = self.desired.watch(&node).await?;
             let supervision = self.nodes.supervision(caller, ACTION, &node);
-            let answers = try_unfold(
-                (watch, supervision),
-                async |(mut watch, mut supervision)| {
-                    let desired = tokio::select! {
-                        desired = watch.next() => desired.map_err(status)?,
-                        error = supervision.lost() => return Err(status(error)),
-                    };
-                    Ok(Some((desired, (watch, supervision))))
-                },
-            );
+            let form = Form {
+                guest_mtu: self.guest_mtu,
+                store_epoch: self.desired.store_epoch().to_owned(),
+                whole: (!accepts_changes).then(DesiredVms::default),
+            };
+            let telling = Telling::new(watch, supervision, form);
+            let answers = try_unfold(telling, async |mut telling| {
+                Ok(Some((telling.next().await.map_err(status)?, telling)))
+            });
             Ok(Box::pin(answers) as Self::WatchDesiredStream)
         })
         .await
@@ -107,7 +114,16 @@ impl NodeService for Nodes {
             self.nodes
                 .own(&caller, "compute:nodes:report", &request.node)
                 .await?;
-            self.reports.take(&caller, request).await
+            let reports = request.vms.into_iter().map(convert::report_from_wire);
+            let reporter = Reporter {
+                node: &request.node,
+                revision: request.revision,
+                store_epoch: &request.store_epoch,
+            };
+            self.reports
+                .take(&caller, reporter, reports.collect::<Result<_, _>>()?)
+                .await?;
+            Ok(ReportStatusResponse {})
         })
         .await
     }

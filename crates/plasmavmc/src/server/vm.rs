@@ -13,8 +13,8 @@ use photon_service::{answer, status};
 use tonic::{Request, Streaming};
 
 use crate::app::{Consoles, Told, Typed, Watches};
+use crate::model::phase::Command;
 use crate::model::{Node, Vm};
-use crate::phase::Command;
 use crate::{app, convert};
 
 /// The service over `app`.

@@ -76,6 +76,12 @@ pub fn host_prefix(node: &str) -> String {
     format!("vm-on/{node}/")
 }
 
+/// The VM that a change under [`host_prefix`] is about.
+pub fn vm_of_host_key(node: &str, key: &str) -> Option<VmId> {
+    let rest = key.strip_prefix(&host_prefix(node))?;
+    rest.strip_prefix("left/").unwrap_or(rest).parse().ok()
+}
+
 /// Under [`host_prefix`], so that the host hears of it.
 fn left_prefix(node: &str) -> String {
     format!("{}left/", host_prefix(node))
@@ -251,6 +257,13 @@ pub async fn vms_left_on(db: &Db, node: &str) -> Result<Vec<Left>, Error> {
         .into_iter()
         .filter_map(|(key, record)| Some(Left::of(key[prefix.len()..].parse().ok()?, record)));
     Ok(left.collect())
+}
+
+/// What was left of a VM on a host that was given up, if it was.
+pub async fn vm_left_get(db: &Db, node: &str, id: VmId) -> Result<Option<Left>, Error> {
+    let key = format!("{}{id}", left_prefix(node));
+    let record = db.get::<LeftRecord>(&key).await?;
+    Ok(record.map(|record| Left::of(id, record)))
 }
 
 /// Takes the note back, if there is one: the host has removed the VM.

@@ -47,6 +47,7 @@ impl Host {
     pub async fn desired(&mut self) -> Streaming<pb::DesiredVms> {
         let request = pb::WatchDesiredRequest {
             node: self.node.clone(),
+            ..Default::default()
         };
         let response = self.client.nodes.watch_desired(request).await;
         response.unwrap().into_inner()
@@ -63,6 +64,7 @@ impl Host {
             node: self.node.clone(),
             revision,
             vms,
+            ..Default::default()
         };
         self.client.nodes.report_status(request).await?;
         Ok(())

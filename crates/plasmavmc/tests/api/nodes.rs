@@ -30,7 +30,10 @@ async fn only_a_hosts_own_agent_speaks_for_it() {
                 .await
                 .map(|_| ()),
         );
-        let request = pb::WatchDesiredRequest { node: HOST.into() };
+        let request = pb::WatchDesiredRequest {
+            node: HOST.into(),
+            ..Default::default()
+        };
         refusals.push(nodes.watch_desired(request).await.map(|_| ()));
         let request = pb::ReportStatusRequest {
             node: HOST.into(),

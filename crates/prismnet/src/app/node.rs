@@ -29,16 +29,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Nodes {
     db: Db,
+    store_epoch: Arc<str>,
     inventory: Arc<RwLock<Inventory>>,
     /// Up to where the inventory is known.
     followed: Arc<Followed>,
 }
 
 impl Nodes {
-    /// Knows nothing until [`follow`](Self::follow) runs.
-    pub fn new(db: Db) -> Self {
+    /// Knows nothing until [`follow`](Self::follow) runs. Revisions that hosts are told are of `store_epoch`: of this run.
+    pub fn new(db: Db, store_epoch: &str) -> Self {
         Self {
             db,
+            store_epoch: store_epoch.into(),
             inventory: Arc::default(),
             followed: Arc::default(),
         }
@@ -100,6 +102,11 @@ impl Nodes {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What revisions are of: those of another epoch say nothing of these.
+    pub fn store_epoch(&self) -> &str {
+        &self.store_epoch
+    }
+
     /// What should exist on `node` now, as `view` sees it.
     pub fn desired<T>(&self, node: &str, view: impl FnOnce(&Desired<'_>) -> T) -> T {
         view(&self.read().desired(node))
@@ -115,23 +122,29 @@ impl Nodes {
         }
     }
 
-    /// What `node` found of its ports when it applied `revision`. What is no news, or of an earlier attachment,
-    /// changes nothing. Errors: those of the store.
+    /// What `node` found of its ports when it applied what is said. What is no news, of an earlier attachment or of
+    /// another store changes nothing. Errors: those of the store.
     pub async fn report<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
         resource: ResourceName,
         node: &str,
-        revision: Revision,
+        reported: Reported,
         ports: Vec<(PortId, PortStatus)>,
     ) -> Result<A, Error> {
+        let epoch = &reported.store_epoch;
+        if !epoch.is_empty() && **epoch != *self.store_epoch {
+            // Of another run of the server, or of a store that was put back: the host hears everything anew, and reports
+            // again.
+            return Ok(A::default());
+        }
         // Revisions mean something only as long as the server runs, so that none is stored: what is compared is which
         // attachment the host knew. What it was told is known here too.
         self.followed.settled(&self.db).await?;
         // One transaction each: a host may have more ports than one has room for. The host reports again what was not
         // taken in before an error.
         for (id, status) in ports {
-            let known = self.read().generation_known(id, revision);
+            let known = self.read().generation_known(id, reported.revision);
             let Some(generation) = known else {
                 continue;
             };
@@ -146,6 +159,15 @@ impl Nodes {
         }
         Ok(A::default())
     }
+}
+
+/// What a host has applied when it reports.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// As of when.
+    pub revision: Revision,
+    /// What the revision is of; empty: it was not told.
+    pub store_epoch: String,
 }
 
 /// Learns when what should exist on one host may have changed.

@@ -12,6 +12,7 @@ pub fn desired(desired: &Desired<'_>) -> pb::DesiredNetwork {
     pb::DesiredNetwork {
         revision: desired.revision,
         vpcs: desired.vpcs.iter().map(desired_vpc).collect(),
+        ..pb::DesiredNetwork::default()
     }
 }
 
@@ -21,6 +22,7 @@ fn desired_vpc(desired: &DesiredVpc<'_>) -> pb::DesiredVpc {
         table: desired.vpc.table,
         subnets: desired.subnets.iter().map(desired_subnet).collect(),
         groups: desired.groups.iter().map(desired_group).collect(),
+        ..pb::DesiredVpc::default()
     }
 }
 
@@ -43,6 +45,7 @@ fn desired_subnet(desired: &DesiredSubnet<'_>) -> pb::DesiredSubnet {
             .iter()
             .map(|port| desired_port(port))
             .collect(),
+        ..pb::DesiredSubnet::default()
     }
 }
 
@@ -75,5 +78,6 @@ fn desired_group(group: &DesiredGroup<'_>) -> pb::DesiredGroup {
         id: group.id.to_string(),
         rules: group.rules.iter().map(security_group_rule).collect(),
         member_addresses: group.members.iter().map(IpAddr::to_string).collect(),
+        ..pb::DesiredGroup::default()
     }
 }

@@ -1,9 +1,11 @@
 //! `NodeService`: what hosts are told, and what they tell.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use futures::Stream;
+use photon_api::desired::{DesiredMessage, Kind, MESSAGE_BYTES};
 use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::node_service_server::NodeService;
 use photon_catalog::Access;
@@ -43,8 +45,11 @@ struct Watch {
     caller: Caller,
     resource: ResourceName,
     node: String,
+    accepts_changes: bool,
     /// What it was told last, and when.
     told: Option<(pb::DesiredNetwork, Instant)>,
+    /// Messages that it is still to be told.
+    waiting: VecDeque<pb::DesiredNetwork>,
 }
 
 #[tonic::async_trait]
@@ -58,7 +63,10 @@ impl NodeService for Nodes {
     ) -> Result<Response<Self::WatchDesiredStream>, Status> {
         answer(async {
             let caller = self.access.caller(&request).await?;
-            let node = request.into_inner().node;
+            let pb::WatchDesiredRequest {
+                node,
+                accepts_changes,
+            } = request.into_inner();
             let resource = itself(&self.access, &caller, "watch", &node).await?;
             let watch = Watch {
                 access: self.access.clone(),
@@ -67,7 +75,9 @@ impl NodeService for Nodes {
                 caller,
                 resource,
                 node,
+                accepts_changes,
                 told: None,
+                waiting: VecDeque::new(),
             };
             let stream = futures::stream::try_unfold(watch, async |mut watch| {
                 let desired = watch.next().await.map_err(status)?;
@@ -92,8 +102,12 @@ impl NodeService for Nodes {
                 .into_iter()
                 .map(convert::report)
                 .collect::<Result<_, _>>()?;
+            let reported = app::Reported {
+                revision: request.revision,
+                store_epoch: request.store_epoch,
+            };
             self.app
-                .report(mutation, resource, &request.node, request.revision, ports)
+                .report(mutation, resource, &request.node, reported, ports)
                 .await
         })
         .await
@@ -101,9 +115,12 @@ impl NodeService for Nodes {
 }
 
 impl Watch {
-    /// The next thing to tell: at once the first time, then when it differs from what was told.
+    /// The next message: at once the first time, then when what should be differs from what was told.
     async fn next(&mut self) -> Result<pb::DesiredNetwork, Error> {
         loop {
+            if let Some(message) = self.waiting.pop_front() {
+                return Ok(message);
+            }
             let expiry = self.caller.claims.expires_at;
             let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
             tokio::time::timeout(left, self.interest.changed())
@@ -127,14 +144,30 @@ impl Watch {
                     .await?;
             }
             let desired = self.app.desired(&self.node, convert::desired);
-            let news = match &self.told {
-                Some((told, _)) => told.vpcs != desired.vpcs,
-                None => true,
-            };
-            if news {
-                self.told = Some((desired.clone(), Instant::now()));
-                return Ok(desired);
+            let messages = self.messages(&desired);
+            if !messages.is_empty() {
+                self.waiting.extend(messages);
+                self.told = Some((desired, Instant::now()));
             }
+        }
+    }
+
+    /// What leads from what was told to what should be; none: nothing has changed.
+    fn messages(&self, desired: &pb::DesiredNetwork) -> Vec<pb::DesiredNetwork> {
+        let (epoch, revision) = (self.app.store_epoch(), desired.revision);
+        let (mut message, kind) = match &self.told {
+            Some((told, _)) if told.vpcs == desired.vpcs => return Vec::new(),
+            _ if !self.accepts_changes => (desired.clone(), Kind::Whole),
+            None => (desired.clone(), Kind::Full { more: false }),
+            Some((told, _)) => {
+                let change = pb::DesiredNetwork::difference(told, desired);
+                (change, Kind::Change { more: false })
+            }
+        };
+        message.label(kind, epoch, revision);
+        match kind {
+            Kind::Whole => vec![message],
+            _ => message.pieces(MESSAGE_BYTES),
         }
     }
 }

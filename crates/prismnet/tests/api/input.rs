@@ -562,7 +562,10 @@ async fn security_groups() {
 async fn hosts() {
     let cloud = Cloud::start().await;
     let mut agent = cloud.agent("n1").await;
-    let watch = pb::WatchDesiredRequest { node: "a b".into() };
+    let watch = pb::WatchDesiredRequest {
+        node: "a b".into(),
+        ..Default::default()
+    };
     let watched = agent
         .nodes
         .watch_desired(watch)
@@ -580,6 +583,7 @@ async fn hosts() {
                 status: pb::PortStatus::Active.into(),
                 message: String::new(),
             }],
+            ..Default::default()
         },
         [
             (|r| r.node = String::new(), "node ''"),

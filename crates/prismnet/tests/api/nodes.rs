@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use photon_api::desired::{DesiredMessage, Kind};
 use photon_api::prismnet::v1 as pb;
 use tokio::time::timeout;
 use tonic::{Code, Response, Streaming};
@@ -10,7 +11,10 @@ use photon_testcloud::prismnet::{Client, Cloud, new_port};
 use photon_testkit::{DEADLINE, expect_error, new_id};
 
 async fn watch(agent: &mut Client, node: &str) -> Streaming<pb::DesiredNetwork> {
-    let request = pb::WatchDesiredRequest { node: node.into() };
+    let request = pb::WatchDesiredRequest {
+        node: node.into(),
+        ..Default::default()
+    };
     agent
         .nodes
         .watch_desired(request)
@@ -57,6 +61,7 @@ async fn report(
             status: status.into(),
             message: "because".into(),
         }],
+        ..Default::default()
     };
     agent.nodes.report_status(request).await.map(|_| ())
 }
@@ -283,7 +288,10 @@ async fn only_a_hosts_own_agent_is_heard() {
     let mut tenant = cloud.tenant("acme").await;
     let mut operator = cloud.operator().await;
     for client in [&mut agent, &mut tenant, &mut operator] {
-        let request = pb::WatchDesiredRequest { node: "n2".into() };
+        let request = pb::WatchDesiredRequest {
+            node: "n2".into(),
+            ..Default::default()
+        };
         let watched = client.nodes.watch_desired(request).await;
         let watched = watched.map(|_| Response::new(()));
         expect_error(
@@ -299,7 +307,10 @@ async fn only_a_hosts_own_agent_is_heard() {
         );
     }
     let mut forged = cloud.with_token("forged");
-    let request = pb::WatchDesiredRequest { node: "n1".into() };
+    let request = pb::WatchDesiredRequest {
+        node: "n1".into(),
+        ..Default::default()
+    };
     let watched = forged.nodes.watch_desired(request).await;
     expect_error(
         watched.map(|_| Response::new(())),
@@ -385,6 +396,7 @@ async fn a_host_reports_more_ports_than_one_commit_takes() {
         node: "n1".into(),
         revision: desired.revision,
         ports: active.collect(),
+        ..Default::default()
     };
     agent.nodes.report_status(request.clone()).await.unwrap();
     for id in &ids {
@@ -402,4 +414,65 @@ async fn a_host_reports_more_ports_than_one_commit_takes() {
     let refused = tenant.subnets.delete_subnet(request).await;
     let more = format!("and {} more", MANY - 3);
     expect_error(refused, Code::FailedPrecondition, &more);
+}
+
+/// A host that accepts changes hears of everything once, and then of what changes alone.
+#[tokio::test]
+async fn a_host_that_accepts_changes_is_told_what_changed() {
+    let cloud = Cloud::start().await;
+    let mut agent = cloud.agent("n1").await;
+    let mut tenant = cloud.tenant("acme").await;
+    let (_, subnet) = tenant.network().await;
+    let first = tenant.port(&subnet, "eth0").await;
+    tenant.attach(&first, &new_id(), "n1").await.unwrap();
+    let request = pb::WatchDesiredRequest {
+        node: "n1".into(),
+        accepts_changes: true,
+    };
+    let stream = agent.nodes.watch_desired(request).await;
+    let mut stream = stream.unwrap().into_inner();
+    let everything = next(&mut stream).await;
+    assert_eq!(everything.kind(), Some(Kind::Full { more: false }));
+    assert_eq!(ports(&everything).len(), 1);
+
+    let second = tenant.port(&subnet, "eth1").await;
+    tenant.attach(&second, &new_id(), "n1").await.unwrap();
+    // The new member of the group may be told before the attachment.
+    let (mut known, mut told) = (everything, Vec::new());
+    while ports(&known).len() < 2 {
+        let change = next(&mut stream).await;
+        assert_eq!(change.kind(), Some(Kind::Change { more: false }));
+        told.extend(ports(&change).iter().map(|port| port.id.clone()));
+        let groups = change.vpcs.iter().flat_map(|vpc| &vpc.groups);
+        let members = groups.flat_map(|group| &group.member_addresses);
+        for member in members {
+            assert_eq!(member, &second.ip_address, "the first one is known");
+        }
+        known.amend(change);
+    }
+    assert_eq!(told, std::slice::from_ref(&second.id));
+
+    tenant.detach(&first).await;
+    let change = next(&mut stream).await;
+    assert_eq!(ports(&change).len(), 0);
+    let subnets = change.vpcs.iter().flat_map(|vpc| &vpc.subnets);
+    let removed: Vec<&String> = subnets.flat_map(|it| &it.removed_port_ids).collect();
+    assert_eq!(removed, [&first.id]);
+    known.amend(change);
+    assert_eq!(ports(&known)[0].id, second.id);
+
+    // A report about a revision of another store is of no account.
+    let request = pb::ReportStatusRequest {
+        node: "n1".into(),
+        revision: u64::MAX,
+        ports: vec![pb::PortReport {
+            port_id: second.id.clone(),
+            status: pb::PortStatus::Error.into(),
+            message: "of another time".into(),
+        }],
+        store_epoch: "another".into(),
+    };
+    agent.nodes.report_status(request).await.unwrap();
+    let port = tenant.read_port("eth1").await;
+    assert_eq!(port.status(), pb::PortStatus::Building);
 }

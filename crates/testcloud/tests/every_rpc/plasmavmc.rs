@@ -270,7 +270,10 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
         scene.system(
             "plasmavmc.v1.NodeService/WatchDesired",
             &agent,
-            WatchDesiredRequest { node: NODE.into() },
+            WatchDesiredRequest {
+                node: NODE.into(),
+                ..Default::default()
+            },
         ),
         scene.system(
             "plasmavmc.v1.NodeService/ReportStatus",
@@ -329,7 +332,10 @@ async fn an_agent_speaks_for_its_own_host_only() {
             .await
             .unwrap_err(),
         client
-            .watch_desired(agent.request(WatchDesiredRequest { node: node() }))
+            .watch_desired(agent.request(WatchDesiredRequest {
+                node: node(),
+                ..Default::default()
+            }))
             .await
             .unwrap_err(),
         client

@@ -394,7 +394,10 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
         scene.system(
             "prismnet.v1.NodeService/WatchDesired",
             &agent,
-            WatchDesiredRequest { node: NODE.into() },
+            WatchDesiredRequest {
+                node: NODE.into(),
+                ..Default::default()
+            },
         ),
         scene.system(
             "prismnet.v1.NodeService/ReportStatus",
@@ -425,7 +428,10 @@ async fn an_agent_speaks_for_its_own_host_only() {
     let mut client = NodeServiceClient::new(cloud.channel("prismnet"));
     // Nor does an operator, who may do all else, speak for a host.
     for (session, node) in [(&agent, "another"), (&cloud.operator, NODE)] {
-        let request = session.request(WatchDesiredRequest { node: node.into() });
+        let request = session.request(WatchDesiredRequest {
+            node: node.into(),
+            ..Default::default()
+        });
         let status = client.watch_desired(request).await.unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied, "{status}");
         let request = session.request(ReportStatusRequest {

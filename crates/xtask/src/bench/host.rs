@@ -245,7 +245,7 @@ const RESTART_SCRIPT: &str = "begun=$EPOCHREALTIME\n\
     ready=$EPOCHREALTIME\n\
     until [ \"$(systemctl show -P StatusText prismnet-agent)\" = 'nothing to do' ]; do sleep 0.01; done\n\
     quiet=$EPOCHREALTIME\n\
-    applied=$(curl -s http://127.0.0.1:51181/metrics | awk '/^photon_reconcile_applied_total/ { print $2 }')\n\
+    applied=$(curl -s http://127.0.0.1:51181/metrics | awk '/^photon_(agent_)?reconcile_applied_total/ { print $2 }')\n\
     echo $(((${ready/./} - ${begun/./}) / 1000)) $(((${quiet/./} - ${begun/./}) / 1000)) $applied";
 
 async fn attached(

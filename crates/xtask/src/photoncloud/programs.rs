@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use photon_api::components::{self, COMPONENTS};
+use photon_api::components::{self, COMPONENTS, ProgramKind};
 
 use super::tree;
 use crate::cache::{Cache, Recipe};
@@ -21,10 +21,14 @@ const TOOLS: [(&str, &str); 3] = [
     ("photon-e2e", "photon-e2e"),
 ];
 
-/// The packages that they are of: each component's, and the tools'.
+/// The packages that they are of: each component's, its agents', and the tools'.
 pub fn packages() -> impl Iterator<Item = &'static str> {
     let components = COMPONENTS.into_iter().map(|component| component.name);
-    components.chain(TOOLS.map(|(package, _)| package))
+    let agents = components::programs().filter(|program| program.kind == ProgramKind::Agent);
+    let agents = agents.map(|program| program.name);
+    components
+        .chain(agents)
+        .chain(TOOLS.map(|(package, _)| package))
 }
 
 fn names() -> impl Iterator<Item = &'static str> {

@@ -4,8 +4,8 @@ use flaredb::Record;
 use photon_resource::{ImageId, Labels, Meta, OrgId, PortId, PrincipalId, ProjectId, Time, VmId};
 use serde::{Deserialize, Serialize};
 
+use crate::model::phase::{Phase, Stage, Status};
 use crate::model::{Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, Vm};
-use crate::phase::{Phase, Stage, Status};
 
 /// What is wanted of a VM.
 #[derive(Serialize, Deserialize)]

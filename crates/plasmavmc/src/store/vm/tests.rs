@@ -5,8 +5,8 @@ use photon_resource::{ImageId, Meta, PageRequest, PrincipalId, Time};
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::phase::{Phase, Stage, Status};
 use crate::model::{Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec};
-use crate::phase::{Phase, Stage, Status};
 
 fn vm(name: &str) -> Vm {
     let now = Time::from_micros(1_700_000_000_123_456);

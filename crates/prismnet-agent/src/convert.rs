@@ -1,0 +1,293 @@
+//! The API's desired state to ours. What is not understood is left out and named: a port that can't be made
+//! is reported, a rule that can't be read allows nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use photon_api::prismnet::v1 as api;
+use photon_resource::{Mac, SecurityGroupId, SubnetId, VmId};
+
+use crate::plan::{Desired, Group, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
+
+/// Routing tables below are the kernel's and the operator's (`ip-route(8)`: 253 to 255 and names).
+const FIRST_TABLE: u32 = 1000;
+
+/// What was understood, and which ports can't be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// What should exist.
+    pub desired: Desired,
+    /// Which store its revision is of.
+    pub store_epoch: String,
+    /// Port id as given, and why there will be no such port.
+    pub refused: BTreeMap<String, Refused>,
+}
+
+/// Why something is not made. The text is also the report to the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the control plane sent {what} '{text}', which is not one")]
+    NotOne { what: &'static str, text: String },
+    #[error("routing table {table} of VPC {vpc} is below {FIRST_TABLE}")]
+    ReservedTable { table: u32, vpc: String },
+    #[error("routing table {0} belongs to two VPCs")]
+    TableTaken(u32),
+    #[error("the interface name {0} is taken by another")]
+    NameTaken(String),
+    #[error("gateway {gateway} is not inside {net}")]
+    Gateway { gateway: Ipv4Addr, net: Ipv4Net },
+    #[error("IPv6 network {net} with gateway {gateway} is no /64 that contains it")]
+    Gateway6 { gateway: Ipv6Addr, net: Ipv6Net },
+    #[error("port address {address} is not a host's in {net}")]
+    Address { address: Ipv4Addr, net: Ipv4Net },
+    #[error("IPv6 port address {address} is not inside {net}")]
+    Address6 { address: Ipv6Addr, net: Ipv6Net },
+    #[error("the control plane sent MAC '{0}', which is not a unicast MAC")]
+    Mac(String),
+}
+
+/// Understands a whole desired state.
+pub fn parse(message: &api::DesiredNetwork) -> Parsed {
+    let mut reader = Reader::default();
+    let mut vpcs: Vec<Vpc> = message
+        .vpcs
+        .iter()
+        .filter_map(|vpc| {
+            let result = reader.vpc(vpc);
+            let ports = vpc.subnets.iter().flat_map(|subnet| &subnet.ports);
+            reader.refuse(result, ports)
+        })
+        .collect();
+    let zones = zones(&vpcs.iter().map(|vpc| vpc.id).collect());
+    vpcs.retain_mut(|vpc| {
+        // There is one for each of the first 65535.
+        let zone = zones.get(&vpc.id).copied();
+        vpc.zone = zone.unwrap_or_default();
+        zone.is_some()
+    });
+    Parsed {
+        desired: Desired {
+            revision: message.revision,
+            vpcs,
+        },
+        store_epoch: message.store_epoch.clone(),
+        refused: reader.refused,
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    refused: BTreeMap<String, Refused>,
+    tables: BTreeSet<u32>,
+    names: BTreeSet<String>,
+}
+
+fn value<T: FromStr>(what: &'static str, text: &str) -> Result<T, Refused> {
+    text.parse().map_err(|_| Refused::NotOne {
+        what,
+        text: text.to_owned(),
+    })
+}
+
+impl Reader {
+    /// Passes on what is right, and notes for the ports of what is wrong why there won't be any.
+    fn refuse<'a, T>(
+        &mut self,
+        result: Result<T, Refused>,
+        ports: impl Iterator<Item = &'a api::DesiredPort>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                tracing::warn!("left out of the desired state: {reason}");
+                self.refused
+                    .extend(ports.map(|port| (port.id.clone(), reason.clone())));
+                None
+            }
+        }
+    }
+
+    fn own_name(&mut self, name: String) -> Result<(), Refused> {
+        if self.names.insert(name.clone()) {
+            Ok(())
+        } else {
+            Err(Refused::NameTaken(name))
+        }
+    }
+
+    fn vpc(&mut self, vpc: &api::DesiredVpc) -> Result<Vpc, Refused> {
+        let table = vpc.table;
+        if table < FIRST_TABLE {
+            return Err(Refused::ReservedTable {
+                table,
+                vpc: vpc.id.clone(),
+            });
+        }
+        let mut result = Vpc {
+            id: value("VPC id", &vpc.id)?,
+            table,
+            // Given when all are known.
+            zone: 0,
+            subnets: Vec::new(),
+            groups: vpc.groups.iter().filter_map(group).collect(),
+        };
+        if !self.tables.insert(table) {
+            return Err(Refused::TableTaken(table));
+        }
+        self.own_name(result.vrf())?;
+        result.subnets = vpc
+            .subnets
+            .iter()
+            .filter_map(|subnet| {
+                let read = self.subnet(subnet);
+                self.refuse(read, subnet.ports.iter())
+            })
+            .collect();
+        Ok(result)
+    }
+
+    fn subnet(&mut self, subnet: &api::DesiredSubnet) -> Result<Subnet, Refused> {
+        let id: SubnetId = value("subnet id", &subnet.id)?;
+        let net: Ipv4Net = value("subnet CIDR", &subnet.cidr)?;
+        let gateway: Ipv4Addr = value("gateway", &subnet.gateway)?;
+        if !net.contains(&gateway) {
+            return Err(Refused::Gateway { gateway, net });
+        }
+        let v6 = if subnet.ipv6_cidr.is_empty() {
+            None
+        } else {
+            let net: Ipv6Net = value("IPv6 CIDR", &subnet.ipv6_cidr)?;
+            let gateway: Ipv6Addr = value("IPv6 gateway", &subnet.ipv6_gateway)?;
+            if net.prefix_len() != 64 || !net.contains(&gateway) {
+                return Err(Refused::Gateway6 { gateway, net });
+            }
+            Some((net.trunc(), gateway))
+        };
+        let dns = subnet
+            .dns_servers
+            .iter()
+            .filter_map(|server| {
+                server
+                    .parse::<IpAddr>()
+                    .inspect_err(|_| tracing::warn!(server, "not an address: no name server"))
+                    .ok()
+            })
+            .collect();
+        let mut result = Subnet {
+            id,
+            net: net.trunc(),
+            gateway,
+            dhcp: subnet.dhcp_enabled,
+            dns,
+            v6,
+            ports: Vec::new(),
+        };
+        self.own_name(result.bridge())?;
+        result.ports = subnet
+            .ports
+            .iter()
+            .filter_map(|port| {
+                let read = self.port(&result, port);
+                self.refuse(read, std::iter::once(port))
+            })
+            .collect();
+        Ok(result)
+    }
+
+    fn port(&mut self, subnet: &Subnet, port: &api::DesiredPort) -> Result<Port, Refused> {
+        let address: Ipv4Addr = value("port address", &port.ip_address)?;
+        if !subnet.net.contains(&address) || address == subnet.gateway {
+            return Err(Refused::Address {
+                address,
+                net: subnet.net,
+            });
+        }
+        let address6 = match (subnet.v6, port.ipv6_address.as_str()) {
+            (None, _) | (_, "") => None,
+            (Some((net, _)), text) => {
+                let address: Ipv6Addr = value("IPv6 port address", text)?;
+                if !net.contains(&address) {
+                    return Err(Refused::Address6 { address, net });
+                }
+                Some(address)
+            }
+        };
+        let device: VmId = value("device id", &port.device_id)?;
+        let result = Port {
+            id: value("port id", &port.id)?,
+            mac: mac(&port.mac_address)?,
+            address,
+            address6,
+            groups: port
+                .security_group_ids
+                .iter()
+                .filter_map(|id| id.parse().ok())
+                .collect(),
+            owner: device.unix_uid(),
+        };
+        self.own_name(result.tap())?;
+        Ok(result)
+    }
+}
+
+fn mac(text: &str) -> Result<Mac, Refused> {
+    text.parse().map_err(|_| Refused::Mac(text.to_owned()))
+}
+
+fn group(group: &api::DesiredGroup) -> Option<(SecurityGroupId, Group)> {
+    let id: SecurityGroupId = group
+        .id
+        .parse()
+        .inspect_err(|_| tracing::warn!(id = group.id, "not a security group's id"))
+        .ok()?;
+    let mut result = Group {
+        members: group
+            .member_addresses
+            .iter()
+            .filter_map(|address| address.parse().ok())
+            .collect(),
+        ..Group::default()
+    };
+    for wire in &group.rules {
+        match rule(wire) {
+            Some((api::Direction::Ingress, rule)) => result.ingress.push(rule),
+            Some((_, rule)) => result.egress.push(rule),
+            None => tracing::warn!(
+                group = group.id,
+                rule = wire.id,
+                "rule not understood: it allows nothing"
+            ),
+        }
+    }
+    Some((id, result))
+}
+
+fn rule(rule: &api::SecurityGroupRule) -> Option<(api::Direction, Rule)> {
+    let direction = match rule.direction() {
+        api::Direction::Unspecified => return None,
+        other => other,
+    };
+    let ports = match (rule.port_min, rule.port_max) {
+        (0, 0) => (0, u16::MAX),
+        (low, high) => {
+            let (low, high) = (u16::try_from(low).ok()?, u16::try_from(high).ok()?);
+            (low <= high).then_some((low, high))?
+        }
+    };
+    let protocol = match rule.protocol() {
+        api::Protocol::Unspecified => return None,
+        api::Protocol::Any => Protocol::Any,
+        api::Protocol::Tcp => Protocol::Tcp(ports.0, ports.1),
+        api::Protocol::Udp => Protocol::Udp(ports.0, ports.1),
+        api::Protocol::Icmp => Protocol::Icmp,
+    };
+    let remote = match (rule.remote_cidr.as_str(), rule.remote_group_id.as_str()) {
+        ("", "") => Remote::Any,
+        (cidr, "") => Remote::Net(cidr.parse::<IpNet>().ok()?),
+        ("", group) => Remote::Group(group.parse().ok()?),
+        _ => return None,
+    };
+    Some((direction, Rule { protocol, remote }))
+}

@@ -2,7 +2,7 @@
 //!
 //! | part | where it runs |
 //! | --- | --- |
-//! | `create-port`, `authorize` | release programs as processes of this machine, over the loopback of a network namespace |
+//! | `create-port`, `authorize`, `create-vm` | release programs as processes of this machine, over the loopback of a network namespace |
 //! | `vm` | systemd natively in a container (`systemd-nspawn`), because inside User-mode Linux only ratios count |
 //! | `memory`, `agent-restart`, `vm-on-rack` | a rack host: what needs VRFs and bridge conntrack, which the machine's kernel may not have |
 
@@ -15,6 +15,7 @@ mod machine;
 mod programs;
 mod servers;
 mod stage;
+mod told;
 mod vm;
 
 use std::path::PathBuf;
@@ -61,6 +62,7 @@ pub struct Options {
 enum Part {
     CreatePort,
     Authorize,
+    CreateVm,
     Vm,
     Memory,
     AgentRestart,
@@ -111,9 +113,9 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(options: &Options, figures: &mut Vec<Figure>) -> Result<()> {
-    let loopback = [Part::CreatePort, Part::Authorize];
+    let loopback = [Part::CreatePort, Part::Authorize, Part::CreateVm];
     if loopback.into_iter().any(|part| options.wants(part)) {
-        let step = Step::begin("measuring calls over the loopback (about a minute)");
+        let step = Step::begin("measuring calls over the loopback (about two minutes)");
         figures.extend(calls(options)?);
         step.end();
     }
@@ -182,6 +184,9 @@ fn calls(options: &Options) -> Result<Vec<Figure>> {
             figures.extend(authorize::over_grpc(&servers.tenant).await?);
             let program = programs::authorize_rate(&bin);
             figures.extend(authorize::in_process(&servers, &program).await?);
+        }
+        if options.wants(Part::CreateVm) {
+            figures.extend(told::measure(&servers).await?);
         }
         servers.prismnet.stop().await?;
         servers.iam.stop().await?;

@@ -1,4 +1,4 @@
-//! IAM and PrismNET as processes of the machine: their programs, their stores on disk, gRPC over the loopback.
+//! IAM, PrismNET and PlasmaVMC as processes of the machine: their programs, their stores on disk, gRPC over the loopback.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,7 +16,11 @@ pub fn urls() -> [String; 3] {
     [&IAM, &PRISMNET, &PLASMAVMC].map(|component| component.default_endpoint.to_owned())
 }
 
+/// The host that they are told to be on, whose agents have credentials.
+pub const NODE: &str = "bench";
+
 pub struct Servers {
+    programs: Programs,
     pub iam: Process,
     pub prismnet: Process,
     pub iam_state: PathBuf,
@@ -38,37 +42,80 @@ impl Servers {
         if !made.success() {
             bail!("iam-server bootstrap failed ({made})");
         }
-        let command = |program: &str, state: &str| {
-            let mut command = namespace.command(bin.join(program));
-            command
-                .env_clear()
-                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-                .env("CREDENTIALS_DIRECTORY", &credentials)
-                .env("PHOTON_NODE", "bench")
-                .args(["--metrics-listen", "off", "--state-dir"])
-                .arg(directory.join(state));
-            command
+        let programs = Programs {
+            bin: bin.to_owned(),
+            directory: directory.to_owned(),
+            namespace: namespace.clone(),
+            credentials,
         };
-        let iam = Process::start("iam-server", command("iam-server", "iam"), directory).await?;
-        let mut prismnet = command("prismnet-server", "prismnet");
-        prismnet
-            .arg("--credential-file")
-            .arg(credentials.join("prismnet-server.key"));
-        let prismnet = Process::start("prismnet-server", prismnet, directory).await?;
+        let iam = programs.start("iam-server", "iam", None).await?;
+        let key = Some("prismnet-server.key");
+        let prismnet = programs.start("prismnet-server", "prismnet", key).await?;
         iam.listens(IAM.port).await?;
         prismnet.listens(PRISMNET.port).await?;
 
         let channels = Channels::at(urls())?;
-        let password = std::fs::read_to_string(credentials.join("operator-password"))?;
-        let operator = sign_in(&channels, OPERATOR, "", "", password.trim()).await?;
+        let password = programs.credential("operator-password")?;
+        let operator = sign_in(&channels, OPERATOR, "", "", &password).await?;
         let tenant = tenant(&operator, &channels).await?;
         Ok(Servers {
+            programs,
             iam,
             prismnet,
             iam_state: directory.join("iam"),
             namespace: namespace.clone(),
             tenant,
         })
+    }
+}
+
+impl Servers {
+    /// Starts PlasmaVMC too.
+    pub async fn plasmavmc(&self) -> Result<Process> {
+        let key = Some("plasmavmc-server.key");
+        let programs = &self.programs;
+        let plasmavmc = programs.start("plasmavmc-server", "plasmavmc", key).await?;
+        plasmavmc.listens(PLASMAVMC.port).await?;
+        Ok(plasmavmc)
+    }
+
+    /// A secret that the cloud was made with.
+    pub fn credential(&self, name: &str) -> Result<String> {
+        self.programs.credential(name)
+    }
+}
+
+/// What programs are started with.
+struct Programs {
+    bin: PathBuf,
+    directory: PathBuf,
+    namespace: Namespace,
+    credentials: PathBuf,
+}
+
+impl Programs {
+    async fn start(&self, name: &str, state: &str, key: Option<&str>) -> Result<Process> {
+        let mut command = self.namespace.command(self.bin.join(name));
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("CREDENTIALS_DIRECTORY", &self.credentials)
+            .env("PHOTON_NODE", NODE)
+            .args(["--metrics-listen", "off", "--state-dir"])
+            .arg(self.directory.join(state));
+        if let Some(key) = key {
+            command
+                .arg("--credential-file")
+                .arg(self.credentials.join(key));
+        }
+        Process::start(name, command, &self.directory).await
+    }
+
+    fn credential(&self, name: &str) -> Result<String> {
+        let path = self.credentials.join(name);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.trim().to_owned())
     }
 }
 

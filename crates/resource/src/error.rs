@@ -165,31 +165,6 @@ impl Error {
     }
 }
 
-/// For handlers that still answer by `?`: without the details that `photon_service::status` gives.
-#[cfg(feature = "grpc")]
-impl From<Error> for tonic::Status {
-    fn from(error: Error) -> Self {
-        use tonic::Code;
-
-        if let Error::Internal(cause) = &error {
-            tracing::error!(error = %cause, details = ?cause, "internal error");
-        }
-        let code = match &error {
-            Error::InvalidArgument { .. } => Code::InvalidArgument,
-            Error::NotFound { .. } => Code::NotFound,
-            Error::AlreadyExists { .. } => Code::AlreadyExists,
-            Error::FailedPrecondition(_) | Error::InUse { .. } => Code::FailedPrecondition,
-            Error::PermissionDenied { .. } => Code::PermissionDenied,
-            Error::Unauthenticated(_) => Code::Unauthenticated,
-            Error::Conflict { .. } => Code::Aborted,
-            Error::ResourceExhausted(_) | Error::QuotaExceeded { .. } => Code::ResourceExhausted,
-            Error::Unavailable(_) => Code::Unavailable,
-            Error::Internal(_) => Code::Internal,
-        };
-        Self::new(code, error.to_string())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

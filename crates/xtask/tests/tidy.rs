@@ -14,7 +14,7 @@ fn components() -> impl Iterator<Item = &'static str> {
 }
 
 /// Components whose `app` is free of wire types. All are to be.
-const RULES_WITHOUT_WIRE: [&str; 1] = ["prismnet"];
+const RULES_WITHOUT_WIRE: [&str; 2] = ["plasmavmc", "prismnet"];
 
 /// What runs on every host: crates of their own.
 fn agents() -> impl Iterator<Item = &'static str> {

@@ -59,7 +59,7 @@ pub async fn list_of_index<R: Stored>(
     query: Query,
     keep: impl Fn(&R) -> bool,
 ) -> Result<Listing<R>, Error> {
-    let mut after = after_of_this_list(&query.page, prefix)?;
+    let mut after = query.page.after_in(prefix)?.map(str::to_owned);
     let wanted = |resource: &R| {
         let common = resource.common();
         query.scope.contains(&resource.scope())
@@ -135,7 +135,7 @@ pub async fn list_of_table<R: Stored>(
     keep: impl Fn(&R) -> bool,
     id_of: impl Fn(&str) -> Option<R::Id>,
 ) -> Result<Listing<R>, Error> {
-    let mut after = after_of_this_list(page, prefix)?;
+    let mut after = page.after_in(prefix)?.map(str::to_owned);
     let revision = db.revision().await?;
     let mut items = Vec::new();
     loop {
@@ -167,18 +167,6 @@ pub async fn list_of_table<R: Stored>(
                 revision,
             });
         }
-    }
-}
-
-/// Where the page begins. A token of another list must not lead out of this one.
-fn after_of_this_list(page: &PageRequest, prefix: &str) -> Result<Option<String>, Error> {
-    match &page.after {
-        Some(after) if !after.starts_with(prefix) => Err(Error::invalid(
-            "page_token",
-            PageRequest::token(after),
-            "the next_page_token of a page of the same list",
-        )),
-        after => Ok(after.clone()),
     }
 }
 

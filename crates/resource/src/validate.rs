@@ -110,6 +110,21 @@ impl PageRequest {
         Ok(Self { size, after })
     }
 
+    /// The key after which the page begins, of a list whose keys all begin with `prefix`: the token of another list must
+    /// not lead out of this one.
+    ///
+    /// Errors: `InvalidArgument`.
+    pub fn after_in(&self, prefix: &str) -> Result<Option<&str>, Error> {
+        match self.after.as_deref() {
+            Some(after) if !after.starts_with(prefix) => Err(Error::invalid(
+                "page_token",
+                Self::token(after),
+                "the next_page_token of a page of the same list",
+            )),
+            after => Ok(after),
+        }
+    }
+
     /// The token of the page that begins after `key`: opaque to clients.
     pub fn token(key: &str) -> String {
         hex::encode(key)

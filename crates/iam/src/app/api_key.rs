@@ -89,7 +89,7 @@ pub async fn create(
     .await
 }
 
-/// The key and whose it is. It may lie beyond the wall: see `Server::wall`.
+/// The key and whose it is. It may lie beyond the wall: see `Server::reveal`.
 pub async fn find(core: &Core, id: &str) -> Result<(ApiKey, Principal), Error> {
     let absent = || Error::not_found("API key", id);
     let api_key = store::api_key_find(&core.db, id.parse()?)

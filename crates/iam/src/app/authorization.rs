@@ -93,21 +93,44 @@ pub async fn decide(
             "the token is for project {project}, not {other}"
         )));
     }
-    if action.as_str().ends_with(":create") && !core.live.exists(scope).await? {
-        return Ok(no(format!("there is no {scope}")));
-    }
     let answer = known.rights.decide(&Question {
         action,
         resource,
         attributes,
         now: SystemTime::now(),
     });
+    // Only who might create there learns that there is no such place.
+    if answer.allowed && action.as_str().ends_with(":create") && !core.live.exists(scope).await? {
+        return Ok(no(format!("there is no {scope}")));
+    }
     Ok(Outcome {
         allowed: answer.allowed,
         reason: answer.reason,
         bindings: answer.bindings,
         outside_tenant: false,
     })
+}
+
+/// Whether the caller's roles permit this on a condition: see [`Rights::allows_on_a_condition`]. What is refused is then
+/// not told from what is absent.
+///
+/// [`Rights::allows_on_a_condition`]: crate::policy::Rights::allows_on_a_condition
+pub async fn allowed_on_a_condition(
+    core: &Core,
+    caller: &Caller,
+    action: &str,
+    resource: &ResourceName,
+) -> Result<bool, Error> {
+    let known = core.live.known(caller.claims.principal_id).await?;
+    let action: Action = action.parse().map_err(Error::internal)?;
+    Ok(known.is_some_and(|known| {
+        known.rights.allows_on_a_condition(&Question {
+            action: &action,
+            resource,
+            attributes: &BTreeMap::new(),
+            now: SystemTime::now(),
+        })
+    }))
 }
 
 /// The tenancy wall: `resource.org == token.org`, whatever the policy says. A token of the system has none before

@@ -130,7 +130,7 @@ async fn bound_role(tx: &mut flaredb::Transaction, id: &str) -> Result<Role, Err
         .ok_or_else(|| Error::not_found("role", id))
 }
 
-/// The binding. It may lie beyond the wall: see `Server::wall`.
+/// The binding. It may lie beyond the wall: see `Server::reveal`.
 pub async fn find(core: &Core, id: &str) -> Result<Binding, Error> {
     let found = store::binding_find(&core.db, id.parse()?).await?;
     found.ok_or_else(|| Error::not_found("binding", id))

@@ -78,13 +78,14 @@ pub async fn list(
 ) -> Result<Page<Organization>, Error> {
     match &caller.claims.org_id {
         None => store::organization_page(&core.db, page).await,
-        Some(org) => Ok(Page {
-            items: store::organization_find(&core.db, org)
-                .await?
-                .into_iter()
-                .collect(),
-            next_page_token: String::new(),
-        }),
+        Some(org) => {
+            let own = store::organization_find(&core.db, org).await?;
+            let rest = page.after_in(store::PREFIX)?.is_some();
+            Ok(Page {
+                items: own.into_iter().filter(|_| !rest).collect(),
+                next_page_token: String::new(),
+            })
+        }
     }
 }
 

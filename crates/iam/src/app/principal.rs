@@ -20,7 +20,7 @@ pub fn name(principal: &Principal) -> ResourceName {
     ResourceName::new(principal.home(), "principals", principal.id)
 }
 
-/// The principal of this id, or of this name in `org_id`. It may lie beyond the wall: see `Server::wall`.
+/// The principal of this id, or of this name in `org_id`. It may lie beyond the wall: see `Server::reveal`.
 pub async fn find(
     core: &Core,
     caller: &Caller,

@@ -28,7 +28,7 @@ fn stored(caller: &Caller, role: Role) -> Effect<Role> {
 }
 
 /// The role of this id, or of this name, which is a built-in role's or one in `org_id`. It may lie beyond the wall:
-/// see `Server::wall`.
+/// see `Server::reveal`.
 pub async fn find(
     core: &Core,
     caller: &Caller,

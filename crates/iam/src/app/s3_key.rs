@@ -85,7 +85,7 @@ pub async fn create(
     .await
 }
 
-/// The key and its organization. It may lie beyond the wall: see `Server::wall`.
+/// The key and its organization. It may lie beyond the wall: see `Server::reveal`.
 pub async fn find(core: &Core, id: &str) -> Result<(S3AccessKey, OrgId), Error> {
     let absent = || Error::not_found("S3 access key", id);
     // What has not this form can't be a key of the store either.

@@ -157,17 +157,28 @@ impl Rights {
         }
     }
 
-    /// Why a question was answered with no.
-    fn explain(&self, question: &Question<'_>) -> String {
-        let scope = question.resource.scope();
-        let near = self.grants.iter().find(|grant| {
-            grant.binding.scope.contains(scope)
+    /// Whether it is a condition alone that a permission for it fails by: nobody can say whether that would hold for
+    /// what there is not.
+    pub fn allows_on_a_condition(&self, question: &Question<'_>) -> bool {
+        let mut near = self.near(question);
+        near.any(|grant| grant.binding.active(question.now)) && !self.decide(question).allowed
+    }
+
+    /// What would permit it if it were active and its conditions held.
+    fn near(&self, question: &Question<'_>) -> impl Iterator<Item = &Grant> {
+        self.grants.iter().filter(|grant| {
+            grant.binding.scope.contains(question.resource.scope())
                 && grant.permissions.iter().any(|permission| {
                     permission.action.matches(question.action)
                         && permission.resource.matches(question.resource)
                 })
-        });
-        match near {
+        })
+    }
+
+    /// Why a question was answered with no.
+    fn explain(&self, question: &Question<'_>) -> String {
+        let scope = question.resource.scope();
+        match self.near(question).next() {
             Some(grant) if !grant.binding.active(question.now) => format!(
                 "the binding {} of role {} to {} has ended",
                 grant.binding.id, grant.role_name, self.name

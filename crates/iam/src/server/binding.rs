@@ -3,30 +3,36 @@
 use photon_api::iam::v1::*;
 use photon_resource::{Caller, Error, PageRequest, ResourceName, Scope};
 
+use super::access::Sought;
 use super::{Server, principal, role};
 use crate::app::binding as app;
 use crate::model::Binding;
 
 /// The binding that is meant, if the caller may do `action` to it.
 async fn reach(server: &Server, caller: &Caller, action: &str, id: &str) -> Result<Binding, Error> {
-    let binding = app::find(&server.core, id).await?;
-    server
-        .wall(caller, action, &app::name(&binding), ("binding", id))
-        .await?;
-    let owner = binding.principal_id.to_string();
-    let facts = [
-        ("owner", owner.as_str()),
-        (
-            "kind",
-            principal::kind_of(server, caller, (&owner, "")).await,
-        ),
-        ("role", &binding.role_id),
-    ];
-    server
-        .guard
-        .authorize(caller, action, &app::name(&binding), &facts)
-        .await?;
-    Ok(binding)
+    let found = app::find(&server.core, id).await;
+    let kind = match &found {
+        Ok(binding) => {
+            let owner = binding.principal_id.to_string();
+            principal::kind_of(server, caller, (&owner, "")).await
+        }
+        Err(_) => "",
+    };
+    let describe = |binding: &Binding| {
+        let facts = vec![
+            ("owner", binding.principal_id.to_string()),
+            ("kind", kind.to_owned()),
+            ("role", binding.role_id.clone()),
+        ];
+        (app::name(binding), facts)
+    };
+    let sought = Sought {
+        action,
+        noun: "binding",
+        given: id,
+        nearest: ResourceName::any(caller.claims.scope(), "bindings"),
+    };
+    server.reveal(caller, sought, found, describe).await
 }
 
 pub async fn create(

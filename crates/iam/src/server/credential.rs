@@ -1,30 +1,50 @@
 //! API keys and S3 access keys.
 
 use photon_api::iam::v1::*;
-use photon_resource::{Caller, Error, PageRequest, ResourceName, Scope};
+use photon_resource::{Caller, Error, OrgId, PageRequest, ProjectId, ResourceName, Scope};
 
 use super::Server;
-use super::principal::visible;
-use crate::app::{api_key, s3_key};
+use super::access::{Described, Sought};
+use super::principal::reach_for;
+use crate::app::{api_key, principal, s3_key};
+use crate::model::{ApiKey, Principal, S3AccessKey};
+
+fn owned_by(owner: &Principal) -> Vec<(&'static str, String)> {
+    vec![("owner", owner.id.to_string())]
+}
+
+/// All API keys of a principal.
+fn keys_of(owner: &Principal) -> Described {
+    (api_key::name(owner, "*"), owned_by(owner))
+}
+
+/// The key that was found under the id `given`, with whose it is, if the caller may do `action` to it.
+async fn api_key_revealed(
+    server: &Server,
+    caller: &Caller,
+    action: &str,
+    given: &str,
+    found: Result<(ApiKey, Principal), Error>,
+) -> Result<(ApiKey, Principal), Error> {
+    let sought = Sought {
+        action,
+        noun: "API key",
+        given,
+        nearest: ResourceName::any(caller.claims.scope(), "apiKeys"),
+    };
+    let describe =
+        |(key, owner): &(ApiKey, Principal)| (api_key::name(owner, key.id), owned_by(owner));
+    server.reveal(caller, sought, found, describe).await
+}
 
 pub async fn api_key_create(
     server: &Server,
     caller: &Caller,
     request: CreateApiKeyRequest,
 ) -> Result<CreateApiKeyResponse, Error> {
-    let owner = visible(
-        server,
-        caller,
-        "iam:apiKeys:create",
-        (&request.principal_id, ""),
-    )
-    .await?;
-    let owner_id = owner.id.to_string();
-    let all = api_key::name(&owner, "*");
-    server
-        .guard
-        .authorize(caller, "iam:apiKeys:create", &all, &[("owner", &owner_id)])
-        .await?;
+    const ACTION: &str = "iam:apiKeys:create";
+    let target = (request.principal_id.as_str(), "");
+    let owner = reach_for(server, caller, ACTION, target, "apiKeys", keys_of).await?;
     api_key::create(&server.core, caller, &owner, &request).await
 }
 
@@ -33,16 +53,8 @@ pub async fn api_key_get(
     caller: &Caller,
     request: GetApiKeyRequest,
 ) -> Result<GetApiKeyResponse, Error> {
-    let (key, owner) = api_key::find(&server.core, &request.id).await?;
-    let owner_id = owner.id.to_string();
-    let name = api_key::name(&owner, key.id);
-    server
-        .wall(caller, "iam:apiKeys:get", &name, ("API key", &request.id))
-        .await?;
-    server
-        .guard
-        .authorize(caller, "iam:apiKeys:get", &name, &[("owner", &owner_id)])
-        .await?;
+    let found = api_key::find(&server.core, &request.id).await;
+    let (key, _) = api_key_revealed(server, caller, "iam:apiKeys:get", &request.id, found).await?;
     Ok(GetApiKeyResponse {
         api_key: Some((&key).into()),
     })
@@ -53,19 +65,9 @@ pub async fn api_key_list(
     caller: &Caller,
     request: ListApiKeysRequest,
 ) -> Result<ListApiKeysResponse, Error> {
-    let owner = visible(
-        server,
-        caller,
-        "iam:apiKeys:list",
-        (&request.principal_id, ""),
-    )
-    .await?;
-    let owner_id = owner.id.to_string();
-    let all = api_key::name(&owner, "*");
-    server
-        .guard
-        .authorize(caller, "iam:apiKeys:list", &all, &[("owner", &owner_id)])
-        .await?;
+    const ACTION: &str = "iam:apiKeys:list";
+    let target = (request.principal_id.as_str(), "");
+    let owner = reach_for(server, caller, ACTION, target, "apiKeys", keys_of).await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let page = api_key::list(&server.core, &owner, &page).await?;
     Ok(ListApiKeysResponse {
@@ -80,24 +82,16 @@ pub async fn api_key_delete(
     request: DeleteApiKeyRequest,
 ) -> Result<DeleteApiKeyResponse, Error> {
     const ACTION: &str = "iam:apiKeys:delete";
-    let (key, owner) = match api_key::find(&server.core, &request.id).await {
-        Err(absent @ Error::NotFound { .. }) => {
-            let earlier = server
-                .core
-                .repeated(caller, ACTION, &request.request_id, &request);
-            return earlier.await?.ok_or(absent);
+    let found = api_key::find(&server.core, &request.id).await;
+    if let Err(Error::NotFound { .. }) = found {
+        let earlier = server
+            .core
+            .repeated(caller, ACTION, &request.request_id, &request);
+        if let Some(earlier) = earlier.await? {
+            return Ok(earlier);
         }
-        found => found?,
-    };
-    let owner_id = owner.id.to_string();
-    let name = api_key::name(&owner, key.id);
-    server
-        .wall(caller, ACTION, &name, ("API key", &request.id))
-        .await?;
-    server
-        .guard
-        .authorize(caller, ACTION, &name, &[("owner", &owner_id)])
-        .await?;
+    }
+    let (key, owner) = api_key_revealed(server, caller, ACTION, &request.id, found).await?;
     api_key::delete(&server.core, caller, &owner, key.id, &request).await
 }
 
@@ -106,24 +100,24 @@ pub async fn s3_key_create(
     caller: &Caller,
     request: CreateS3AccessKeyRequest,
 ) -> Result<CreateS3AccessKeyResponse, Error> {
-    let owner = visible(
-        server,
-        caller,
-        "iam:s3Keys:create",
-        (&request.principal_id, ""),
-    )
-    .await?;
-    let owner_id = owner.id.to_string();
-    let project = request.project_id.parse()?;
-    let scope = match &owner.org_id {
-        Some(org) => Scope::Project(org.clone(), project),
-        None => Scope::System,
+    const ACTION: &str = "iam:s3Keys:create";
+    let project: ProjectId = request.project_id.parse()?;
+    let in_project = |org: Option<&OrgId>| {
+        let scope = match org {
+            Some(org) => Scope::Project(org.clone(), project.clone()),
+            None => Scope::System,
+        };
+        ResourceName::any(scope, "s3Keys")
     };
-    let all = ResourceName::any(scope, "s3Keys");
-    server
-        .guard
-        .authorize(caller, "iam:s3Keys:create", &all, &[("owner", &owner_id)])
-        .await?;
+    let sought = Sought {
+        action: ACTION,
+        noun: "principal",
+        given: &request.principal_id,
+        nearest: in_project(caller.claims.org_id.as_ref()),
+    };
+    let found = principal::find(&server.core, caller, &request.principal_id, "").await;
+    let describe = |owner: &Principal| (in_project(owner.org_id.as_ref()), owned_by(owner));
+    let owner = server.reveal(caller, sought, found, describe).await?;
     s3_key::create(&server.core, caller, &owner, &request).await
 }
 
@@ -132,20 +126,11 @@ pub async fn s3_key_list(
     caller: &Caller,
     request: ListS3AccessKeysRequest,
 ) -> Result<ListS3AccessKeysResponse, Error> {
-    let owner = visible(
-        server,
-        caller,
-        "iam:s3Keys:list",
-        (&request.principal_id, ""),
-    )
-    .await?;
-    let owner_id = owner.id.to_string();
+    const ACTION: &str = "iam:s3Keys:list";
+    let target = (request.principal_id.as_str(), "");
     // They can be of several projects, so that it takes the right in the whole organization.
-    let all = ResourceName::any(owner.home(), "s3Keys");
-    server
-        .guard
-        .authorize(caller, "iam:s3Keys:list", &all, &[("owner", &owner_id)])
-        .await?;
+    let describe = |it: &Principal| (ResourceName::any(it.home(), "s3Keys"), owned_by(it));
+    let owner = reach_for(server, caller, ACTION, target, "s3Keys", describe).await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let page = s3_key::list(&server.core, &owner, &page).await?;
     Ok(ListS3AccessKeysResponse {
@@ -161,23 +146,25 @@ pub async fn s3_key_delete(
 ) -> Result<DeleteS3AccessKeyResponse, Error> {
     const ACTION: &str = "iam:s3Keys:delete";
     let id = &request.access_key_id;
-    let (key, org) = match s3_key::find(&server.core, id).await {
-        Err(absent @ Error::NotFound { .. }) => {
-            let earlier = server
-                .core
-                .repeated(caller, ACTION, &request.request_id, &request);
-            return earlier.await?.ok_or(absent);
+    let found = s3_key::find(&server.core, id).await;
+    if let Err(Error::NotFound { .. }) = found {
+        let earlier = server
+            .core
+            .repeated(caller, ACTION, &request.request_id, &request);
+        if let Some(earlier) = earlier.await? {
+            return Ok(earlier);
         }
-        found => found?,
+    }
+    let sought = Sought {
+        action: ACTION,
+        noun: "S3 access key",
+        given: id,
+        nearest: ResourceName::any(caller.claims.scope(), "s3Keys"),
     };
-    let owner_id = key.principal_id.to_string();
-    let name = s3_key::name(&org, &key.project_id, &key.access_key_id);
-    server
-        .wall(caller, ACTION, &name, ("S3 access key", id))
-        .await?;
-    server
-        .guard
-        .authorize(caller, ACTION, &name, &[("owner", &owner_id)])
-        .await?;
+    let describe = |(key, org): &(S3AccessKey, OrgId)| {
+        let name = s3_key::name(org, &key.project_id, &key.access_key_id);
+        (name, vec![("owner", key.principal_id.to_string())])
+    };
+    let (_, org) = server.reveal(caller, sought, found, describe).await?;
     s3_key::delete(&server.core, caller, &org, &request).await
 }

@@ -5,6 +5,7 @@
 //! always make for itself: `WhoAmI`, `Authorize` and `RevokeToken` of its own token, `SetPassword` with the current
 //! one.
 
+mod access;
 mod admin;
 mod authz;
 mod binding;

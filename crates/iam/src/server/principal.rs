@@ -1,12 +1,13 @@
 //! Principals.
 
 use photon_api::iam::v1::*;
-use photon_resource::{Caller, Error, PageRequest};
+use photon_resource::{Caller, Error, PageRequest, ResourceName};
 
 use super::Server;
+use super::access::{Described, Sought};
 use crate::app::{org_of, principal as app};
 use crate::convert;
-use crate::model::Principal;
+use crate::model::{Principal, home};
 use crate::policy::kind_text;
 
 /// The principal that is meant, if it is on the caller's side of the wall.
@@ -31,21 +32,50 @@ pub(super) async fn reach(
     action: &str,
     target: (&str, &str),
 ) -> Result<Principal, Error> {
-    let principal = visible(server, caller, action, target).await?;
-    server
-        .guard
-        .authorize(caller, action, &app::name(&principal), &facts(&principal))
-        .await?;
-    Ok(principal)
+    reach_for(server, caller, action, target, "principals", describe).await
 }
 
-/// What conditions can read of it.
-fn facts(principal: &Principal) -> [(&'static str, &str); 3] {
-    [
-        ("name", &principal.name),
-        ("kind", kind_text(principal.kind)),
-        ("node", principal.node.as_deref().unwrap_or("")),
-    ]
+/// The principal that is meant, if the caller may do `action` to what `describe` says of it, which is of this kind.
+pub(super) async fn reach_for(
+    server: &Server,
+    caller: &Caller,
+    action: &str,
+    (id, org_id): (&str, &str),
+    kind: &str,
+    describe: impl FnOnce(&Principal) -> Described,
+) -> Result<Principal, Error> {
+    let sought = Sought {
+        action,
+        noun: "principal",
+        given: id,
+        nearest: ResourceName::any(home(org_of(caller, org_id)?.as_ref()), kind),
+    };
+    let found = app::find(&server.core, caller, id, org_id).await;
+    server.reveal(caller, sought, found, describe).await
+}
+
+/// As [`reach_for`], but everybody may do it to themselves.
+pub(super) async fn reach_other(
+    server: &Server,
+    caller: &Caller,
+    action: &str,
+    (id, kind): (&str, &str),
+    describe: impl FnOnce(&Principal) -> Described,
+) -> Result<Principal, Error> {
+    match app::find(&server.core, caller, id, "").await {
+        Ok(own) if own.id == caller.claims.principal_id => Ok(own),
+        _ => reach_for(server, caller, action, (id, ""), kind, describe).await,
+    }
+}
+
+/// It itself.
+fn describe(principal: &Principal) -> Described {
+    let facts = vec![
+        ("name", principal.name.clone()),
+        ("kind", kind_text(principal.kind).to_owned()),
+        ("node", principal.node.clone().unwrap_or_default()),
+    ];
+    (app::name(principal), facts)
 }
 
 /// The kind of the principal that is meant, for conditions; empty if there is none, or it lies beyond the wall.
@@ -146,10 +176,10 @@ pub async fn set_password(
     request: SetPasswordRequest,
 ) -> Result<SetPasswordResponse, Error> {
     const ACTION: &str = "iam:principals:update";
-    let principal = visible(server, caller, ACTION, (&request.principal_id, "")).await?;
-    if principal.id != caller.claims.principal_id {
-        let name = app::name(&principal);
-        server.guard.authorize(caller, ACTION, &name, &[]).await?;
-    }
+    let target = (request.principal_id.as_str(), "principals");
+    let principal = reach_other(server, caller, ACTION, target, |it| {
+        (app::name(it), Vec::new())
+    })
+    .await?;
     app::set_password(&server.core, caller, &principal, &request).await
 }

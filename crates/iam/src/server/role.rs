@@ -4,6 +4,7 @@ use photon_api::iam::v1::*;
 use photon_resource::{Caller, Error, PageRequest, ResourceName};
 
 use super::Server;
+use super::access::Sought;
 use crate::app::{org_of, role as app};
 use crate::model::{Role, home};
 
@@ -36,13 +37,16 @@ async fn reach(
     action: &str,
     target: (&str, &str),
 ) -> Result<Role, Error> {
-    let role = visible(server, caller, action, target).await?;
-    let attributes = [("name", role.name.as_str())];
-    server
-        .guard
-        .authorize(caller, action, &app::name(caller, &role), &attributes)
-        .await?;
-    Ok(role)
+    let (id, org_id) = target;
+    let sought = Sought {
+        action,
+        noun: "role",
+        given: id,
+        nearest: ResourceName::any(home(org_of(caller, org_id)?.as_ref()), "roles"),
+    };
+    let found = app::find(&server.core, caller, id, org_id).await;
+    let describe = |role: &Role| (app::name(caller, role), vec![("name", role.name.clone())]);
+    server.reveal(caller, sought, found, describe).await
 }
 
 pub async fn create(

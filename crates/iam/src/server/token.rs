@@ -70,13 +70,11 @@ impl IamTokenService for Server {
                 ));
             }
             if !request.principal_id.is_empty() {
-                let target = (request.principal_id.as_str(), "");
-                let principal = principal::visible(self, &caller, ACTION, target).await?;
-                if principal.id != caller.claims.principal_id {
-                    self.guard
-                        .authorize(&caller, ACTION, &token::all_of(&principal), &[])
-                        .await?;
-                }
+                let target = (request.principal_id.as_str(), "tokens");
+                let principal = principal::reach_other(self, &caller, ACTION, target, |it| {
+                    (token::all_of(it), Vec::new())
+                })
+                .await?;
                 return token::revoke_all(&self.core, &caller, principal.id).await;
             }
             let claims = match request.token.as_str() {

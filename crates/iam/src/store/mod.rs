@@ -51,15 +51,7 @@ pub(crate) async fn page<R: Record>(
     prefix: &str,
     request: &PageRequest,
 ) -> Result<Page<R>, Error> {
-    let after = request.after.as_deref();
-    // A token from another list must not lead out of this one.
-    if after.is_some_and(|after| !after.starts_with(prefix)) {
-        return Err(Error::invalid(
-            "page_token",
-            PageRequest::token(after.unwrap_or_default()),
-            "the next_page_token of the previous page of this list",
-        ));
-    }
+    let after = request.after_in(prefix)?;
     let page = db.page::<R>(prefix, after, request.size).await?;
     let next_page_token = match page.items.last() {
         Some((key, _)) if page.more => PageRequest::token(key),

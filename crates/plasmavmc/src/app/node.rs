@@ -124,7 +124,11 @@ impl Nodes {
 
     /// Hosts with what VMs take of them, for the scheduler.
     pub async fn candidates(&self) -> Result<Vec<Candidate>, Error> {
-        let (nodes, _) = store::node::node_page(&self.db, None, usize::MAX).await?;
+        let all = PageRequest {
+            size: usize::MAX,
+            after: None,
+        };
+        let nodes = store::node::node_page(&self.db, &all).await?.items;
         let mut candidates = Vec::with_capacity(nodes.len());
         for mut node in nodes {
             let used = store::node::load_get(&self.db, &node.name).await?;
@@ -136,19 +140,16 @@ impl Nodes {
 
     /// One page of hosts, by name.
     pub async fn list(&self, page: PageRequest) -> Result<Page<Standing>, Error> {
-        let (nodes, more) =
-            store::node::node_page(&self.db, page.after.as_deref(), page.size).await?;
-        let mut items = Vec::with_capacity(nodes.len());
-        for mut node in nodes {
+        let page = store::node::node_page(&self.db, &page).await?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for mut node in page.items {
             let used = store::node::load_get(&self.db, &node.name).await?;
             let ready = self.look(&mut node);
             items.push(Standing { node, used, ready });
         }
-        let last = items.last().filter(|_| more);
-        let next_page_token = last.map(|last| PageRequest::token(&last.node.name));
         Ok(Page {
-            next_page_token: next_page_token.unwrap_or_default(),
             items,
+            next_page_token: page.next_page_token,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Hosts in the store.
 
 use flaredb::{Db, Error, Record, Transaction};
-use photon_resource::Time;
+use photon_resource::{Page, PageRequest, Time};
 use serde::{Deserialize, Serialize};
 
 use super::vm::HypervisorRecord;
@@ -80,21 +80,27 @@ pub fn node_put(tx: &mut Transaction, node: &Node) -> Result<(), Error> {
     tx.put(&node_key(&node.name), &record)
 }
 
-/// At most `limit` hosts after the one named `after`, by name, and whether there are more.
+/// One page of the hosts, by name.
 pub async fn node_page(
     db: &Db,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<(Vec<Node>, bool), Error> {
-    let after = after.map(node_key);
+    request: &PageRequest,
+) -> Result<Page<Node>, photon_resource::Error> {
+    let after = request.after_in(NODES_PREFIX)?;
     let page = db
-        .page::<NodeRecord>(NODES_PREFIX, after.as_deref(), limit)
+        .page::<NodeRecord>(NODES_PREFIX, after, request.size)
         .await?;
+    let next_page_token = match page.items.last() {
+        Some((key, _)) if page.more => PageRequest::token(key),
+        _ => String::new(),
+    };
     let nodes = page
         .items
         .into_iter()
         .map(|(key, record)| into_node(&key[NODES_PREFIX.len()..], record));
-    Ok((nodes.collect(), page.more))
+    Ok(Page {
+        items: nodes.collect(),
+        next_page_token,
+    })
 }
 
 /// What VMs take of a host.

@@ -5,7 +5,7 @@ use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServic
 use photon_catalog::desk::WatchStream;
 use photon_catalog::wire::id;
 use photon_catalog::{Access, Answer, Desk, News};
-use photon_resource::Error;
+use photon_resource::{Error, RuleId};
 use tonic::Request;
 
 use crate::model::SecurityGroup;
@@ -165,7 +165,14 @@ impl SecurityGroupService for SecurityGroups {
                     let answer = |group: &SecurityGroup| pb::RemoveRuleResponse {
                         security_group: Some(convert::security_group(group)),
                     };
-                    self.app.remove_rule(mutation, group.id, rule, answer).await
+                    let removed = self.app.remove_rule(mutation, group.id, rule, answer);
+                    removed.await.map_err(|error| match error {
+                        // As the caller spelled it.
+                        Error::NotFound { kind, .. } if kind == RuleId::KIND => {
+                            Error::not_found(kind, &request.rule_id)
+                        }
+                        error => error,
+                    })
                 },
             )
             .await

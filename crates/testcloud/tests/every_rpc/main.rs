@@ -1,5 +1,10 @@
-//! Who may call what: every RPC of every server, found by reflection, with every token that must not get in.
+//! Every RPC of every server, found by reflection: with every token that must not get in, and with what every one of
+//! them promises.
+//!
+//! [`contracts`] keeps the promises: what is hidden reads as what is absent, a call may be repeated, a list goes on from
+//! its own pages and is as narrow as its caller's token.
 
+mod contracts;
 mod iam;
 mod plasmavmc;
 mod prismnet;

@@ -52,6 +52,40 @@ impl Things<'_> {
     }
 }
 
+/// Reports of a host that what is to be started has failed, and what is to be rebooted runs.
+async fn report_phases(cloud: &TestCloud, agent: &Session, node: &str) {
+    let mut nodes = NodeServiceClient::new(cloud.channel("plasmavmc"));
+    let watch = WatchDesiredRequest {
+        node: node.into(),
+        ..Default::default()
+    };
+    let mut desired = nodes
+        .watch_desired(agent.request(watch))
+        .await
+        .unwrap()
+        .into_inner();
+    let desired = desired.message().await.unwrap().unwrap();
+    let reports = desired.vms.iter().filter_map(|vm| {
+        let phase = match vm.name.as_str() {
+            "start" => VmPhase::Failed,
+            "reboot" => VmPhase::Running,
+            _ => return None,
+        };
+        Some(VmReport {
+            id: vm.id.clone(),
+            phase: phase.into(),
+            ..Default::default()
+        })
+    });
+    let report = ReportStatusRequest {
+        node: node.into(),
+        revision: desired.revision,
+        store_epoch: desired.store_epoch,
+        vms: reports.collect(),
+    };
+    nodes.report_status(agent.request(report)).await.unwrap();
+}
+
 impl Scene<'_> {
     fn header(&self, name: &str) -> ImportImageRequest {
         ImportImageRequest {
@@ -128,6 +162,10 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
         things.vm("reboot", &disk).await,
         things.vm("delete", &disk).await,
     );
+
+    for (agent, node) in [(&agent, NODE), (&second, SECOND_NODE)] {
+        report_phases(cloud, agent, node).await;
+    }
 
     let org_id = || scene.tenant.org.clone();
     let project_id = || scene.tenant.project.clone();

@@ -20,7 +20,7 @@ const EXCEPTIONS: &[&str] = &[
 ];
 
 /// The name of the machine that has joined.
-const JOINED: &str = "node03";
+pub const JOINED: &str = "node03";
 
 fn serial(n: u8) -> String {
     report_of(n).serial

@@ -12,8 +12,8 @@ use prost_reflect::DynamicMessage;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use super::known::Problem;
 use super::message::{self, Api, Place, references};
+use super::problem::Problem;
 use super::{Case, Refused, Who, methods, raw};
 use crate::session::Session;
 
@@ -29,7 +29,8 @@ pub struct Outsider {
     pub who: &'static str,
     /// Its session.
     pub session: Session,
-    /// What is no secret to it: its own organization, its own host.
+    /// What is no secret to it: its own organization, its own host, and as `project/ID` a project of its own, which a
+    /// request that says no organization means.
     pub knows: Vec<String>,
 }
 
@@ -165,6 +166,8 @@ pub async fn hidden(channel: &Channel, secrets: &Secrets<'_>) -> (Tried, Vec<Pro
             let scoped = place.own_field() == Some("id")
                 && request.get_field_by_name("org_id").is_some()
                 && request.get_field_by_name("project_id").is_some();
+            let of_the_caller = place.own_field() == Some("project_id")
+                && request.get_field_by_name("org_id").is_none();
             let named = names.get(&value).filter(|name| **name != value && scoped);
             let by_name = named.map(|name| (BY_NAME, name));
             let also = aliases.iter().filter(|alias| alias.value == value);
@@ -202,7 +205,8 @@ pub async fn hidden(channel: &Channel, secrets: &Secrets<'_>) -> (Tried, Vec<Pro
                     request
                 };
                 for outsider in &refused {
-                    if outsider.knows(&value) {
+                    let own = of_the_caller && outsider.knows(&format!("project/{value}"));
+                    if own || outsider.knows(&value) {
                         continue;
                     }
                     pairs.push(Pair {

@@ -8,8 +8,8 @@ use prost_reflect::{DynamicMessage, MethodDescriptor, Value};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::known::Problem;
 use super::message::{self, Api};
+use super::problem::Problem;
 use super::{Case, Who, raw};
 use crate::session::Session;
 

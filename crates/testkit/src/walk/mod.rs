@@ -9,9 +9,9 @@
 
 mod forge;
 mod hidden;
-mod known;
 mod lists;
 mod message;
+mod problem;
 mod raw;
 mod reflection;
 mod repeated;
@@ -27,8 +27,8 @@ use tonic::transport::Channel;
 
 pub use forge::{forgeries, rest_of_life};
 pub use hidden::{Alias, Outsider, Secrets, Tried, hidden};
-pub use known::{Problem, expect};
 pub use lists::{Narrow, narrowed, pages};
+pub use problem::{Problem, expect_none};
 pub use raw::call;
 pub use reflection::{Method, methods};
 pub use repeated::{Repetitions, Witness, repeated};

@@ -12,8 +12,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::known::Problem;
 use super::message::{self, Api};
+use super::problem::Problem;
 use super::{Case, Who, methods, raw};
 use crate::session::Session;
 

@@ -15,10 +15,12 @@ pub async fn only_itself(
     verb: &str,
     node: &str,
 ) -> Result<ResourceName, Error> {
-    let resource = kind.name(Scope::System, node);
     let action = kind.action(verb);
     let claims = &caller.claims;
-    if claims.kind != PrincipalKind::Node || claims.node.as_deref() != Some(node) {
+    let own = claims.kind == PrincipalKind::Node && claims.node.as_deref() == Some(node);
+    // The name of a resource, and the log of refusals, can't hold whatever a request does.
+    let resource = kind.name(Scope::System, if own { node } else { "another" });
+    if !own {
         let reason = "only the agents of a host may speak for it";
         access
             .guard()

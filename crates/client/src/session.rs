@@ -11,7 +11,7 @@ use futures::stream::{Stream, TryStreamExt, try_unfold};
 use photon_api::components::COMPONENTS;
 use photon_api::iam::v1::issue_token_request::Credential as Proof;
 use photon_api::iam::v1::{IssueTokenRequest, IssueTokenResponse};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -454,36 +454,6 @@ impl Session {
         within_limit(limit, following)
             .await
             .unwrap_or(Ok(Followed::Late))
-    }
-
-    /// Asks again and again until `step` has seen enough.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call), unless the server is only away for the moment.
-    pub async fn poll<R: Unary, T>(
-        &self,
-        request: R,
-        every: Duration,
-        limit: Duration,
-        mut step: impl FnMut(R::Answer) -> ControlFlow<T>,
-    ) -> Result<Followed<T>, Error> {
-        let deadline = Instant::now() + limit;
-        loop {
-            match timeout_at(deadline, self.call(request.clone())).await {
-                Err(_) => return Ok(Followed::Late),
-                Ok(Ok(answer)) => {
-                    if let ControlFlow::Break(found) = step(answer) {
-                        return Ok(Followed::Reached(found));
-                    }
-                }
-                Ok(Err(error)) if error.is_passing() => {}
-                Ok(Err(error)) => return Err(error),
-            }
-            if Instant::now() + every >= deadline {
-                return Ok(Followed::Late);
-            }
-            sleep(every).await;
-        }
     }
 }
 

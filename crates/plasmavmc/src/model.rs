@@ -29,4 +29,6 @@ pub mod kind {
     pub const VMS: Kind = of("instances", VmId::KIND);
     /// Images.
     pub const IMAGES: Kind = of("images", ImageId::KIND);
+    /// Hosts.
+    pub const NODES: Kind = of("nodes", "host");
 }

@@ -1,5 +1,6 @@
 //! The boundaries that docs/architecture.md draws, kept by a test.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -129,6 +130,37 @@ fn who_runs_against_any_cloud_knows_it_by_its_api_alone() {
             .any(|name| name == "photon-service" || components().any(|it| it == name)),
         "photon is installed where no server is, and depends on {cli:?}"
     );
+}
+
+/// Everything of ours that a crate links, by the names of the crates.
+fn linked(name: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![name.to_owned()];
+    while let Some(name) = next.pop() {
+        let folder = name.strip_prefix("photon-").unwrap_or(&name);
+        if crates().join(folder).is_dir() && found.insert(name.clone()) {
+            let dependencies = dependencies(folder);
+            let names = dependencies.lines().skip(1);
+            next.extend(
+                names.filter_map(|line| Some(line.split([' ', '.', '=']).next()?.to_owned())),
+            );
+        }
+    }
+    found
+}
+
+#[test]
+fn what_runs_on_every_host_links_no_store_and_no_server() {
+    assert!(linked("plasmavmc").contains("flaredb"), "servers do");
+    for program in agents().chain(["photon-enrol"]) {
+        let linked = linked(program);
+        for server_side in ["flaredb", "chainfire", "photon-service", "photon-catalog"] {
+            assert!(
+                !linked.contains(server_side),
+                "{program} links {server_side}, by {linked:?}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
+use photon_catalog::node::only_itself;
 use photon_catalog::{Access, Change, Effect, Supervision, commit};
-use photon_resource::{Caller, Error, Page, PageRequest, PrincipalKind, Time};
+use photon_resource::{Caller, Error, Page, PageRequest, Time};
 use photon_service::Mutation;
 use tokio::time::Instant;
 
-use crate::model::{Node, Size};
+use crate::model::{Node, Size, kind};
 use crate::scheduler::Candidate;
 use crate::store;
 
@@ -56,44 +57,20 @@ impl Nodes {
         }
     }
 
-    /// Whether the caller is the host that it speaks of, and may do `action` as such.
+    /// Whether the caller is the host that it speaks of, and may do `verb` as such.
     ///
-    /// Errors: `PermissionDenied`, whatever the policy says, if it is another; it is recorded.
-    pub async fn own(&self, caller: &Caller, action: &str, node: &str) -> Result<(), Error> {
-        let claims = &caller.claims;
-        let guard = self.access.guard();
-        // The name of a resource can't hold whatever a request does.
-        let shown = if claims.node.as_deref() == Some(node) {
-            node
-        } else {
-            "another"
-        };
-        let resource = Node::resource_name(shown);
-        if claims.kind != PrincipalKind::Node || claims.node.as_deref() != Some(node) {
-            let reason = match (&claims.kind, &claims.node) {
-                (PrincipalKind::Node, Some(own)) => {
-                    format!("a host speaks for itself alone: this one is '{own}', not '{node}'")
-                }
-                _ => "this call is for the agents of hosts alone".to_owned(),
-            };
-            guard.record(caller, action, &resource, &reason).await;
-            return Err(Error::PermissionDenied {
-                action: action.to_owned(),
-                resource: resource.to_string(),
-                reason,
-            });
-        }
-        guard
-            .authorize(caller, action, &resource, &[("node", node)])
-            .await
+    /// Errors: as [`only_itself`]'s.
+    pub async fn own(&self, caller: &Caller, verb: &str, node: &str) -> Result<(), Error> {
+        only_itself(&self.access, caller, kind::NODES, verb, node).await?;
+        Ok(())
     }
 
     /// Watches over the right of a host that was found to be the caller's [`own`](Self::own).
-    pub fn supervision(&self, caller: Caller, action: &'static str, node: &str) -> Supervision {
+    pub fn supervision(&self, caller: Caller, verb: &str, node: &str) -> Supervision {
         let attributes = vec![("node".to_owned(), node.to_owned())];
         let name = Node::resource_name(node);
         let guard = self.access.guard().clone();
-        Supervision::new(guard, caller, action.to_owned(), name, attributes)
+        Supervision::new(guard, caller, kind::NODES.action(verb), name, attributes)
     }
 
     /// Takes in that a host is there. Stored, and recorded, only if what it has has changed.

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use photon_resource::{Error, ResourceName, Scope, Time};
 
+use super::kind;
+
 /// What runs a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hypervisor {
@@ -36,11 +38,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// The resource's type in names and policies.
-    pub const KIND: &'static str = "nodes";
-
     pub fn resource_name(name: &str) -> ResourceName {
-        ResourceName::new(Scope::System, Self::KIND, name)
+        kind::NODES.name(Scope::System, name)
     }
 
     /// Checks what a host says of itself.

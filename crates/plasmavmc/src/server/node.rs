@@ -10,7 +10,7 @@ use photon_api::plasmavmc::v1::{
 };
 use photon_catalog::Access;
 use photon_catalog::desk::WatchStream;
-use photon_resource::{Error, PageRequest, ResourceName, Scope, Time};
+use photon_resource::{Error, PageRequest, Scope, Time};
 use photon_service::{answer, status};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::telling::{Form, Telling};
 use crate::app::{self, ConsoleHub, Desired, Files, Reporter, Reports};
 use crate::convert;
-use crate::model::Node;
+use crate::model::kind;
 
 pub struct Nodes {
     access: Access,
@@ -65,11 +65,13 @@ impl NodeService for Nodes {
     ) -> Result<Response<RegisterNodeResponse>, Status> {
         answer(async {
             let caller = self.access.caller(&request).await?;
-            const ACTION: &str = "compute:nodes:register";
+            const VERB: &str = "register";
             let request = request.into_inner();
             let node = request.node.clone().unwrap_or_default();
-            self.nodes.own(&caller, ACTION, &node.name).await?;
-            let mutation = self.access.mutation(&caller, ACTION, "", &request)?;
+            self.nodes.own(&caller, VERB, &node.name).await?;
+            let mutation =
+                self.access
+                    .mutation(&caller, &kind::NODES.action(VERB), "", &request)?;
             let node = convert::node_from_wire(node, Time::now())?;
             self.nodes.register(mutation, node).await
         })
@@ -81,15 +83,15 @@ impl NodeService for Nodes {
         request: Request<WatchDesiredRequest>,
     ) -> Result<Response<Self::WatchDesiredStream>, Status> {
         answer(async {
-            const ACTION: &str = "compute:nodes:watch";
+            const VERB: &str = "watch";
             let caller = self.access.caller(&request).await?;
             let WatchDesiredRequest {
                 node,
                 accepts_changes,
             } = request.into_inner();
-            self.nodes.own(&caller, ACTION, &node).await?;
+            self.nodes.own(&caller, VERB, &node).await?;
             let watch = self.desired.watch(&node).await?;
-            let supervision = self.nodes.supervision(caller, ACTION, &node);
+            let supervision = self.nodes.supervision(caller, VERB, &node);
             let form = Form {
                 guest_mtu: self.guest_mtu,
                 store_epoch: self.desired.store_epoch().to_owned(),
@@ -111,9 +113,7 @@ impl NodeService for Nodes {
         answer(async {
             let caller = self.access.caller(&request).await?;
             let request = request.into_inner();
-            self.nodes
-                .own(&caller, "compute:nodes:report", &request.node)
-                .await?;
+            self.nodes.own(&caller, "report", &request.node).await?;
             let reports = request.vms.into_iter().map(convert::report_from_wire);
             let reporter = Reporter {
                 node: &request.node,
@@ -135,9 +135,7 @@ impl NodeService for Nodes {
         answer(async {
             let caller = self.access.caller(&request).await?;
             let request = request.into_inner();
-            self.nodes
-                .own(&caller, "compute:nodes:watch", &request.node)
-                .await?;
+            self.nodes.own(&caller, "watch", &request.node).await?;
             let image = request
                 .image_id
                 .parse()
@@ -161,14 +159,14 @@ impl NodeService for Nodes {
         request: Request<Streaming<ServeConsolesRequest>>,
     ) -> Result<Response<Self::ServeConsolesStream>, Status> {
         answer(async {
-            const ACTION: &str = "compute:nodes:watch";
+            const VERB: &str = "watch";
             let caller = self.access.caller(&request).await?;
             let mut from_host = request.into_inner();
             let Some(first) = from_host.message().await.map_err(broken)? else {
                 let expected = "the host's name in the first message";
                 return Err(Error::invalid("node", "", expected));
             };
-            self.nodes.own(&caller, ACTION, &first.node).await?;
+            self.nodes.own(&caller, VERB, &first.node).await?;
             let (offer, to_host) = self.hub.offer(&first.node);
             // The offer lasts as long as the host's side of the stream.
             let reading = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -176,7 +174,7 @@ impl NodeService for Nodes {
                     offer.received(convert::from_host(message));
                 }
             }));
-            let supervision = self.nodes.supervision(caller, ACTION, &first.node);
+            let supervision = self.nodes.supervision(caller, VERB, &first.node);
             // And no longer than the server's side, nor than the host's right to it.
             let answers = try_unfold(
                 (to_host, supervision, reading),
@@ -201,10 +199,10 @@ impl NodeService for Nodes {
         answer(async {
             let caller = self.access.caller(&request).await?;
             let request = request.into_inner();
-            let all = ResourceName::any(Scope::System, Node::KIND);
+            let all = kind::NODES.any(Scope::System);
             self.access
                 .guard()
-                .authorize(&caller, "compute:nodes:list", &all, &[])
+                .authorize(&caller, &kind::NODES.action("list"), &all, &[])
                 .await?;
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
             let page = self.nodes.list(page).await?;

@@ -6,6 +6,7 @@ use photon_resource::{
     ApiKeyId, BindingId, Error, OrgId, PrincipalId, PrincipalKind, ProjectId, Scope,
 };
 
+use crate::credential::validate_password;
 use crate::policy::{ActionPattern, Condition, ResourcePattern};
 
 /// A tenant.
@@ -129,6 +130,134 @@ impl Binding {
     pub fn active(&self, now: SystemTime) -> bool {
         self.expires_at.is_none_or(|end| now < end)
     }
+}
+
+/// An organization to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewOrganization {
+    pub id: OrgId,
+    pub name: String,
+    pub description: String,
+}
+
+/// What an update changes; `None` leaves as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrganizationChanges {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    /// 0: any.
+    pub expected_revision: u64,
+}
+
+/// A project to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewProject {
+    pub org_id: OrgId,
+    pub id: ProjectId,
+    pub name: String,
+    pub description: String,
+}
+
+/// What an update changes; `None` leaves as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProjectChanges {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    /// 0: any.
+    pub expected_revision: u64,
+}
+
+/// A principal to be made. Not to be printed: it has a password.
+pub struct NewPrincipal {
+    /// `None`: the system's.
+    pub org_id: Option<OrgId>,
+    pub name: String,
+    pub kind: PrincipalKind,
+    pub description: String,
+    /// For a node: its host's name; else empty.
+    pub node: String,
+    /// For a user that is to sign in with one; else empty.
+    pub password: String,
+}
+
+impl NewPrincipal {
+    /// Checks what its kind must have, and can't.
+    ///
+    /// Errors: `InvalidArgument`.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.kind == PrincipalKind::Node {
+            photon_resource::validate_resource_name("node", &self.node)?;
+        } else if !self.node.is_empty() {
+            return Err(Error::invalid(
+                "node",
+                &self.node,
+                "none, because the kind is not NODE",
+            ));
+        }
+        if self.kind == PrincipalKind::User {
+            if !self.password.is_empty() {
+                validate_password("password", &self.password)?;
+            }
+        } else if !self.password.is_empty() {
+            return Err(Error::invalid(
+                "password",
+                "(hidden)",
+                "none, because the kind is not USER: programs sign in with an API key",
+            ));
+        }
+        let of_the_system = match self.kind {
+            PrincipalKind::Node => "PRINCIPAL_KIND_NODE",
+            PrincipalKind::Service => "PRINCIPAL_KIND_SERVICE",
+            PrincipalKind::User | PrincipalKind::ServiceAccount => return Ok(()),
+        };
+        if self.org_id.is_some() {
+            return Err(Error::invalid(
+                "kind",
+                of_the_system,
+                "USER or SERVICE_ACCOUNT in an organization: hosts and servers belong to the system",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What an update changes; `None` leaves as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrincipalChanges {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub disabled: Option<bool>,
+    /// 0: any.
+    pub expected_revision: u64,
+}
+
+/// A custom role to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRole {
+    /// `None`: the system's.
+    pub org_id: Option<OrgId>,
+    pub name: String,
+    pub description: String,
+    pub permissions: Vec<Permission>,
+}
+
+/// What an update changes; `None` leaves as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleChanges {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub permissions: Option<Vec<Permission>>,
+    /// 0: any.
+    pub expected_revision: u64,
+}
+
+/// What an update changes; `None` leaves as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BindingChanges {
+    /// When it ends; `Some(None)`: never.
+    pub expires_at: Option<Option<SystemTime>>,
+    /// 0: any.
+    pub expected_revision: u64,
 }
 
 /// Checks a principal's name: `[a-z0-9][a-z0-9._@-]{0,62}` and not a UUID, which could not be told from an id.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use photon_api::components;
 use photon_program::{ComponentSettings, Invalid, check_url};
+use photon_resource::Error;
 use serde::Deserialize;
 
 use crate::token::{DEFAULT_TTL, MAX_TTL};
@@ -40,14 +41,22 @@ pub struct TokenSettings {
 }
 
 impl TokenSettings {
-    /// When the request does not say.
-    pub fn default_ttl(&self) -> Duration {
-        self.default_ttl
-    }
-
-    /// At most.
-    pub fn max_ttl(&self) -> Duration {
-        self.max_ttl
+    /// The lifetime of a token whose request asks for so many seconds; 0: it does not say.
+    ///
+    /// Errors: `InvalidArgument` if that is too long.
+    pub fn ttl(&self, ttl_seconds: u32) -> Result<Duration, Error> {
+        let ttl = match ttl_seconds {
+            0 => self.default_ttl,
+            seconds => Duration::from_secs(seconds.into()),
+        };
+        if ttl > self.max_ttl {
+            return Err(Error::invalid(
+                "ttl_seconds",
+                ttl_seconds,
+                format!("at most {}", self.max_ttl.as_secs()),
+            ));
+        }
+        Ok(ttl)
     }
 }
 

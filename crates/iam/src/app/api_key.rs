@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use photon_api::iam::v1 as api;
 use photon_catalog::Effect;
 use photon_resource::{
     ApiKeyId, Caller, Error, Page, PageRequest, PrincipalKind, ResourceName, validate_description,
 };
+use photon_service::Mutation;
 
 use super::{Core, ceiling, now};
 use crate::credential::ApiSecret;
@@ -21,50 +21,75 @@ pub fn name(owner: &Principal, id: impl std::fmt::Display) -> ResourceName {
     ResourceName::new(owner.home(), "apiKeys", id)
 }
 
-pub async fn create(
+/// A key to be made.
+pub struct NewApiKey {
+    owner: Principal,
+    description: String,
+    /// Zero: it never expires.
+    ttl: Duration,
+}
+
+impl NewApiKey {
+    /// A key for `owner`, which `caller` asks for.
+    ///
+    /// Errors: `InvalidArgument`; `FailedPrecondition` for another user's.
+    pub fn new(
+        caller: &Caller,
+        owner: Principal,
+        description: String,
+        ttl_seconds: u64,
+    ) -> Result<Self, Error> {
+        validate_description(&description)?;
+        if ttl_seconds > LONGEST_TTL {
+            return Err(Error::invalid(
+                "ttl_seconds",
+                ttl_seconds,
+                format!("at most {LONGEST_TTL}, or 0 for a key that never expires"),
+            ));
+        }
+        if owner.kind == PrincipalKind::User && owner.id != caller.claims.principal_id {
+            return Err(Error::FailedPrecondition(format!(
+                "'{}' is a user: only the user can make API keys for itself",
+                owner.name
+            )));
+        }
+        Ok(Self {
+            owner,
+            description,
+            ttl: Duration::from_secs(ttl_seconds),
+        })
+    }
+}
+
+/// `answer` gets the secret, or, for repeated calls, nothing: it is not stored.
+pub async fn create<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    owner: &Principal,
-    request: &api::CreateApiKeyRequest,
-) -> Result<api::CreateApiKeyResponse, Error> {
-    const ACTION: &str = "iam:apiKeys:create";
-    validate_description(&request.description)?;
-    if request.ttl_seconds > LONGEST_TTL {
-        return Err(Error::invalid(
-            "ttl_seconds",
-            request.ttl_seconds,
-            format!("at most {LONGEST_TTL}, or 0 for a key that never expires"),
-        ));
-    }
-    if owner.kind == PrincipalKind::User && owner.id != caller.claims.principal_id {
-        return Err(Error::FailedPrecondition(format!(
-            "'{}' is a user: only the user can make API keys for itself",
-            owner.name
-        )));
-    }
+    mutation: Mutation,
+    new: NewApiKey,
+    answer: impl Fn(&ApiKey, String) -> A,
+) -> Result<A, Error> {
+    let owner = new.owner;
     let id = ApiKeyId::generate();
     let secret = ApiSecret::generate(id)
         .ok_or_else(|| Error::internal("the system gives no random numbers"))?;
     let created_at = now();
-    let ttl = Duration::from_secs(request.ttl_seconds);
     let api_key = ApiKey {
         id,
         principal_id: owner.id,
-        description: request.description.clone(),
+        description: new.description,
         secret_sha256: secret.sha256(),
         created_at,
-        expires_at: (!ttl.is_zero()).then(|| created_at + ttl),
+        expires_at: (!new.ttl.is_zero()).then(|| created_at + new.ttl),
     };
-    let name = name(owner, id);
-    let mutation = core
-        .mutations
-        .start(caller, ACTION, &request.request_id, request)?;
+    let name = name(&owner, id);
+    let caller = mutation.caller().clone();
     core.change_secret(
         mutation,
         (core, caller, owner, api_key, name),
         |(core, caller, owner, api_key, name), tx| {
             Box::pin(async move {
-                ceiling::check_principal(core, caller, ACTION, name, owner.id).await?;
+                let action = "iam:apiKeys:create";
+                ceiling::check_principal(core, caller, action, name, owner.id).await?;
                 tx.touch(&principal::credentials_guard(owner.id)).await?;
                 principal::principal_get(tx, owner.id)
                     .await?
@@ -75,15 +100,10 @@ pub async fn create(
             })
         },
         |api_key| {
-            let replayed = api::CreateApiKeyResponse {
-                api_key: Some(api_key.into()),
-                secret: String::new(),
-            };
-            let response = api::CreateApiKeyResponse {
-                secret: secret.reveal(),
-                ..replayed.clone()
-            };
-            (response, replayed)
+            (
+                answer(api_key, secret.reveal()),
+                answer(api_key, String::new()),
+            )
         },
     )
     .await
@@ -108,16 +128,12 @@ pub async fn list(
 }
 
 /// Deletes a key: it is good for nothing from now on, and neither are the tokens that were issued for it.
-pub async fn delete(
+pub async fn delete<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     owner: &Principal,
     id: ApiKeyId,
-    request: &api::DeleteApiKeyRequest,
-) -> Result<api::DeleteApiKeyResponse, Error> {
-    let mutation =
-        core.mutations
-            .start(caller, "iam:apiKeys:delete", &request.request_id, request)?;
+) -> Result<A, Error> {
     core.change(
         mutation,
         (owner, id),
@@ -130,7 +146,7 @@ pub async fn delete(
                 Ok(Effect::at(name(owner, *id), store::key(*id), ()))
             })
         },
-        |()| api::DeleteApiKeyResponse {},
+        |()| A::default(),
     )
     .await
 }

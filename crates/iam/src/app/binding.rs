@@ -2,15 +2,12 @@
 
 use std::time::SystemTime;
 
-use photon_api::iam::v1 as api;
 use photon_catalog::Effect;
-use photon_resource::{
-    BindingId, Caller, Error, Page, PageRequest, PrincipalId, ResourceName, Scope,
-};
+use photon_resource::{BindingId, Error, Page, PageRequest, PrincipalId, ResourceName, Scope};
+use photon_service::Mutation;
 
 use super::{Core, ceiling, expect_revision, now, require_scope};
-use crate::convert;
-use crate::model::{Binding, Principal, Role, home};
+use crate::model::{Binding, BindingChanges, Principal, Role, home};
 use crate::policy::built_in;
 use crate::store::{binding as store, principal, role};
 
@@ -24,23 +21,32 @@ fn stored(binding: Binding) -> Effect<Binding> {
     Effect::at(name(&binding), store::key(binding.id), binding)
 }
 
-/// The end that a request gives: in the future, or none.
-fn end_of(expires_at: Option<&prost_types::Timestamp>) -> Result<Option<SystemTime>, Error> {
-    let Some(end) = expires_at
-        .map(|end| convert::time("expires_at", end))
-        .transpose()?
-    else {
-        return Ok(None);
-    };
-    if end <= SystemTime::now() {
-        let given = expires_at.map(ToString::to_string).unwrap_or_default();
-        return Err(Error::invalid(
-            "expires_at",
-            given,
-            "a time in the future, or none",
-        ));
+/// A role to be given to a principal.
+pub struct NewBinding {
+    who: Principal,
+    what: Role,
+    scope: Scope,
+    expires_at: Option<SystemTime>,
+}
+
+impl NewBinding {
+    /// Without an end.
+    ///
+    /// Errors: `InvalidArgument` if the principal or the role is of another tenant than the scope's.
+    pub fn new(who: Principal, what: Role, scope: Scope) -> Result<Self, Error> {
+        check_tenancy(&scope, &who, &what)?;
+        Ok(Self {
+            who,
+            what,
+            scope,
+            expires_at: None,
+        })
     }
-    Ok(Some(end))
+
+    /// The same, with this end; `None`: none.
+    pub fn until(self, expires_at: Option<SystemTime>) -> Self {
+        Self { expires_at, ..self }
+    }
 }
 
 /// Refuses roles and principals of other tenants than the scope's.
@@ -71,26 +77,23 @@ fn check_tenancy(scope: &Scope, who: &Principal, what: &Role) -> Result<(), Erro
     Ok(())
 }
 
-pub async fn create(
+pub async fn create<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    (who, what, scope): (&Principal, &Role, &Scope),
-    request: &api::CreateBindingRequest,
-) -> Result<api::CreateBindingResponse, Error> {
-    const ACTION: &str = "iam:bindings:create";
-    check_tenancy(scope, who, what)?;
+    mutation: Mutation,
+    new: NewBinding,
+    answer: impl Fn(&Binding) -> A,
+) -> Result<A, Error> {
+    let NewBinding { who, what, .. } = new;
     let binding = Binding {
         id: BindingId::generate(),
         principal_id: who.id,
         role_id: what.id.clone(),
-        scope: scope.clone(),
+        scope: new.scope,
         created_at: now(),
-        expires_at: end_of(request.expires_at.as_ref())?,
+        expires_at: new.expires_at,
         revision: 1,
     };
-    let mutation = core
-        .mutations
-        .start(caller, ACTION, &request.request_id, request)?;
+    let caller = mutation.caller().clone();
     core.change(
         mutation,
         (core, caller, who, what, binding),
@@ -106,15 +109,13 @@ pub async fn create(
                 require_scope(tx, &binding.scope).await?;
                 let given = (role.name.as_str(), role.permissions.as_slice());
                 let (name, end) = (name(binding), binding.expires_at);
-                let scope = &binding.scope;
-                ceiling::check_permissions(core, caller, ACTION, &name, given, scope, end).await?;
+                let (scope, action) = (&binding.scope, "iam:bindings:create");
+                ceiling::check_permissions(core, caller, action, &name, given, scope, end).await?;
                 store::binding_put(tx, binding)?;
                 Ok(stored(binding.clone()))
             })
         },
-        |binding| api::CreateBindingResponse {
-            binding: Some(binding.into()),
-        },
+        answer,
     )
     .await
 }
@@ -146,32 +147,25 @@ pub async fn list(
 }
 
 /// Changes when a binding ends. To let it last longer is to give the role anew.
-pub async fn update(
+pub async fn update<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     id: BindingId,
-    request: &api::UpdateBindingRequest,
-) -> Result<api::UpdateBindingResponse, Error> {
-    const ACTION: &str = "iam:bindings:update";
-    let end = match &request.expires_at {
-        None => None,
-        Some(end) if end.seconds == 0 && end.nanos == 0 => Some(None),
-        Some(end) => Some(end_of(Some(end))?),
-    };
-    let mutation = core
-        .mutations
-        .start(caller, ACTION, &request.request_id, request)?;
+    changes: BindingChanges,
+    answer: impl Fn(&Binding) -> A,
+) -> Result<A, Error> {
+    let caller = mutation.caller().clone();
     core.change(
         mutation,
-        (core, caller, id, request, end),
-        |(core, caller, id, request, end), tx| {
+        (core, caller, id, changes),
+        |(core, caller, id, changes), tx| {
             Box::pin(async move {
                 let before = store::binding_get(tx, *id)
                     .await?
                     .ok_or_else(|| Error::not_found("binding", *id))?;
-                expect_revision("binding", *id, request.expected_revision, before.revision)?;
+                expect_revision("binding", *id, changes.expected_revision, before.revision)?;
                 let mut after = Binding {
-                    expires_at: end.unwrap_or(before.expires_at),
+                    expires_at: changes.expires_at.unwrap_or(before.expires_at),
                     ..before.clone()
                 };
                 if after == before {
@@ -187,29 +181,24 @@ pub async fn update(
                     let role = bound_role(tx, &after.role_id).await?;
                     let given = (role.name.as_str(), role.permissions.as_slice());
                     let (scope, end, name) = (&after.scope, after.expires_at, name(&after));
-                    ceiling::check_permissions(core, caller, ACTION, &name, given, scope, end)
+                    let action = "iam:bindings:update";
+                    ceiling::check_permissions(core, caller, action, &name, given, scope, end)
                         .await?;
                 }
                 store::binding_put(tx, &after)?;
                 Ok(stored(after))
             })
         },
-        |binding| api::UpdateBindingResponse {
-            binding: Some(binding.into()),
-        },
+        answer,
     )
     .await
 }
 
-pub async fn delete(
+pub async fn delete<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     id: BindingId,
-    request: &api::DeleteBindingRequest,
-) -> Result<api::DeleteBindingResponse, Error> {
-    let mutation =
-        core.mutations
-            .start(caller, "iam:bindings:delete", &request.request_id, request)?;
+) -> Result<A, Error> {
     core.change(
         mutation,
         id,
@@ -222,7 +211,7 @@ pub async fn delete(
                 Ok(stored(before))
             })
         },
-        |_| api::DeleteBindingResponse {},
+        |_| A::default(),
     )
     .await
 }

@@ -16,7 +16,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flaredb::Transaction;
 use photon_api::components::{self, ProgramKind};
-use photon_api::iam::v1 as api;
 use photon_catalog::{Actor, Effect, commit_own, work};
 use photon_resource::{
     ApiKeyId, BindingId, Error, PrincipalId, PrincipalKind, ResourceName, Scope,
@@ -318,13 +317,20 @@ fn done_before() -> Error {
     Error::FailedPrecondition("there is an operator already: sign in as one".into())
 }
 
+/// The first operator, as somebody with the one-time token asks for it.
+pub struct FirstOperator {
+    pub one_time_token: String,
+    pub name: String,
+    pub password: String,
+}
+
 /// The first operator in exchange for the one-time token.
 pub async fn with_token(
     core: &Core,
     from: &Stranger,
     state_dir: &Path,
-    request: &api::BootstrapRequest,
-) -> Result<api::BootstrapResponse, Error> {
+    asked: &FirstOperator,
+) -> Result<Principal, Error> {
     if store::bootstrap_done(&core.db).await? {
         return Err(done_before());
     }
@@ -333,7 +339,7 @@ pub async fn with_token(
     let attempt = admitted.map_err(super::sign_in::slowed)?;
     let file: PathBuf = state_dir.join(ONE_TIME_TOKEN);
     let expected = tokio::fs::read_to_string(&file).await;
-    let right = expected.is_ok_and(|expected| same(expected.trim(), request.one_time_token.trim()));
+    let right = expected.is_ok_and(|expected| same(expected.trim(), asked.one_time_token.trim()));
     if !right {
         attempt.failed(Instant::now());
         return Err(Error::Unauthenticated(
@@ -341,16 +347,14 @@ pub async fn with_token(
         ));
     }
     attempt.succeeded();
-    validate_principal_name(&request.name)?;
-    validate_password("password", &request.password)?;
-    let operator = operator_create(core, from, &request.name, &request.password).await?;
+    validate_principal_name(&asked.name)?;
+    validate_password("password", &asked.password)?;
+    let operator = operator_create(core, from, &asked.name, &asked.password).await?;
     if let Err(error) = tokio::fs::remove_file(&file).await {
         // It is good for nothing any more, and the next start removes it.
         tracing::warn!(%error, file = %file.display(), "the used one-time token could not be removed");
     }
-    Ok(api::BootstrapResponse {
-        principal: Some((&operator).into()),
-    })
+    Ok(operator)
 }
 
 /// Whether both are the same and not empty, by their digests, whose comparison tells nothing of the texts.

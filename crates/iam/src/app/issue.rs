@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use chainfire::{NewEvent, Outcome};
-use photon_api::iam::v1 as api;
 use photon_resource::{
     ApiKeyId, Claims, Error, OrgId, PrincipalId, ProjectId, ResourceName, Scope,
 };
@@ -31,36 +30,22 @@ pub(super) struct Proven {
     pub until: Option<SystemTime>,
 }
 
-/// What the token shall be for.
-pub(super) struct Wanted {
-    org: Option<OrgId>,
-    project: Option<ProjectId>,
-    ttl: Duration,
+/// What the token shall be for, and for how long.
+pub struct Wanted {
+    /// `None`: the principal's own.
+    pub org: Option<OrgId>,
+    /// `None`: none.
+    pub project: Option<ProjectId>,
+    pub ttl: Duration,
 }
 
-impl Wanted {
-    pub fn parse(core: &Core, request: &api::IssueTokenRequest) -> Result<Self, Error> {
-        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let ttl = match request.ttl_seconds {
-            0 => core.tokens.default_ttl(),
-            seconds => Duration::from_secs(seconds.into()),
-        };
-        let longest = core.tokens.max_ttl();
-        if ttl > longest {
-            return Err(Error::invalid(
-                "ttl_seconds",
-                request.ttl_seconds,
-                format!("at most {}", longest.as_secs()),
-            ));
-        }
-        Ok(Self {
-            org: some(&request.org_id).map(|org| org.parse()).transpose()?,
-            project: some(&request.project_id)
-                .map(|project| project.parse())
-                .transpose()?,
-            ttl,
-        })
-    }
+/// A token, and what is told with it.
+pub struct Issued {
+    pub token: String,
+    pub expires_at: SystemTime,
+    pub principal_id: PrincipalId,
+    /// What it is for.
+    pub scope: Scope,
 }
 
 pub(super) const WRONG: &str = "the principal or its credential is not right";
@@ -118,7 +103,7 @@ pub(super) async fn issue(
     from: &Stranger,
     wanted: &Wanted,
     proven: Proven,
-) -> Result<api::IssueTokenResponse, Error> {
+) -> Result<Issued, Error> {
     let scope = match scope_for(core, wanted, &proven).await {
         Ok(scope) => scope,
         Err(error) => {
@@ -142,7 +127,6 @@ pub(super) async fn issue(
         expires_at = expires_at.min(until);
     }
     let principal = &proven.principal;
-    let text = |part: Option<String>| part.unwrap_or_default();
     let claims = Claims {
         principal_id: principal.id,
         principal_name: principal.name.clone(),
@@ -175,12 +159,11 @@ pub(super) async fn issue(
             &reason,
         ))
         .await?;
-    Ok(api::IssueTokenResponse {
+    Ok(Issued {
         token,
-        expires_at: Some(expires_at.into()),
-        principal_id: principal.id.to_string(),
-        org_id: text(scope.org().map(ToString::to_string)),
-        project_id: text(scope.project().map(ToString::to_string)),
+        expires_at,
+        principal_id: principal.id,
+        scope,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The rules of the domain: a module per resource. Whoever calls these functions has authorized the call; what
 //! depends on more than role and scope (ceilings, credentials, what must not exist any more) is decided here.
+//!
+//! A change gets its [`Mutation`] begun, and from whoever calls what makes its answer: messages are not known here.
 
 pub mod api_key;
 pub mod authorization;

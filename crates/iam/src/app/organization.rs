@@ -1,14 +1,12 @@
 //! Organizations.
 
-use photon_api::iam::v1 as api;
 use photon_catalog::Effect;
-use photon_resource::{
-    Caller, Error, OrgId, Page, PageRequest, ResourceName, Scope, validate_description,
-};
+use photon_resource::{Caller, Error, OrgId, Page, PageRequest, ResourceName, Scope};
+use photon_service::Mutation;
 
 use super::sweep::Owner;
 use super::{Core, expect_revision, now};
-use crate::model::{Organization, validate_display_name};
+use crate::model::{NewOrganization, Organization, OrganizationChanges};
 use crate::store::organization as store;
 
 /// The full name of an organization: it is in itself, so that its own administrators reach it.
@@ -16,34 +14,21 @@ pub fn name(id: &OrgId) -> ResourceName {
     ResourceName::new(Scope::Org(id.clone()), "organizations", id)
 }
 
-pub async fn create(
+pub async fn create<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    request: &api::CreateOrganizationRequest,
-) -> Result<api::CreateOrganizationResponse, Error> {
-    let id: OrgId = request.id.parse()?;
-    let display = if request.name.is_empty() {
-        &request.id
-    } else {
-        &request.name
-    };
-    validate_display_name(display)?;
-    validate_description(&request.description)?;
+    mutation: Mutation,
+    new: NewOrganization,
+    answer: impl Fn(&Organization) -> A,
+) -> Result<A, Error> {
     let created_at = now();
     let organization = Organization {
-        id: id.clone(),
-        name: display.clone(),
-        description: request.description.clone(),
+        id: new.id,
+        name: new.name,
+        description: new.description,
         created_at,
         updated_at: created_at,
         revision: 1,
     };
-    let mutation = core.mutations.start(
-        caller,
-        "iam:organizations:create",
-        &request.request_id,
-        request,
-    )?;
     core.change(
         mutation,
         organization,
@@ -57,9 +42,7 @@ pub async fn create(
                 Ok(Effect::at(name(&id), store::key(&id), organization.clone()))
             })
         },
-        |organization| api::CreateOrganizationResponse {
-            organization: Some(organization.into()),
-        },
+        answer,
     )
     .await
 }
@@ -89,28 +72,17 @@ pub async fn list(
     }
 }
 
-pub async fn update(
+pub async fn update<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    request: &api::UpdateOrganizationRequest,
-) -> Result<api::UpdateOrganizationResponse, Error> {
-    let id: OrgId = request.id.parse()?;
-    if let Some(name) = &request.name {
-        validate_display_name(name)?;
-    }
-    if let Some(description) = &request.description {
-        validate_description(description)?;
-    }
-    let mutation = core.mutations.start(
-        caller,
-        "iam:organizations:update",
-        &request.request_id,
-        request,
-    )?;
+    mutation: Mutation,
+    id: OrgId,
+    changes: OrganizationChanges,
+    answer: impl Fn(&Organization) -> A,
+) -> Result<A, Error> {
     core.change(
         mutation,
-        (id, request),
-        |(id, request), tx| {
+        (id, changes),
+        |(id, changes), tx| {
             Box::pin(async move {
                 let before = store::organization_get(tx, id)
                     .await?
@@ -118,12 +90,12 @@ pub async fn update(
                 expect_revision(
                     "organization",
                     &id,
-                    request.expected_revision,
+                    changes.expected_revision,
                     before.revision,
                 )?;
                 let mut after = Organization {
-                    name: request.name.clone().unwrap_or_else(|| before.name.clone()),
-                    description: request
+                    name: changes.name.clone().unwrap_or_else(|| before.name.clone()),
+                    description: changes
                         .description
                         .clone()
                         .unwrap_or_else(|| before.description.clone()),
@@ -138,28 +110,19 @@ pub async fn update(
                 Ok(Effect::at(name(id), store::key(id), after))
             })
         },
-        |organization| api::UpdateOrganizationResponse {
-            organization: Some(organization.into()),
-        },
+        answer,
     )
     .await
 }
 
 /// Deletes an organization without projects and principals, with its roles and what operators were bound to in it.
-pub async fn delete(
+pub async fn delete<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    request: &api::DeleteOrganizationRequest,
-) -> Result<api::DeleteOrganizationResponse, Error> {
-    let id: OrgId = request.id.parse()?;
-    let mutation = core.mutations.start(
-        caller,
-        "iam:organizations:delete",
-        &request.request_id,
-        request,
-    )?;
+    mutation: Mutation,
+    id: OrgId,
+) -> Result<A, Error> {
     let owner = Owner::Organization(id.clone());
-    core.sweep(caller, request, &owner).await?;
+    core.sweep(mutation.caller(), &owner).await?;
     core.change(
         mutation,
         (id, owner),
@@ -170,7 +133,7 @@ pub async fn delete(
                 Ok(Effect::at(name(id), store::key(id), ()))
             })
         },
-        |()| api::DeleteOrganizationResponse {},
+        |()| A::default(),
     )
     .await
 }

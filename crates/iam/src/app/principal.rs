@@ -1,18 +1,16 @@
 //! Principals and their passwords.
 
 use flaredb::Transaction;
-use photon_api::iam::v1 as api;
 use photon_catalog::Effect;
 use photon_resource::{
     Caller, Error, OrgId, Page, PageRequest, PrincipalId, PrincipalKind, ResourceName,
-    validate_description,
 };
+use photon_service::Mutation;
 
 use super::sweep::Owner;
 use super::{Core, ceiling, expect_revision, now, org_of, require_org};
-use crate::convert;
 use crate::credential::validate_password;
-use crate::model::{Principal, home, validate_principal_name};
+use crate::model::{NewPrincipal, Principal, PrincipalChanges, home, validate_principal_name};
 use crate::store::principal as store;
 
 /// The full name of a principal.
@@ -52,77 +50,31 @@ fn stored(principal: Principal) -> Effect<Principal> {
     Effect::at(name(&principal), store::key(principal.id), principal)
 }
 
-/// What is created, apart from the name.
-fn validate_create(request: &api::CreatePrincipalRequest) -> Result<PrincipalKind, Error> {
-    validate_principal_name(&request.name)?;
-    validate_description(&request.description)?;
-    let kind = convert::principal_kind(request.kind)?;
-    if kind == PrincipalKind::Node {
-        photon_resource::validate_resource_name("node", &request.node)?;
-    } else if !request.node.is_empty() {
-        return Err(Error::invalid(
-            "node",
-            &request.node,
-            "none, because the kind is not NODE",
-        ));
-    }
-    if kind == PrincipalKind::User {
-        if !request.password.is_empty() {
-            validate_password("password", &request.password)?;
-        }
-    } else if !request.password.is_empty() {
-        return Err(Error::invalid(
-            "password",
-            "(hidden)",
-            "none, because the kind is not USER: programs sign in with an API key",
-        ));
-    }
-    Ok(kind)
-}
-
-pub async fn create(
+pub async fn create<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    request: &api::CreatePrincipalRequest,
-) -> Result<api::CreatePrincipalResponse, Error> {
-    let org = org_of(caller, &request.org_id)?;
-    let kind = validate_create(request)?;
-    if let (Some(_), PrincipalKind::Node | PrincipalKind::Service) = (&org, kind) {
-        return Err(Error::invalid(
-            "kind",
-            convert::principal_kind_name(kind),
-            "USER or SERVICE_ACCOUNT in an organization: hosts and servers belong to the system",
-        ));
-    }
-    let password_hash = match request.password.as_str() {
+    mutation: Mutation,
+    new: NewPrincipal,
+    answer: impl Fn(&Principal) -> A,
+) -> Result<A, Error> {
+    let password_hash = match new.password.as_str() {
         "" => None,
         password => Some(core.passwords.hash(password).await?),
     };
     let created_at = now();
     let principal = Principal {
         id: PrincipalId::generate(),
-        org_id: org.clone(),
-        name: request.name.clone(),
-        kind,
-        description: request.description.clone(),
+        org_id: new.org_id,
+        name: new.name,
+        kind: new.kind,
+        description: new.description,
         disabled: false,
-        node: (kind == PrincipalKind::Node).then(|| request.node.clone()),
+        node: (new.kind == PrincipalKind::Node).then_some(new.node),
         password_hash,
         token_generation: 0,
         created_at,
         updated_at: created_at,
         revision: 1,
     };
-    let mutation = core.mutations.start(
-        caller,
-        "iam:principals:create",
-        &request.request_id,
-        // A digest of the request is stored, and one of a password could be guessed from.
-        &api::CreatePrincipalRequest {
-            password: String::new(),
-            ..request.clone()
-        },
-    )?;
     core.change(
         mutation,
         principal,
@@ -142,9 +94,7 @@ pub async fn create(
                 Ok(stored(principal.clone()))
             })
         },
-        |principal| api::CreatePrincipalResponse {
-            principal: Some(principal.into()),
-        },
+        answer,
     )
     .await
 }
@@ -164,43 +114,27 @@ pub async fn list(
     Ok(page)
 }
 
-pub async fn update(
+pub async fn update<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     id: PrincipalId,
-    request: &api::UpdatePrincipalRequest,
-) -> Result<api::UpdatePrincipalResponse, Error> {
-    if let Some(name) = &request.name {
-        validate_principal_name(name)?;
-    }
-    if let Some(description) = &request.description {
-        validate_description(description)?;
-    }
-    if request.disabled == Some(true) && id == caller.claims.principal_id {
-        return Err(Error::FailedPrecondition(
-            "you can't disable yourself: let somebody else do it".into(),
-        ));
-    }
-    let mutation = core.mutations.start(
-        caller,
-        "iam:principals:update",
-        &request.request_id,
-        request,
-    )?;
+    changes: PrincipalChanges,
+    answer: impl Fn(&Principal) -> A,
+) -> Result<A, Error> {
     core.change(
         mutation,
-        (id, request),
-        |(id, request), tx| {
+        (id, changes),
+        |(id, changes), tx| {
             Box::pin(async move {
                 let before = get(tx, *id).await?;
-                expect_revision("principal", *id, request.expected_revision, before.revision)?;
+                expect_revision("principal", *id, changes.expected_revision, before.revision)?;
                 let mut after = Principal {
-                    name: request.name.clone().unwrap_or_else(|| before.name.clone()),
-                    description: request
+                    name: changes.name.clone().unwrap_or_else(|| before.name.clone()),
+                    description: changes
                         .description
                         .clone()
                         .unwrap_or_else(|| before.description.clone()),
-                    disabled: request.disabled.unwrap_or(before.disabled),
+                    disabled: changes.disabled.unwrap_or(before.disabled),
                     ..before.clone()
                 };
                 if after == before {
@@ -221,33 +155,45 @@ pub async fn update(
                 Ok(stored(after))
             })
         },
-        |principal| api::UpdatePrincipalResponse {
-            principal: Some(principal.into()),
-        },
+        answer,
     )
     .await
 }
 
-/// Deletes a principal with its credentials and bindings.
-pub async fn delete(
-    core: &Core,
+/// Errors: `FailedPrecondition` for whoever would disable itself.
+pub fn check_changes(
     caller: &Caller,
     id: PrincipalId,
-    request: &api::DeletePrincipalRequest,
-) -> Result<api::DeletePrincipalResponse, Error> {
-    if id == caller.claims.principal_id {
+    changes: &PrincipalChanges,
+) -> Result<(), Error> {
+    if changes.disabled == Some(true) && id == caller.claims.principal_id {
+        return Err(Error::FailedPrecondition(
+            "you can't disable yourself: let somebody else do it".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// The id of a principal that the caller can delete: any but its own.
+///
+/// Errors: `FailedPrecondition`.
+pub fn deletable(caller: &Caller, principal: &Principal) -> Result<PrincipalId, Error> {
+    if principal.id == caller.claims.principal_id {
         return Err(Error::FailedPrecondition(
             "you can't delete yourself: let somebody else do it".into(),
         ));
     }
-    let mutation = core.mutations.start(
-        caller,
-        "iam:principals:delete",
-        &request.request_id,
-        request,
-    )?;
+    Ok(principal.id)
+}
+
+/// Deletes a principal with its credentials and bindings.
+pub async fn delete<A: prost::Message + Default>(
+    core: &Core,
+    mutation: Mutation,
+    id: PrincipalId,
+) -> Result<A, Error> {
     let owner = Owner::Principal(id);
-    core.sweep(caller, request, &owner).await?;
+    core.sweep(mutation.caller(), &owner).await?;
     core.change(
         mutation,
         (id, owner),
@@ -259,46 +205,53 @@ pub async fn delete(
                 Ok(stored(before))
             })
         },
-        |_| api::DeletePrincipalResponse {},
+        |_| A::default(),
     )
     .await
 }
 
+/// A password for a user.
+pub struct NewPassword {
+    /// The one that it replaces; who sets another user's need not know it.
+    current: String,
+    new: String,
+}
+
+impl NewPassword {
+    /// Errors: `FailedPrecondition` if `principal` is no user, `InvalidArgument` for a password that won't do.
+    pub fn new(principal: &Principal, current: String, new: String) -> Result<Self, Error> {
+        if principal.kind != PrincipalKind::User {
+            return Err(Error::FailedPrecondition(format!(
+                "'{}' is not a user: programs sign in with an API key",
+                principal.name
+            )));
+        }
+        validate_password("new_password", &new)?;
+        Ok(Self { current, new })
+    }
+}
+
 /// Sets a user's password and makes the tokens that it has useless: whoever changes a password may do so because
 /// somebody else knows it.
-pub async fn set_password(
+pub async fn set_password<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     principal: &Principal,
-    request: &api::SetPasswordRequest,
-) -> Result<api::SetPasswordResponse, Error> {
-    if principal.kind != PrincipalKind::User {
-        return Err(Error::FailedPrecondition(format!(
-            "'{}' is not a user: programs sign in with an API key",
-            principal.name
-        )));
-    }
-    validate_password("new_password", &request.new_password)?;
-    let (id, action) = (principal.id, "iam:principals:update");
-    let hidden = api::SetPasswordRequest {
-        current_password: String::new(),
-        new_password: String::new(),
-        ..request.clone()
-    };
-    let mutation = core
-        .mutations
-        .start(caller, action, &request.request_id, &hidden)?;
+    password: NewPassword,
+) -> Result<A, Error> {
+    let id = principal.id;
     // Before the current password is asked for: it is not the current one any more when the call is repeated.
     if let Some(done) = mutation.replay(&mut core.db.begin()).await? {
         return Ok(done);
     }
+    let caller = mutation.caller();
     if id == caller.claims.principal_id {
-        super::sign_in::check_password(core, principal, &request.current_password, &caller.source)
-            .await?;
+        super::sign_in::check_password(core, principal, &password.current, &caller.source).await?;
     } else {
+        let action = "iam:principals:update";
         ceiling::check_principal(core, caller, action, &name(principal), id).await?;
     }
-    let password_hash = core.passwords.hash(&request.new_password).await?;
+    let password_hash = core.passwords.hash(&password.new).await?;
     core.change(
         mutation,
         (id, password_hash),
@@ -316,7 +269,7 @@ pub async fn set_password(
                 Ok(stored(after))
             })
         },
-        |_| api::SetPasswordResponse {},
+        |_| A::default(),
     )
     .await
 }

@@ -1,14 +1,12 @@
 //! Projects.
 
-use photon_api::iam::v1 as api;
 use photon_catalog::Effect;
-use photon_resource::{
-    Caller, Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope, validate_description,
-};
+use photon_resource::{Caller, Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope};
+use photon_service::Mutation;
 
 use super::sweep::Owner;
 use super::{Core, expect_revision, now, require_org, tenant_of};
-use crate::model::{Project, validate_display_name};
+use crate::model::{NewProject, Project, ProjectChanges};
 use crate::store::project as store;
 
 /// The full name of a project: it is in itself, so that its own administrators reach it.
@@ -21,32 +19,22 @@ pub fn target(caller: &Caller, org_id: &str, id: &str) -> Result<(OrgId, Project
     Ok((tenant_of(caller, org_id)?, id.parse()?))
 }
 
-pub async fn create(
+pub async fn create<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    request: &api::CreateProjectRequest,
-) -> Result<api::CreateProjectResponse, Error> {
-    let (org, id) = target(caller, &request.org_id, &request.id)?;
-    let display = if request.name.is_empty() {
-        &request.id
-    } else {
-        &request.name
-    };
-    validate_display_name(display)?;
-    validate_description(&request.description)?;
+    mutation: Mutation,
+    new: NewProject,
+    answer: impl Fn(&Project) -> A,
+) -> Result<A, Error> {
     let created_at = now();
     let project = Project {
-        org_id: org.clone(),
-        id: id.clone(),
-        name: display.clone(),
-        description: request.description.clone(),
+        org_id: new.org_id,
+        id: new.id,
+        name: new.name,
+        description: new.description,
         created_at,
         updated_at: created_at,
         revision: 1,
     };
-    let mutation =
-        core.mutations
-            .start(caller, "iam:projects:create", &request.request_id, request)?;
     core.change(
         mutation,
         project,
@@ -65,9 +53,7 @@ pub async fn create(
                 ))
             })
         },
-        |project| api::CreateProjectResponse {
-            project: Some(project.into()),
-        },
+        answer,
     )
     .await
 }
@@ -82,33 +68,25 @@ pub async fn list(core: &Core, org: &OrgId, page: &PageRequest) -> Result<Page<P
     store::project_page(&core.db, org, page).await
 }
 
-pub async fn update(
+pub async fn update<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    request: &api::UpdateProjectRequest,
-) -> Result<api::UpdateProjectResponse, Error> {
-    let (org, id) = target(caller, &request.org_id, &request.id)?;
-    if let Some(name) = &request.name {
-        validate_display_name(name)?;
-    }
-    if let Some(description) = &request.description {
-        validate_description(description)?;
-    }
-    let mutation =
-        core.mutations
-            .start(caller, "iam:projects:update", &request.request_id, request)?;
+    mutation: Mutation,
+    (org, id): (OrgId, ProjectId),
+    changes: ProjectChanges,
+    answer: impl Fn(&Project) -> A,
+) -> Result<A, Error> {
     core.change(
         mutation,
-        (org, id, request),
-        |(org, id, request), tx| {
+        (org, id, changes),
+        |(org, id, changes), tx| {
             Box::pin(async move {
                 let before = store::project_get(tx, org, id)
                     .await?
                     .ok_or_else(|| Error::not_found("project", &id))?;
-                expect_revision("project", &id, request.expected_revision, before.revision)?;
+                expect_revision("project", &id, changes.expected_revision, before.revision)?;
                 let mut after = Project {
-                    name: request.name.clone().unwrap_or_else(|| before.name.clone()),
-                    description: request
+                    name: changes.name.clone().unwrap_or_else(|| before.name.clone()),
+                    description: changes
                         .description
                         .clone()
                         .unwrap_or_else(|| before.description.clone()),
@@ -123,26 +101,20 @@ pub async fn update(
                 Ok(Effect::at(name(org, id), store::key(org, id), after))
             })
         },
-        |project| api::UpdateProjectResponse {
-            project: Some(project.into()),
-        },
+        answer,
     )
     .await
 }
 
 /// Deletes a project and the bindings in it. What other services hold in the project is theirs to delete; nobody
 /// can add to it any more.
-pub async fn delete(
+pub async fn delete<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    request: &api::DeleteProjectRequest,
-) -> Result<api::DeleteProjectResponse, Error> {
-    let (org, id) = target(caller, &request.org_id, &request.id)?;
-    let mutation =
-        core.mutations
-            .start(caller, "iam:projects:delete", &request.request_id, request)?;
+    mutation: Mutation,
+    (org, id): (OrgId, ProjectId),
+) -> Result<A, Error> {
     let owner = Owner::Project(org.clone(), id.clone());
-    core.sweep(caller, request, &owner).await?;
+    core.sweep(mutation.caller(), &owner).await?;
     core.change(
         mutation,
         (org, id, owner),
@@ -153,7 +125,7 @@ pub async fn delete(
                 Ok(Effect::at(name(org, id), store::key(org, id), ()))
             })
         },
-        |()| api::DeleteProjectResponse {},
+        |()| A::default(),
     )
     .await
 }

@@ -1,14 +1,11 @@
 //! Roles: built-in ones, which are part of the program, and custom ones.
 
-use photon_api::iam::v1 as api;
 use photon_catalog::Effect;
-use photon_resource::{
-    Caller, Error, OrgId, Page, PageRequest, ResourceName, RoleId, validate_description,
-};
+use photon_resource::{Caller, Error, OrgId, Page, PageRequest, ResourceName, RoleId};
+use photon_service::Mutation;
 
 use super::{Core, ceiling, expect_revision, now, org_of, require_org};
-use crate::convert;
-use crate::model::{Role, home, validate_role_name};
+use crate::model::{NewRole, Role, RoleChanges, home, validate_role_name};
 use crate::policy::{built_in, built_in_roles};
 use crate::store::{binding, role as store};
 
@@ -52,29 +49,25 @@ pub async fn find(
     store::role_find(&core.db, &id).await?.ok_or_else(absent)
 }
 
-pub async fn create(
+pub async fn create<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    request: &api::CreateRoleRequest,
-) -> Result<api::CreateRoleResponse, Error> {
-    let org = org_of(caller, &request.org_id)?;
-    validate_role_name(&request.name)?;
-    validate_description(&request.description)?;
+    mutation: Mutation,
+    new: NewRole,
+    answer: impl Fn(&Role) -> A,
+) -> Result<A, Error> {
     let created_at = now();
     let role = Role {
         id: RoleId::generate().to_string(),
-        org_id: org.clone(),
-        name: request.name.clone(),
-        description: request.description.clone(),
-        permissions: convert::permissions(&request.permissions)?,
+        org_id: new.org_id,
+        name: new.name,
+        description: new.description,
+        permissions: new.permissions,
         built_in: false,
         created_at,
         updated_at: created_at,
         revision: 1,
     };
-    let mutation =
-        core.mutations
-            .start(caller, "iam:roles:create", &request.request_id, request)?;
+    let caller = mutation.caller().clone();
     core.change(
         mutation,
         (caller, role),
@@ -94,9 +87,7 @@ pub async fn create(
                 Ok(stored(caller, role.clone()))
             })
         },
-        |role| api::CreateRoleResponse {
-            role: Some(role.into()),
-        },
+        answer,
     )
     .await
 }
@@ -114,46 +105,47 @@ pub async fn list(
     Ok(custom)
 }
 
+/// The role, if it can be changed and deleted.
+///
+/// Errors: `FailedPrecondition` for a built-in one.
+pub fn custom(role: Role) -> Result<Role, Error> {
+    if role.built_in {
+        return Err(Error::FailedPrecondition(format!(
+            "role '{}' is built in: make a custom role instead",
+            role.name
+        )));
+    }
+    Ok(role)
+}
+
 /// Changes a custom role. Where it is bound already, nobody can widen it beyond what they may do there themselves.
-pub async fn update(
+pub async fn update<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     role: &Role,
-    request: &api::UpdateRoleRequest,
-) -> Result<api::UpdateRoleResponse, Error> {
-    const ACTION: &str = "iam:roles:update";
-    refuse_built_in(role)?;
-    if let Some(name) = &request.name {
-        validate_role_name(name)?;
-    }
-    if let Some(description) = &request.description {
-        validate_description(description)?;
-    }
-    let permissions = match &request.permissions {
-        Some(list) => Some(convert::permissions(&list.permissions)?),
-        None => None,
-    };
-    let name = name(caller, role);
-    let mutation = core
-        .mutations
-        .start(caller, ACTION, &request.request_id, request)?;
+    changes: RoleChanges,
+    answer: impl Fn(&Role) -> A,
+) -> Result<A, Error> {
+    let caller = mutation.caller().clone();
+    let name = name(&caller, role);
     core.change(
         mutation,
-        (core, caller, name, role, request, permissions),
-        |(core, caller, name, role, request, permissions), tx| {
+        (core, caller, name, role, changes),
+        |(core, caller, name, role, changes), tx| {
             Box::pin(async move {
                 tx.touch(&store::bindings_guard(&role.id)).await?;
                 let before = store::role_get(tx, &role.id)
                     .await?
                     .ok_or_else(|| Error::not_found("role", &role.id))?;
-                expect_revision("role", &role.id, request.expected_revision, before.revision)?;
+                expect_revision("role", &role.id, changes.expected_revision, before.revision)?;
                 let mut after = Role {
-                    name: request.name.clone().unwrap_or_else(|| before.name.clone()),
-                    description: request
+                    name: changes.name.clone().unwrap_or_else(|| before.name.clone()),
+                    description: changes
                         .description
                         .clone()
                         .unwrap_or_else(|| before.description.clone()),
-                    permissions: permissions
+                    permissions: changes
+                        .permissions
                         .clone()
                         .unwrap_or_else(|| before.permissions.clone()),
                     ..before.clone()
@@ -176,7 +168,7 @@ pub async fn update(
                         ceiling::check_permissions(
                             core,
                             caller,
-                            ACTION,
+                            "iam:roles:update",
                             name,
                             given,
                             &bound.scope,
@@ -189,23 +181,18 @@ pub async fn update(
                 Ok(stored(caller, after))
             })
         },
-        |role| api::UpdateRoleResponse {
-            role: Some(role.into()),
-        },
+        answer,
     )
     .await
 }
 
-pub async fn delete(
+/// Deletes a custom role that nobody has.
+pub async fn delete<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     role: &Role,
-    request: &api::DeleteRoleRequest,
-) -> Result<api::DeleteRoleResponse, Error> {
-    refuse_built_in(role)?;
-    let mutation =
-        core.mutations
-            .start(caller, "iam:roles:delete", &request.request_id, request)?;
+) -> Result<A, Error> {
+    let caller = mutation.caller().clone();
     core.change(
         mutation,
         (caller, role),
@@ -230,17 +217,7 @@ pub async fn delete(
                 Ok(stored(caller, before))
             })
         },
-        |_| api::DeleteRoleResponse {},
+        |_| A::default(),
     )
     .await
-}
-
-fn refuse_built_in(role: &Role) -> Result<(), Error> {
-    if role.built_in {
-        return Err(Error::FailedPrecondition(format!(
-            "role '{}' is built in: make a custom role instead",
-            role.name
-        )));
-    }
-    Ok(())
 }

@@ -1,10 +1,10 @@
 //! S3 access keys.
 
-use photon_api::iam::v1 as api;
 use photon_catalog::Effect;
 use photon_resource::{
-    Caller, Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope, validate_description,
+    Error, OrgId, Page, PageRequest, ProjectId, ResourceName, Scope, validate_description,
 };
+use photon_service::Mutation;
 
 use super::{Core, ceiling, now, require_scope};
 use crate::credential::new_s3_pair;
@@ -16,50 +16,66 @@ pub fn name(org: &OrgId, project: &ProjectId, id: impl std::fmt::Display) -> Res
     ResourceName::new(Scope::Project(org.clone(), project.clone()), "s3Keys", id)
 }
 
-/// The organization of whoever an S3 key is for: the system has no buckets.
-pub fn owners_org(owner: &Principal) -> Result<OrgId, Error> {
-    owner.org_id.clone().ok_or_else(|| {
-        Error::FailedPrecondition(format!(
-            "'{}' belongs to the system, which has no buckets: use a principal of the organization",
-            owner.name
-        ))
-    })
+/// A key to be made.
+pub struct NewS3Key {
+    owner: Principal,
+    org: OrgId,
+    project: ProjectId,
+    description: String,
 }
 
-pub async fn create(
+impl NewS3Key {
+    /// A key of `owner` for the buckets of `project`.
+    ///
+    /// Errors: `InvalidArgument`; `FailedPrecondition` for an owner of the system, which has no buckets.
+    pub fn new(owner: Principal, project: ProjectId, description: String) -> Result<Self, Error> {
+        validate_description(&description)?;
+        let org = owner.org_id.clone().ok_or_else(|| {
+            Error::FailedPrecondition(format!(
+                "'{}' belongs to the system, which has no buckets: use a principal of the organization",
+                owner.name
+            ))
+        })?;
+        Ok(Self {
+            owner,
+            org,
+            project,
+            description,
+        })
+    }
+}
+
+/// `answer` gets the secret, or, for repeated calls, nothing: it is not stored in the clear.
+pub async fn create<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    owner: &Principal,
-    request: &api::CreateS3AccessKeyRequest,
-) -> Result<api::CreateS3AccessKeyResponse, Error> {
-    const ACTION: &str = "iam:s3Keys:create";
-    validate_description(&request.description)?;
-    let org = owners_org(owner)?;
-    let project: ProjectId = request.project_id.parse()?;
+    mutation: Mutation,
+    new: NewS3Key,
+    answer: impl Fn(&S3AccessKey, String) -> A,
+) -> Result<A, Error> {
+    let owner = new.owner;
     let (id, secret) =
         new_s3_pair().ok_or_else(|| Error::internal("the system gives no random numbers"))?;
     let sealed = core
         .live
         .server_key()
         .seal(&store::key(&id), secret.as_bytes());
+    let name = name(&new.org, &new.project, &id);
     let s3_key = S3AccessKey {
-        access_key_id: id.clone(),
+        access_key_id: id,
         principal_id: owner.id,
-        project_id: project.clone(),
-        description: request.description.clone(),
+        project_id: new.project,
+        description: new.description,
         sealed_secret: sealed.map_err(Error::internal)?,
         created_at: now(),
     };
-    let name = name(&org, &project, &id);
-    let mutation = core
-        .mutations
-        .start(caller, ACTION, &request.request_id, request)?;
+    let caller = mutation.caller().clone();
     core.change_secret(
         mutation,
         (core, caller, owner, s3_key, name),
         |(core, caller, owner, s3_key, name), tx| {
             Box::pin(async move {
-                ceiling::check_principal(core, caller, ACTION, name, owner.id).await?;
+                let action = "iam:s3Keys:create";
+                ceiling::check_principal(core, caller, action, name, owner.id).await?;
                 tx.touch(&principal::credentials_guard(owner.id)).await?;
                 principal::principal_get(tx, owner.id)
                     .await?
@@ -71,15 +87,10 @@ pub async fn create(
             })
         },
         |s3_key| {
-            let replayed = api::CreateS3AccessKeyResponse {
-                key: Some(s3_key.into()),
-                secret_access_key: String::new(),
-            };
-            let response = api::CreateS3AccessKeyResponse {
-                secret_access_key: secret.clone(),
-                ..replayed.clone()
-            };
-            (response, replayed)
+            (
+                answer(s3_key, secret.clone()),
+                answer(s3_key, String::new()),
+            )
         },
     )
     .await
@@ -110,16 +121,12 @@ pub async fn list(
     store::s3_key_page(&core.db, owner.id, page).await
 }
 
-pub async fn delete(
+pub async fn delete<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     org: &OrgId,
-    request: &api::DeleteS3AccessKeyRequest,
-) -> Result<api::DeleteS3AccessKeyResponse, Error> {
-    let id = &request.access_key_id;
-    let mutation =
-        core.mutations
-            .start(caller, "iam:s3Keys:delete", &request.request_id, request)?;
+    id: &str,
+) -> Result<A, Error> {
     core.change(
         mutation,
         (org, id),
@@ -136,7 +143,7 @@ pub async fn delete(
                 ))
             })
         },
-        |()| api::DeleteS3AccessKeyResponse {},
+        |()| A::default(),
     )
     .await
 }

@@ -3,30 +3,43 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use chainfire::Outcome;
-use photon_api::iam::v1 as api;
-use photon_api::iam::v1::issue_token_request::Credential;
 use photon_resource::{Caller, Error, OrgId, PrincipalId, PrincipalKind, Scope};
 
-use super::issue::{Proven, Stranger, WRONG, Wanted, event, issue, wrong};
+use super::issue::{Issued, Proven, Stranger, WRONG, Wanted, event, issue, wrong};
 use super::{Core, ceiling};
 use crate::credential::{ApiSecret, Attempt, NodeCertificate};
 use crate::model::{Principal, validate_principal_name};
 use crate::store::{api_key, principal as store};
 
-/// Exchanges a password or API key for a token.
+/// By what somebody proves who it is.
+pub enum Credential {
+    Password(String),
+    /// The secret.
+    ApiKey(String),
+    /// The one of the connection: see [`Stranger`].
+    Certificate,
+}
+
+/// Who somebody without a token says that it is, and what it wants.
+pub struct SignIn {
+    /// Id or name; empty: the owner of the API key.
+    pub principal: String,
+    pub wanted: Wanted,
+}
+
+/// Exchanges a credential for a token.
 pub async fn with_credential(
     core: &Core,
     from: &Stranger,
-    request: &api::IssueTokenRequest,
+    sign_in: &SignIn,
     credential: &Credential,
-) -> Result<api::IssueTokenResponse, Error> {
-    let wanted = Wanted::parse(core, request)?;
+) -> Result<Issued, Error> {
     let proven = match credential {
-        Credential::Password(password) => by_password(core, from, request, password).await?,
-        Credential::ApiKey(secret) => by_api_key(core, from, request, secret).await?,
-        Credential::Certificate(_) => by_certificate(core, from, request).await?,
+        Credential::Password(password) => by_password(core, from, sign_in, password).await?,
+        Credential::ApiKey(secret) => by_api_key(core, from, sign_in, secret).await?,
+        Credential::Certificate => by_certificate(core, from, sign_in).await?,
     };
-    issue(core, from, &wanted, proven).await
+    issue(core, from, &sign_in.wanted, proven).await
 }
 
 /// Exchanges the right to impersonate for a token. The guard has let the caller do that.
@@ -34,9 +47,8 @@ pub async fn by_impersonation(
     core: &Core,
     caller: &Caller,
     principal: Principal,
-    request: &api::IssueTokenRequest,
-) -> Result<api::IssueTokenResponse, Error> {
-    let wanted = Wanted::parse(core, request)?;
+    wanted: &Wanted,
+) -> Result<Issued, Error> {
     let name = super::principal::name(&principal);
     let action = "iam:principals:impersonate";
     ceiling::check_principal(core, caller, action, &name, principal.id).await?;
@@ -62,7 +74,7 @@ pub async fn by_impersonation(
         actor: Some((actor.principal.id, actor.principal.token_generation)),
         until: Some(caller.claims.expires_at),
     };
-    issue(core, &from, &wanted, proven).await
+    issue(core, &from, wanted, proven).await
 }
 
 /// How long to wait, for people and for programs that look for the number of seconds.
@@ -74,18 +86,15 @@ pub(super) fn slowed(wait: Duration) -> Error {
 }
 
 /// The principal that is named, without telling whether there is one.
-async fn named(core: &Core, request: &api::IssueTokenRequest) -> Result<Option<Principal>, Error> {
-    let id = request.principal_id.as_str();
+async fn named(core: &Core, sign_in: &SignIn) -> Result<Option<Principal>, Error> {
+    let id = sign_in.principal.as_str();
     if PrincipalId::looks_like(id) {
         return store::principal_find(&core.db, id.parse()?).await;
     }
     validate_principal_name(id)
         .map_err(|_| Error::invalid("principal_id", id, "the principal's UUID or name"))?;
-    let org: Option<OrgId> = match request.org_id.as_str() {
-        "" => None,
-        org => Some(org.parse()?),
-    };
-    let found = store::principal_find_by_name(&core.db, org.as_ref(), id).await?;
+    let org = sign_in.wanted.org.as_ref();
+    let found = store::principal_find_by_name(&core.db, org, id).await?;
     match (found, org) {
         // An operator who signs in to an organization is not found there.
         (None, Some(_)) => store::principal_find_by_name(&core.db, None, id).await,
@@ -94,21 +103,24 @@ async fn named(core: &Core, request: &api::IssueTokenRequest) -> Result<Option<P
 }
 
 /// Under which name failures are counted: the id of who is meant, or what was given.
-fn counted(found: Option<&Principal>, request: &api::IssueTokenRequest) -> String {
+fn counted(found: Option<&Principal>, sign_in: &SignIn) -> String {
     match found {
         Some(principal) => principal.id.to_string(),
-        None => format!("{}/{}", request.org_id, request.principal_id),
+        None => {
+            let org = sign_in.wanted.org.as_ref().map_or("", OrgId::as_str);
+            format!("{org}/{}", sign_in.principal)
+        }
     }
 }
 
 async fn by_password(
     core: &Core,
     from: &Stranger,
-    request: &api::IssueTokenRequest,
+    sign_in: &SignIn,
     password: &str,
 ) -> Result<Proven, Error> {
-    let found = named(core, request).await?;
-    let counted = counted(found.as_ref(), request);
+    let found = named(core, sign_in).await?;
+    let counted = counted(found.as_ref(), sign_in);
     let admitted = core
         .password_attempts
         .admit(&counted, &from.source, Instant::now());
@@ -120,7 +132,7 @@ async fn by_password(
     let (right, attempt) = right;
     let Some(principal) = found.filter(|principal| right && !principal.disabled) else {
         attempt.failed(Instant::now());
-        record_failure(core, from, request, WRONG).await;
+        record_failure(core, from, sign_in, WRONG).await;
         return Err(wrong());
     };
     attempt.succeeded();
@@ -149,7 +161,7 @@ fn settle_withdrawn<T>(
 async fn by_api_key(
     core: &Core,
     from: &Stranger,
-    request: &api::IssueTokenRequest,
+    sign_in: &SignIn,
     secret: &str,
 ) -> Result<Proven, Error> {
     let secret: ApiSecret = secret.trim().parse()?;
@@ -158,11 +170,11 @@ async fn by_api_key(
     let counted = secret.key_id().to_string();
     let admitted = core.key_attempts.admit(&counted, "", Instant::now());
     let attempt = admitted.map_err(slowed)?;
-    let found = key_owner(core, request, &secret).await;
+    let found = key_owner(core, sign_in, &secret).await;
     let (found, attempt) = settle_withdrawn(found, attempt)?;
     let Some((principal, until)) = found else {
         attempt.failed(Instant::now());
-        record_failure(core, from, request, WRONG).await;
+        record_failure(core, from, sign_in, WRONG).await;
         return Err(wrong());
     };
     attempt.succeeded();
@@ -177,7 +189,7 @@ async fn by_api_key(
 /// Whose API key it is and until when, if the secret is right and the principal the one that is named (if any is).
 async fn key_owner(
     core: &Core,
-    request: &api::IssueTokenRequest,
+    sign_in: &SignIn,
     secret: &ApiSecret,
 ) -> Result<Option<(Principal, Option<SystemTime>)>, Error> {
     let Some(key) = api_key::api_key_find(&core.db, secret.key_id()).await? else {
@@ -186,9 +198,9 @@ async fn key_owner(
     let valid = secret.matches(&key.secret_sha256)
         && key.expires_at.is_none_or(|end| SystemTime::now() < end);
     let owner = store::principal_find(&core.db, key.principal_id).await?;
-    let named = match request.principal_id.as_str() {
+    let named = match sign_in.principal.as_str() {
         "" => owner.as_ref().map(|owner| owner.id),
-        _ => named(core, request).await?.map(|principal| principal.id),
+        _ => named(core, sign_in).await?.map(|principal| principal.id),
     };
     let right = |owner: &Principal| valid && !owner.disabled && named == Some(owner.id);
     Ok(owner.filter(right).map(|owner| (owner, key.expires_at)))
@@ -196,11 +208,7 @@ async fn key_owner(
 
 /// Who shows the certificate of a host must be one of that host's agents. Nothing of it is a secret, so each refusal
 /// says what is wrong, but not which principals there are.
-async fn by_certificate(
-    core: &Core,
-    from: &Stranger,
-    request: &api::IssueTokenRequest,
-) -> Result<Proven, Error> {
+async fn by_certificate(core: &Core, from: &Stranger, sign_in: &SignIn) -> Result<Proven, Error> {
     let now = SystemTime::now();
     let shown = match &from.certificate {
         Some(der) => NodeCertificate::read(der, now).map_err(|error| error.to_string()),
@@ -217,7 +225,7 @@ async fn by_certificate(
     let admitted = core.key_attempts.admit(&counted, "", Instant::now());
     let attempt = admitted.map_err(slowed)?;
     let judged = match shown {
-        Ok(shown) => certified(core, request, &shown).await,
+        Ok(shown) => certified(core, sign_in, &shown).await,
         Err(why) => Ok(Err(why)),
     };
     let (judged, attempt) = settle_withdrawn(judged, attempt)?;
@@ -228,7 +236,7 @@ async fn by_certificate(
         }
         Err(why) => {
             attempt.failed(Instant::now());
-            record_failure(core, from, request, &why).await;
+            record_failure(core, from, sign_in, &why).await;
             Err(Error::Unauthenticated(why))
         }
     }
@@ -237,7 +245,7 @@ async fn by_certificate(
 /// The agent that is named, if it is one of the certificate's host; else why not.
 async fn certified(
     core: &Core,
-    request: &api::IssueTokenRequest,
+    sign_in: &SignIn,
     shown: &NodeCertificate,
 ) -> Result<Result<Proven, String>, Error> {
     let NodeCertificate {
@@ -250,7 +258,7 @@ async fn certified(
             "the client's certificate is of cluster '{cluster}': expected '{own}'"
         )));
     }
-    let found = named(core, request).await?;
+    let found = named(core, sign_in).await?;
     let of_a_node =
         |principal: &Principal| principal.org_id.is_none() && principal.kind == PrincipalKind::Node;
     let Some(principal) = found.filter(of_a_node) else {
@@ -307,13 +315,8 @@ pub(super) async fn check_password(
 
 /// Records a wrong credential. Only attempts that were let through come here, so that a flood of them is slowed
 /// before it fills the disk. The name that was tried is in no event: people type passwords there.
-async fn record_failure(
-    core: &Core,
-    from: &Stranger,
-    request: &api::IssueTokenRequest,
-    reason: &str,
-) {
-    let principal = named(core, request).await.unwrap_or_default();
+async fn record_failure(core: &Core, from: &Stranger, sign_in: &SignIn, reason: &str) {
+    let principal = named(core, sign_in).await.unwrap_or_default();
     let scope = principal.as_ref().map_or(Scope::System, Principal::home);
     let mut event = event(from, principal.as_ref(), &scope, Outcome::Denied, reason);
     // It is not known who that was.

@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use flaredb::Transaction;
-use photon_api::iam::v1 as api;
 use photon_catalog::Effect;
-use photon_resource::{Caller, Error, ResourceName, Scope};
+use photon_resource::{Error, ResourceName, Scope};
+use photon_service::Mutation;
 
 use super::{Core, now};
 use crate::store::signing_key as store;
@@ -31,18 +31,17 @@ async fn rotate_in(tx: &mut Transaction, new: &SigningKey, revoke_old: bool) -> 
     store::signing_key_put(tx, new)
 }
 
-pub async fn rotate(
+/// Makes a new key; `revoke_old` makes the others unknown. `answer` gets the id of the new one.
+pub async fn rotate<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
-    request: &api::RotateSigningKeyRequest,
-) -> Result<api::RotateSigningKeyResponse, Error> {
+    mutation: Mutation,
+    revoke_old: bool,
+    answer: impl Fn(&String) -> A,
+) -> Result<A, Error> {
     let key = SigningKey::generate(core.live.server_key(), now()).map_err(Error::internal)?;
-    let mutation = core
-        .mutations
-        .start(caller, "iam:signingKeys:rotate", "", request)?;
     core.change(
         mutation,
-        (key, request.revoke_old),
+        (key, revoke_old),
         |(key, revoke_old), tx| {
             Box::pin(async move {
                 rotate_in(tx, key, *revoke_old).await?;
@@ -50,7 +49,7 @@ pub async fn rotate(
                 Ok(Effect::at(name(&key.id), stored, key.id.clone()))
             })
         },
-        |id| api::RotateSigningKeyResponse { key_id: id.clone() },
+        answer,
     )
     .await
 }

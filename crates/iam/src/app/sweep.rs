@@ -148,17 +148,13 @@ impl Core {
     /// Deletes of what belongs to `owner` page by page, until the rest fits into the last transaction.
     ///
     /// Errors: as [`Owner::take_along`]; then no further page goes.
-    pub(super) async fn sweep(
-        &self,
-        caller: &Caller,
-        request: &impl prost::Message,
-        owner: &Owner,
-    ) -> Result<(), Error> {
+    pub(super) async fn sweep(&self, caller: &Caller, owner: &Owner) -> Result<(), Error> {
         for kind in owner.kinds() {
             // A look at how many there are, which is not written.
             while owner.delete(&mut self.db.begin(), *kind, REST + 1).await? > REST {
                 let (action, _) = kind.told();
-                let mutation = self.mutations.start(caller, action, "", request)?;
+                // A page has no `request_id`: what the call is answered is the last transaction's.
+                let mutation = self.mutations.start(caller, action, "", &())?;
                 self.change(
                     mutation,
                     (owner.clone(), *kind),

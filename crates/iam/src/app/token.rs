@@ -2,15 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use photon_api::iam::v1 as api;
 use photon_catalog::Effect;
-use photon_resource::{Caller, Claims, Error, PrincipalId, ResourceName, Scope};
+use photon_resource::{Claims, Error, PrincipalId, ResourceName, Scope};
+use photon_service::Mutation;
 
 use super::{Core, now};
 use crate::model::Principal;
 use crate::store::{principal, revoked_token, to_ms};
 
-const ACTION: &str = "iam:tokens:revoke";
 /// For a verifier whose clock is behind by this much the token lives longer, and so must its record.
 const CLOCKS: Duration = Duration::from_secs(60);
 
@@ -43,15 +42,11 @@ pub fn claims(core: &Core, token: &str) -> Result<Option<Claims>, Error> {
 }
 
 /// Revokes one token until its end.
-pub async fn revoke(
+pub async fn revoke<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     token: &Claims,
-) -> Result<api::RevokeTokenResponse, Error> {
-    // Without the token itself: it is a secret.
-    let mutation = core
-        .mutations
-        .start(caller, ACTION, "", &api::RevokeTokenRequest::default())?;
+) -> Result<A, Error> {
     let left = token
         .expires_at
         .duration_since(SystemTime::now())
@@ -67,22 +62,17 @@ pub async fn revoke(
                 Ok(Effect::of(name(token), ()))
             })
         },
-        |()| api::RevokeTokenResponse {},
+        |()| A::default(),
     )
     .await
 }
 
 /// Revokes all tokens that a principal has got until now.
-pub async fn revoke_all(
+pub async fn revoke_all<A: prost::Message + Default>(
     core: &Core,
-    caller: &Caller,
+    mutation: Mutation,
     id: PrincipalId,
-) -> Result<api::RevokeTokenResponse, Error> {
-    let request = api::RevokeTokenRequest {
-        principal_id: id.to_string(),
-        ..Default::default()
-    };
-    let mutation = core.mutations.start(caller, ACTION, "", &request)?;
+) -> Result<A, Error> {
     core.change(
         mutation,
         id,
@@ -101,7 +91,7 @@ pub async fn revoke_all(
                 Ok(Effect::of(all_of(&after), ()))
             })
         },
-        |()| api::RevokeTokenResponse {},
+        |()| A::default(),
     )
     .await
 }

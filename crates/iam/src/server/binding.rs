@@ -6,6 +6,7 @@ use photon_resource::{Caller, Error, PageRequest, ResourceName, Scope};
 use super::access::Sought;
 use super::{Server, principal, role};
 use crate::app::binding as app;
+use crate::convert;
 use crate::model::Binding;
 
 /// The binding that is meant, if the caller may do `action` to it.
@@ -55,7 +56,12 @@ pub async fn create(
     server.guard.authorize(caller, ACTION, &all, &facts).await?;
     let who = principal::visible(server, caller, ACTION, (&request.principal_id, &org)).await?;
     let what = role::visible(server, caller, ACTION, (&request.role_id, &org)).await?;
-    app::create(&server.core, caller, (&who, &what, &scope), &request).await
+    let new = convert::new_binding(who, what, scope, &request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |binding: &Binding| CreateBindingResponse {
+        binding: Some(binding.into()),
+    };
+    app::create(&server.core, mutation, new, answer).await
 }
 
 pub async fn get(
@@ -109,8 +115,14 @@ pub async fn update(
     caller: &Caller,
     request: UpdateBindingRequest,
 ) -> Result<UpdateBindingResponse, Error> {
-    let binding = reach(server, caller, "iam:bindings:update", &request.id).await?;
-    app::update(&server.core, caller, binding.id, &request).await
+    const ACTION: &str = "iam:bindings:update";
+    let id = reach(server, caller, ACTION, &request.id).await?.id;
+    let changes = convert::binding_changes(&request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |binding: &Binding| UpdateBindingResponse {
+        binding: Some(binding.into()),
+    };
+    app::update(&server.core, mutation, id, changes, answer).await
 }
 
 pub async fn delete(
@@ -120,7 +132,10 @@ pub async fn delete(
 ) -> Result<DeleteBindingResponse, Error> {
     const ACTION: &str = "iam:bindings:delete";
     match reach(server, caller, ACTION, &request.id).await {
-        Ok(binding) => app::delete(&server.core, caller, binding.id, &request).await,
+        Ok(binding) => {
+            let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+            app::delete(&server.core, mutation, binding.id).await
+        }
         Err(absent @ Error::NotFound { .. }) => {
             let earlier = server
                 .core

@@ -7,6 +7,7 @@ use super::Server;
 use super::access::{Described, Sought};
 use super::principal::reach_for;
 use crate::app::{api_key, principal, s3_key};
+use crate::convert;
 use crate::model::{ApiKey, Principal, S3AccessKey};
 
 fn owned_by(owner: &Principal) -> Vec<(&'static str, String)> {
@@ -45,7 +46,13 @@ pub async fn api_key_create(
     const ACTION: &str = "iam:apiKeys:create";
     let target = (request.principal_id.as_str(), "");
     let owner = reach_for(server, caller, ACTION, target, "apiKeys", keys_of).await?;
-    api_key::create(&server.core, caller, &owner, &request).await
+    let new = convert::new_api_key(caller, owner, &request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |api_key: &ApiKey, secret| CreateApiKeyResponse {
+        api_key: Some(api_key.into()),
+        secret,
+    };
+    api_key::create(&server.core, mutation, new, answer).await
 }
 
 pub async fn api_key_get(
@@ -92,7 +99,8 @@ pub async fn api_key_delete(
         }
     }
     let (key, owner) = api_key_revealed(server, caller, ACTION, &request.id, found).await?;
-    api_key::delete(&server.core, caller, &owner, key.id, &request).await
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    api_key::delete(&server.core, mutation, &owner, key.id).await
 }
 
 pub async fn s3_key_create(
@@ -118,7 +126,13 @@ pub async fn s3_key_create(
     let found = principal::find(&server.core, caller, &request.principal_id, "").await;
     let describe = |owner: &Principal| (in_project(owner.org_id.as_ref()), owned_by(owner));
     let owner = server.reveal(caller, sought, found, describe).await?;
-    s3_key::create(&server.core, caller, &owner, &request).await
+    let new = convert::new_s3_key(owner, project, &request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |s3_key: &S3AccessKey, secret_access_key| CreateS3AccessKeyResponse {
+        key: Some(s3_key.into()),
+        secret_access_key,
+    };
+    s3_key::create(&server.core, mutation, new, answer).await
 }
 
 pub async fn s3_key_list(
@@ -166,5 +180,6 @@ pub async fn s3_key_delete(
         (name, vec![("owner", key.principal_id.to_string())])
     };
     let (_, org) = server.reveal(caller, sought, found, describe).await?;
-    s3_key::delete(&server.core, caller, &org, &request).await
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    s3_key::delete(&server.core, mutation, &org, id).await
 }

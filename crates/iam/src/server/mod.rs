@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use photon_resource::{Caller, Error, ResourceName};
-use photon_service::Guard;
+use photon_service::{Guard, Mutation};
 use tonic::Request;
 
 use crate::app::Core;
@@ -59,6 +59,19 @@ impl Server {
         let reason = "it is outside of the tenant that the token is for";
         self.guard.record(caller, action, name, reason).await;
         Err(Error::not_found(kind, given))
+    }
+
+    /// Begins a change by an authorized caller.
+    fn mutation<T: prost::Message>(
+        &self,
+        caller: &Caller,
+        action: &str,
+        request_id: &str,
+        request: &T,
+    ) -> Result<Mutation, Error> {
+        self.core
+            .mutations
+            .start(caller, action, request_id, request)
     }
 
     /// Who calls, and what it asks for.

@@ -5,7 +5,8 @@ use photon_resource::{Caller, Error, OrgId, PageRequest, ResourceName, Scope};
 
 use super::Server;
 use crate::app::organization as app;
-use crate::model::home;
+use crate::convert;
+use crate::model::{Organization, home};
 
 /// The organization that is meant, if the caller may do `action` to it.
 async fn reach(server: &Server, caller: &Caller, action: &str, id: &str) -> Result<OrgId, Error> {
@@ -23,12 +24,15 @@ pub async fn create(
     caller: &Caller,
     request: CreateOrganizationRequest,
 ) -> Result<CreateOrganizationResponse, Error> {
+    const ACTION: &str = "iam:organizations:create";
     let all = ResourceName::any(Scope::System, "organizations");
-    server
-        .guard
-        .authorize(caller, "iam:organizations:create", &all, &[])
-        .await?;
-    app::create(&server.core, caller, &request).await
+    server.guard.authorize(caller, ACTION, &all, &[]).await?;
+    let new = convert::new_organization(&request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |organization: &Organization| CreateOrganizationResponse {
+        organization: Some(organization.into()),
+    };
+    app::create(&server.core, mutation, new, answer).await
 }
 
 pub async fn get(
@@ -66,8 +70,14 @@ pub async fn update(
     caller: &Caller,
     request: UpdateOrganizationRequest,
 ) -> Result<UpdateOrganizationResponse, Error> {
-    reach(server, caller, "iam:organizations:update", &request.id).await?;
-    app::update(&server.core, caller, &request).await
+    const ACTION: &str = "iam:organizations:update";
+    let id = reach(server, caller, ACTION, &request.id).await?;
+    let changes = convert::organization_changes(&request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |organization: &Organization| UpdateOrganizationResponse {
+        organization: Some(organization.into()),
+    };
+    app::update(&server.core, mutation, id, changes, answer).await
 }
 
 pub async fn delete(
@@ -75,6 +85,8 @@ pub async fn delete(
     caller: &Caller,
     request: DeleteOrganizationRequest,
 ) -> Result<DeleteOrganizationResponse, Error> {
-    reach(server, caller, "iam:organizations:delete", &request.id).await?;
-    app::delete(&server.core, caller, &request).await
+    const ACTION: &str = "iam:organizations:delete";
+    let id = reach(server, caller, ACTION, &request.id).await?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    app::delete(&server.core, mutation, id).await
 }

@@ -95,18 +95,27 @@ pub async fn create(
     caller: &Caller,
     request: CreatePrincipalRequest,
 ) -> Result<CreatePrincipalResponse, Error> {
-    let all = app::any(org_of(caller, &request.org_id)?.as_ref());
+    const ACTION: &str = "iam:principals:create";
+    let org = org_of(caller, &request.org_id)?;
+    let all = app::any(org.as_ref());
     let kind = convert::principal_kind(request.kind).map_or("", kind_text);
     let facts = [
         ("name", request.name.as_str()),
         ("kind", kind),
         ("node", &request.node),
     ];
-    server
-        .guard
-        .authorize(caller, "iam:principals:create", &all, &facts)
-        .await?;
-    app::create(&server.core, caller, &request).await
+    server.guard.authorize(caller, ACTION, &all, &facts).await?;
+    let new = convert::new_principal(org, &request)?;
+    // A digest of the request is stored, and one of a password could be guessed from.
+    let hidden = CreatePrincipalRequest {
+        password: String::new(),
+        ..request
+    };
+    let mutation = server.mutation(caller, ACTION, &hidden.request_id, &hidden)?;
+    let answer = |principal: &Principal| CreatePrincipalResponse {
+        principal: Some(principal.into()),
+    };
+    app::create(&server.core, mutation, new, answer).await
 }
 
 pub async fn get(
@@ -147,8 +156,16 @@ pub async fn update(
     caller: &Caller,
     request: UpdatePrincipalRequest,
 ) -> Result<UpdatePrincipalResponse, Error> {
-    let principal = reach(server, caller, "iam:principals:update", (&request.id, "")).await?;
-    app::update(&server.core, caller, principal.id, &request).await
+    const ACTION: &str = "iam:principals:update";
+    let target = (request.id.as_str(), "");
+    let id = reach(server, caller, ACTION, target).await?.id;
+    let changes = convert::principal_changes(&request)?;
+    app::check_changes(caller, id, &changes)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |principal: &Principal| UpdatePrincipalResponse {
+        principal: Some(principal.into()),
+    };
+    app::update(&server.core, mutation, id, changes, answer).await
 }
 
 pub async fn delete(
@@ -158,7 +175,11 @@ pub async fn delete(
 ) -> Result<DeletePrincipalResponse, Error> {
     const ACTION: &str = "iam:principals:delete";
     match reach(server, caller, ACTION, (&request.id, "")).await {
-        Ok(principal) => app::delete(&server.core, caller, principal.id, &request).await,
+        Ok(principal) => {
+            let id = app::deletable(caller, &principal)?;
+            let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+            app::delete(&server.core, mutation, id).await
+        }
         Err(absent @ Error::NotFound { .. }) => {
             let earlier = server
                 .core
@@ -181,5 +202,13 @@ pub async fn set_password(
         (app::name(it), Vec::new())
     })
     .await?;
-    app::set_password(&server.core, caller, &principal, &request).await
+    let password = convert::new_password(&principal, &request)?;
+    // As for a new principal.
+    let hidden = SetPasswordRequest {
+        current_password: String::new(),
+        new_password: String::new(),
+        ..request
+    };
+    let mutation = server.mutation(caller, ACTION, &hidden.request_id, &hidden)?;
+    app::set_password(&server.core, mutation, &principal, password).await
 }

@@ -5,6 +5,8 @@ use photon_resource::{Caller, Error, OrgId, PageRequest, ProjectId, ResourceName
 
 use super::Server;
 use crate::app::{project as app, tenant_of};
+use crate::convert;
+use crate::model::Project;
 
 /// The project that is meant, if the caller may do `action` to it.
 async fn reach(
@@ -25,12 +27,16 @@ pub async fn create(
     caller: &Caller,
     request: CreateProjectRequest,
 ) -> Result<CreateProjectResponse, Error> {
-    let all = ResourceName::any(Scope::Org(tenant_of(caller, &request.org_id)?), "projects");
-    server
-        .guard
-        .authorize(caller, "iam:projects:create", &all, &[])
-        .await?;
-    app::create(&server.core, caller, &request).await
+    const ACTION: &str = "iam:projects:create";
+    let org = tenant_of(caller, &request.org_id)?;
+    let all = ResourceName::any(Scope::Org(org.clone()), "projects");
+    server.guard.authorize(caller, ACTION, &all, &[]).await?;
+    let new = convert::new_project(org, &request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |project: &Project| CreateProjectResponse {
+        project: Some(project.into()),
+    };
+    app::create(&server.core, mutation, new, answer).await
 }
 
 pub async fn get(
@@ -70,9 +76,15 @@ pub async fn update(
     caller: &Caller,
     request: UpdateProjectRequest,
 ) -> Result<UpdateProjectResponse, Error> {
+    const ACTION: &str = "iam:projects:update";
     let target = (request.org_id.as_str(), request.id.as_str());
-    reach(server, caller, "iam:projects:update", target).await?;
-    app::update(&server.core, caller, &request).await
+    let target = reach(server, caller, ACTION, target).await?;
+    let changes = convert::project_changes(&request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |project: &Project| UpdateProjectResponse {
+        project: Some(project.into()),
+    };
+    app::update(&server.core, mutation, target, changes, answer).await
 }
 
 pub async fn delete(
@@ -80,7 +92,9 @@ pub async fn delete(
     caller: &Caller,
     request: DeleteProjectRequest,
 ) -> Result<DeleteProjectResponse, Error> {
+    const ACTION: &str = "iam:projects:delete";
     let target = (request.org_id.as_str(), request.id.as_str());
-    reach(server, caller, "iam:projects:delete", target).await?;
-    app::delete(&server.core, caller, &request).await
+    let target = reach(server, caller, ACTION, target).await?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    app::delete(&server.core, mutation, target).await
 }

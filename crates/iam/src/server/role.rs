@@ -6,6 +6,7 @@ use photon_resource::{Caller, Error, PageRequest, ResourceName};
 use super::Server;
 use super::access::Sought;
 use crate::app::{org_of, role as app};
+use crate::convert;
 use crate::model::{Role, home};
 
 /// The role that is meant, if it is on the caller's side of the wall.
@@ -54,13 +55,16 @@ pub async fn create(
     caller: &Caller,
     request: CreateRoleRequest,
 ) -> Result<CreateRoleResponse, Error> {
+    const ACTION: &str = "iam:roles:create";
     let org = org_of(caller, &request.org_id)?;
     let all = ResourceName::any(home(org.as_ref()), "roles");
-    server
-        .guard
-        .authorize(caller, "iam:roles:create", &all, &[])
-        .await?;
-    app::create(&server.core, caller, &request).await
+    server.guard.authorize(caller, ACTION, &all, &[]).await?;
+    let new = convert::new_role(org, &request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |role: &Role| CreateRoleResponse {
+        role: Some(role.into()),
+    };
+    app::create(&server.core, mutation, new, answer).await
 }
 
 pub async fn get(
@@ -99,8 +103,14 @@ pub async fn update(
     caller: &Caller,
     request: UpdateRoleRequest,
 ) -> Result<UpdateRoleResponse, Error> {
-    let role = reach(server, caller, "iam:roles:update", (&request.id, "")).await?;
-    app::update(&server.core, caller, &role, &request).await
+    const ACTION: &str = "iam:roles:update";
+    let role = app::custom(reach(server, caller, ACTION, (&request.id, "")).await?)?;
+    let changes = convert::role_changes(&request)?;
+    let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+    let answer = |role: &Role| UpdateRoleResponse {
+        role: Some(role.into()),
+    };
+    app::update(&server.core, mutation, &role, changes, answer).await
 }
 
 pub async fn delete(
@@ -110,7 +120,11 @@ pub async fn delete(
 ) -> Result<DeleteRoleResponse, Error> {
     const ACTION: &str = "iam:roles:delete";
     match reach(server, caller, ACTION, (&request.id, "")).await {
-        Ok(role) => app::delete(&server.core, caller, &role, &request).await,
+        Ok(role) => {
+            let role = app::custom(role)?;
+            let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
+            app::delete(&server.core, mutation, &role).await
+        }
         Err(absent @ Error::NotFound { .. }) => {
             let earlier = server
                 .core

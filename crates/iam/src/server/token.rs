@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use super::{Server, principal};
 use crate::app::issue::Stranger;
 use crate::app::{authorization, bootstrap, sign_in, signing_key, token};
+use crate::convert;
 
 fn stranger<T>(request: &Request<T>) -> Stranger {
     let (source, request_id) = Guard::origin(request);
@@ -35,8 +36,11 @@ impl IamTokenService for Server {
             let credential = request.get_ref().credential.clone();
             match credential {
                 Some(credential) => {
-                    let request = request.into_inner();
-                    sign_in::with_credential(&self.core, &from, &request, &credential).await
+                    let credential = convert::credential(credential);
+                    let asked = convert::sign_in(&self.core.tokens, request.into_inner())?;
+                    let issued =
+                        sign_in::with_credential(&self.core, &from, &asked, &credential).await?;
+                    Ok(convert::issued(issued))
                 }
                 None if request.metadata().get("authorization").is_none() => {
                     Err(Error::Unauthenticated(
@@ -48,7 +52,10 @@ impl IamTokenService for Server {
                     let target = (request.principal_id.as_str(), request.org_id.as_str());
                     let action = "iam:principals:impersonate";
                     let principal = principal::reach(self, &caller, action, target).await?;
-                    sign_in::by_impersonation(&self.core, &caller, principal, &request).await
+                    let wanted = convert::wanted(&self.core.tokens, &request)?;
+                    let issued =
+                        sign_in::by_impersonation(&self.core, &caller, principal, &wanted).await?;
+                    Ok(convert::issued(issued))
                 }
             }
         })
@@ -75,7 +82,8 @@ impl IamTokenService for Server {
                     (token::all_of(it), Vec::new())
                 })
                 .await?;
-                return token::revoke_all(&self.core, &caller, principal.id).await;
+                let mutation = self.mutation(&caller, ACTION, "", &request)?;
+                return token::revoke_all(&self.core, mutation, principal.id).await;
             }
             let claims = match request.token.as_str() {
                 "" => Some(caller.claims.clone()),
@@ -89,7 +97,10 @@ impl IamTokenService for Server {
                     .authorize(&caller, ACTION, &token::name(&claims), &[])
                     .await?;
             }
-            token::revoke(&self.core, &caller, &claims).await
+            // Without the token itself: it is a secret.
+            let hidden = RevokeTokenRequest::default();
+            let mutation = self.mutation(&caller, ACTION, "", &hidden)?;
+            token::revoke(&self.core, mutation, &claims).await
         })
         .await
     }
@@ -140,12 +151,13 @@ impl IamTokenService for Server {
         request: Request<RotateSigningKeyRequest>,
     ) -> Result<Response<RotateSigningKeyResponse>, Status> {
         answer(async {
+            const ACTION: &str = "iam:signingKeys:rotate";
             let (caller, request) = self.open(request).await?;
             let all = signing_key::name("*");
-            self.guard
-                .authorize(&caller, "iam:signingKeys:rotate", &all, &[])
-                .await?;
-            signing_key::rotate(&self.core, &caller, &request).await
+            self.guard.authorize(&caller, ACTION, &all, &[]).await?;
+            let mutation = self.mutation(&caller, ACTION, "", &request)?;
+            let answer = |id: &String| RotateSigningKeyResponse { key_id: id.clone() };
+            signing_key::rotate(&self.core, mutation, request.revoke_old, answer).await
         })
         .await
     }
@@ -156,8 +168,12 @@ impl IamTokenService for Server {
     ) -> Result<Response<BootstrapResponse>, Status> {
         answer(async {
             let from = stranger(&request);
-            let request = request.into_inner();
-            bootstrap::with_token(&self.core, &from, &self.state_dir, &request).await
+            let asked = convert::first_operator(request.into_inner());
+            let operator =
+                bootstrap::with_token(&self.core, &from, &self.state_dir, &asked).await?;
+            Ok(BootstrapResponse {
+                principal: Some((&operator).into()),
+            })
         })
         .await
     }

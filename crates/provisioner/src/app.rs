@@ -9,8 +9,8 @@ mod machines;
 mod watch;
 
 pub use discovery::{Asked, Discovery, Reported};
-pub use enrolment::{Enrolment, Peer};
+pub use enrolment::{Enrolment, Granted, Joining, Peer};
 pub use identities::{Identities, IdentityReconciler};
 pub use install::{InstallReconciler, Installations, Invitation, UNIT_PREFIX, unit_name};
-pub use machines::Machines;
+pub use machines::{Approval, Confirmation, Machines};
 pub use watch::{MachineNews, MachineWatch};

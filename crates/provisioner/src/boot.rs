@@ -38,7 +38,7 @@ use tower::ServiceExt;
 
 use crate::app::{Asked, Discovery, Reported};
 use crate::convert;
-use crate::model::Key;
+use crate::model::{Key, serial, smbios_uuid};
 
 pub use script::Netboot;
 
@@ -83,8 +83,8 @@ struct Named {
 impl Named {
     fn asked(&self) -> Asked {
         let mut keys = Vec::new();
-        keys.extend(convert::smbios_uuid(&self.uuid).map(Key::Uuid));
-        keys.extend(convert::serial(&self.serial).map(Key::Serial));
+        keys.extend(smbios_uuid(&self.uuid).map(Key::Uuid));
+        keys.extend(serial(&self.serial).map(Key::Serial));
         keys.extend(self.mac.parse::<Mac>().ok().map(Key::Mac));
         Asked { keys }
     }

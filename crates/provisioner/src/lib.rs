@@ -8,6 +8,7 @@ pub mod authority;
 pub mod boot;
 pub mod bootstrap;
 mod convert;
+mod iam;
 pub mod identify;
 pub mod log;
 pub mod model;

@@ -4,7 +4,9 @@ mod hardware;
 mod machine;
 mod state;
 
-pub use hardware::{Disk, Hardware, Interface, Key, SmbiosUuid};
+pub use hardware::{
+    Disk, Hardware, Interface, Key, MOST_INTERFACES, SmbiosUuid, plain, serial, smbios_uuid,
+};
 pub use machine::{Certificate, HostIdentity, MACHINES, Machine, MachineId, MachineIdentity};
 pub use state::{Event, State};
 

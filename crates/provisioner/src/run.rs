@@ -23,6 +23,7 @@ use crate::app::{
 };
 use crate::authority::Authority;
 use crate::boot::{Boot, Netboot};
+use crate::iam::Principals;
 use crate::server::{EnrolmentServer, MachineServer};
 use crate::{COMPONENT, Settings};
 
@@ -85,7 +86,7 @@ pub async fn run_with(
 
     // The rules.
     let (install, identify) = (Signal::new(), Signal::new());
-    let identities = Identities::new(db.clone(), iam, own);
+    let identities = Identities::new(db.clone(), Principals::new(iam, own));
     let wake = vec![install.clone(), identify.clone()];
     let access = Access::new(db.clone(), guard.clone(), mutations);
     let machines = Machines::new(access.clone(), settings.clone(), wake);

@@ -1,4 +1,5 @@
-//! The gRPC services: each handler finds out who calls, hands the request to the rules, and wraps the answer.
+//! The gRPC services: each handler finds out who calls, hands to the rules what the request converts to, and wraps the
+//! answer.
 
 mod enrolment;
 mod machine;

@@ -1,11 +1,10 @@
 //! Enrolment, renewal, readiness: what hosts call, known by a join token or by their certificate.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use chainfire::{Ledger, Outcome};
 use flaredb::{Db, Transaction};
-use photon_api::provisioner::v1;
 use photon_catalog::{Actor, Effect, commit_own, work};
 use photon_reconcile::Signal;
 use photon_resource::{Error, ResourceName, Scope};
@@ -14,12 +13,12 @@ use sha2::{Digest, Sha256};
 
 use super::Identities;
 use super::change::{now, put};
+use crate::Settings;
 use crate::authority::{Authority, Issued, Request};
 use crate::model::{
     Certificate, Event, HostIdentity, MACHINES, Machine, MachineId, MachineIdentity,
 };
 use crate::store::{self, Used};
-use crate::{Settings, convert};
 
 const ENROL: &str = "provision:enrolment:enrol";
 const RENEW: &str = "provision:enrolment:renew";
@@ -32,6 +31,25 @@ const REFUSAL_REFILL: Duration = Duration::from_secs(10);
 /// The certificate that a caller showed in its TLS connection, verified by the listener; DER. `None`: none.
 #[derive(Clone, Debug)]
 pub struct Peer(pub Option<Vec<u8>>);
+
+/// A host's wish to join.
+pub struct Joining {
+    /// The join token.
+    pub token: String,
+    pub certificate_request_pem: String,
+    /// The machine that it runs on, as it tells.
+    pub serial: String,
+    pub uuid: String,
+    pub macs: Vec<String>,
+}
+
+/// A host's certificate, and of which authority.
+pub struct Granted {
+    pub certificate_pem: String,
+    pub ca_pem: String,
+    pub renew_at: SystemTime,
+    pub expires_at: SystemTime,
+}
 
 /// The rules of enrolment. Clones are the same.
 #[derive(Clone)]
@@ -75,12 +93,8 @@ impl Enrolment {
     ///
     /// Errors: `Unauthenticated` and `FailedPrecondition`, each recorded; `InvalidArgument`; `Unavailable` when IAM
     /// could not be told, after which the same request gets the same certificate.
-    pub async fn enrol(
-        &self,
-        actor: &Actor,
-        wire: &v1::EnrolRequest,
-    ) -> Result<v1::EnrolResponse, Error> {
-        let enrolled = self.try_enrol(actor, wire).await;
+    pub async fn enrol(&self, actor: &Actor, joining: &Joining) -> Result<Granted, Error> {
+        let enrolled = self.try_enrol(actor, joining).await;
         let (name, used) = match enrolled {
             Ok(enrolled) => enrolled,
             Err(error) => return Err(self.refused(actor, ENROL, error).await),
@@ -93,27 +107,23 @@ impl Enrolment {
                  same request again"
             ))
         })?;
-        Ok(v1::EnrolResponse {
+        Ok(Granted {
             certificate_pem: used.certificate_pem,
             ca_pem: self.authority.ca_pem().to_owned(),
-            renew_at: Some(used.renew_at.into()),
-            expires_at: Some(used.expires_at.into()),
+            renew_at: used.renew_at,
+            expires_at: used.expires_at,
         })
     }
 
-    async fn try_enrol(
-        &self,
-        actor: &Actor,
-        wire: &v1::EnrolRequest,
-    ) -> Result<(String, Used), Error> {
-        if wire.token.trim().is_empty() {
+    async fn try_enrol(&self, actor: &Actor, joining: &Joining) -> Result<(String, Used), Error> {
+        if joining.token.trim().is_empty() {
             return Err(Error::Unauthenticated(
                 "the request has no join token".into(),
             ));
         }
-        let request = Request::parse(&wire.certificate_request_pem)?;
-        let identity = convert::identity(&wire.identity.clone().unwrap_or_default())?;
-        let digest = hex::encode(Sha256::digest(wire.token.trim().as_bytes()));
+        let request = Request::parse(&joining.certificate_request_pem)?;
+        let identity = MachineIdentity::read(&joining.serial, &joining.uuid, &joining.macs)?;
+        let digest = hex::encode(Sha256::digest(joining.token.trim().as_bytes()));
         let host = actor.named(format!("host {}", request.name));
         let state = (self, &digest, &request, &identity);
         let mut change = work(state, |(rules, digest, request, identity), tx| {
@@ -220,14 +230,14 @@ impl Enrolment {
         &self,
         actor: &Actor,
         peer: &Peer,
-        wire: &v1::RenewRequest,
-    ) -> Result<v1::RenewResponse, Error> {
-        match self.try_renew(actor, peer, wire).await {
-            Ok(issued) => Ok(v1::RenewResponse {
+        certificate_request_pem: &str,
+    ) -> Result<Granted, Error> {
+        match self.try_renew(actor, peer, certificate_request_pem).await {
+            Ok(issued) => Ok(Granted {
                 certificate_pem: issued.pem,
                 ca_pem: self.authority.ca_pem().to_owned(),
-                renew_at: Some(issued.renew_at.into()),
-                expires_at: Some(issued.expires_at.into()),
+                renew_at: issued.renew_at,
+                expires_at: issued.expires_at,
             }),
             Err(error) => Err(self.refused(actor, RENEW, error).await),
         }
@@ -237,10 +247,10 @@ impl Enrolment {
         &self,
         actor: &Actor,
         peer: &Peer,
-        wire: &v1::RenewRequest,
+        certificate_request_pem: &str,
     ) -> Result<Issued, Error> {
         let host = self.host_of(peer)?;
-        let request = Request::parse(&wire.certificate_request_pem)?;
+        let request = Request::parse(certificate_request_pem)?;
         if request.name != host.name {
             return Err(Error::Unauthenticated(format!(
                 "the certificate shown is of '{}', the certificate request for '{}'",
@@ -280,27 +290,16 @@ impl Enrolment {
         Ok(issued)
     }
 
-    /// The host says that what its flake gives it runs.
-    pub async fn ready(
-        &self,
-        actor: &Actor,
-        peer: &Peer,
-        wire: &v1::ReportReadyRequest,
-    ) -> Result<v1::ReportReadyResponse, Error> {
-        match self.try_ready(actor, peer, wire).await {
-            Ok(()) => Ok(v1::ReportReadyResponse {}),
+    /// The host says that what its flake gives it runs, of this version.
+    pub async fn ready(&self, actor: &Actor, peer: &Peer, version: &str) -> Result<(), Error> {
+        match self.try_ready(actor, peer, version).await {
+            Ok(()) => Ok(()),
             Err(error) => Err(self.refused(actor, READY, error).await),
         }
     }
 
-    async fn try_ready(
-        &self,
-        actor: &Actor,
-        peer: &Peer,
-        wire: &v1::ReportReadyRequest,
-    ) -> Result<(), Error> {
+    async fn try_ready(&self, actor: &Actor, peer: &Peer, version: &str) -> Result<(), Error> {
         let host = self.host_of(peer)?;
-        let version = &wire.version;
         if version.chars().count() > 128 || version.chars().any(char::is_control) {
             let expected = "at most 128 characters without control characters";
             return Err(Error::invalid("version", version, expected));

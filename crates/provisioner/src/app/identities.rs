@@ -9,35 +9,22 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use flaredb::{Committed, Db};
-use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
-use photon_api::iam::v1::{
-    CreateBindingRequest, CreatePrincipalRequest, DeletePrincipalRequest, GetPrincipalRequest,
-    ListBindingsRequest, Principal, PrincipalKind,
-};
-use photon_program::Identity;
 use photon_reconcile::{Plan, Reconciler};
 use photon_resource::Error;
-use tonic::transport::Channel;
-use tonic::{Code, Status};
 
+use crate::iam::Principals;
 use crate::store;
 
 /// The agents of every host.
 const AGENTS: [&str; 2] = ["prismnet-agent", "plasmavmc-agent"];
-/// What they may do, and where.
-const ROLE: &str = "NodeAgent";
-const SCOPE: &str = "system";
 /// After how long it is looked again whether identities are still there.
 const CERTAIN_FOR: Duration = Duration::from_secs(600);
-/// How long one call to IAM may take.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Makes and removes identities. Clones are the same.
 #[derive(Clone)]
 pub struct Identities {
     db: Db,
-    iam: IamAdminServiceClient<Channel>,
-    own: Identity,
+    principals: Principals,
     /// Whoever looks what IAM has and then changes it: two at once would make everything twice.
     changing: Arc<tokio::sync::Mutex<()>>,
     /// Hosts whose identities were seen to be there, and since when all of that is remembered.
@@ -45,12 +32,11 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// In the IAM behind `iam`, as the principal `own`.
-    pub fn new(db: Db, iam: Channel, own: Identity) -> Self {
+    /// Among `principals`.
+    pub fn new(db: Db, principals: Principals) -> Self {
         Self {
             db,
-            iam: IamAdminServiceClient::new(iam),
-            own,
+            principals,
             changing: Arc::default(),
             certain: Arc::new(Mutex::new((Instant::now(), BTreeSet::new()))),
         }
@@ -87,52 +73,19 @@ impl Identities {
     }
 
     async fn ensure_agent(&self, principal: &str, node: &str) -> Result<(), Error> {
-        let id = match self.find(principal).await? {
-            Some(found) if is_agent(&found, node) => found.id,
+        let id = match self.principals.find(principal).await? {
+            Some(found) if found.is_agent_of(node) => found.id,
             Some(_) => {
                 return Err(Error::FailedPrecondition(format!(
                     "IAM has a principal '{principal}' that is not an agent of the host '{node}': remove it"
                 )));
             }
-            None => {
-                let request = CreatePrincipalRequest {
-                    name: principal.to_owned(),
-                    kind: PrincipalKind::Node.into(),
-                    node: node.to_owned(),
-                    description: format!("agent of the host {node}, by its certificate"),
-                    ..Default::default()
-                };
-                let request = self.request(request).await?;
-                let made = self.iam.clone().create_principal(request).await;
-                made.map_err(|status| failed("make", principal, &status))?
-                    .into_inner()
-                    .principal
-                    .unwrap_or_default()
-                    .id
-            }
+            None => self.principals.make_agent(principal, node).await?,
         };
-        let request = ListBindingsRequest {
-            principal_id: id.clone(),
-            scope: SCOPE.to_owned(),
-            ..Default::default()
-        };
-        let request = self.request(request).await?;
-        let bindings = self.iam.clone().list_bindings(request).await;
-        let bindings =
-            bindings.map_err(|status| failed("read the roles of", principal, &status))?;
-        let bound = |it: &photon_api::iam::v1::Binding| it.role_id == ROLE && it.scope == SCOPE;
-        if bindings.into_inner().bindings.iter().any(bound) {
+        if self.principals.has_role(principal, &id).await? {
             return Ok(());
         }
-        let request = CreateBindingRequest {
-            principal_id: id,
-            role_id: ROLE.to_owned(),
-            scope: SCOPE.to_owned(),
-            ..Default::default()
-        };
-        let request = self.request(request).await?;
-        let made = self.iam.clone().create_binding(request).await;
-        made.map_err(|status| failed("give a role to", principal, &status))?;
+        self.principals.give_role(principal, id).await?;
         tracing::info!(principal, "the agent has an identity");
         Ok(())
     }
@@ -144,53 +97,16 @@ impl Identities {
         for agent in AGENTS {
             let principal = format!("{agent}@{name}");
             // Never somebody else's principal that happens to be called so.
-            let found = self.find(&principal).await?;
-            let Some(found) = found.filter(|it| is_agent(it, name)) else {
+            let found = self.principals.find(&principal).await?;
+            let Some(found) = found.filter(|it| it.is_agent_of(name)) else {
                 continue;
             };
-            let request = DeletePrincipalRequest {
-                id: found.id,
-                ..Default::default()
-            };
-            let request = self.request(request).await?;
-            match self.iam.clone().delete_principal(request).await {
-                Ok(_) => tracing::info!(principal, "the agent's identity is deleted"),
-                Err(status) if status.code() == Code::NotFound => {}
-                Err(status) => return Err(failed("delete", &principal, &status)),
+            if self.principals.delete(&principal, found.id).await? {
+                tracing::info!(principal, "the agent's identity is deleted");
             }
         }
         Ok(())
     }
-
-    async fn find(&self, principal: &str) -> Result<Option<Principal>, Error> {
-        let request = GetPrincipalRequest {
-            id: principal.to_owned(),
-            ..Default::default()
-        };
-        let request = self.request(request).await?;
-        match self.iam.clone().get_principal(request).await {
-            Ok(found) => Ok(found.into_inner().principal),
-            Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(failed("find", principal, &status)),
-        }
-    }
-
-    async fn request<T>(&self, message: T) -> Result<tonic::Request<T>, Error> {
-        let mut request = self.own.request(message, "").await?;
-        request.set_timeout(DEADLINE);
-        Ok(request)
-    }
-}
-
-fn is_agent(principal: &Principal, node: &str) -> bool {
-    principal.kind() == PrincipalKind::Node && principal.node == node
-}
-
-fn failed(what: &str, principal: &str, status: &Status) -> Error {
-    Error::Unavailable(format!(
-        "could not {what} '{principal}' in IAM: {}",
-        status.message()
-    ))
 }
 
 /// Keeps the identities as they should be.
@@ -298,9 +214,11 @@ mod tests {
     async fn only_members_keep_identities_and_only_noted_ones_lose_them() {
         let endpoints = photon_program::Endpoints::default();
         let key = std::path::Path::new("/nonexistent");
-        let own = Identity::new("photon-provisioner", Some(key), &endpoints).unwrap();
+        let own =
+            photon_program::Identity::new("photon-provisioner", Some(key), &endpoints).unwrap();
         let channel = endpoints.channel(&photon_api::components::IAM).unwrap();
-        let reconciler = IdentityReconciler(Identities::new(Db::memory(), channel, own));
+        let principals = Principals::new(channel, own);
+        let reconciler = IdentityReconciler(Identities::new(Db::memory(), principals));
         let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
         let set = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();
         let plan = reconciler.plan(&IdentitiesObserved {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
-use photon_api::provisioner::v1;
 use photon_catalog::{Access, Change, Effect, Listing, commit, get};
 use photon_reconcile::Signal;
 use photon_resource::{Caller, Error, Mac, PageRequest, Scope};
+use photon_service::Mutation;
 
 use super::change::{now, put};
-use crate::model::{Event, Key, MACHINES, Machine, MachineId, State, validate_host_name};
-use crate::{Settings, convert, store};
+use crate::model::{Event, Key, MACHINES, Machine, MachineId, State, serial, validate_host_name};
+use crate::{Settings, store};
 
 /// The machines. Clones are the same.
 #[derive(Clone)]
@@ -25,21 +25,37 @@ pub struct Machines {
     wake: Arc<[Signal]>,
 }
 
+/// Under what an operator approves a machine.
+pub struct Approval {
+    /// The host's name, which can be one.
+    pub name: String,
+    /// As it was given; empty: the one that the cluster knows, if any.
+    pub address: String,
+}
+
+/// How an operator confirms what cannot be undone.
+pub struct Confirmation {
+    /// The machine's name, as it was typed back.
+    pub typed: String,
+    /// A machine in use, too.
+    pub force: bool,
+}
+
 /// What an operator wants of a machine.
 enum Wish {
-    Approve {
-        name: String,
-        /// As it was given; empty: the one that the cluster knows, if any.
-        address: String,
-    },
-    Reinstall {
-        typed: String,
-        force: bool,
-    },
-    Retire {
-        typed: String,
-        force: bool,
-    },
+    Approve(Approval),
+    Reinstall(Confirmation),
+    Retire(Confirmation),
+}
+
+impl Wish {
+    fn verb(&self) -> &'static str {
+        match self {
+            Wish::Approve(_) => "approve",
+            Wish::Reinstall(_) => "reinstall",
+            Wish::Retire(_) => "retire",
+        }
+    }
 }
 
 impl Machines {
@@ -81,7 +97,7 @@ impl Machines {
             id = store::machine_by_key(db, &Key::Mac(mac)).await?;
         }
         if id.is_none()
-            && let Some(serial) = convert::serial(text)
+            && let Some(serial) = serial(text)
         {
             id = store::machine_by_key(db, &Key::Serial(serial)).await?;
         }
@@ -91,117 +107,67 @@ impl Machines {
         }
     }
 
-    /// One page of machines, the oldest first.
+    /// One page of machines, the oldest first; with a state, only those in it.
     pub async fn list(
         &self,
-        caller: &Caller,
-        request: &v1::ListMachinesRequest,
+        page: &PageRequest,
+        state: Option<State>,
     ) -> Result<Listing<Machine>, Error> {
-        let all = MACHINES.any(Scope::System);
-        self.access
-            .guard()
-            .authorize(caller, &MACHINES.action("list"), &all, &[])
-            .await?;
-        let state = convert::state_from_wire(request.state)?;
-        let page = PageRequest::parse(request.page_size, &request.page_token)?;
         let wanted = |machine: &Machine| state.is_none_or(|state| machine.state == state);
-        store::machine_list(self.access.db(), &page, wanted).await
+        store::machine_list(self.access.db(), page, wanted).await
     }
 
-    /// Gives a machine its name: from here on it is installed when it netboots.
-    pub async fn approve(
+    /// Gives a machine its name: from here on it is installed when it netboots. `expected_revision` 0: any.
+    pub async fn approve<A: prost::Message + Default>(
         &self,
-        caller: &Caller,
-        request: &v1::ApproveMachineRequest,
-    ) -> Result<v1::ApproveMachineResponse, Error> {
-        let machine = self.find(caller, "approve", &request.id).await?;
-        validate_host_name(&request.name)?;
-        let wish = Wish::Approve {
-            name: request.name.clone(),
-            address: request.address.clone(),
-        };
-        let call = ("approve", request.request_id.as_str(), request);
-        let answer = |machine: &Machine| v1::ApproveMachineResponse {
-            machine: Some(convert::machine_to_wire(machine)),
-        };
-        self.change(
-            caller,
-            call,
-            machine.id,
-            request.expected_revision,
-            wish,
-            answer,
-        )
-        .await
+        mutation: Mutation,
+        id: MachineId,
+        expected_revision: u64,
+        approval: Approval,
+        answer: impl Fn(&Machine) -> A,
+    ) -> Result<A, Error> {
+        let wish = Wish::Approve(approval);
+        self.change(mutation, id, expected_revision, wish, answer)
+            .await
     }
 
     /// Installs a machine anew, under its name.
-    pub async fn reinstall(
+    pub async fn reinstall<A: prost::Message + Default>(
         &self,
-        caller: &Caller,
-        request: &v1::ReinstallMachineRequest,
-    ) -> Result<v1::ReinstallMachineResponse, Error> {
-        let machine = self.find(caller, "reinstall", &request.id).await?;
-        let wish = Wish::Reinstall {
-            typed: request.confirm_name.clone(),
-            force: request.force,
-        };
-        let call = ("reinstall", request.request_id.as_str(), request);
-        let answer = |machine: &Machine| v1::ReinstallMachineResponse {
-            machine: Some(convert::machine_to_wire(machine)),
-        };
-        self.change(
-            caller,
-            call,
-            machine.id,
-            request.expected_revision,
-            wish,
-            answer,
-        )
-        .await
+        mutation: Mutation,
+        id: MachineId,
+        expected_revision: u64,
+        confirmation: Confirmation,
+        answer: impl Fn(&Machine) -> A,
+    ) -> Result<A, Error> {
+        let wish = Wish::Reinstall(confirmation);
+        self.change(mutation, id, expected_revision, wish, answer)
+            .await
     }
 
     /// Takes a machine out.
-    pub async fn retire(
+    pub async fn retire<A: prost::Message + Default>(
         &self,
-        caller: &Caller,
-        request: &v1::RetireMachineRequest,
-    ) -> Result<v1::RetireMachineResponse, Error> {
-        let machine = self.find(caller, "retire", &request.id).await?;
-        let wish = Wish::Retire {
-            typed: request.confirm_name.clone(),
-            force: request.force,
-        };
-        let call = ("retire", request.request_id.as_str(), request);
-        let answer = |machine: &Machine| v1::RetireMachineResponse {
-            machine: Some(convert::machine_to_wire(machine)),
-        };
-        self.change(
-            caller,
-            call,
-            machine.id,
-            request.expected_revision,
-            wish,
-            answer,
-        )
-        .await
+        mutation: Mutation,
+        id: MachineId,
+        expected_revision: u64,
+        confirmation: Confirmation,
+        answer: impl Fn(&Machine) -> A,
+    ) -> Result<A, Error> {
+        let wish = Wish::Retire(confirmation);
+        self.change(mutation, id, expected_revision, wish, answer)
+            .await
     }
 
-    async fn change<Req, Resp>(
+    async fn change<A: prost::Message + Default>(
         &self,
-        caller: &Caller,
-        (verb, request_id, request): (&str, &str, &Req),
+        mutation: Mutation,
         id: MachineId,
         expected_revision: u64,
         wish: Wish,
-        answer: impl Fn(&Machine) -> Resp,
-    ) -> Result<Resp, Error>
-    where
-        Req: prost::Message,
-        Resp: prost::Message + Default,
-    {
-        let action = MACHINES.action(verb);
-        let mutation = self.access.mutation(caller, &action, request_id, request)?;
+        answer: impl Fn(&Machine) -> A,
+    ) -> Result<A, Error> {
+        let action = MACHINES.action(wish.verb());
         let mut change = Wanted {
             db: self.access.db().clone(),
             settings: self.settings.clone(),
@@ -235,8 +201,10 @@ impl Change for Wanted {
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Machine>, Error> {
         // Here and not before: a call that was answered is answered the same when the cluster has changed since.
         let address = match &self.wish {
-            Wish::Approve { name, address } => host_address(&self.settings, name, address)?,
-            Wish::Reinstall { .. } | Wish::Retire { .. } => None,
+            Wish::Approve(Approval { name, address }) => {
+                host_address(&self.settings, name, address)?
+            }
+            Wish::Reinstall(_) | Wish::Retire(_) => None,
         };
         let before: Machine = get(tx, &self.id).await?;
         if self.expected_revision != 0 && self.expected_revision != before.revision {
@@ -249,7 +217,7 @@ impl Change for Wanted {
         }
         let mut after = before.clone();
         match &self.wish {
-            Wish::Approve { name, .. } => {
+            Wish::Approve(Approval { name, .. }) => {
                 let same = before.name.as_ref() == Some(name) && before.address == address;
                 if same && before.state == State::Approved {
                     return Ok(Effect::nothing(after));
@@ -261,13 +229,13 @@ impl Change for Wanted {
                 after.name = Some(name.clone());
                 after.address = address;
             }
-            Wish::Reinstall { typed, force } => {
+            Wish::Reinstall(Confirmation { typed, force }) => {
                 // Whether it could be done at all is told before how to confirm it.
                 after.apply(Event::Reinstall, now())?;
                 let consequence = format!("this wipes the disks of '{}'", before.called());
                 before.confirmed(typed, *force, &consequence)?;
             }
-            Wish::Retire { typed, force } => {
+            Wish::Retire(Confirmation { typed, force }) => {
                 after.apply(Event::Retire, now())?;
                 let consequence = format!("this takes '{}' out of the cluster", before.called());
                 before.confirmed(typed, *force, &consequence)?;

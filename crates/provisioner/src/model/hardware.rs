@@ -6,6 +6,44 @@ use uuid::Uuid;
 
 use photon_resource::Mac;
 
+/// How many interfaces of a machine are kept.
+pub const MOST_INTERFACES: usize = 64;
+/// How many characters of any text that a machine tells are kept.
+const LONGEST_TEXT: usize = 128;
+
+/// What firmware says where its maker has filled in nothing: such a value does not tell a machine from others.
+const PLACEHOLDERS: &[&str] = &[
+    "none",
+    "n/a",
+    "na",
+    "null",
+    "default string",
+    "not specified",
+    "not available",
+    "not applicable",
+    "unspecified",
+    "unknown",
+    "invalid",
+    "system serial number",
+    "chassis serial number",
+    "serial",
+    "oem",
+    "o.e.m.",
+    "to be filled by o.e.m.",
+    "to be filled by o.e.m",
+    "0123456789",
+    "123456789",
+    "1234567890",
+    "empty",
+];
+
+/// UUIDs that boards without one of their own are known to show.
+const SHARED_UUIDS: &[&str] = &[
+    "03000200-0400-0500-0006-000700080009",
+    "00020003-0004-0005-0006-000700080009",
+    "12345678-1234-5678-90ab-cddeefaabbcc",
+];
+
 /// The UUID of a machine's firmware, which is not its id here.
 pub type SmbiosUuid = Uuid;
 
@@ -76,5 +114,71 @@ impl fmt::Display for Key {
             Key::Serial(serial) => write!(f, "serial number '{serial}'"),
             Key::Mac(mac) => write!(f, "MAC address {mac}"),
         }
+    }
+}
+
+/// A serial number that tells a machine from others.
+pub fn serial(text: &str) -> Option<String> {
+    let text = plain(text);
+    let same = |c: char| text.chars().all(|other| other == c);
+    let placeholder = PLACEHOLDERS.contains(&text.to_ascii_lowercase().as_str());
+    let useless = text.chars().count() < 3
+        || placeholder
+        || ['0', '1', 'f', 'F', 'x', 'X', '.', '-', '*', '_', ' ']
+            .into_iter()
+            .any(same);
+    (!useless).then_some(text)
+}
+
+/// A firmware's UUID that tells a machine from others.
+pub fn smbios_uuid(text: &str) -> Option<Uuid> {
+    let uuid = Uuid::try_parse(text.trim()).ok()?;
+    let shared = SHARED_UUIDS.contains(&uuid.to_string().as_str());
+    (!uuid.is_nil() && !uuid.is_max() && !shared).then_some(uuid)
+}
+
+/// One line, without control characters, cut to size.
+pub fn plain(text: &str) -> String {
+    let kept: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST_TEXT)
+        .collect();
+    kept.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_firmware_fills_in_by_default_identifies_nothing() {
+        for text in [
+            "",
+            "  ",
+            "0",
+            "00000000",
+            "To Be Filled By O.E.M.",
+            "Default string",
+            "Not Specified",
+            "System Serial Number",
+            "FFFFFFFF",
+        ] {
+            assert_eq!(serial(text), None, "{text}");
+        }
+        assert_eq!(serial(" 7CQ1\u{7}23 \n").as_deref(), Some("7CQ1 23"));
+        for text in [
+            "00000000-0000-0000-0000-000000000000",
+            "ffffffff-ffff-ffff-ffff-ffffffffffff",
+            "03000200-0400-0500-0006-000700080009",
+            "Not Settable",
+        ] {
+            assert_eq!(smbios_uuid(text), None, "{text}");
+        }
+        let upper = "4C4C4544-0042-3510-8051-B7C04F4D3932";
+        assert_eq!(
+            smbios_uuid(upper).unwrap().to_string(),
+            upper.to_ascii_lowercase()
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use photon_resource::{Error, Kind, Mac};
 use uuid::Uuid;
 
-use super::{Event, Hardware, State};
+use super::{Event, Hardware, MOST_INTERFACES, State, serial, smbios_uuid};
 
 /// A machine's id, given when it is first seen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +102,28 @@ pub struct MachineIdentity {
     pub serial: Option<String>,
     pub uuid: Option<Uuid>,
     pub macs: Vec<Mac>,
+}
+
+impl MachineIdentity {
+    /// Reads what a host tells of it.
+    ///
+    /// Errors: `InvalidArgument` if a MAC address is none, or if there are too many.
+    pub fn read(serial: &str, uuid: &str, macs: &[String]) -> Result<Self, Error> {
+        if macs.len() > MOST_INTERFACES {
+            let told = format!("{} addresses", macs.len());
+            return Err(Error::invalid(
+                "identity.macs",
+                told,
+                format!("at most {MOST_INTERFACES}"),
+            ));
+        }
+        let macs: Result<Vec<Mac>, Error> = macs.iter().map(|mac| mac.trim().parse()).collect();
+        Ok(Self {
+            serial: self::serial(serial),
+            uuid: smbios_uuid(uuid),
+            macs: macs?,
+        })
+    }
 }
 
 /// How many contradictions are remembered of a machine.

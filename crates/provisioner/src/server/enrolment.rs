@@ -12,6 +12,7 @@ use photon_service::{Guard, answer};
 use tonic::{Request, Response, Status};
 
 use crate::app::{Enrolment, Peer};
+use crate::convert;
 
 pub struct EnrolmentServer {
     enrolment: Enrolment,
@@ -45,9 +46,15 @@ impl EnrolmentService for EnrolmentServer {
         request: Request<EnrolRequest>,
     ) -> Result<Response<EnrolResponse>, Status> {
         answer(async {
-            self.enrolment
-                .enrol(&actor(&request), request.get_ref())
-                .await
+            let actor = actor(&request);
+            let joining = convert::joining(request.into_inner());
+            let granted = self.enrolment.enrol(&actor, &joining).await?;
+            Ok(EnrolResponse {
+                certificate_pem: granted.certificate_pem,
+                ca_pem: granted.ca_pem,
+                renew_at: Some(granted.renew_at.into()),
+                expires_at: Some(granted.expires_at.into()),
+            })
         })
         .await
     }
@@ -58,9 +65,20 @@ impl EnrolmentService for EnrolmentServer {
     ) -> Result<Response<RenewResponse>, Status> {
         answer(async {
             let peer = peer(&request);
-            self.enrolment
-                .renew(&actor(&request), &peer, request.get_ref())
-                .await
+            let granted = self
+                .enrolment
+                .renew(
+                    &actor(&request),
+                    &peer,
+                    &request.get_ref().certificate_request_pem,
+                )
+                .await?;
+            Ok(RenewResponse {
+                certificate_pem: granted.certificate_pem,
+                ca_pem: granted.ca_pem,
+                renew_at: Some(granted.renew_at.into()),
+                expires_at: Some(granted.expires_at.into()),
+            })
         })
         .await
     }
@@ -71,9 +89,11 @@ impl EnrolmentService for EnrolmentServer {
     ) -> Result<Response<ReportReadyResponse>, Status> {
         answer(async {
             let peer = peer(&request);
+            let version = &request.get_ref().version;
             self.enrolment
-                .ready(&actor(&request), &peer, request.get_ref())
-                .await
+                .ready(&actor(&request), &peer, version)
+                .await?;
+            Ok(ReportReadyResponse {})
         })
         .await
     }

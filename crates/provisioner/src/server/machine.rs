@@ -13,11 +13,14 @@ use photon_api::provisioner::v1::{
     WatchMachineRequest, WatchMachineResponse,
 };
 use photon_catalog::Access;
-use photon_service::{answer, status};
+use photon_resource::{Caller, Error, PageRequest, Scope};
+use photon_service::{Mutation, answer, status};
 use tonic::{Request, Response, Status};
 
-use crate::app::{Installations, MachineWatch, Machines};
-use crate::convert::machine_to_wire;
+use crate::app::{Confirmation, Installations, MachineWatch, Machines};
+use crate::convert::{self, machine_to_wire};
+use crate::model::{MACHINES, Machine};
+use crate::store::Token;
 
 pub struct MachineServer {
     access: Access,
@@ -33,6 +36,18 @@ impl MachineServer {
             files,
         }
     }
+
+    /// Begins a change by an authorized caller.
+    fn mutation<T: prost::Message>(
+        &self,
+        caller: &Caller,
+        verb: &str,
+        request_id: &str,
+        request: &T,
+    ) -> Result<Mutation, Error> {
+        let action = MACHINES.action(verb);
+        self.access.mutation(caller, &action, request_id, request)
+    }
 }
 
 #[async_trait]
@@ -46,7 +61,15 @@ impl MachineService for MachineServer {
     ) -> Result<Response<ListMachinesResponse>, Status> {
         answer(async {
             let caller = self.access.caller(&request).await?;
-            let page = self.machines.list(&caller, request.get_ref()).await?;
+            let request = request.get_ref();
+            let all = MACHINES.any(Scope::System);
+            self.access
+                .guard()
+                .authorize(&caller, &MACHINES.action("list"), &all, &[])
+                .await?;
+            let state = convert::state_from_wire(request.state)?;
+            let page = PageRequest::parse(request.page_size, &request.page_token)?;
+            let page = self.machines.list(&page, state).await?;
             Ok(ListMachinesResponse {
                 machines: page.items.iter().map(machine_to_wire).collect(),
                 next_page_token: page.next_page_token,
@@ -77,7 +100,20 @@ impl MachineService for MachineServer {
     ) -> Result<Response<ApproveMachineResponse>, Status> {
         answer(async {
             let caller = self.access.caller(&request).await?;
-            self.machines.approve(&caller, request.get_ref()).await
+            let request = request.get_ref();
+            let id = self
+                .machines
+                .find(&caller, "approve", &request.id)
+                .await?
+                .id;
+            let approval = convert::approval(request)?;
+            let mutation = self.mutation(&caller, "approve", &request.request_id, request)?;
+            let answer = |machine: &Machine| ApproveMachineResponse {
+                machine: Some(machine_to_wire(machine)),
+            };
+            self.machines
+                .approve(mutation, id, request.expected_revision, approval, answer)
+                .await
         })
         .await
     }
@@ -116,7 +152,29 @@ impl MachineService for MachineServer {
     ) -> Result<Response<ReinstallMachineResponse>, Status> {
         answer(async {
             let caller = self.access.caller(&request).await?;
-            self.machines.reinstall(&caller, request.get_ref()).await
+            let request = request.get_ref();
+            let id = self
+                .machines
+                .find(&caller, "reinstall", &request.id)
+                .await?
+                .id;
+            let mutation = self.mutation(&caller, "reinstall", &request.request_id, request)?;
+            let confirmation = Confirmation {
+                typed: request.confirm_name.clone(),
+                force: request.force,
+            };
+            let answer = |machine: &Machine| ReinstallMachineResponse {
+                machine: Some(machine_to_wire(machine)),
+            };
+            self.machines
+                .reinstall(
+                    mutation,
+                    id,
+                    request.expected_revision,
+                    confirmation,
+                    answer,
+                )
+                .await
         })
         .await
     }
@@ -127,7 +185,25 @@ impl MachineService for MachineServer {
     ) -> Result<Response<RetireMachineResponse>, Status> {
         answer(async {
             let caller = self.access.caller(&request).await?;
-            self.machines.retire(&caller, request.get_ref()).await
+            let request = request.get_ref();
+            let id = self.machines.find(&caller, "retire", &request.id).await?.id;
+            let mutation = self.mutation(&caller, "retire", &request.request_id, request)?;
+            let confirmation = Confirmation {
+                typed: request.confirm_name.clone(),
+                force: request.force,
+            };
+            let answer = |machine: &Machine| RetireMachineResponse {
+                machine: Some(machine_to_wire(machine)),
+            };
+            self.machines
+                .retire(
+                    mutation,
+                    id,
+                    request.expected_revision,
+                    confirmation,
+                    answer,
+                )
+                .await
         })
         .await
     }
@@ -138,8 +214,16 @@ impl MachineService for MachineServer {
     ) -> Result<Response<IssueJoinTokenResponse>, Status> {
         answer(async {
             let caller = self.access.caller(&request).await?;
+            let request = request.get_ref();
+            let machine = self.machines.find(&caller, "issueToken", &request.machine);
+            let id = machine.await?.id;
+            let mutation = self.mutation(&caller, "issueToken", &request.request_id, request)?;
+            let answer = |kept: &Token, token| IssueJoinTokenResponse {
+                token,
+                expires_at: Some(kept.expires_at.into()),
+            };
             self.machines
-                .issue_join_token(&caller, request.get_ref())
+                .issue_join_token(mutation, id, &request.confirm_name, answer)
                 .await
         })
         .await

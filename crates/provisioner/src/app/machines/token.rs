@@ -5,52 +5,42 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flaredb::Transaction;
-use photon_api::provisioner::v1;
 use photon_catalog::{Change, Effect, commit_secret, get};
-use photon_resource::{Caller, Error};
+use photon_resource::Error;
+use photon_service::Mutation;
 use sha2::{Digest, Sha256};
 
 use super::Machines;
 use crate::app::change::{now, put};
 use crate::app::install::random_token;
-use crate::model::{Event, MACHINES, Machine, MachineId};
+use crate::model::{Event, Machine, MachineId};
 use crate::store::{self, Token};
 
 impl Machines {
     /// A join token for the host of a machine that is one. The one before, if there is one that nobody has used, is
-    /// good for nothing any more. Only its SHA-256 is kept: not even a repeated call gets the token again.
+    /// good for nothing any more. Only its SHA-256 is kept: not even a repeated call gets the token again, so that
+    /// `answer` gets none for that.
     ///
     /// Errors: `FailedPrecondition` unless the machine is a host and its name is typed back.
-    pub async fn issue_join_token(
+    pub async fn issue_join_token<A: prost::Message + Default>(
         &self,
-        caller: &Caller,
-        request: &v1::IssueJoinTokenRequest,
-    ) -> Result<v1::IssueJoinTokenResponse, Error> {
-        let id = self.find(caller, "issueToken", &request.machine).await?.id;
-        let action = MACHINES.action("issueToken");
-        let mutation = self
-            .access
-            .mutation(caller, &action, &request.request_id, request)?;
+        mutation: Mutation,
+        id: MachineId,
+        typed: &str,
+        answer: impl Fn(&Token, String) -> A,
+    ) -> Result<A, Error> {
         let secret = random_token()?;
         let mut change = Invite {
             id,
-            typed: &request.confirm_name,
+            typed,
             digest: hex::encode(Sha256::digest(secret.as_bytes())),
             life: Duration::from_secs(u64::from(self.settings.token_minutes) * 60),
         };
-        let answer = |(_, token): &(Machine, Token)| {
-            let kept = v1::IssueJoinTokenResponse {
-                token: String::new(),
-                expires_at: Some(token.expires_at.into()),
-            };
-            let response = v1::IssueJoinTokenResponse {
-                token: secret.clone(),
-                ..kept.clone()
-            };
-            (response, kept)
+        let both = |(_, token): &(Machine, Token)| {
+            (answer(token, secret.clone()), answer(token, String::new()))
         };
         let (answer, changed) =
-            commit_secret(self.access.db(), mutation, &mut change, answer).await?;
+            commit_secret(self.access.db(), mutation, &mut change, both).await?;
         if let Some((machine, _)) = changed {
             tracing::info!(machine = %machine.id, name = machine.called(), "a join token was issued");
         }

@@ -4,6 +4,9 @@ use photon_resource::{Caller, Error, Kind, PrincipalKind, ResourceName, Scope};
 
 use crate::access::Access;
 
+/// The longest name of a host that a refusal repeats, in bytes: no other is one.
+const LONGEST_NAME: usize = 63;
+
 /// Whether an agent asks about its own host, and may do `action` (`service:nodes:verb`) on it; answers with the host's
 /// resource name.
 ///
@@ -21,15 +24,23 @@ pub async fn only_itself(
     // The name of a resource, and the log of refusals, can't hold whatever a request does.
     let resource = kind.name(Scope::System, if own { node } else { "another" });
     if !own {
-        let reason = "only the agents of a host may speak for it";
+        let reason = match (&claims.kind, &claims.node) {
+            (PrincipalKind::Node, Some(own)) if node.len() <= LONGEST_NAME => {
+                format!("a host speaks for itself alone: this one is '{own}', not '{node}'")
+            }
+            (PrincipalKind::Node, Some(own)) => {
+                format!("a host speaks for itself alone: this one is '{own}'")
+            }
+            _ => "this call is for the agents of hosts alone".to_owned(),
+        };
         access
             .guard()
-            .record(caller, &action, &resource, reason)
+            .record(caller, &action, &resource, &reason)
             .await;
         return Err(Error::PermissionDenied {
             action,
             resource: resource.to_string(),
-            reason: reason.to_owned(),
+            reason,
         });
     }
     access

@@ -159,7 +159,7 @@ impl Reports {
             };
             if matches!(committed, Committed::Done(_)) {
                 if released {
-                    drop(self.saga.begin(id));
+                    self.saga.begin(id);
                 }
                 return Ok(());
             }

@@ -17,6 +17,7 @@ use futures::future::join_all;
 use photon_catalog::{Actor, Change, Effect, Stored, commit_own, commit_unrecorded, load};
 use photon_reconcile::{Driver, Plan, Reconciler, Signal, Timing};
 use photon_resource::{Error, VmId};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -69,18 +70,33 @@ impl Saga {
         }
     }
 
-    /// Does all that the server has to do for the VM now. It goes on when the caller stops waiting; what fails
-    /// is tried again in the background.
-    pub async fn advance(&self, id: VmId) -> Result<Progress, Error> {
-        self.begin(id).await.map_err(Error::internal)?
+    /// Attaches the ports of a VM that was just accepted. Answers as soon as they are, or the VM was refused: what is
+    /// left, to hand it to its host, goes on, as all does when the caller stops waiting. What fails is tried again in
+    /// the background.
+    pub async fn attach_ports(&self, id: VmId) -> Result<Progress, Error> {
+        let (attached, settled) = oneshot::channel();
+        let working = self.start(id, Some(attached));
+        match settled.await {
+            Ok(()) => Ok(Progress::Settled),
+            // They never were.
+            Err(_) => working.await.map_err(Error::internal)?,
+        }
     }
 
-    /// As [`advance`](Self::advance), without waiting.
-    pub fn begin(&self, id: VmId) -> JoinHandle<Result<Progress, Error>> {
+    /// Does all that the server has to do for the VM now, without waiting; what fails is tried again in the background.
+    pub fn begin(&self, id: VmId) {
+        drop(self.start(id, None));
+    }
+
+    fn start(
+        &self,
+        id: VmId,
+        attached: Option<oneshot::Sender<()>>,
+    ) -> JoinHandle<Result<Progress, Error>> {
         let this = self.clone();
         self.tasks
             .spawn(photon_program::request_id::carry(async move {
-                let working = this.advance_alone(id);
+                let working = this.advance_alone(id, attached);
                 let done = match this.shutdown.run_until_cancelled(working).await {
                     Some(done) => done,
                     None => Err(Error::Unavailable("the server is stopping".to_owned())),
@@ -93,7 +109,12 @@ impl Saga {
             }))
     }
 
-    async fn advance_alone(&self, id: VmId) -> Result<Progress, Error> {
+    /// Says by `attached` when its ports are, which is before its host is told of it.
+    async fn advance_alone(
+        &self,
+        id: VmId,
+        mut attached: Option<oneshot::Sender<()>>,
+    ) -> Result<Progress, Error> {
         let lock = self.lock_of(id);
         let _alone = lock.lock().await;
         let mut refused = None;
@@ -104,7 +125,13 @@ impl Saga {
             match vm.stage {
                 Stage::Placed | Stage::Removing => return Ok(Progress::Settled),
                 Stage::Attaching => match self.attach(&vm).await {
-                    Ok(ports) => self.place(id, ports).await?,
+                    Ok(ports) => {
+                        if let Some(attached) = attached.take() {
+                            // Whoever asked may have stopped waiting.
+                            let _ = attached.send(());
+                        }
+                        self.place(id, ports).await?;
+                    }
                     Err(NotAttached::Refused(reason)) => {
                         self.undo(id, &reason).await?;
                         refused = Some(reason);
@@ -252,7 +279,7 @@ impl Reconciler for Leftovers {
     async fn apply(&mut self, plan: &Work) -> Result<(), Error> {
         let saga = &self.0;
         let done: Vec<Result<Progress, Error>> = futures::stream::iter(plan.0.clone())
-            .map(|id| saga.advance_alone(id))
+            .map(|id| saga.advance_alone(id, None))
             .buffer_unordered(CONCURRENCY)
             .collect()
             .await;

@@ -80,7 +80,7 @@ impl Vms {
         let answer = commit(&self.db, mutation, &mut change, answer).await?.0;
         if matches!(command, Command::Delete | Command::Abandon) {
             // Only if the host never knew of it, there is something to do already.
-            drop(self.saga.begin(id));
+            self.saga.begin(id);
         }
         Ok(answer)
     }

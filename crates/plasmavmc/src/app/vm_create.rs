@@ -15,6 +15,7 @@ use super::access::image_to_use;
 use super::{Progress, Vms};
 use crate::model::phase::Stage;
 use crate::model::{Image, NewVm, PowerState, Size, Spec, Vm};
+use crate::prismnet::Seen;
 use crate::{scheduler, store};
 
 /// How long the call waits for its ports; what takes longer goes on in the background.
@@ -37,9 +38,11 @@ impl Vms {
         new.meta.validate()?;
         new.spec.validate()?;
         let caller = mutation.caller().clone();
-        let images = self.images_of(&caller, &new).await?;
-        let spec = new.spec.resolve(&images)?;
-        self.check_ports(&caller, &spec, &new.meta).await?;
+        // Both ask IAM, one by way of PrismNET.
+        let (images, ports) =
+            tokio::join!(self.images_of(&caller, &new), self.ports_of(&caller, &new));
+        let spec = new.spec.resolve(&images?)?;
+        check_ports(ports?, &new.meta)?;
         let mut change = Create {
             vms: self,
             meta: new.meta,
@@ -58,7 +61,7 @@ impl Vms {
             // It has no ports: its host has it already.
             return Ok(answer);
         }
-        match tokio::time::timeout(PATIENCE, self.saga.advance(vm.id)).await {
+        match tokio::time::timeout(PATIENCE, self.saga.attach_ports(vm.id)).await {
             Ok(Ok(Progress::Refused(reason))) => Err(Error::FailedPrecondition(reason)),
             // Not yet, or not sure: the VM is accepted, and the background goes on with it.
             _ => Ok(answer),
@@ -104,35 +107,40 @@ impl Vms {
         Ok(found.map(|(text, image)| (text.clone(), image)).collect())
     }
 
-    /// Each port is there for the caller, belongs to the VM's project, and is attached to nothing.
-    async fn check_ports(&self, caller: &Caller, spec: &Spec, meta: &NewMeta) -> Result<(), Error> {
-        let asked = spec.network.iter().map(|interface| async move {
+    /// The ports that the spec names, as the caller sees them.
+    async fn ports_of(&self, caller: &Caller, new: &NewVm) -> Result<Vec<(PortId, Seen)>, Error> {
+        let asked = new.spec.network.iter().map(|interface| async move {
             let port = self.ports.get(caller, interface.port_id).await?;
-            Ok::<_, Error>((interface.port_id, port))
+            Ok((interface.port_id, port))
         });
-        for (index, (id, port)) in try_join_all(asked).await?.into_iter().enumerate() {
-            if port.org_id != meta.org_id.as_str() {
-                return Err(Error::not_found(PortId::KIND, id));
-            }
-            if port.project_id != meta.project_id.as_str() {
-                return Err(Error::invalid(
-                    format!("spec.network[{index}].port_id"),
-                    id,
-                    format!(
-                        "a port of the VM's project '{}'; this one belongs to project '{}'",
-                        meta.project_id, port.project_id
-                    ),
-                ));
-            }
-            if !port.device_id.is_empty() {
-                return Err(Error::FailedPrecondition(format!(
-                    "port {id} can't be attached: device {} has it; detach it there, or use another port",
-                    port.device_id
-                )));
-            }
-        }
-        Ok(())
+        try_join_all(asked).await
     }
+}
+
+/// Each port belongs to the VM's project, and is attached to nothing.
+fn check_ports(ports: Vec<(PortId, Seen)>, meta: &NewMeta) -> Result<(), Error> {
+    for (index, (id, port)) in ports.into_iter().enumerate() {
+        if port.org_id != meta.org_id.as_str() {
+            return Err(Error::not_found(PortId::KIND, id));
+        }
+        if port.project_id != meta.project_id.as_str() {
+            return Err(Error::invalid(
+                format!("spec.network[{index}].port_id"),
+                id,
+                format!(
+                    "a port of the VM's project '{}'; this one belongs to project '{}'",
+                    meta.project_id, port.project_id
+                ),
+            ));
+        }
+        if !port.device_id.is_empty() {
+            return Err(Error::FailedPrecondition(format!(
+                "port {id} can't be attached: device {} has it; detach it there, or use another port",
+                port.device_id
+            )));
+        }
+    }
+    Ok(())
 }
 
 struct Create<'a> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use photon_api::plasmavmc::v1 as pb;
 use tokio::sync::mpsc;
@@ -57,6 +58,23 @@ impl Host {
     pub async fn desired_now(&mut self) -> pb::DesiredVms {
         let mut desired = self.desired().await;
         desired.message().await.unwrap().unwrap()
+    }
+
+    /// The same, as soon as this VM is among it: one with ports is accepted a moment before its host is told.
+    pub async fn desired_with(&mut self, vm: &str) -> pb::DesiredVms {
+        let waiting = async {
+            loop {
+                let mut stream = self.desired().await;
+                let message = stream.message().await.unwrap().unwrap();
+                if message.vms.iter().any(|it| it.id == vm) {
+                    return message;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, waiting)
+            .await
+            .expect("the host is told of the VM in time")
     }
 
     pub async fn report(&mut self, revision: u64, vms: Vec<pb::VmReport>) -> Result<(), Status> {

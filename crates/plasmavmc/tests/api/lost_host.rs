@@ -44,7 +44,7 @@ async fn an_operator_gives_up_what_a_lost_host_had_and_a_host_that_returns_remov
     let port = tenant.port(&subnet, "web").await;
     let mut host = Host::first(&cloud).await;
     let vm = tenant.create(new_vm("web-1", &[&port])).await.unwrap();
-    let desired = host.desired_now().await;
+    let desired = host.desired_with(&vm.id).await;
     host.obey(&desired).await;
     tenant.wait_for(&vm.id, pb::VmPhase::Running).await;
 
@@ -82,7 +82,7 @@ async fn an_operator_gives_up_what_a_lost_host_had_and_a_host_that_returns_remov
     // The host comes back with the VM still on it, and is told to remove it, until it has.
     host.register(16, 32768).await.unwrap();
     let again = tenant.create(new_vm("web-1", &[&port])).await.unwrap();
-    let desired = host.desired_now().await;
+    let desired = host.desired_with(&again.id).await;
     let left = desired.vms.iter().find(|it| it.id == vm.id).unwrap();
     assert!(left.deleting && left.force);
     assert_eq!(

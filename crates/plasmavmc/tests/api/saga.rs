@@ -97,7 +97,7 @@ async fn of_many_that_want_one_port_at_once_one_gets_it() {
     }
     assert_eq!(made.len(), 1);
     assert_eq!(tenant.device_of(&port).await, made[0]);
-    assert_eq!(host.desired_now().await.vms.len(), 1);
+    assert_eq!(host.desired_with(&made[0]).await.vms.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,7 +220,7 @@ async fn deletion_goes_on_after_crashes_between_all_of_its_steps() {
     let subnet = tenant.subnet().await;
     let port = tenant.port(&subnet, "web-1").await;
     let vm = tenant.create(new_vm("web-1", &[&port])).await.unwrap();
-    let desired = host.desired_now().await;
+    let desired = host.desired_with(&vm.id).await;
     host.obey(&desired).await;
 
     // Crash after the call was answered: the host still hears that the VM must go.

@@ -287,24 +287,21 @@ async fn only_a_hosts_own_agent_is_heard() {
     let mut agent = cloud.agent("n1").await;
     let mut tenant = cloud.tenant("acme").await;
     let mut operator = cloud.operator().await;
-    for client in [&mut agent, &mut tenant, &mut operator] {
+    let others = "is for the agents of hosts alone";
+    for (client, reason) in [
+        (&mut agent, "this one is 'n1', not 'n2'"),
+        (&mut tenant, others),
+        (&mut operator, others),
+    ] {
         let request = pb::WatchDesiredRequest {
             node: "n2".into(),
             ..Default::default()
         };
         let watched = client.nodes.watch_desired(request).await;
         let watched = watched.map(|_| Response::new(()));
-        expect_error(
-            watched,
-            Code::PermissionDenied,
-            "only the agents of a host may speak for it",
-        );
+        expect_error(watched, Code::PermissionDenied, reason);
         let reported = report(client, "n2", 1, &new_id(), pb::PortStatus::Active).await;
-        expect_error(
-            reported.map(Response::new),
-            Code::PermissionDenied,
-            "only the agents of a host may speak for it",
-        );
+        expect_error(reported.map(Response::new), Code::PermissionDenied, reason);
     }
     let mut forged = cloud.with_token("forged");
     let request = pb::WatchDesiredRequest {

@@ -281,6 +281,23 @@ fn every_crate_takes_the_workspace_lints() {
 }
 
 #[test]
+fn every_component_is_walked_and_held_to_the_contracts() {
+    let tests = crates().join("testcloud/tests/every_rpc");
+    let contracts = fs::read_to_string(tests.join("contracts.rs")).unwrap();
+    for component in components() {
+        let walk = fs::read_to_string(tests.join(format!("{component}.rs")));
+        assert!(
+            walk.is_ok_and(|walk| walk.contains("has_its_walls()")),
+            "testcloud/tests/every_rpc/{component}.rs has no walk over every RPC of {component}"
+        );
+        assert!(
+            contracts.contains(&format!("channel(\"{component}\")")),
+            "testcloud/tests/every_rpc/contracts.rs does not hold {component} to the contracts"
+        );
+    }
+}
+
+#[test]
 fn the_map_and_the_units_know_every_program_of_the_table() {
     let root = crates().join("..");
     let map = fs::read_to_string(root.join("docs/architecture.md")).unwrap();

@@ -151,5 +151,34 @@ macro_rules! label {
 }
 use label;
 
+/// A thing that is told whole: what is given replaces it.
+macro_rules! told_whole {
+    ($message:ty) => {
+        impl Keyed for $message {
+            fn id(&self) -> &str {
+                &self.id
+            }
+
+            fn of(id: &str) -> Self {
+                Self {
+                    id: id.to_owned(),
+                    ..Self::default()
+                }
+            }
+
+            fn amend(&mut self, given: Self) -> bool {
+                let changed = *self != given;
+                *self = given;
+                changed
+            }
+
+            fn difference(before: &Self, after: &Self) -> Option<Self> {
+                (before != after).then(|| after.clone())
+            }
+        }
+    };
+}
+use told_whole;
+
 #[cfg(test)]
 mod tests;

@@ -23,3 +23,5 @@ pub use config::{
 };
 pub use identity::Identity;
 pub use outgoing::{on_behalf, with_token};
+/// Which components there are: a table, and no message of the API.
+pub use photon_api::components;

@@ -12,5 +12,5 @@ pub use discovery::{Asked, Discovery, Reported};
 pub use enrolment::{Enrolment, Granted, Joining, Peer};
 pub use identities::{Identities, IdentityReconciler};
 pub use install::{InstallReconciler, Installations, Invitation, UNIT_PREFIX, unit_name};
-pub use machines::{Approval, Confirmation, Machines};
+pub use machines::{Approval, Confirmation, Machines, Wish};
 pub use watch::{MachineNews, MachineWatch};

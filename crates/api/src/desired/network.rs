@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use prost::Message;
 
-use super::{DesiredMessage, Keyed, Kind, amend_list, difference_lists, label, labelled};
+use super::{
+    DesiredMessage, Keyed, Kind, amend_list, difference_lists, label, labelled, told_whole,
+};
 use crate::prismnet::v1 as pb;
 
 /// Addresses of a group that go into a message together.
@@ -244,28 +246,7 @@ fn without_ports(subnet: &pb::DesiredSubnet) -> pb::DesiredSubnet {
     }
 }
 
-impl Keyed for pb::DesiredPort {
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn of(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            ..Self::default()
-        }
-    }
-
-    fn amend(&mut self, given: Self) -> bool {
-        let changed = *self != given;
-        *self = given;
-        changed
-    }
-
-    fn difference(before: &Self, after: &Self) -> Option<Self> {
-        (before != after).then(|| after.clone())
-    }
-}
+told_whole!(pb::DesiredPort);
 
 impl Keyed for pb::DesiredGroup {
     fn id(&self) -> &str {

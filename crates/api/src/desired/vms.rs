@@ -2,7 +2,9 @@
 
 use prost::Message;
 
-use super::{DesiredMessage, Keyed, Kind, amend_list, difference_lists, label, labelled};
+use super::{
+    DesiredMessage, Keyed, Kind, amend_list, difference_lists, label, labelled, told_whole,
+};
 use crate::plasmavmc::v1 as pb;
 
 impl DesiredMessage for pb::DesiredVms {
@@ -57,25 +59,4 @@ fn framed_len(vm: &pb::DesiredVm) -> usize {
     1 + prost::length_delimiter_len(len) + len
 }
 
-impl Keyed for pb::DesiredVm {
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn of(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            ..Self::default()
-        }
-    }
-
-    fn amend(&mut self, given: Self) -> bool {
-        let changed = *self != given;
-        *self = given;
-        changed
-    }
-
-    fn difference(before: &Self, after: &Self) -> Option<Self> {
-        (before != after).then(|| after.clone())
-    }
-}
+told_whole!(pb::DesiredVm);

@@ -15,8 +15,8 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flaredb::Transaction;
-use photon_api::components::{self, ProgramKind};
 use photon_catalog::{Actor, Effect, commit_own, work};
+use photon_program::components::{self, ProgramKind};
 use photon_resource::{
     ApiKeyId, BindingId, Error, PrincipalId, PrincipalKind, ResourceName, Scope,
 };

@@ -216,7 +216,7 @@ mod tests {
         let key = std::path::Path::new("/nonexistent");
         let own =
             photon_program::Identity::new("photon-provisioner", Some(key), &endpoints).unwrap();
-        let channel = endpoints.channel(&photon_api::components::IAM).unwrap();
+        let channel = endpoints.channel(&photon_program::components::IAM).unwrap();
         let principals = Principals::new(channel, own);
         let reconciler = IdentityReconciler(Identities::new(Db::memory(), principals));
         let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();

@@ -42,9 +42,12 @@ pub struct Confirmation {
 }
 
 /// What an operator wants of a machine.
-enum Wish {
+pub enum Wish {
+    /// It gets its name: from here on it is installed when it netboots.
     Approve(Approval),
+    /// It is installed anew, under its name.
     Reinstall(Confirmation),
+    /// It is taken out.
     Retire(Confirmation),
 }
 
@@ -117,49 +120,8 @@ impl Machines {
         store::machine_list(self.access.db(), page, wanted).await
     }
 
-    /// Gives a machine its name: from here on it is installed when it netboots. `expected_revision` 0: any.
-    pub async fn approve<A: prost::Message + Default>(
-        &self,
-        mutation: Mutation,
-        id: MachineId,
-        expected_revision: u64,
-        approval: Approval,
-        answer: impl Fn(&Machine) -> A,
-    ) -> Result<A, Error> {
-        let wish = Wish::Approve(approval);
-        self.change(mutation, id, expected_revision, wish, answer)
-            .await
-    }
-
-    /// Installs a machine anew, under its name.
-    pub async fn reinstall<A: prost::Message + Default>(
-        &self,
-        mutation: Mutation,
-        id: MachineId,
-        expected_revision: u64,
-        confirmation: Confirmation,
-        answer: impl Fn(&Machine) -> A,
-    ) -> Result<A, Error> {
-        let wish = Wish::Reinstall(confirmation);
-        self.change(mutation, id, expected_revision, wish, answer)
-            .await
-    }
-
-    /// Takes a machine out.
-    pub async fn retire<A: prost::Message + Default>(
-        &self,
-        mutation: Mutation,
-        id: MachineId,
-        expected_revision: u64,
-        confirmation: Confirmation,
-        answer: impl Fn(&Machine) -> A,
-    ) -> Result<A, Error> {
-        let wish = Wish::Retire(confirmation);
-        self.change(mutation, id, expected_revision, wish, answer)
-            .await
-    }
-
-    async fn change<A: prost::Message + Default>(
+    /// Does to a machine what an operator wants. `expected_revision` 0: any.
+    pub async fn change<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
         id: MachineId,

@@ -17,7 +17,7 @@ use photon_resource::{Caller, Error, PageRequest, Scope};
 use photon_service::{Mutation, answer, status};
 use tonic::{Request, Response, Status};
 
-use crate::app::{Confirmation, Installations, MachineWatch, Machines};
+use crate::app::{Confirmation, Installations, MachineWatch, Machines, Wish};
 use crate::convert::{self, machine_to_wire};
 use crate::model::{MACHINES, Machine};
 use crate::store::Token;
@@ -106,13 +106,14 @@ impl MachineService for MachineServer {
                 .find(&caller, "approve", &request.id)
                 .await?
                 .id;
-            let approval = convert::approval(request)?;
+            let wish = Wish::Approve(convert::approval(request)?);
             let mutation = self.mutation(&caller, "approve", &request.request_id, request)?;
             let answer = |machine: &Machine| ApproveMachineResponse {
                 machine: Some(machine_to_wire(machine)),
             };
+            let expected = request.expected_revision;
             self.machines
-                .approve(mutation, id, request.expected_revision, approval, answer)
+                .change(mutation, id, expected, wish, answer)
                 .await
         })
         .await
@@ -159,21 +160,16 @@ impl MachineService for MachineServer {
                 .await?
                 .id;
             let mutation = self.mutation(&caller, "reinstall", &request.request_id, request)?;
-            let confirmation = Confirmation {
+            let wish = Wish::Reinstall(Confirmation {
                 typed: request.confirm_name.clone(),
                 force: request.force,
-            };
+            });
             let answer = |machine: &Machine| ReinstallMachineResponse {
                 machine: Some(machine_to_wire(machine)),
             };
+            let expected = request.expected_revision;
             self.machines
-                .reinstall(
-                    mutation,
-                    id,
-                    request.expected_revision,
-                    confirmation,
-                    answer,
-                )
+                .change(mutation, id, expected, wish, answer)
                 .await
         })
         .await
@@ -188,21 +184,16 @@ impl MachineService for MachineServer {
             let request = request.get_ref();
             let id = self.machines.find(&caller, "retire", &request.id).await?.id;
             let mutation = self.mutation(&caller, "retire", &request.request_id, request)?;
-            let confirmation = Confirmation {
+            let wish = Wish::Retire(Confirmation {
                 typed: request.confirm_name.clone(),
                 force: request.force,
-            };
+            });
             let answer = |machine: &Machine| RetireMachineResponse {
                 machine: Some(machine_to_wire(machine)),
             };
+            let expected = request.expected_revision;
             self.machines
-                .retire(
-                    mutation,
-                    id,
-                    request.expected_revision,
-                    confirmation,
-                    answer,
-                )
+                .change(mutation, id, expected, wish, answer)
                 .await
         })
         .await

@@ -3,9 +3,11 @@
 //! gives a shell (`crates/xtask/assets/guest/init.sh`).
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use photon_resource::Mac;
 use tokio::time::{Instant, timeout_at};
 
 /// What every line begins with that the guest's init has to say.
@@ -210,19 +212,25 @@ fn marked<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
         .filter_map(move |said| said.strip_prefix(word))
 }
 
+/// None for a line that isn't whole: a terminal's echo of what is typed meanwhile may stand amid it.
 fn parse_lease(said: &str) -> Option<Lease> {
     let mut words = said.split(' ');
     let address = words.next()?.to_owned();
+    let (ip, length) = address.split_once('/')?;
+    let _: (Ipv4Addr, u8) = (ip.parse().ok()?, length.parse().ok()?);
     let mut value = |name: &str| {
         let (key, value) = words.next()?.split_once('=')?;
         (key == name).then(|| value.to_owned())
     };
-    Some(Lease {
-        address,
+    let lease = Lease {
         gateway: value("gw")?,
         interface: value("iface")?,
         mac: value("mac")?,
-    })
+        address,
+    };
+    let routed = lease.gateway == "none" || lease.gateway.parse::<Ipv4Addr>().is_ok();
+    let known = lease.mac.parse::<Mac>().is_ok();
+    (routed && known && words.next().is_none()).then_some(lease)
 }
 
 /// Status, output, and where in `text` the answer to this command ends.
@@ -259,6 +267,10 @@ mod tests {
         assert_eq!(lease.address, "10.0.1.10/24");
         assert_eq!(lease.gateway, "10.0.1.1");
         assert_eq!(lease.mac, "fa:16:3e:00:00:01");
+        for echoed in ["01GUEST plain shell 4a", "0", ""] {
+            let mangled = text.replace(":01", &format!(":{echoed}"));
+            assert_eq!(marked(&mangled, "lease ").find_map(parse_lease), None);
+        }
     }
 
     #[test]

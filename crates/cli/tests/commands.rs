@@ -98,6 +98,71 @@ async fn a_command_given_again_under_its_request_id_answers_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disks_format_is_seen_in_its_content_before_it_is_sent() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let photon = tenant(&cloud, folder.path());
+    let write = |name: &str, from: usize, bytes: &[u8]| {
+        let mut content = vec![0; 1 << 20];
+        content[from..from + bytes.len()].copy_from_slice(bytes);
+        std::fs::write(folder.path().join(name), content).unwrap();
+    };
+    write("appliance.vmdk", 0, b"KDMV");
+    write("fixed.vhd", (1 << 20) - 512, b"conectix");
+    write("disk.raw.gz", 0, b"\x1f\x8b\x08");
+    write("plain.qcow2", 510, b"\x55\xaa");
+    let mut qcow2 = vec![0_u8; 4 * 65536];
+    let fields: [(usize, &[u8]); 8] = [
+        (0, b"QFI\xfb"),
+        (4, &3_u32.to_be_bytes()),
+        (20, &16_u32.to_be_bytes()),
+        (24, &(1_u64 << 20).to_be_bytes()),
+        (36, &1_u32.to_be_bytes()),
+        (40, &(3_u64 * 65536).to_be_bytes()),
+        (48, &65536_u64.to_be_bytes()),
+        (100, &104_u32.to_be_bytes()),
+    ];
+    for (offset, value) in fields {
+        qcow2[offset..offset + value.len()].copy_from_slice(value);
+    }
+    std::fs::write(folder.path().join("cloudimg-amd64.img"), qcow2).unwrap();
+    for (file, said) in [
+        (
+            "appliance.vmdk",
+            "appliance.vmdk is a VMware disk (VMDK); convert it first: qemu-img convert -f vmdk",
+        ),
+        ("fixed.vhd", "fixed.vhd is a VHD disk"),
+        (
+            "disk.raw.gz",
+            "disk.raw.gz is compressed with gzip; unpack it first: gunzip",
+        ),
+        (
+            "cloudimg-amd64.img --format raw",
+            "is qcow2: import it with --format qcow2",
+        ),
+        (
+            "plain.qcow2 --format qcow2",
+            "is not qcow2: import it with --format raw",
+        ),
+    ] {
+        let line = format!("image import x --disk {file}");
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        let answer = photon.run(&arguments).await;
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert!(answer.stderr.contains(said), "{answer:?}");
+    }
+    for (name, file, format) in [
+        ("ubuntu", "cloudimg-amd64.img", "IMAGE_FORMAT_QCOW2"),
+        ("plain", "plain.qcow2", "IMAGE_FORMAT_RAW"),
+    ] {
+        let image = photon
+            .json(&["image", "import", name, "--disk", file])
+            .await;
+        assert_eq!(image["format"], format, "{image}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_seen_enough_may_close_the_pipe() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = Photon::new(folder.path())

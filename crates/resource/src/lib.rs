@@ -1,7 +1,8 @@
-//! What every component shares and none owns: typed ids, scopes and resource names, the error, and the
-//! traits by which a server knows its caller and asks for permission.
+//! What every component shares and none owns: typed ids, scopes and resource names, the error, the traits by which a
+//! server knows its caller and asks for permission, and what a disk's file is.
 
 mod access;
+pub mod disk_format;
 mod error;
 mod id;
 mod interface_name;

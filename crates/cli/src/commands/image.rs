@@ -1,5 +1,6 @@
 //! Images.
 
+use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,7 +9,9 @@ use photon_api::plasmavmc::v1::{
     ImportImageHeader, ImportImageRequest, Labels, ListImagesRequest, UpdateImageRequest,
     import_image_request::Message,
 };
-use tokio::io::AsyncReadExt;
+use photon_resource::disk_format::{self, Foreign};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -93,7 +96,7 @@ pub struct NewImage {
     /// The disk.
     #[arg(long, value_name = "FILE", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd"])]
     disk: Option<PathBuf>,
-    /// What the disk's file is. Default: by its name's end (.qcow2, else raw).
+    /// What the disk's file is. Default: by its content.
     #[arg(long, value_enum, requires = "disk")]
     format: Option<DiskFormat>,
     /// The kernel.
@@ -135,35 +138,105 @@ pub async fn run(command: ImageCommand, desk: &Desk<'_>) -> Result<(), Failure> 
     }
 }
 
-fn parts(new: &NewImage) -> (ImageFormat, Vec<(ImagePart, PathBuf)>) {
-    if let Some(disk) = &new.disk {
-        let by_name = disk.extension().is_some_and(|end| end == "qcow2");
-        let format = match new.format {
-            Some(DiskFormat::Qcow2) => ImageFormat::Qcow2,
-            None if by_name => ImageFormat::Qcow2,
-            _ => ImageFormat::Raw,
-        };
-        return (format, vec![(ImagePart::Disk, disk.clone())]);
+/// A file to send, and what was read of it already.
+struct Source {
+    part: ImagePart,
+    path: PathBuf,
+    file: File,
+    head: Vec<u8>,
+}
+
+impl Source {
+    async fn open(part: ImagePart, path: &Path) -> Result<Self, Failure> {
+        let wrong = |error| Failure::file("read", path, error);
+        let mut file = File::open(path).await.map_err(wrong)?;
+        let mut head = Vec::with_capacity(CHUNK);
+        (&mut file)
+            .take(CHUNK as u64)
+            .read_to_end(&mut head)
+            .await
+            .map_err(wrong)?;
+        Ok(Self {
+            part,
+            path: path.to_owned(),
+            file,
+            head,
+        })
     }
-    let kernel = new
-        .kernel
-        .iter()
-        .map(|path| (ImagePart::Kernel, path.clone()));
-    let initrd = new
-        .initrd
-        .iter()
-        .map(|path| (ImagePart::Initrd, path.clone()));
-    (ImageFormat::KernelInitrd, kernel.chain(initrd).collect())
+
+    async fn size(&self) -> Result<u64, Failure> {
+        let about = self.file.metadata().await;
+        Ok(about
+            .map_err(|error| Failure::file("read", &self.path, error))?
+            .len())
+    }
+
+    /// The end of a file; nothing of what only comes, as a pipe.
+    async fn tail(&mut self) -> Result<Vec<u8>, Failure> {
+        let wrong = |error| Failure::file("read", &self.path, error);
+        if !self.file.metadata().await.map_err(wrong)?.is_file() {
+            return Ok(Vec::new());
+        }
+        let here = self.file.stream_position().await.map_err(wrong)?;
+        let length = self.file.seek(SeekFrom::End(0)).await.map_err(wrong)?;
+        let from = length.saturating_sub(disk_format::TAIL as u64);
+        self.file.seek(SeekFrom::Start(from)).await.map_err(wrong)?;
+        let mut tail = Vec::new();
+        self.file.read_to_end(&mut tail).await.map_err(wrong)?;
+        self.file.seek(SeekFrom::Start(here)).await.map_err(wrong)?;
+        Ok(tail)
+    }
+}
+
+/// What a disk's file is, by its content and by what was said of it. The server looks too; here it costs no upload.
+async fn disk_format(
+    source: &mut Source,
+    said: Option<DiskFormat>,
+) -> Result<ImageFormat, Failure> {
+    let qcow2 = disk_format::is_qcow2(&source.head);
+    let tail = if qcow2 {
+        Vec::new()
+    } else {
+        source.tail().await?
+    };
+    let foreign = Foreign::in_head(&source.head).or_else(|| Foreign::in_tail(&tail));
+    let path = source.path.display();
+    match (foreign, said) {
+        (Some(foreign), _) => Err(Failure::Local(format!("{path} is {foreign}"))),
+        (None, Some(DiskFormat::Raw)) if qcow2 => Err(Failure::Local(format!(
+            "{path} is qcow2: import it with --format qcow2, or without --format"
+        ))),
+        (None, Some(DiskFormat::Qcow2)) if !qcow2 => Err(Failure::Local(format!(
+            "{path} is not qcow2: import it with --format raw if it holds the disk's bytes"
+        ))),
+        _ if qcow2 => Ok(ImageFormat::Qcow2),
+        _ => Ok(ImageFormat::Raw),
+    }
+}
+
+async fn sources(new: &NewImage) -> Result<(ImageFormat, Vec<Source>), Failure> {
+    if let Some(disk) = &new.disk {
+        let mut source = Source::open(ImagePart::Disk, disk).await?;
+        let format = disk_format(&mut source, new.format).await?;
+        return Ok((format, vec![source]));
+    }
+    let mut sources = Vec::new();
+    for (part, path) in [
+        (ImagePart::Kernel, &new.kernel),
+        (ImagePart::Initrd, &new.initrd),
+    ] {
+        if let Some(path) = path {
+            sources.push(Source::open(part, path).await?);
+        }
+    }
+    Ok((ImageFormat::KernelInitrd, sources))
 }
 
 async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
-    let (format, parts) = parts(&new);
+    let (format, sources) = sources(&new).await?;
     let mut total = 0;
-    for (_, path) in &parts {
-        let about = tokio::fs::metadata(path)
-            .await
-            .map_err(|error| Failure::file("read", path, error))?;
-        total += about.len();
+    for source in &sources {
+        total += source.size().await?;
     }
     let header = ImportImageHeader {
         org_id: desk.session.org.clone(),
@@ -187,8 +260,8 @@ async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failu
         if sender.send(first).await.is_err() {
             return Ok(());
         }
-        for (part, path) in parts {
-            if !send_file(part, &path, &sender, &progress).await? {
+        for source in sources {
+            if !send_file(source, &sender, &progress).await? {
                 break;
             }
         }
@@ -206,22 +279,22 @@ async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failu
 
 /// Sends a file in chunks; false when the server has stopped listening (its answer says why).
 async fn send_file(
-    part: ImagePart,
-    path: &Path,
+    source: Source,
     sender: &mpsc::Sender<ImportImageRequest>,
     progress: &Progress,
 ) -> Result<bool, Failure> {
-    let wrong = |error| Failure::file("read", path, error);
-    let mut file = tokio::fs::File::open(path).await.map_err(wrong)?;
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let length = file.read(&mut buffer).await.map_err(wrong)?;
-        if length == 0 {
-            return Ok(true);
-        }
+    let Source {
+        part,
+        path,
+        mut file,
+        head,
+    } = source;
+    let mut data = head;
+    while !data.is_empty() {
+        let length = data.len() as u64;
         let chunk = ImportImageChunk {
             part: part.into(),
-            data: buffer[..length].to_vec(),
+            data,
         };
         let message = ImportImageRequest {
             message: Some(Message::Chunk(chunk)),
@@ -229,6 +302,13 @@ async fn send_file(
         if sender.send(message).await.is_err() {
             return Ok(false);
         }
-        progress.count(length as u64);
+        progress.count(length);
+        data = vec![0; CHUNK];
+        let length = file
+            .read(&mut data)
+            .await
+            .map_err(|error| Failure::file("read", &path, error))?;
+        data.truncate(length);
     }
+    Ok(true)
 }

@@ -3,15 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use async_trait::async_trait;
 use flaredb::Transaction;
 use photon_catalog::{Change, Effect, commit};
+use photon_resource::disk_format::HEAD;
 use photon_resource::{Error, Scope};
 use photon_service::Mutation;
 
 use super::Images;
-use crate::image_format::{FormatError, check_initrd, inspect_kernel, inspect_qcow2, inspect_raw};
+use crate::image_format::{
+    CheckError, FormatError, check_clusters, check_initrd, inspect_kernel, inspect_qcow2,
+    inspect_raw, qcow2_begins, raw_begins,
+};
 use crate::model::{Image, ImageFile, ImageFormat, ImagePart, NewImage};
 use crate::store;
 use crate::store::blob::{Upload, Written};
@@ -115,7 +120,11 @@ impl Import {
             Some(upload) => upload,
             None => self.images.blobs.create().await.map_err(disk_error)?,
         };
+        let known = upload.head().len() >= HEAD;
         let upload = upload.write(data).await.map_err(disk_error)?;
+        if !known && upload.head().len() >= HEAD {
+            begins(format, part, upload.head())?;
+        }
         let announced = self.new.expected.get(&part).map(|it| it.size_bytes);
         if let Some(size) = announced.filter(|size| *size != 0)
             && upload.size() > size
@@ -157,7 +166,7 @@ impl Import {
         }
         let mut virtual_size_bytes = 0;
         for (part, written) in &files {
-            virtual_size_bytes += inspect(format, *part, written)?;
+            virtual_size_bytes += inspect(format, *part, written).await?;
         }
         let described = files.iter().map(|(part, written)| ImageFile {
             part: *part,
@@ -239,20 +248,59 @@ impl Change for Register<'_> {
     }
 }
 
+/// Judges what has come of a file as soon as there is enough of it, so that nobody sends gigabytes in vain.
+fn begins(format: ImageFormat, part: ImagePart, head: &[u8]) -> Result<(), Error> {
+    let judged = match format {
+        ImageFormat::Raw => raw_begins(head),
+        ImageFormat::Qcow2 => qcow2_begins(head),
+        ImageFormat::KernelInitrd => Ok(()),
+    };
+    judged.map_err(|error| refused(format, part, "(its first 512 bytes)", &error))
+}
+
 /// Judges a file; gives the size that a guest sees of a disk, and 0 for others.
-fn inspect(format: ImageFormat, part: ImagePart, written: &Written) -> Result<u64, Error> {
+async fn inspect(format: ImageFormat, part: ImagePart, written: &Written) -> Result<u64, Error> {
     let (head, size) = (&written.head, written.size);
     let judged = match (format, part) {
-        (ImageFormat::Raw, _) => inspect_raw(head, size),
-        (ImageFormat::Qcow2, _) => inspect_qcow2(head, size).map(|found| found.virtual_size),
+        (ImageFormat::Raw, _) => inspect_raw(head, &written.tail, size),
+        (ImageFormat::Qcow2, _) => inspect_qcow2_file(written).await?,
         (ImageFormat::KernelInitrd, ImagePart::Kernel) => inspect_kernel(head, size).map(|_| 0),
         (ImageFormat::KernelInitrd, _) => check_initrd(head, size).map(|()| 0),
     };
-    judged.map_err(|error: FormatError| Error::InvalidArgument {
-        field: format!("content of the {}", part.as_str()),
-        value: format!("SHA-256 {}", written.sha256),
-        expected: format!("{}, but it {error}", format.as_str()),
+    judged.map_err(|error| {
+        let value = format!("SHA-256 {}", written.sha256);
+        refused(format, part, &value, &error)
     })
+}
+
+/// The header, and every table that it leads to.
+async fn inspect_qcow2_file(written: &Written) -> Result<Result<u64, FormatError>, Error> {
+    let size = written.size;
+    let header = match inspect_qcow2(&written.head, size) {
+        Ok(header) => header,
+        Err(error) => return Ok(Err(error)),
+    };
+    let checked = written
+        .examine(move |file| {
+            check_clusters(&header, size, |offset, buffer| {
+                file.read_exact_at(buffer, offset)
+            })
+        })
+        .await
+        .map_err(Error::internal)?;
+    match checked {
+        Ok(()) => Ok(Ok(header.virtual_size)),
+        Err(CheckError::Format(error)) => Ok(Err(error)),
+        Err(CheckError::Read(error)) => Err(Error::internal(error)),
+    }
+}
+
+fn refused(format: ImageFormat, part: ImagePart, value: &str, error: &FormatError) -> Error {
+    Error::InvalidArgument {
+        field: format!("content of the {}", part.as_str()),
+        value: value.to_owned(),
+        expected: format!("{}, but it {error}", format.as_str()),
+    }
 }
 
 fn disk_error(error: io::Error) -> Error {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 /// A version 3 header as `qemu-img create -f qcow2` writes it, for a disk of `virtual_size` bytes.
 fn qcow2(virtual_size: u64) -> Vec<u8> {
     let mut head = vec![0u8; 4 * 65536];
-    head[..4].copy_from_slice(&QCOW2_MAGIC);
+    head[..4].copy_from_slice(b"QFI\xfb");
     put32(&mut head, 4, 3);
     put32(&mut head, 20, 16);
     put64(&mut head, 24, virtual_size);
@@ -88,8 +88,8 @@ fn bad_headers_are_refused_with_a_reason() {
             with32(32, 2),
             "is encrypted (method 2); import it decrypted",
         ),
-        (with32(36, 1 << 20), "is cut off: its header speaks of"),
-        (with32(56, 100), "is cut off: its header speaks of"),
+        (with32(36, 1 << 20), "is cut off: it speaks of"),
+        (with32(56, 100), "is cut off: it speaks of"),
         (with32(76, 2), "is marked corrupt"),
         (
             with32(76, 1 << 9),
@@ -141,20 +141,102 @@ fn extensions_without_end_are_refused() {
 
 #[test]
 fn raw_disks_are_whole_sectors_and_not_qcow2() {
-    assert_eq!(inspect_raw(&[0; 512], 1024), Ok(1024));
-    assert_eq!(inspect_raw(&[], 0), Err(FormatError::Empty));
+    assert_eq!(inspect_raw(&[0; 512], &[0; 512], 1024), Ok(1024));
+    assert_eq!(inspect_raw(&[], &[], 0), Err(FormatError::Empty));
     assert_eq!(
-        inspect_raw(&[0; 100], 1000),
+        inspect_raw(&[0; 100], &[], 1000),
         Err(FormatError::RawNotSectors { size: 1000 })
     );
     assert_eq!(
-        inspect_raw(&qcow2(1 << 20), 1024),
+        inspect_raw(&qcow2(1 << 20), &[0; 512], 1024),
         Err(FormatError::Qcow2AsRaw)
     );
     assert!(matches!(
-        inspect_raw(&[0; 512], MAX_VIRTUAL_SIZE + 512),
+        inspect_raw(&[0; 512], &[0; 512], MAX_VIRTUAL_SIZE + 512),
         Err(FormatError::TooLarge { .. })
     ));
+}
+
+#[test]
+fn containers_are_refused_by_their_name_with_what_to_do() {
+    let mut vdi = [0; 512];
+    vdi[64..68].copy_from_slice(&0xbeda_107f_u32.to_le_bytes());
+    assert_eq!(
+        inspect_raw(&vdi, &[0; 512], 1024).unwrap_err().to_string(),
+        "is a VirtualBox disk (VDI); convert it first: qemu-img convert -f vdi -O qcow2 IMAGE DISK.qcow2, and import \
+         DISK.qcow2"
+    );
+    let mut footer = [0; 512];
+    footer[..8].copy_from_slice(b"conectix");
+    let fixed = inspect_raw(&[0; 512], &footer, 1024).unwrap_err();
+    assert!(fixed.to_string().starts_with("is a VHD disk"), "{fixed}");
+    // Announced as qcow2 it is named all the same.
+    let vmdk = inspect_qcow2(b"KDMV\x01\0\0\0", 8).unwrap_err();
+    assert!(vmdk.to_string().starts_with("is a VMware disk"), "{vmdk}");
+}
+
+/// A file with an L1 table of one entry, an L2 table, and clusters where `entries` say.
+fn with_clusters(entries: &[u64], clusters: usize) -> Vec<u8> {
+    let mut bytes = qcow2(256 << 20);
+    bytes.resize((5 + clusters) * 65536, 0);
+    put64(&mut bytes, 3 * 65536, (4 * 65536) | 1 << 63);
+    for (index, entry) in entries.iter().enumerate() {
+        put64(&mut bytes, 4 * 65536 + index * 8, *entry);
+    }
+    bytes
+}
+
+fn walk(bytes: &[u8]) -> Result<(), FormatError> {
+    let header = inspect(bytes).unwrap();
+    let read = |offset: u64, buffer: &mut [u8]| {
+        let from = offset as usize;
+        buffer.copy_from_slice(&bytes[from..from + buffer.len()]);
+        Ok(())
+    };
+    match check_clusters(&header, bytes.len() as u64, read) {
+        Ok(()) => Ok(()),
+        Err(CheckError::Format(error)) => Err(error),
+        Err(CheckError::Read(error)) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn clusters_beyond_the_end_of_the_file_are_found() {
+    let plain = |cluster: u64| (cluster * 65536) | 1 << 63;
+    // Sector 8 of the sixth cluster, and what "Compressed Clusters Descriptor" says of the rest.
+    let compressed = |cluster: u64| (cluster * 65536 + 8 * 512) | 3 << 54 | 1 << 62;
+    let whole = with_clusters(&[plain(5), 0, 1, compressed(6)], 2);
+    assert_eq!(walk(&whole), Ok(()));
+    // The last cluster may be written in part.
+    assert_eq!(walk(&whole[..whole.len() - 60_000]), Ok(()));
+    let cut = walk(&whole[..6 * 65536]);
+    assert!(matches!(cut, Err(FormatError::Truncated { .. })), "{cut:?}");
+    let cut = walk(&with_clusters(&[plain(5), plain(9)], 2));
+    let needed = 10 * 65536;
+    assert_eq!(
+        cut,
+        Err(FormatError::Truncated {
+            needed,
+            size: 7 * 65536
+        })
+    );
+    // A table beyond the end.
+    let table = walk(&with_clusters(&[], 0)[..4 * 65536 + 100]);
+    assert!(
+        matches!(table, Err(FormatError::Truncated { .. })),
+        "{table:?}"
+    );
+}
+
+#[test]
+fn one_table_named_again_and_again_is_not_read_again_and_again() {
+    let mut bytes = with_clusters(&[], 0);
+    put32(&mut bytes, 36, 8000);
+    for entry in 0..8000 {
+        put64(&mut bytes, 3 * 65536 + entry * 8, 4 * 65536);
+    }
+    let size = bytes.len() as u64;
+    assert_eq!(walk(&bytes), Err(FormatError::SharedTables { size }));
 }
 
 fn bz_image(setup_sectors: u8, paragraphs: u32) -> Vec<u8> {
@@ -213,7 +295,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..4096), size in any::<u64>()) {
         let _ = inspect_qcow2(&bytes, size);
-        let _ = inspect_raw(&bytes, size);
+        let _ = inspect_raw(&bytes, &bytes, size);
         let _ = inspect_kernel(&bytes, size);
         let _ = check_initrd(&bytes, size);
     }

@@ -7,10 +7,11 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use photon_resource::disk_format::TAIL;
 use sha2::{Digest, Sha256};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
@@ -55,6 +56,8 @@ pub struct Written {
     pub size: u64,
     /// The beginning, at most [`HEAD_BYTES`].
     pub head: Vec<u8>,
+    /// The end, at most [`TAIL`] bytes.
+    pub tail: Vec<u8>,
 }
 
 impl Blobs {
@@ -88,6 +91,7 @@ impl Blobs {
         let path = self.directory.join(name);
         blocking(move || {
             let file = OpenOptions::new()
+                .read(true)
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
@@ -161,6 +165,11 @@ impl Upload {
         self.size
     }
 
+    /// The beginning of what was written, at most [`HEAD_BYTES`].
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
     /// Appends.
     pub async fn write(mut self, data: Vec<u8>) -> io::Result<Self> {
         blocking(move || {
@@ -180,14 +189,29 @@ impl Upload {
         blocking(move || {
             self.file.sync_all()?;
             let sum = std::mem::take(&mut self.digest).finalize();
+            let mut tail = vec![0; self.size.min(TAIL as u64) as usize];
+            let from = self.size - tail.len() as u64;
+            self.file.read_exact_at(&mut tail, from)?;
             Ok(Written {
                 path: std::mem::take(&mut self.path),
                 sha256: hex::encode(sum),
                 size: self.size,
                 head: std::mem::take(&mut self.head),
+                tail,
             })
         })
         .await
+    }
+}
+
+impl Written {
+    /// Has `examine` look at the whole file, which it may read at any offset.
+    pub async fn examine<T: Send + 'static>(
+        &self,
+        examine: impl FnOnce(&File) -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let path = self.path.clone();
+        blocking(move || Ok(examine(&File::open(path)?))).await
     }
 }
 

@@ -187,6 +187,12 @@ async fn bad_images_are_refused_and_leave_nothing() {
         }],
         ..header("x", raw)
     };
+    let mut fixed_vhd = vec![0; 2048];
+    fixed_vhd[1536..1544].copy_from_slice(b"conectix");
+    // A level 2 table behind the others, with a cluster 5 MiB into the file.
+    let mut lost_cluster = changed(3 * 65536, &(4u64 * 65536).to_be_bytes());
+    lost_cluster.extend((79u64 * 65536).to_be_bytes());
+    lost_cluster.resize(5 * 65536, 0);
     let linux = || header("x", pb::ImageFormat::KernelInitrd);
     let wrong_order = vec![pb::ImportImageRequest {
         message: Some(Message::Chunk(pb::ImportImageChunk::default())),
@@ -243,6 +249,16 @@ async fn bad_images_are_refused_and_leave_nothing() {
             disk(header("x", raw), &[0; 1000]),
             invalid,
             "no multiple of 512",
+        ),
+        (
+            disk(header("x", raw), &fixed_vhd),
+            invalid,
+            "it is a VHD disk of Virtual PC, Hyper-V or Azure; convert it first: qemu-img convert -f vpc",
+        ),
+        (
+            disk(header("x", qcow), &lost_cluster),
+            invalid,
+            "it is cut off: it speaks of 5242880 bytes of itself, and has 327680",
         ),
         (
             disk(announced(&"a".repeat(64), 0), &[0; 512]),
@@ -342,6 +358,31 @@ async fn bad_images_are_refused_and_leave_nothing() {
     ];
     for (messages, code, text) in cases {
         expect_error(send(&mut tenant, messages).await, code, text);
+    }
+    // What the beginning shows is said at once, while the client still has gigabytes to send.
+    for (format, content, text) in [
+        (
+            raw,
+            b"vhdxfile".as_slice(),
+            "it is a VHDX disk of Hyper-V; convert it first",
+        ),
+        (raw, b"QFI\xfb", "import it with format IMAGE_FORMAT_QCOW2"),
+        (
+            qcow,
+            b"KDMV",
+            "it is a VMware disk (VMDK); convert it first",
+        ),
+    ] {
+        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        let mut first = content.to_vec();
+        first.resize(512, 0);
+        for message in disk(header("x", format), &first) {
+            sender.send(message).await.unwrap();
+        }
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let answer = tenant.images.import_image(stream).await;
+        expect_error(answer, invalid, text);
+        drop(sender);
     }
     // A client that goes away in the middle.
     let (sender, receiver) = tokio::sync::mpsc::channel(4);

@@ -108,7 +108,7 @@ impl Task {
         vec![
             ("Description", self.description.clone().into()),
             ("Type", "exec".into()),
-            ("ExecStart", command(&self.exec_start)),
+            ("ExecStartEx", command(&self.exec_start)),
             ("Environment", environment.into()),
             ("Restart", "no".into()),
             // That it ended well is seen by this alone; a failure is kept without.
@@ -163,7 +163,7 @@ impl TransientService {
             ("Type", "exec".into()),
             ("User", self.user.clone().into()),
             ("Group", self.user.clone().into()),
-            ("ExecStart", command(&self.exec_start)),
+            ("ExecStartEx", command(&self.exec_start)),
             (
                 "Environment",
                 self.environment
@@ -194,7 +194,7 @@ impl TransientService {
             ("StandardError", "journal".into()),
         ];
         if let Some(stop) = &self.exec_stop {
-            properties.push(("ExecStop", command(stop)));
+            properties.push(("ExecStopEx", command(stop)));
         }
         properties
     }
@@ -301,10 +301,12 @@ fn libc_eperm() -> i32 {
     nix::errno::Errno::EPERM as i32
 }
 
+/// A command whose words reach the program as they are: a tenant's text may be one of them. Without the flag systemd
+/// puts a variable in the place of `${NAME}`, and leaves a word out that is the name of one which is not set
+/// (systemd.service(5), "Command lines"). `%` stands for something in unit files alone.
 fn command(argv: &[String]) -> Variant<'static> {
     let program = argv.first().cloned().unwrap_or_default();
-    // Path, argv, and whether a failure is ignored.
-    vec![(program, argv.to_vec(), false)].into()
+    vec![(program, argv.to_vec(), vec!["no-env-expand"])].into()
 }
 
 fn micros(duration: Duration) -> Variant<'static> {

@@ -39,8 +39,8 @@ fn service() -> TransientService {
 fn properties_have_the_types_that_systemd_takes() {
     let types: BTreeMap<&str, &str> = [
         ("Description", "s"),
-        ("ExecStart", "a(sasb)"),
-        ("ExecStop", "a(sasb)"),
+        ("ExecStartEx", "a(sasas)"),
+        ("ExecStopEx", "a(sasas)"),
         ("Environment", "as"),
         ("TimeoutStopUSec", "t"),
         ("StartLimitBurst", "u"),
@@ -82,7 +82,7 @@ fn a_tasks_properties_have_the_types_that_systemd_takes() {
     };
     let properties = task.properties();
     for (name, expected) in [
-        ("ExecStart", "a(sasb)"),
+        ("ExecStartEx", "a(sasas)"),
         ("Environment", "as"),
         ("RuntimeMaxUSec", "t"),
         ("StandardOutputFileToTruncate", "s"),
@@ -92,6 +92,16 @@ fn a_tasks_properties_have_the_types_that_systemd_takes() {
     ] {
         let (_, value) = properties.iter().find(|(it, _)| *it == name).unwrap();
         assert_eq!(value.value_signature().to_string(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_tenants_text_is_no_variable_of_systemds() {
+    let properties = service().properties();
+    for name in ["ExecStartEx", "ExecStopEx"] {
+        let (_, value) = properties.iter().find(|(it, _)| *it == name).unwrap();
+        let value = format!("{value:?}");
+        assert!(value.contains("no-env-expand"), "{value}");
     }
 }
 

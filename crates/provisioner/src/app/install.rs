@@ -331,8 +331,7 @@ impl InstallReconciler {
         Ok(Task {
             name: unit_name(machine.id),
             description: format!("Installation of {name} ({})", machine.id),
-            // `$` stands for a variable in a command line (systemd.service(5)); `%` only in unit files.
-            exec_start: exec_start.iter().map(|it| it.replace('$', "$$")).collect(),
+            exec_start: exec_start.into(),
             environment,
             output: logs,
             limit: self.limit,

@@ -13,6 +13,9 @@ pub const MAX_DISK_BYTES: u64 = 16 << 40;
 
 const MAX_DISKS: usize = 16;
 const MAX_INTERFACES: usize = 16;
+/// Each takes one of the 32 slots of the machine's root bus; the chipset has two, the seed and the source of random
+/// numbers one each.
+const MAX_DEVICES: usize = 28;
 const MAX_SSH_KEYS: usize = 64;
 /// All of them together, in bytes: a VM is one record in the store, which has bounds of its own.
 const MAX_SSH_KEY_BYTES: usize = 64 * 1024;
@@ -54,6 +57,7 @@ impl<I> Spec<I> {
         self.validate_disks()?;
         self.validate_boot()?;
         self.validate_network()?;
+        self.validate_devices()?;
         check_user_data("spec.user_data", &self.user_data)?;
         self.validate_ssh_keys()?;
         validate_hostname(&self.hostname)
@@ -116,6 +120,16 @@ impl<I> Spec<I> {
             }
         }
         Ok(())
+    }
+
+    fn validate_devices(&self) -> Result<(), Error> {
+        let (disks, interfaces) = (self.disks.len(), self.network.len());
+        if disks + interfaces <= MAX_DEVICES {
+            return Ok(());
+        }
+        let value = format!("({interfaces} interfaces beside {disks} disks)");
+        let expected = "at most 28 disks and interfaces together";
+        Err(Error::invalid("spec.network", value, expected))
     }
 
     fn validate_ssh_keys(&self) -> Result<(), Error> {

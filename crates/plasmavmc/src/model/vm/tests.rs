@@ -72,7 +72,7 @@ fn a_usual_spec_is_accepted_and_takes_the_images_size() {
 #[test]
 fn bad_specs_are_refused_with_what_a_person_reads() {
     type Case = (fn(&mut Spec<String>), &'static str);
-    let cases: [Case; 18] = [
+    let cases: [Case; 19] = [
         (
             |s| s.ssh_authorized_keys = vec![format!("{KEY} {}", "x".repeat(2000)); 40],
             "spec.ssh_authorized_keys '(83360 bytes)' is not valid: expected at most 65536 bytes together",
@@ -116,6 +116,15 @@ fn bad_specs_are_refused_with_what_a_person_reads() {
                     .collect()
             },
             "spec.disks '(17 entries)' is not valid: expected at most 16",
+        ),
+        (
+            |s| {
+                s.disks = (0..16)
+                    .map(|n| disk(&format!("d{n}"), None, 1 << 20))
+                    .collect();
+                s.network = (0..13).map(|n| interface(&format!("eth{n}"))).collect();
+            },
+            "spec.network '(13 interfaces beside 16 disks)' is not valid: expected at most 28 disks and interfaces",
         ),
         (
             |s| s.kernel_command_line = "quiet".into(),

@@ -85,7 +85,8 @@ async fn make_disk(
     });
     let mut arguments = vec!["create", "-q", "-f", "qcow2"];
     if let Some((base, format)) = &base {
-        arguments.extend(["-b", base, "-F", format]);
+        // Unread (`-u`): the image is a tenant's, and this runs as root. QEMU itself reads it, as the VM's user.
+        arguments.extend(["-u", "-b", base, "-F", format]);
     }
     arguments.extend([target.as_str(), size.as_str()]);
     process::run(&program, &arguments, b"", CREATE_LIMIT).await?;

@@ -65,3 +65,32 @@ async fn disks_are_made_once_and_belong_to_the_vm() {
     assert!(!layout.vm(id).exists());
     assert_eq!(prepared(&layout, id), None);
 }
+
+/// The image is a tenant's, and who makes the disk is root.
+#[tokio::test]
+async fn an_image_is_not_read_when_a_disk_is_made_on_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    // To whoever opens it as qcow2 this is an error.
+    std::fs::write(&image, b"QFI\xfb and then nothing that is right").unwrap();
+    let layout = Layout {
+        state: directory.path().to_owned(),
+        run: directory.path().join("run"),
+        userdb: directory.path().join("userdb"),
+    };
+    std::fs::create_dir_all(layout.images()).unwrap();
+    let sha256 = "a".repeat(64);
+    std::fs::rename(&image, layout.images().join(&sha256)).unwrap();
+    let disk: DesiredDisk = serde_json::from_value(json!({
+        "id": "root", "size_bytes": 8 << 20, "image": {
+            "format": "qcow2",
+            "file": {"sha256": sha256, "size_bytes": 38, "source": {"path": "/nowhere"}},
+        },
+    }))
+    .unwrap();
+    let path = directory.path().join("disk.qcow2");
+    make_disk(&layout, Path::new("qemu-img"), &disk, &path, 0)
+        .await
+        .unwrap();
+    assert!(path.exists());
+}

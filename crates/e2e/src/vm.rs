@@ -22,7 +22,7 @@ const CHUNK: usize = 1 << 20;
 
 /// Of a guest that is there to be seen booting. On an emulated processor guards against its flaws, a kernel at random
 /// places and tests of ciphers are a quarter of a boot, and guard nothing here.
-const COMMAND_LINE: &str =
+pub const COMMAND_LINE: &str =
     "console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check cryptomgr.notests";
 
 impl Session {

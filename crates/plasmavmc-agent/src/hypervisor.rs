@@ -90,11 +90,11 @@ pub enum GuestEvent {
     Shutdown { by_guest: bool },
     /// It was reset.
     Reset { by_guest: bool },
-    /// Its processors stand still: a disk error or an internal error of the hypervisor.
+    /// Its processors stand still: no room for its disk, or an internal error of the hypervisor.
     Stopped,
     /// They run again.
     Resumed,
-    /// Its kernel panicked.
+    /// Its kernel panicked: the process ends.
     Panicked,
 }
 
@@ -127,6 +127,10 @@ pub enum ControlError {
 pub trait Control: Send + Sync {
     /// Resets the machine as its reset button does.
     async fn reset(&self) -> Result<(), ControlError>;
+    /// Whether the guest stands still because what it wrote did not fit on the host's disk.
+    async fn is_out_of_room(&self) -> Result<bool, ControlError>;
+    /// Lets a guest that stands still go on; what did not fit is written again.
+    async fn resume(&self) -> Result<(), ControlError>;
     /// Presses its power button; the guest decides what to do.
     async fn power_button(&self) -> Result<(), ControlError>;
     /// The next thing that the guest told. `None`: the process ended or the connection broke.

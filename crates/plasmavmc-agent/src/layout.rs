@@ -9,7 +9,8 @@
 //!                prepared           digest of what the above were made from
 //!                started            reboot generation of the last start
 //! RUN/vm/<id>/                      the unit's RuntimeDirectory: QEMU's sockets, the VM's user's
-//! RUN/vm-notes/<id>/                root's, readable by the unit: how long its guest may take to power down
+//! RUN/vm-notes/<id>/                root's, readable by the unit: how long its guest may take to power down, which run
+//!                                   of it panicked
 //! RUN/accelerator                   what was found out by trying, since boot
 //! USERDB/pvm-….{user,group}         the VM's user
 //! ```
@@ -100,6 +101,11 @@ impl Layout {
     /// Reboot generation up to which the running machine was reset.
     pub fn reset(&self, id: VmId) -> PathBuf {
         self.notes(id).join("reset")
+    }
+
+    /// The run ([`Run::name`](crate::plan::Run::name)) whose kernel panicked.
+    pub fn panicked(&self, id: VmId) -> PathBuf {
+        self.notes(id).join("panicked")
     }
 
     pub fn console(&self, id: VmId) -> PathBuf {

@@ -50,6 +50,8 @@ pub struct ObservedVm {
     pub unit: Unit,
     /// What its disks and seed were made from ([`DesiredVm::preparation`]); `None`: something is missing.
     pub prepared: Option<String>,
+    /// Its process runs, and its guest stands still because the host has no room for what it writes.
+    pub out_of_room: bool,
     /// Whether it has files or a user.
     pub has_files: bool,
     /// Reboot generation of its last start, which a reboot of the host does not forget.
@@ -81,6 +83,14 @@ pub struct Run {
     /// `kvm` or `tcg`.
     pub accelerator: String,
     pub started_at: Option<SystemTime>,
+}
+
+impl Run {
+    /// Tells this run from others of the same VM: the microsecond of its start.
+    pub fn name(started_at: Option<SystemTime>) -> String {
+        let since = started_at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        since.map_or(0, |since| since.as_micros()).to_string()
+    }
 }
 
 impl Unit {
@@ -265,7 +275,7 @@ fn plan_on(
             }];
             (steps, report(there, Phase::Stopping, "rebooting"))
         }
-        Unit::Running(_) => (vec![], report(there, Phase::Running, "")),
+        Unit::Running(_) => (vec![], report(there, Phase::Running, halted(there))),
         Unit::Stopping(_) => (
             kill_if(vm.force, id, observed),
             report(there, Phase::Stopping, "it will be started again"),
@@ -279,6 +289,14 @@ fn plan_on(
         ),
         Unit::Failed(_, reason) => (vec![], report(there, Phase::Failed, reason)),
     }
+}
+
+/// Why a running guest does nothing, if it does nothing.
+fn halted(there: &ObservedVm) -> &'static str {
+    if there.out_of_room {
+        return "halted: no room left on its host's disk for what the guest writes; it goes on by itself when there is some";
+    }
+    ""
 }
 
 /// The VM is wanted on and has no unit.

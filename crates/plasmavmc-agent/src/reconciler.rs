@@ -228,6 +228,7 @@ impl VmReconciler {
         for path in [
             layout.stop_timeout(id),
             layout.reset(id),
+            layout.panicked(id),
             layout.console(id),
         ] {
             durable::remove(&path)?;
@@ -281,7 +282,8 @@ impl Reconciler for VmReconciler {
             let Some(id) = unit::vm_of(&status.name) else {
                 continue;
             };
-            let mut unit = unit::observed(&status);
+            let panicked = std::fs::read_to_string(layout.panicked(id)).ok();
+            let mut unit = unit::observed(&status, panicked.as_deref());
             if let Some(run) = unit.run_mut() {
                 // A reset carries a reboot out without making a new run.
                 run.reboot_generation = run.reboot_generation.max(number(&layout.reset(id)));
@@ -296,6 +298,9 @@ impl Reconciler for VmReconciler {
         });
         if self.connects {
             self.host.guests.follow(&running.collect());
+        }
+        for (id, vm) in &mut vms {
+            vm.out_of_room = self.host.guests.is_out_of_room(*id);
         }
         let links = self.host.links.list().await?;
         let files = desired.vms.values().flat_map(DesiredVm::image_files);

@@ -155,8 +155,8 @@ pub fn service(
     }
 }
 
-/// What a unit is doing, in the plan's words.
-pub fn observed(status: &ServiceStatus) -> Unit {
+/// What a unit is doing, in the plan's words. `panicked` is the run that was noted for its kernel's panic.
+pub fn observed(status: &ServiceStatus, panicked: Option<&str>) -> Unit {
     let run = Run {
         reboot_generation: status
             .variable(REBOOT_GENERATION)
@@ -173,7 +173,10 @@ pub fn observed(status: &ServiceStatus) -> Unit {
         ActiveState::Active => Unit::Running(run),
         ActiveState::Activating => Unit::Starting(run),
         ActiveState::Deactivating => Unit::Stopping(run),
-        ActiveState::Failed => Unit::Failed(run, failure(status)),
+        ActiveState::Failed => {
+            let panicked = panicked.is_some_and(|it| it == Run::name(run.started_at));
+            Unit::Failed(run, failure(status, panicked))
+        }
         ActiveState::Inactive if status.job.is_some() => Unit::Starting(run),
         // Loaded, but with nothing of it left: systemd is about to forget it.
         ActiveState::Inactive => Unit::Absent,
@@ -181,8 +184,11 @@ pub fn observed(status: &ServiceStatus) -> Unit {
 }
 
 /// Why a unit failed, for people.
-fn failure(status: &ServiceStatus) -> String {
+fn failure(status: &ServiceStatus, panicked: bool) -> String {
     let number = status.exit_status;
+    if panicked && status.result == "exit-code" {
+        return "the guest panicked: its kernel says why on the console".to_owned();
+    }
     let reason = match status.result.as_str() {
         // systemd.exec(5), "Process exit codes".
         "exit-code" if (200..=243).contains(&number) => {
@@ -191,6 +197,9 @@ fn failure(status: &ServiceStatus) -> String {
         "exit-code" => format!("its process ended with status {number}"),
         "signal" | "core-dump" => format!("its process was ended by signal {number}"),
         "oom-kill" => "its process needed more memory than it may have".to_owned(),
+        "start-limit-hit" if panicked => {
+            "the guest panicked again and again and is not restarted any more".to_owned()
+        }
         "start-limit-hit" => "it failed again and again and is not restarted any more".to_owned(),
         "timeout" => "it took too long".to_owned(),
         other => format!("it failed ({other})"),

@@ -163,7 +163,9 @@ fn arguments(program: &Path, machine: &Machine, accelerator: Accelerator) -> Vec
         add(
             "-device",
             format!(
-                "virtio-blk-pci,id=disk-{index},drive=disk{index},serial={}{boot}",
+                // Without room on the host the guest stands still until there is some: an error would make it take its
+                // disk for broken. Other errors are the guest's to hear of.
+                "virtio-blk-pci,id=disk-{index},drive=disk{index},serial={}{boot},werror=enospc,rerror=report",
                 escape(&disk.serial)
             ),
         );
@@ -205,6 +207,11 @@ fn arguments(program: &Path, machine: &Machine, accelerator: Accelerator) -> Vec
         );
     }
     add("-device", "virtio-rng-pci".to_owned());
+    // A guest's kernel tells here that it has panicked. The process then ends with an error, so that the unit's
+    // restart policy decides, whatever the guest's own `panic=` says. On the ISA bus it takes no slot, and is known to
+    // kernels older than pvpanic-pci (Linux 5.13) too.
+    add("-device", "pvpanic".to_owned());
+    add("-action", "panic=exit-failure".to_owned());
     let socket = |id: &str, name: &str| {
         let path = escape(&machine.runtime_dir.join(name).display().to_string());
         // Without a client QEMU drops what the guest prints, so nothing waits for us.

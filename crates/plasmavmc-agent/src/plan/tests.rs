@@ -37,6 +37,7 @@ fn host(vm: DesiredVm, unit: Unit) -> Observed {
     let there = ObservedVm {
         unit,
         prepared: Some(vm.preparation(id())),
+        out_of_room: false,
         has_files: true,
         started: None,
     };
@@ -98,6 +99,20 @@ fn what_runs_is_left_alone() {
     host.vms.get_mut(&id()).unwrap().prepared = None;
     assert!(plan(&host).is_empty());
     assert_eq!(told(&host).phase, Phase::Running);
+}
+
+#[test]
+fn a_guest_that_stands_still_for_want_of_room_is_told_so_and_left_alone() {
+    let mut host = host(vm(), Unit::Running(run(1)));
+    host.vms.get_mut(&id()).unwrap().out_of_room = true;
+    assert!(plan(&host).is_empty());
+    let report = told(&host);
+    assert_eq!(report.phase, Phase::Running);
+    assert!(
+        report.message.starts_with("halted: no room left"),
+        "{}",
+        report.message
+    );
 }
 
 /// Each state of the unit, against each thing that can be wanted.

@@ -96,7 +96,7 @@ fn what_was_started_is_read_back_from_the_unit() {
         started_at: None,
     };
     use ActiveState::{Activating, Active, Deactivating, Failed, Inactive};
-    let seen = |active, sub| observed(&status(active, sub));
+    let seen = |active, sub| observed(&status(active, sub), None);
     assert_eq!(seen(Active, "running"), Unit::Running(run.clone()));
     assert_eq!(seen(Active, "exited"), Unit::Exited(run.clone()));
     assert_eq!(
@@ -108,7 +108,7 @@ fn what_was_started_is_read_back_from_the_unit() {
     assert!(matches!(seen(Failed, "failed"), Unit::Failed(..)));
     let mut stopping = status(Active, "running");
     stopping.job = Some("stop".to_owned());
-    assert_eq!(observed(&stopping), Unit::Stopping(run));
+    assert_eq!(observed(&stopping, None), Unit::Stopping(run));
     let name = &stopping.name;
     assert_eq!(vm_of(name).unwrap().unit_name(), *name);
     assert_eq!(vm_of("photon-vm-x.service"), None);
@@ -118,11 +118,29 @@ fn what_was_started_is_read_back_from_the_unit() {
 fn a_failure_is_told_in_words() {
     let mut failed = status(ActiveState::Failed, "failed");
     (failed.result, failed.exit_status) = ("exit-code".to_owned(), 1);
-    let Unit::Failed(_, reason) = observed(&failed) else {
+    let Unit::Failed(_, reason) = observed(&failed, None) else {
         panic!("not failed");
     };
     assert!(
         reason.contains("status 1") && reason.contains("journal of photon-vm-"),
         "{reason}"
     );
+}
+
+#[test]
+fn a_panic_is_told_of_the_run_that_it_was_in_alone() {
+    let mut failed = status(ActiveState::Failed, "failed");
+    (failed.result, failed.exit_status) = ("exit-code".to_owned(), 1);
+    failed.started_at = Some(std::time::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042));
+    let reason = |status: &ServiceStatus, note| match observed(status, note) {
+        Unit::Failed(_, reason) => reason,
+        other => panic!("{other:?}"),
+    };
+    let this_run = Some("1700000000000042");
+    assert!(reason(&failed, this_run).starts_with("the guest panicked"));
+    assert!(reason(&failed, Some("1700000000000041")).contains("status 1"));
+    failed.result = "signal".to_owned();
+    assert!(reason(&failed, this_run).contains("signal 1"));
+    failed.result = "start-limit-hit".to_owned();
+    assert!(reason(&failed, this_run).starts_with("the guest panicked again and again"));
 }

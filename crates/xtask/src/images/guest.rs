@@ -37,6 +37,8 @@ const MODULES: &[&str] = &[
     "vfat",
     "evdev",
     "button",
+    "pvpanic",
+    "pvpanic-mmio",
 ];
 
 pub fn ensure(cache: &Cache) -> Result<Artifact> {

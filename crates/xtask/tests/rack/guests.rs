@@ -11,6 +11,7 @@ use photon_api::plasmavmc::v1::{
 use photon_e2e::Session;
 use photon_e2e::console::Console;
 use photon_e2e::guest::{Guest, Line};
+use photon_e2e::vm::COMMAND_LINE;
 use tokio::time::Instant;
 use xtask::cache::Cache;
 use xtask::images::cloud_guest;
@@ -26,6 +27,9 @@ const CLOUD_GUEST_MEMORY_MIB: u64 = 384;
 const GUEST_MEMORY_MIB: u64 = 160;
 /// Debian's own boot and cloud-init take one emulated processor a minute or two, and three on a busy machine.
 const REPORT: Duration = Duration::from_secs(420);
+
+/// Words of a kernel's command line that are something to a shell, to systemd or to QEMU. They are the guest's.
+const FOREIGN_TEXT: &str = "$NOSUCH a=${INVOCATION_ID} b=$$ c=%n,%% d='\"";
 
 async fn import_disk(session: &Session, name: &str, path: &Path) -> Image {
     let header = ImportImageRequest {
@@ -65,6 +69,7 @@ async fn small(tenant: &Tenant, name: &str, policy: RestartPolicy, disks: Vec<Di
     let spec = VmSpec {
         memory_mib: GUEST_MEMORY_MIB,
         kernel_image_id: tenant.image.id.clone(),
+        kernel_command_line: format!("{COMMAND_LINE} {FOREIGN_TEXT}"),
         restart_policy: policy.into(),
         disks,
         ..Default::default()
@@ -209,6 +214,8 @@ async fn a_guest_that_ends_is_started_again_as_its_restart_policy_says() {
 
     // The guest powers itself down.
     let mut guest = started(&always).await;
+    let line = guest.check("cat /proc/cmdline", 30 * SECOND).await.unwrap();
+    assert!(line.ends_with(FOREIGN_TEXT), "{line}");
     // The console ends with the guest, maybe before it has answered.
     let _ = guest.run("poweroff -f", 10 * SECOND).await;
     let deadline = Instant::now() + BOOT;
@@ -234,6 +241,32 @@ async fn a_guest_that_ends_is_started_again_as_its_restart_policy_says() {
             .unwrap();
         started(vm).await;
     }
+
+    // Its kernel panics.
+    for vm in [&always, &on_failure, &never] {
+        let mut guest = started(vm).await;
+        let _ = guest.run("echo c > /proc/sysrq-trigger", 10 * SECOND).await;
+    }
+    for vm in [&always, &on_failure] {
+        let deadline = Instant::now() + BOOT;
+        while !is_new(&mut shell(session, vm).await).await {
+            assert!(Instant::now() < deadline, "it was not started again");
+        }
+    }
+    let ended = wait_for(session, &never, VmPhase::Failed).await;
+    assert!(
+        ended.status_message.contains("the guest panicked"),
+        "{}",
+        ended.status_message
+    );
+    session
+        .vms()
+        .start_vm(StartVmRequest {
+            id: never.id.clone(),
+            ..Default::default()
+        })
+        .await
+        .unwrap();
 
     // Its process dies.
     started(&always).await;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
@@ -21,7 +22,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// what is beyond is dropped.
 const EVENTS_QUEUED: usize = 64;
 
-type Answer = Result<(), String>;
+type Answer = Result<Value, String>;
 
 #[derive(Default)]
 struct Pending {
@@ -63,10 +64,10 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Sends a command without arguments and waits for its answer.
+    /// Sends a command without arguments, waits for its answer, and gives what that returns.
     ///
     /// Errors: `Closed`, `Silent`, `Refused`.
-    pub async fn execute(&self, name: &str) -> Result<(), ControlError> {
+    pub async fn execute(&self, name: &str) -> Result<Value, ControlError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         {
@@ -103,11 +104,21 @@ impl Drop for Qmp {
 #[async_trait]
 impl Control for Qmp {
     async fn reset(&self) -> Result<(), ControlError> {
-        self.execute("system_reset").await
+        self.execute("system_reset").await.map(drop)
+    }
+
+    async fn is_out_of_room(&self) -> Result<bool, ControlError> {
+        // `io-error` of RunState in qapi/run-state.json; disks stop the guest for want of room alone.
+        let state = self.execute("query-status").await?;
+        Ok(state.get("status").and_then(Value::as_str) == Some("io-error"))
+    }
+
+    async fn resume(&self) -> Result<(), ControlError> {
+        self.execute("cont").await.map(drop)
     }
 
     async fn power_button(&self) -> Result<(), ControlError> {
-        self.execute("system_powerdown").await
+        self.execute("system_powerdown").await.map(drop)
     }
 
     async fn event(&self) -> Option<GuestEvent> {
@@ -154,7 +165,7 @@ async fn read(
                         let _ = greeted.send(());
                     }
                 }
-                Message::Return { id, .. } => answer(&pending, id, Ok(())),
+                Message::Return { id, value } => answer(&pending, id, Ok(value)),
                 Message::Error { id, reason } => answer(&pending, id, Err(reason)),
                 Message::Event(event) => {
                     // Full: an event more or less changes nothing, the agent looks for itself.

@@ -48,6 +48,13 @@
         // lib.optionalAttrs (system == "x86_64-linux") {
           # For the rack of `cargo xtask`, which makes its images of Debian's packages.
           mmdebstrap = pkgs.callPackage ./crates/xtask/nix/mmdebstrap.nix { };
+          # docs/operations/options.md, as the modules are now.
+          options = pkgs.writeText "options.md" (
+            import ./modules/options.nix {
+              inherit lib;
+              options = self.nixosConfigurations.node01.options.photoncloud;
+            }
+          );
           # What machines netboot: kernel, ramdisk, the kernel's command line.
           netboot = self.nixosConfigurations.netboot.config.system.build.photonNetboot;
         }

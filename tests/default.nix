@@ -29,6 +29,10 @@ let
     name = "host-${name}";
     value = host.config.system.build.toplevel;
   }) self.nixosConfigurations;
+  # The committed page of options is that of the modules.
+  options = pkgs.runCommand "options" { } ''
+    diff -u ${../docs/operations/options.md} ${self.packages.${system}.options} >$out
+  '';
 in
 # Hosts of the example are PCs, and so are the machines of the tests.
-lib.optionalAttrs (system == "x86_64-linux") (tests // hosts)
+lib.optionalAttrs (system == "x86_64-linux") (tests // hosts // { inherit options; })

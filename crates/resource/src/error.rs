@@ -35,6 +35,14 @@ pub enum Error {
         /// What is taken.
         id: String,
     },
+    /// The id was of something that is deleted, and is not given again.
+    #[error("{kind} '{id}' was deleted, and an id is never given again: choose another")]
+    Retired {
+        /// What it was, for people.
+        kind: &'static str,
+        /// Which one.
+        id: String,
+    },
     /// The state of the system does not allow it; the text says what to do first.
     #[error("{0}")]
     FailedPrecondition(String),
@@ -130,6 +138,14 @@ impl Error {
     /// An [`Error::AlreadyExists`].
     pub fn already_exists(kind: &'static str, id: impl fmt::Display) -> Self {
         Self::AlreadyExists {
+            kind,
+            id: id.to_string(),
+        }
+    }
+
+    /// An [`Error::Retired`].
+    pub fn retired(kind: &'static str, id: impl fmt::Display) -> Self {
+        Self::Retired {
             kind,
             id: id.to_string(),
         }

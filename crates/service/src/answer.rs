@@ -7,6 +7,7 @@
 //! | a field's value | `INVALID_ARGUMENT` | `field`, `value`, `expected` | `BadRequest` |
 //! | absent | `NOT_FOUND` | `kind`, `id` | – |
 //! | taken | `ALREADY_EXISTS` | `kind`, `id` | – |
+//! | was used, and is deleted | `ID_RETIRED` | `kind`, `id` | – |
 //! | the state does not allow it | `FAILED_PRECONDITION` | – | `PreconditionFailure` of type `STATE` |
 //! | used by others | `IN_USE` | `kind`, `id` | `PreconditionFailure` of type `IN_USE` |
 //! | another revision | `REVISION_CONFLICT` | `kind`, `id`, `expected`, `actual` | `PreconditionFailure` of type `REVISION` |
@@ -55,7 +56,7 @@ pub fn code(error: &Error) -> Code {
     match error {
         Error::InvalidArgument { .. } => Code::InvalidArgument,
         Error::NotFound { .. } => Code::NotFound,
-        Error::AlreadyExists { .. } => Code::AlreadyExists,
+        Error::AlreadyExists { .. } | Error::Retired { .. } => Code::AlreadyExists,
         Error::FailedPrecondition(_) | Error::InUse { .. } => Code::FailedPrecondition,
         Error::PermissionDenied { .. } => Code::PermissionDenied,
         Error::Unauthenticated(_) => Code::Unauthenticated,
@@ -83,6 +84,7 @@ fn details(error: &Error, text: &str) -> Option<ErrorDetails> {
         Error::AlreadyExists { kind, id } => {
             ("ALREADY_EXISTS", metadata([("kind", *kind), ("id", id)]))
         }
+        Error::Retired { kind, id } => ("ID_RETIRED", metadata([("kind", *kind), ("id", id)])),
         Error::FailedPrecondition(_) => {
             details.add_precondition_failure_violation("STATE", "", text);
             ("FAILED_PRECONDITION", HashMap::new())

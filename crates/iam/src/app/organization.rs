@@ -8,6 +8,7 @@ use super::sweep::Owner;
 use super::{Core, expect_revision, now};
 use crate::model::{NewOrganization, Organization, OrganizationChanges};
 use crate::store::organization as store;
+use crate::store::tombstone::{self, Deleted};
 
 /// The full name of an organization: it is in itself, so that its own administrators reach it.
 pub fn name(id: &OrgId) -> ResourceName {
@@ -38,6 +39,7 @@ pub async fn create<A: prost::Message + Default>(
                 if store::organization_get(tx, &id).await?.is_some() {
                     return Err(Error::already_exists("organization", &id));
                 }
+                tombstone::require_unused(tx, Deleted::Organization(&id)).await?;
                 store::organization_put(tx, organization)?;
                 Ok(Effect::at(name(&id), store::key(&id), organization.clone()))
             })
@@ -116,6 +118,7 @@ pub async fn update<A: prost::Message + Default>(
 }
 
 /// Deletes an organization without projects and principals, with its roles and what operators were bound to in it.
+/// Its id is not given again.
 pub async fn delete<A: prost::Message + Default>(
     core: &Core,
     mutation: Mutation,
@@ -130,6 +133,7 @@ pub async fn delete<A: prost::Message + Default>(
             Box::pin(async move {
                 owner.take_along(tx).await?;
                 store::organization_delete(tx, id);
+                tombstone::tombstone_put(tx, Deleted::Organization(id), now())?;
                 Ok(Effect::at(name(id), store::key(id), ()))
             })
         },

@@ -8,6 +8,7 @@ use super::sweep::Owner;
 use super::{Core, expect_revision, now, require_org, tenant_of};
 use crate::model::{NewProject, Project, ProjectChanges};
 use crate::store::project as store;
+use crate::store::tombstone::{self, Deleted};
 
 /// The full name of a project: it is in itself, so that its own administrators reach it.
 pub fn name(org: &OrgId, id: &ProjectId) -> ResourceName {
@@ -45,6 +46,7 @@ pub async fn create<A: prost::Message + Default>(
                 if store::project_get(tx, org, id).await?.is_some() {
                     return Err(Error::already_exists("project", id));
                 }
+                tombstone::require_unused(tx, Deleted::Project(org, id)).await?;
                 store::project_put(tx, project)?;
                 Ok(Effect::at(
                     name(org, id),
@@ -107,7 +109,7 @@ pub async fn update<A: prost::Message + Default>(
 }
 
 /// Deletes a project and the bindings in it. What other services hold in the project is theirs to delete; nobody
-/// can add to it any more.
+/// can add to it any more, and nobody gets it: its id is not given again.
 pub async fn delete<A: prost::Message + Default>(
     core: &Core,
     mutation: Mutation,
@@ -122,6 +124,7 @@ pub async fn delete<A: prost::Message + Default>(
             Box::pin(async move {
                 owner.take_along(tx).await?;
                 store::project_delete(tx, org, id);
+                tombstone::tombstone_put(tx, Deleted::Project(org, id), now())?;
                 Ok(Effect::at(name(org, id), store::key(org, id), ()))
             })
         },

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! organization/{org}                     project/{org}/{project}
+//! deleted-organization/{org}             deleted-project/{org}/{project}          (tombstones)
 //! principal/{id}                         principal-name/{org|system}/{name}       → id
 //! api-key/{id}                           api-key-of/{principal}/{id}              (index)
 //! s3-key/{access key id}                 s3-key-of/{principal}/{access key id}    (index)
@@ -23,6 +24,7 @@ pub mod revoked_token;
 pub mod role;
 pub mod s3_key;
 pub mod signing_key;
+pub mod tombstone;
 
 use std::time::SystemTime;
 

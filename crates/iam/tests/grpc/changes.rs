@@ -224,22 +224,37 @@ async fn an_organization_goes_only_when_it_is_empty_and_leaves_nothing() {
             .await,
         Code::NotFound,
     );
-    // The next one of that name begins from nothing.
-    operator.create_org("acme").await.unwrap();
-    let list = ListProjectsRequest {
-        org_id: "acme".into(),
+    // Nobody gets what is left under that name elsewhere: in the event log, on other servers.
+    let message = refused(operator.create_org("acme").await, Code::AlreadyExists);
+    assert_eq!(
+        message,
+        "organization 'acme' was deleted, and an id is never given again: choose another"
+    );
+}
+
+#[tokio::test]
+async fn the_id_of_a_deleted_project_is_never_given_again() {
+    let mut iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    let other = iam.people.tenant("globex", "lab", "bob", "OrgAdmin").await;
+    let project = DeleteProjectRequest {
+        id: "web".into(),
+        request_id: "end-of-web".into(),
         ..Default::default()
     };
-    assert!(
-        operator
-            .admin()
-            .list_projects(list)
-            .await
-            .unwrap()
-            .into_inner()
-            .projects
-            .is_empty()
-    );
+    admin.admin().delete_project(project.clone()).await.unwrap();
+    let expected = "project 'web' was deleted, and an id is never given again: choose another";
+    let create = || admin.create_project("acme", "web");
+    assert_eq!(refused(create().await, Code::AlreadyExists), expected);
+
+    // It outlives the server, and does not count as a project: the deletion is answered again as it was.
+    iam.restart("iam").await;
+    assert_eq!(refused(create().await, Code::AlreadyExists), expected);
+    admin.admin().delete_project(project).await.unwrap();
+    let listed = admin.admin().list_projects(ListProjectsRequest::default());
+    assert!(listed.await.unwrap().into_inner().projects.is_empty());
+    // Another tenant's project may be called so.
+    other.create_project("globex", "web").await.unwrap();
 }
 
 #[tokio::test]

@@ -74,8 +74,7 @@ async fn an_organization_with_many_roles_and_bindings_is_deleted() {
     assert_eq!(bindings(&operator, "org/acme").await, 20);
     delete_organization(&operator).await.unwrap();
     assert_eq!(bindings(&operator, "org/acme").await, 0);
-    // A new one of the name begins with nothing. Again, as the first time, the old one's deletion is answered.
-    operator.create_org("acme").await.unwrap();
+    // Nothing of it is left, and nobody gets its name. Again, as the first time, its deletion is answered.
     let request = ListRolesRequest {
         org_id: "acme".into(),
         page_size: 1000,
@@ -85,7 +84,7 @@ async fn an_organization_with_many_roles_and_bindings_is_deleted() {
     let roles = roles.into_inner().roles;
     assert!(roles.iter().all(|role| role.built_in), "{roles:?}");
     delete_organization(&operator).await.unwrap();
-    operator.create_project("acme", "web").await.unwrap();
+    refused(operator.create_org("acme").await, Code::AlreadyExists);
 }
 
 #[tokio::test]

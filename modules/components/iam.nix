@@ -22,6 +22,13 @@
           node =
             optional lib.types.str "node01"
               "Name of this host, whose agents' identities are made here; null: its host name.";
+          tenant_holders =
+            optional (lib.types.listOf lib.types.str)
+              [
+                "prismnet"
+                "plasmavmc"
+              ]
+              "Components that are asked what they hold before a project is deleted; null: all that iam-server calls. Leave out what this cloud does not run.";
           public_endpoints = optional (lib.types.attrsOf lib.types.str) {
             prismnet = "https://192.0.2.1:50081";
           } "Where clients reach the components, by name: who knows IAM alone is told. null: nobody is.";

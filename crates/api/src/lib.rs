@@ -38,6 +38,14 @@ pub mod provisioner {
     }
 }
 
+/// What servers hold of tenants.
+pub mod tenancy {
+    #[allow(clippy::all, missing_docs, rustdoc::all)]
+    pub mod v1 {
+        include!("generated/tenancy.v1.rs");
+    }
+}
+
 pub mod components;
 pub mod inventory;
 

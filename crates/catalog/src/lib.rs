@@ -15,6 +15,7 @@
 //! | [`desk`] | the handlers of a service: one line for each call |
 //! | [`node`] | a host speaks for itself alone |
 //! | [`supervise`] | the right to an open stream, asked for again and again |
+//! | [`tenants`] | what there is of a tenant, and an end to making more |
 //! | [`feed`] | a table as a stream: for watches, inventories and other servers |
 //! | [`wire`] | the parts of messages that all components have |
 //!
@@ -29,6 +30,7 @@ pub mod list;
 pub mod node;
 pub mod stored;
 pub mod supervise;
+pub mod tenants;
 pub mod users;
 pub mod wire;
 
@@ -44,5 +46,6 @@ pub use list::{Listing, Query, list};
 pub use record::{MetaRecord, Reference};
 pub use stored::{Common, Stored, find, get, insert, load, load_many, put, remove, replace};
 pub use supervise::Supervision;
+pub use tenants::Tenants;
 pub use users::Users;
 pub use wire::Tenant;

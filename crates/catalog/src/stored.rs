@@ -20,6 +20,7 @@ use photon_resource::{
 
 use crate::feed::{Changed, scope_of_deleted_entry};
 use crate::record::Reference;
+use crate::tenants::require_open;
 
 /// What every resource has, of whatever component.
 #[derive(Clone, Copy, Debug)]
@@ -259,8 +260,10 @@ pub(crate) fn is_name(text: &str) -> bool {
     validate_resource_name("name", text).is_ok()
 }
 
-/// Stores a new resource with its name and its place in lists. Errors: `AlreadyExists` when the name is taken.
+/// Stores a new resource with its name and its place in lists. Errors: `AlreadyExists` when the name is taken,
+/// `FailedPrecondition` when its project is being deleted.
 pub async fn insert<R: Stored>(tx: &mut Transaction, resource: &R) -> Result<(), Error> {
+    require_open(tx, &resource.scope()).await?;
     claim_name(tx, resource).await?;
     tx.put(&resource.list_key(), &Reference::to(resource.id()))?;
     put(tx, resource)

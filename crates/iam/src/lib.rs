@@ -6,6 +6,7 @@
 pub mod app;
 pub mod convert;
 mod credential;
+mod holders;
 mod live;
 pub mod model;
 pub mod policy;
@@ -42,7 +43,7 @@ const KEY_CHECK: Duration = Duration::from_secs(3600);
 /// Opens IAM's store, and what decisions need of it in memory, which follows the store until `shutdown`. What this
 /// answers verifies tokens and authorizes, in process.
 ///
-/// Errors: the store or the server key can't be opened.
+/// Errors: the store or the server key can't be opened; a setting can't be used.
 pub async fn open(
     settings: &photon_program::Settings<Settings>,
     shutdown: &CancellationToken,
@@ -68,6 +69,7 @@ pub async fn open(
         password_attempts: credential::Slowdown::default(),
         key_attempts: credential::Slowdown::default(),
         tokens: own.tokens(),
+        holders: holders::Holders::new(&own.holders()?, &server.endpoints)?,
         cluster: own.cluster.clone(),
         db,
     }))

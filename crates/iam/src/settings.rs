@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use photon_api::components;
+use photon_api::components::{self, Component};
 use photon_program::{ComponentSettings, Invalid, check_url};
 use photon_resource::Error;
 use serde::Deserialize;
@@ -31,6 +31,9 @@ pub struct Settings {
     /// Where clients reach the cloud's components: a URL by the component's name (`prismnet`). Clients that know IAM
     /// alone find the others by it; nobody needs a token to read it. Default: none is published.
     pub public_endpoints: BTreeMap<String, String>,
+    /// The components that may hold things of tenants: each is asked before a project or an organization is deleted, and if
+    /// one does not answer, nothing is. Default: all that IAM calls. A cloud without one of them leaves it out.
+    pub tenant_holders: Option<Vec<String>>,
 }
 
 /// How long tokens live.
@@ -76,6 +79,11 @@ impl Settings {
     /// After how long the signing key is replaced.
     pub fn signing_key_age(&self) -> Duration {
         Duration::from_secs(u64::from(self.signing_key_days.unwrap_or(30)) * 24 * 3600)
+    }
+
+    /// Who is asked before a project or an organization is deleted.
+    pub fn holders(&self) -> Result<Vec<&'static Component>, Invalid> {
+        crate::holders::asked(self.tenant_holders.as_deref())
     }
 
     /// The name of this host, as its agents have it by default: without a domain.
@@ -136,6 +144,7 @@ impl ComponentSettings for Settings {
             }
             check_url(&key, url)?;
         }
+        self.holders()?;
         match &self.node {
             Some(_) => self.node().map(drop),
             None => Ok(()),

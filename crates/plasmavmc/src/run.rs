@@ -10,7 +10,8 @@ use photon_api::components::PRISMNET;
 use photon_api::plasmavmc::v1::image_service_server::ImageServiceServer;
 use photon_api::plasmavmc::v1::node_service_server::NodeServiceServer;
 use photon_api::plasmavmc::v1::vm_service_server::VmServiceServer;
-use photon_catalog::Access;
+use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
+use photon_catalog::{Access, Tenants};
 use photon_program::Identity;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Watches};
 use crate::prismnet::Ports;
+use crate::model::{Image, Vm, kind};
 use crate::store::blob::Blobs;
 use crate::{COMPONENT, Settings, app, server};
 
@@ -75,6 +77,10 @@ pub async fn run(
         component,
     );
 
+    let tenants = Tenants::new(access.clone(), kind::VMS.service)
+        .with::<Vm>()
+        .with::<Image>();
+
     // What a crash may have left to do.
     images.collect_garbage().await;
     let background = tokio::spawn(saga.run());
@@ -93,6 +99,7 @@ pub async fn run(
         .add(NodeServiceServer::new(server::Nodes::new(
             access, nodes, desired, guest_mtu, reports, files, hub,
         )))
+        .add(TenantServiceServer::new(tenants))
         .add(EventServiceServer::new(Events::new(guard, ledger)));
     let served = tokio::select! {
         served = photon_service::serve(&common, COMPONENT, services, listener, shutdown.clone()) => served,

@@ -23,7 +23,8 @@ use photon_api::prismnet::v1::port_service_server::PortServiceServer;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
 use photon_api::prismnet::v1::subnet_service_server::SubnetServiceServer;
 use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
-use photon_catalog::Access;
+use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
+use photon_catalog::{Access, Tenants};
 use photon_program::Component;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
@@ -70,6 +71,11 @@ fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services
     let mutations = Mutations::new(db.clone(), ledger.clone());
     let access = Access::new(db.clone(), guard.clone(), mutations);
     let addresses = app::Addresses::new(db.clone());
+    let tenants = Tenants::new(access.clone(), model::kind::VPCS.service)
+        .with::<model::Vpc>()
+        .with::<model::Subnet>()
+        .with::<model::Port>()
+        .with::<model::SecurityGroup>();
 
     let vpcs = app::Vpcs::new(db.clone());
     let subnets = app::Subnets::new(db.clone(), addresses.clone());
@@ -92,5 +98,6 @@ fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services
             server::SecurityGroups::new(access.clone(), groups),
         ))
         .add(NodeServiceServer::new(server::Nodes::new(access, nodes)))
+        .add(TenantServiceServer::new(tenants))
         .add(EventServiceServer::new(Events::new(guard, ledger)))
 }

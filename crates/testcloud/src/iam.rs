@@ -30,6 +30,10 @@ pub fn blank(
         let credentials = place.credentials();
         settings.component.credentials_dir = credentials.exists().then_some(credentials);
         settings.component.node = Some(node.clone());
+        // Those that this cloud has.
+        let holders = settings.component.holders().expect("by default");
+        let there = holders.iter().filter(|it| place.url(it.name).is_some());
+        settings.component.tenant_holders = Some(there.map(|it| it.name.to_owned()).collect());
         change(&place, &mut settings);
         iam::run(settings, listener, shutdown)
     })

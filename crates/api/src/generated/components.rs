@@ -14,7 +14,7 @@ pub static IAM: Component = Component {
             kind: ProgramKind::Server,
             role: Some("controlPlane"),
             identity: None,
-            calls: &[],
+            calls: &["prismnet", "plasmavmc"],
             metrics_port: 51080,
         },
     ],

@@ -389,7 +389,7 @@ pub struct Binding {
 /// What CreateOrganization is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateOrganizationRequest {
-    /// Id of the organization.
+    /// Id of the organization: never one that was used before, also by one that is deleted.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// Empty: the id.
@@ -488,7 +488,7 @@ pub struct CreateProjectRequest {
     /// Organization. Empty: the token's.
     #[prost(string, tag = "1")]
     pub org_id: ::prost::alloc::string::String,
-    /// Id of the project.
+    /// Id of the project: never one that the organization used before, also for one that is deleted.
     #[prost(string, tag = "2")]
     pub id: ::prost::alloc::string::String,
     /// Empty: the id.
@@ -2630,7 +2630,7 @@ pub mod iam_admin_service_client {
                 .insert(GrpcMethod::new("iam.v1.IamAdminService", "UpdateOrganization"));
             self.inner.unary(req, path, codec).await
         }
-        /// Refused with FAILED_PRECONDITION while the organization has projects or principals.
+        /// Refused with FAILED_PRECONDITION while the organization has projects or principals. Its id is never given again.
         pub async fn delete_organization(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteOrganizationRequest>,
@@ -2756,7 +2756,7 @@ pub mod iam_admin_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Removes a project and the bindings in it. Nothing can be created in it any more; what other
-        /// services hold in it is deleted there.
+        /// services hold in it is deleted there. Its id is never given again.
         pub async fn delete_project(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteProjectRequest>,
@@ -3407,7 +3407,7 @@ pub mod iam_admin_service_server {
             tonic::Response<super::UpdateOrganizationResponse>,
             tonic::Status,
         >;
-        /// Refused with FAILED_PRECONDITION while the organization has projects or principals.
+        /// Refused with FAILED_PRECONDITION while the organization has projects or principals. Its id is never given again.
         async fn delete_organization(
             &self,
             request: tonic::Request<super::DeleteOrganizationRequest>,
@@ -3448,7 +3448,7 @@ pub mod iam_admin_service_server {
             tonic::Status,
         >;
         /// Removes a project and the bindings in it. Nothing can be created in it any more; what other
-        /// services hold in it is deleted there.
+        /// services hold in it is deleted there. Its id is never given again.
         async fn delete_project(
             &self,
             request: tonic::Request<super::DeleteProjectRequest>,

@@ -912,3 +912,19 @@ impl Repeatable for crate::provisioner::v1::IssueJoinTokenRequest {
         &self.request_id
     }
 }
+impl InTenant for crate::tenancy::v1::ListHoldingsRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::tenancy::v1::CloseProjectRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}

@@ -33,7 +33,7 @@ const OPERATOR: &str = "operator";
 const OPERATOR_PASSWORD: &str = "operator-password";
 const ONE_TIME_TOKEN: &str = "bootstrap-token";
 /// Where the changes of the program itself come from.
-const SERVER: &str = "iam-server";
+pub(super) const SERVER: &str = "iam-server";
 /// Marks the keys that come from files, so that a new file replaces an old one's key.
 const FROM_FILE: &str = "from the credentials directory";
 
@@ -244,7 +244,7 @@ async fn program_ensured(
     Ok(Effect::at(resource, api_key::key(key.id), true).by(id))
 }
 
-fn new_principal(name: &str, kind: PrincipalKind, node: Option<String>) -> Principal {
+pub(super) fn new_principal(name: &str, kind: PrincipalKind, node: Option<String>) -> Principal {
     let created_at = now();
     Principal {
         id: PrincipalId::generate(),
@@ -262,7 +262,11 @@ fn new_principal(name: &str, kind: PrincipalKind, node: Option<String>) -> Princ
     }
 }
 
-fn bind(tx: &mut Transaction, principal: PrincipalId, role: &str) -> Result<(), Error> {
+pub(super) fn bind(
+    tx: &mut Transaction,
+    principal: PrincipalId,
+    role: &str,
+) -> Result<(), Error> {
     let binding = Binding {
         id: BindingId::generate(),
         principal_id: principal,

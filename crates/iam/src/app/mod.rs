@@ -8,6 +8,7 @@ pub mod authorization;
 pub mod binding;
 pub mod bootstrap;
 pub mod ceiling;
+mod custodian;
 pub mod issue;
 pub mod organization;
 pub mod principal;
@@ -29,6 +30,7 @@ use photon_resource::{Caller, Error, OrgId, Scope, Time};
 use photon_service::{Mutation, Mutations};
 
 use crate::credential::{Passwords, Slowdown};
+use crate::holders::Holders;
 use crate::live::Live;
 
 /// What every part of IAM needs.
@@ -43,6 +45,8 @@ pub struct Core {
     /// Who shows wrong API keys: apart, so that a program with an old key locks no person out.
     pub(crate) key_attempts: Slowdown,
     pub(crate) tokens: crate::TokenSettings,
+    /// Who is asked before a project or an organization is deleted.
+    pub(crate) holders: Holders,
     /// Of which cluster the certificates of hosts must be; `None`: of any that the trusted authorities sign for.
     pub(crate) cluster: Option<String>,
 }

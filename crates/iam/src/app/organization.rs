@@ -5,7 +5,7 @@ use photon_resource::{Caller, Error, OrgId, Page, PageRequest, ResourceName, Sco
 use photon_service::Mutation;
 
 use super::sweep::Owner;
-use super::{Core, expect_revision, now};
+use super::{Core, custodian, expect_revision, now};
 use crate::model::{NewOrganization, Organization, OrganizationChanges};
 use crate::store::organization as store;
 use crate::store::tombstone::{self, Deleted};
@@ -119,12 +119,19 @@ pub async fn update<A: prost::Message + Default>(
 
 /// Deletes an organization without projects and principals, with its roles and what operators were bound to in it.
 /// Its id is not given again.
+///
+/// Errors: `NotFound`, `FailedPrecondition`; `InUse` saying what other servers hold of it (of projects that were deleted when
+/// nobody asked them), `Unavailable` if one of them can't be asked.
 pub async fn delete<A: prost::Message + Default>(
     core: &Core,
     mutation: Mutation,
     id: OrgId,
 ) -> Result<A, Error> {
     let owner = Owner::Organization(id.clone());
+    // Why it can't be deleted is for the change to say, which this very call may have made before.
+    if owner.check(&mut core.db.begin()).await.is_ok() {
+        custodian::require_empty_organization(core, &id).await?;
+    }
     core.sweep(mutation.caller(), &owner).await?;
     core.change(
         mutation,

@@ -5,7 +5,7 @@ use photon_resource::{Caller, Error, OrgId, Page, PageRequest, ProjectId, Resour
 use photon_service::Mutation;
 
 use super::sweep::Owner;
-use super::{Core, expect_revision, now, require_org, tenant_of};
+use super::{Core, custodian, expect_revision, now, require_org, tenant_of};
 use crate::model::{NewProject, Project, ProjectChanges};
 use crate::store::project as store;
 use crate::store::tombstone::{self, Deleted};
@@ -108,13 +108,18 @@ pub async fn update<A: prost::Message + Default>(
     .await
 }
 
-/// Deletes a project and the bindings in it. What other services hold in the project is theirs to delete; nobody
-/// can add to it any more, and nobody gets it: its id is not given again.
+/// Deletes a project in which nothing is, with the bindings in it and the S3 keys for it. Its id is not given again.
+///
+/// Errors: `NotFound`; `InUse` saying what other servers hold in it, `Unavailable` if one of them can't be asked.
 pub async fn delete<A: prost::Message + Default>(
     core: &Core,
     mutation: Mutation,
     (org, id): (OrgId, ProjectId),
 ) -> Result<A, Error> {
+    // What is not there was perhaps deleted by this very call, made before: that is for the change to say.
+    if store::project_find(&core.db, &org, &id).await?.is_some() {
+        custodian::require_empty_project(core, &org, &id).await?;
+    }
     let owner = Owner::Project(org.clone(), id.clone());
     core.sweep(mutation.caller(), &owner).await?;
     core.change(

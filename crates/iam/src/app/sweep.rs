@@ -22,7 +22,7 @@ const REST: usize = 7;
 pub(super) enum Owner {
     /// Bindings in it, and roles.
     Organization(OrgId),
-    /// Bindings in it.
+    /// Bindings in it, and S3 keys for it.
     Project(OrgId, ProjectId),
     /// Its bindings, API keys and S3 keys.
     Principal(PrincipalId),
@@ -52,7 +52,7 @@ impl Owner {
     fn kinds(&self) -> &'static [Kind] {
         match self {
             Owner::Organization(_) => &[Kind::Bindings, Kind::Roles],
-            Owner::Project(..) => &[Kind::Bindings],
+            Owner::Project(..) => &[Kind::Bindings, Kind::S3Keys],
             Owner::Principal(_) => &[Kind::Bindings, Kind::ApiKeys, Kind::S3Keys],
         }
     }
@@ -60,7 +60,7 @@ impl Owner {
     /// Keeps others from adding to it, and makes sure that it is there and may be deleted. Answers where it is.
     ///
     /// Errors: `NotFound`, `FailedPrecondition`.
-    async fn check(&self, tx: &mut Transaction) -> Result<Scope, Error> {
+    pub(super) async fn check(&self, tx: &mut Transaction) -> Result<Scope, Error> {
         match self {
             Owner::Organization(id) => {
                 tx.touch(&organization::members_guard(id)).await?;
@@ -121,6 +121,9 @@ impl Owner {
             }
             (Kind::S3Keys, Owner::Principal(id)) => {
                 s3_key::s3_key_delete_some(tx, *id, limit).await
+            }
+            (Kind::S3Keys, Owner::Project(org, id)) => {
+                s3_key::s3_key_delete_some_of_project(tx, org, id, limit).await
             }
             // `kinds` gives no other pairs.
             _ => Ok(0),

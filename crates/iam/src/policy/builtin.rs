@@ -79,6 +79,14 @@ const DEFINITIONS: &[Definition] = &[
         ],
     ),
     (
+        "Custodian",
+        "What IAM itself does: asks the other servers what they hold of a project that is to be deleted.",
+        &[
+            ("*:tenants:list", "system/*", ""),
+            ("*:tenants:close", "system/*", ""),
+        ],
+    ),
+    (
         "Provisioner",
         "What photon-provisioner does: gives a host that joins its agents' identities, and takes them from one that leaves.",
         &[

@@ -2,9 +2,10 @@
 
 use flaredb::{Db, Record, Transaction};
 use photon_catalog::Reference;
-use photon_resource::{Error, Page, PageRequest, PrincipalId, ProjectId};
+use photon_resource::{Error, OrgId, Page, PageRequest, PrincipalId, ProjectId};
 use serde::{Deserialize, Serialize};
 
+use super::principal::principal_find;
 use super::{from_ms, page_of_ids, to_ms};
 use crate::model::S3AccessKey;
 
@@ -50,9 +51,13 @@ impl From<S3AccessKeyRecord> for S3AccessKey {
     }
 }
 
+const PREFIX: &str = "s3-key/";
+/// How many are read at a time where all are.
+const READ_AT_ONCE: usize = 500;
+
 /// The key of an access key's record; also what its sealed secret is bound to.
 pub(crate) fn key(id: &str) -> String {
-    format!("s3-key/{id}")
+    format!("{PREFIX}{id}")
 }
 
 fn of_prefix(principal: PrincipalId) -> String {
@@ -99,6 +104,43 @@ pub async fn s3_key_delete_some(
         tx.delete(&key(&pointer.id));
     }
     Ok(found.len())
+}
+
+/// Deletes at most `limit` of those for a project, and says how many; guard it with the organization's members. All there are
+/// are read for it: there is no list of a project's.
+pub async fn s3_key_delete_some_of_project(
+    tx: &mut Transaction,
+    org: &OrgId,
+    project: &ProjectId,
+    limit: usize,
+) -> Result<usize, Error> {
+    let (mut deleted, mut after) = (0, None);
+    loop {
+        let page = tx
+            .db()
+            .page::<S3AccessKeyRecord>(PREFIX, after.as_deref(), READ_AT_ONCE)
+            .await?;
+        for (_, record) in &page.items {
+            if record.project_id != *project {
+                continue;
+            }
+            // Of the tenant's own: no other can have a key for the project.
+            let owner = principal_find(tx.db(), record.principal_id).await?;
+            if owner.and_then(|owner| owner.org_id).as_ref() != Some(org) {
+                continue;
+            }
+            if deleted == limit {
+                return Ok(deleted);
+            }
+            tx.delete(&key(&record.access_key_id));
+            tx.delete(&of_key(record.principal_id, &record.access_key_id));
+            deleted += 1;
+        }
+        after = page.items.last().map(|(key, _)| key.clone());
+        if !page.more {
+            return Ok(deleted);
+        }
+    }
 }
 
 /// One page of a principal's, by access key id.

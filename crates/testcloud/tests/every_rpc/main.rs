@@ -15,6 +15,7 @@ use std::time::Duration;
 use photon_api::chainfire::v1::{ListEventsRequest, VerifyChainRequest};
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{GetJwksRequest, IssueTokenRequest, RevokeTokenRequest, WhoAmIRequest};
+use photon_api::tenancy::v1::{CloseProjectRequest, ListHoldingsRequest};
 use photon_service::claims::LEEWAY_SECONDS;
 use photon_testcloud::{Tenant, TestCloud};
 use photon_testkit::Session;
@@ -90,6 +91,21 @@ impl<'a> Scene<'a> {
             denied("one of the system without a role", &self.cloud.stranger),
         ];
         Case::guarded(method, &request, allowed, refused)
+    }
+
+    /// What there is of a tenant, which every server with things of tenants tells IAM.
+    fn tenancy(&self) -> [Case; 2] {
+        let (org_id, project_id) = (self.tenant.org.clone(), self.tenant.project.clone());
+        let list = ListHoldingsRequest { org_id, project_id };
+        let close = CloseProjectRequest {
+            org_id: list.org_id.clone(),
+            project_id: list.project_id.clone(),
+        };
+        let operator = &self.cloud.operator;
+        [
+            self.system("tenancy.v1.TenantService/ListHoldings", operator, list),
+            self.system("tenancy.v1.TenantService/CloseProject", operator, close),
+        ]
     }
 
     /// The event log, which every server has.

@@ -1,0 +1,177 @@
+//! A tenant's project or organization is deleted when nothing of it is left on any server, and then its name is gone.
+
+use std::collections::BTreeSet;
+
+use flaredb::Db;
+use photon_api::components::{COMPONENTS, IAM};
+use photon_api::iam::v1::{DeleteOrganizationRequest, DeletePrincipalRequest, DeleteProjectRequest};
+use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
+use photon_api::prismnet::v1::{CreateVpcRequest, DeleteVpcRequest};
+use photon_api::tenancy::v1::CloseProjectRequest;
+use photon_api::tenancy::v1::tenant_service_client::TenantServiceClient;
+use photon_testcloud::TestCloud;
+use photon_testkit::Session;
+use photon_testkit::walk::methods;
+use tonic::{Code, Status};
+
+async fn create_vpc(cloud: &TestCloud, who: &Session, name: &str) -> Result<String, Status> {
+    let request = CreateVpcRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        name: name.into(),
+        cidr: "10.0.0.0/16".into(),
+        ..Default::default()
+    };
+    let mut vpcs = VpcServiceClient::new(cloud.channel("prismnet"));
+    let made = vpcs.create_vpc(who.request(request)).await?;
+    Ok(made.into_inner().vpc.expect("what was made").id)
+}
+
+async fn delete_vpc(cloud: &TestCloud, who: &Session, id: String) {
+    let request = DeleteVpcRequest {
+        id,
+        ..Default::default()
+    };
+    let mut vpcs = VpcServiceClient::new(cloud.channel("prismnet"));
+    vpcs.delete_vpc(who.request(request)).await.unwrap();
+}
+
+async fn delete_project(cloud: &TestCloud) -> Result<(), Status> {
+    let request = DeleteProjectRequest {
+        org_id: "acme".into(),
+        id: "web".into(),
+        ..Default::default()
+    };
+    let request = cloud.operator.request(request);
+    cloud.admin().delete_project(request).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_with_something_in_it_stays_and_one_without_goes_forever() {
+    let cloud = TestCloud::start().await;
+    let admin = &cloud.acme.admin;
+    let mut made = Vec::new();
+    for name in ["n1", "n2", "n3", "n4"] {
+        made.push(create_vpc(&cloud, admin, name).await.unwrap());
+    }
+    let status = delete_project(&cloud).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let message = status.message();
+    let told = message
+        .strip_prefix("project 'web' still holds 4 VPCs (")
+        .and_then(|rest| rest.strip_suffix(", …): delete them first"));
+    let names: Vec<_> = told.expect(message).split(", ").collect();
+    assert_eq!(names.len(), 3, "{message}");
+    assert!(names.iter().all(|name| name.starts_with('n')), "{message}");
+    // A refusal leaves everything as it was: something can be made there at once.
+    made.push(create_vpc(&cloud, admin, "n5").await.unwrap());
+
+    for id in made {
+        delete_vpc(&cloud, admin, id).await;
+    }
+    delete_project(&cloud).await.unwrap();
+    let status = create_vpc(&cloud, admin, "late").await.unwrap_err();
+    assert_ne!(status.code(), Code::FailedPrecondition, "{status}");
+    let again = cloud.people.operator().await;
+    let status = again.create_project("acme", "web").await.unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_made_in_a_project_between_the_last_look_and_its_deletion() {
+    let cloud = TestCloud::start().await;
+    let admin = &cloud.acme.admin;
+    let mut tenants = TenantServiceClient::new(cloud.channel("prismnet"));
+    let mut close = async || {
+        let request = CloseProjectRequest {
+            org_id: "acme".into(),
+            project_id: "web".into(),
+        };
+        let request = cloud.operator.request(request);
+        let closed = tenants.close_project(request).await.unwrap();
+        closed.into_inner().holdings
+    };
+    // What is made first keeps it open.
+    let made = create_vpc(&cloud, admin, "first").await.unwrap();
+    let holdings = close().await;
+    assert_eq!((holdings[0].noun.as_str(), holdings[0].count), ("VPC", 1));
+    delete_vpc(&cloud, admin, made).await;
+    // A permitted call that comes after is refused by the server's own store.
+    assert_eq!(close().await, []);
+    let status = create_vpc(&cloud, admin, "late").await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(
+        status.message(),
+        "project 'web' is being deleted, so that nothing can be made in it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_deleted_while_a_server_that_may_hold_something_does_not_answer() {
+    let mut cloud = TestCloud::start().await;
+    cloud.stop("plasmavmc").await;
+    let status = delete_project(&cloud).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let expected = "PlasmaVMC can't be asked what it still holds, so that nothing was deleted";
+    assert!(status.message().starts_with(expected), "{status}");
+    cloud.start_again("plasmavmc");
+    delete_project(&cloud).await.unwrap();
+}
+
+/// Projects of earlier releases were deleted with what was in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_stays_as_long_as_a_server_holds_anything_of_it() {
+    let mut cloud = TestCloud::start().await;
+    let admin = cloud.acme.admin.clone();
+    let left = create_vpc(&cloud, &admin, "left").await.unwrap();
+    // As the store of IAM was then: the project is gone, and what was in it is not.
+    cloud.stop("iam").await;
+    let store = cloud.place().state_dir("iam").join("flaredb.sqlite");
+    let db = Db::sqlite(&store).await.unwrap();
+    let mut tx = db.begin();
+    tx.delete("project/acme/web");
+    tx.commit().await.unwrap();
+    drop(db);
+    cloud.start_again("iam");
+    let acme = &cloud.acme;
+    for id in [&acme.admin, &acme.member, &acme.viewer, &acme.nobody] {
+        let request = DeletePrincipalRequest {
+            id: id.principal_id.clone(),
+            ..Default::default()
+        };
+        let request = cloud.operator.request(request);
+        cloud.admin().delete_principal(request).await.unwrap();
+    }
+    let delete = async || {
+        let request = DeleteOrganizationRequest {
+            id: "acme".into(),
+            ..Default::default()
+        };
+        let request = cloud.operator.request(request);
+        cloud.admin().delete_organization(request).await
+    };
+    let status = delete().await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(
+        status.message(),
+        "organization 'acme' still holds 1 VPC (left): delete them first"
+    );
+    delete_vpc(&cloud, &cloud.operator, left).await;
+    delete().await.unwrap();
+}
+
+/// A component that forgot to say that it holds things of tenants would have them orphaned.
+#[tokio::test(flavor = "multi_thread")]
+async fn iam_asks_every_server_that_tells_what_it_holds() {
+    let cloud = TestCloud::start().await;
+    let mut telling = BTreeSet::new();
+    for component in COMPONENTS {
+        let methods = methods(&cloud.channel(component.name)).await;
+        let tells = |name: &str| name.starts_with("tenancy.v1.TenantService/");
+        if methods.iter().any(|method| tells(&method.name)) {
+            telling.insert(component.name);
+        }
+    }
+    let asked = IAM.programs[0].calls.iter().copied();
+    assert_eq!(telling, asked.collect());
+}

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use chainfire::{Ledger, NewEvent, Outcome};
 use flaredb::{Committed, Db, LeaseId, Record, Transaction};
 use photon_program::request_id::is_request_id;
-use photon_resource::{Caller, Error, ResourceName};
+use photon_resource::{Caller, Claims, Error, OrgId, ProjectId, ResourceName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
@@ -38,10 +38,34 @@ pub struct Mutation {
     shared: Arc<Inner>,
     caller: Caller,
     action: String,
-    /// Key of the record of this `request_id`; `None`: the call has none.
-    key: Option<String>,
+    /// Where the record of this `request_id` is; `None`: the call has none.
+    kept: Option<Kept>,
     digest: String,
     attempts: u32,
+}
+
+/// Where the answer to a call is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    key: String,
+    /// Where the release before kept it, if that can be nobody else's.
+    before: Option<String>,
+}
+
+impl Kept {
+    /// Of this `request_id` by one principal with a token for one scope: an id that it used in one tenant says nothing of
+    /// another, whose name the request may leave to the token.
+    fn of(claims: &Claims, request_id: &str) -> Self {
+        let principal = claims.principal_id;
+        let org = claims.org_id.as_ref().map_or("-", OrgId::as_str);
+        let project = claims.project_id.as_ref().map_or("-", ProjectId::as_str);
+        // Those answers are kept for a day. They don't say of which project they are.
+        let before = claims.project_id.is_none();
+        Self {
+            key: format!("request/{principal}/{org}/{project}/{request_id}"),
+            before: before.then(|| format!("request/{principal}/{request_id}")),
+        }
+    }
 }
 
 /// The answer to a call, for when it is repeated.
@@ -80,9 +104,9 @@ impl Mutations {
         request_id: &str,
         request: &Req,
     ) -> Result<Mutation, Error> {
-        let key = match request_id {
+        let kept = match request_id {
             "" => None,
-            id if is_request_id(id) => Some(format!("request/{}/{id}", caller.claims.principal_id)),
+            id if is_request_id(id) => Some(Kept::of(&caller.claims, id)),
             id => {
                 return Err(Error::invalid(
                     "request_id",
@@ -95,7 +119,7 @@ impl Mutations {
             shared: self.0.clone(),
             caller: caller.clone(),
             action: action.to_owned(),
-            key,
+            kept,
             digest: hex::encode(Sha256::digest(request.encode_to_vec())),
             attempts: 0,
         })
@@ -108,7 +132,8 @@ impl Mutation {
         &self.caller
     }
 
-    /// The answer to an earlier call with this `request_id` by this principal, if there was one within a day.
+    /// The answer to an earlier call with this `request_id` by this principal with a token for the same scope, if there was
+    /// one within a day.
     /// Call it first in each transaction.
     ///
     /// Errors: `InvalidArgument` if that was another request.
@@ -116,14 +141,18 @@ impl Mutation {
         &self,
         tx: &mut Transaction,
     ) -> Result<Option<Resp>, Error> {
-        let Some(key) = &self.key else {
+        let Some(kept) = &self.kept else {
             return Ok(None);
         };
-        let Some(answered) = tx.get::<Answered>(key).await? else {
+        let mut found = tx.get::<Answered>(&kept.key).await?;
+        if let (None, Some(before)) = (&found, &kept.before) {
+            found = tx.get::<Answered>(before).await?;
+        }
+        let Some(answered) = found else {
             return Ok(None);
         };
         if answered.action != self.action || answered.digest != self.digest {
-            let id = key.rsplit('/').next().unwrap_or_default();
+            let id = kept.key.rsplit('/').next().unwrap_or_default();
             return Err(Error::invalid(
                 "request_id",
                 id,
@@ -173,7 +202,7 @@ impl Mutation {
         tx: Transaction,
         response: Resp,
     ) -> Result<Option<Resp>, Error> {
-        if self.key.is_none() {
+        if self.kept.is_none() {
             return Ok(Some(response));
         }
         self.commit_silently(tx, response).await
@@ -196,7 +225,7 @@ impl Mutation {
         tx: &mut Transaction,
         response: &Resp,
     ) -> Result<(), Error> {
-        if let Some(key) = &self.key {
+        if let Some(Kept { key, .. }) = &self.kept {
             let answered = Answered {
                 action: self.action.clone(),
                 digest: self.digest.clone(),
@@ -274,5 +303,45 @@ impl Inner {
         let id = self.db.lease_grant(KEPT + LEASE_SHARED_FOR).await?;
         *lease = Some((granted, id));
         Ok(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use photon_resource::{PrincipalId, PrincipalKind};
+
+    use super::*;
+
+    #[test]
+    fn an_id_says_nothing_of_another_tenant_or_project() {
+        let principal_id = PrincipalId::generate();
+        let kept = |org: Option<&str>, project: Option<&str>| {
+            let claims = Claims {
+                principal_id,
+                principal_name: "someone".into(),
+                kind: PrincipalKind::User,
+                org_id: org.map(|org| org.parse().unwrap()),
+                project_id: project.map(|project| project.parse().unwrap()),
+                node: None,
+                token_id: "t".into(),
+                expires_at: SystemTime::now(),
+            };
+            Kept::of(&claims, "r1")
+        };
+        let all = [
+            kept(None, None),
+            kept(Some("acme"), None),
+            kept(Some("acme"), Some("web")),
+            kept(Some("acme"), Some("db")),
+            kept(Some("globex"), Some("web")),
+        ];
+        let keys: std::collections::BTreeSet<_> = all.iter().map(|kept| &kept.key).collect();
+        assert_eq!(keys.len(), all.len());
+        // What the release before has answered is found where it can be of no other project.
+        let before = Some(format!("request/{principal_id}/r1"));
+        assert_eq!((&all[0].before, &all[1].before), (&before, &before));
+        assert!(all[2..].iter().all(|kept| kept.before.is_none()));
     }
 }

@@ -542,3 +542,22 @@ async fn a_binding_and_the_deletion_of_what_it_binds_do_not_both_happen() {
         }
     }
 }
+
+/// Which tenant a request is about may be left to the token.
+#[tokio::test]
+async fn an_id_of_a_call_says_nothing_of_a_call_in_another_tenant() {
+    let iam = start_iam().await;
+    iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    iam.people.tenant("globex", "web", "bob", "OrgAdmin").await;
+    let password = iam.people.credential("operator-password");
+    for org in ["acme", "globex", "globex"] {
+        let operator = iam.people.sign_in(org, "", "operator", &password).await;
+        let request = CreateProjectRequest {
+            id: "lab".into(),
+            request_id: "the-same".into(),
+            ..Default::default()
+        };
+        let made = operator.unwrap().admin().create_project(request).await;
+        assert_eq!(made.unwrap().into_inner().project.unwrap().org_id, org);
+    }
+}

@@ -65,6 +65,7 @@ impl Filter {
         };
         Ok(Filter {
             org,
+            project: None,
             after_sequence: request.after_sequence,
             principal_id: Some(request.principal_id.clone()).filter(|id| !id.is_empty()),
             action_prefix: request.action_prefix.clone(),

@@ -1,5 +1,5 @@
 use flaredb::{Db, decode};
-use photon_resource::{Error, OrgId, PageRequest};
+use photon_resource::{Error, OrgId, PageRequest, ProjectId};
 
 use crate::event::chain_name;
 use crate::ledger::{PAGE, event_key, events_prefix};
@@ -14,6 +14,8 @@ const LOOKED_AT: usize = 10_000;
 pub struct Filter {
     /// Whose chain; `None`: the system's.
     pub org: Option<OrgId>,
+    /// Only of this project; `None`: of all, and of the organization itself.
+    pub project: Option<ProjectId>,
     /// Only events with greater numbers.
     pub after_sequence: u64,
     /// Only of this principal.
@@ -30,6 +32,10 @@ impl Filter {
     /// Whether the event, which is of the right chain, is wanted.
     pub fn matches(&self, event: &Event) -> bool {
         event.sequence > self.after_sequence
+            && self
+                .project
+                .as_ref()
+                .is_none_or(|project| project.as_str() == event.project_id)
             && self
                 .principal_id
                 .as_ref()

@@ -69,8 +69,8 @@ pub struct Caller {
 
 impl Caller {
     /// Whether the tenancy wall lets the caller at things of `scope`: a tenant's token reaches what is in its
-    /// organization (and, if it is for a project, in that project or the organization itself), a token of
-    /// the system reaches everything. What lies beyond must look absent, whatever the policy says.
+    /// organization, a token of the system reaches everything. What lies beyond must look absent, whatever the policy says.
+    /// That a token for a project acts in that project alone is the policy's matter.
     pub fn may_see(&self, scope: &Scope) -> bool {
         match &self.claims.org_id {
             None => true,

@@ -24,19 +24,28 @@ impl Events {
         Self { guard, ledger }
     }
 
-    /// Whose chain is meant (`None`: the system's), if the caller may do `action` there.
+    /// Whose chain is meant (`None`: the system's), if the caller may do `action` there; `in_project`: with a token for a
+    /// project it need not be permitted in more than that.
     async fn chain(
         &self,
         caller: &Caller,
         org_id: &str,
         action: &str,
+        in_project: bool,
     ) -> Result<Option<OrgId>, Error> {
         let org = match org_id {
             "" => caller.claims.org_id.clone(),
             chainfire::SYSTEM_CHAIN => None,
             id => Some(id.parse()?),
         };
-        let scope = org.clone().map_or(Scope::System, Scope::Org);
+        let claims = &caller.claims;
+        let scope = match (&org, &claims.project_id) {
+            (None, _) => Scope::System,
+            (Some(org), Some(project)) if in_project && claims.org_id.as_ref() == Some(org) => {
+                Scope::Project(org.clone(), project.clone())
+            }
+            (Some(org), _) => Scope::Org(org.clone()),
+        };
         let resource = ResourceName::any(scope, "events");
         self.guard.authorize(caller, action, &resource, &[]).await?;
         Ok(org)
@@ -53,10 +62,12 @@ impl EventService for Events {
             let caller = self.guard.authenticate(&request).await?;
             let request = request.into_inner();
             let org = self
-                .chain(&caller, &request.org_id, "audit:events:list")
+                .chain(&caller, &request.org_id, "audit:events:list", true)
                 .await?;
             let page = PageRequest::parse(request.page_size, &request.page_token)?;
-            let filter = Filter::from_request(org, &request)?;
+            let mut filter = Filter::from_request(org, &request)?;
+            // A project's token reads what happened in its project.
+            filter.project = caller.claims.project_id.clone();
             let found = self.ledger.list(&filter, &page).await?;
             Ok(ListEventsResponse {
                 events: found.events.into_iter().map(Into::into).collect(),
@@ -74,7 +85,7 @@ impl EventService for Events {
             let caller = self.guard.authenticate(&request).await?;
             let request = request.into_inner();
             let org = self
-                .chain(&caller, &request.org_id, "audit:events:verify")
+                .chain(&caller, &request.org_id, "audit:events:verify", false)
                 .await?;
             let known = Head::from_request(&request)?;
             let report = self.ledger.verify(org.as_ref(), known).await?;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 
+use photon_api::iam::v1::IssueTokenRequest;
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_testkit::{Caller, Cloud, Session};
 use tonic::transport::Channel;
@@ -52,6 +53,8 @@ pub struct Tenant {
     pub project: String,
     /// OrgAdmin of the organization.
     pub admin: Session,
+    /// The same with a token for another project, in which nothing is: [`Tenant::ELSEWHERE`].
+    pub elsewhere: Session,
     /// ProjectMember of the project.
     pub member: Session,
     /// ProjectViewer of the project.
@@ -68,6 +71,9 @@ async fn idle_role(operator: &Caller, org: &str) -> String {
 }
 
 impl Tenant {
+    /// The project that nothing is in.
+    pub const ELSEWHERE: &'static str = "elsewhere";
+
     async fn create(cloud: &Cloud, operator: &Caller, org: &str) -> Self {
         let project = "web";
         cloud.people.ensure(org, project).await;
@@ -77,10 +83,20 @@ impl Tenant {
             let roles = [(role, scope)];
             cloud.people.service_account(org, name, &roles).await
         };
+        let admin = person("admin", "OrgAdmin", &whole).await;
+        let made = operator.create_project(org, Self::ELSEWHERE).await;
+        made.expect("another project");
+        let elsewhere = operator.issue(IssueTokenRequest {
+            principal_id: admin.principal_id.clone(),
+            org_id: org.to_owned(),
+            project_id: Self::ELSEWHERE.to_owned(),
+            ..Default::default()
+        });
         Self {
             org: org.to_owned(),
             project: project.to_owned(),
-            admin: person("admin", "OrgAdmin", &whole).await,
+            elsewhere: elsewhere.await.expect("a token").session,
+            admin,
             member: person("member", "ProjectMember", &part).await,
             viewer: person("viewer", "ProjectViewer", &part).await,
             nobody: person("nobody", &idle, &whole).await,

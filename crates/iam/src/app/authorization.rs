@@ -86,12 +86,16 @@ pub async fn decide(
             ..no("it is outside of the tenant that the token is for".to_owned())
         });
     }
-    if let (Some(project), Some(other)) = (&claims.project_id, scope.project())
-        && project != other
+    // Whatever its bearer may do elsewhere: whoever finds a project's token finds no more than the project.
+    if let Some(project) = &claims.project_id
+        && scope.project() != Some(project)
     {
-        return Ok(no(format!(
-            "the token is for project {project}, not {other}"
-        )));
+        return Ok(no(match scope.project() {
+            Some(other) => format!("the token is for project {project}, not {other}"),
+            None => format!(
+                "the token is for project {project}, and this takes one for the whole organization"
+            ),
+        }));
     }
     let answer = known.rights.decide(&Question {
         action,

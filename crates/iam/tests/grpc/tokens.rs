@@ -654,3 +654,58 @@ async fn a_service_asks_about_others_and_nobody_else_does() {
     );
     assert!(!agent.allowed("compute:nodes:list", "system/nodes/*").await);
 }
+
+/// Whoever finds a token for a project has found no more than that project, be it an administrator's.
+#[tokio::test]
+async fn a_projects_token_acts_in_that_project_alone() {
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    admin.create_project("acme", "db").await.unwrap();
+    let carol = admin.create_user("acme", "carol").await.unwrap();
+    let bound = "org/acme/project/db";
+    admin.bind(&carol, "ProjectViewer", bound).await.unwrap();
+    let web = iam.people.sign_in("acme", "web", "root", PASSWORD).await;
+    let web = web.unwrap();
+
+    let inside = "org/acme/project/web";
+    web.bind(&carol, "ProjectViewer", inside).await.unwrap();
+    assert!(
+        web.allowed("network:vpcs:create", &format!("{inside}/vpcs/*"))
+            .await
+    );
+    let denied = [
+        refused(
+            web.bind(&carol, "OrgAdmin", "org/acme").await,
+            Code::PermissionDenied,
+        ),
+        refused(
+            web.bind(&carol, "ProjectViewer", bound).await,
+            Code::PermissionDenied,
+        ),
+        refused(
+            web.create_user("acme", "dave").await,
+            Code::PermissionDenied,
+        ),
+        refused(
+            web.create_project("acme", "lab").await,
+            Code::PermissionDenied,
+        ),
+    ];
+    assert!(
+        denied[0].contains(
+            "the token is for project web, and this takes one for the whole organization"
+        ),
+        "{denied:?}"
+    );
+    assert!(
+        denied[1].contains("the token is for project web, not db"),
+        "{denied:?}"
+    );
+
+    // Of the events it is told those of its project.
+    let all = admin.events().await;
+    assert!(all.iter().any(|event| event.project_id == "db"));
+    let told = web.events().await;
+    assert!(!told.is_empty());
+    assert!(told.iter().all(|event| event.project_id == "web"));
+}

@@ -48,6 +48,15 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Whatever somebody may do in the whole organization: with a token for another project nothing of it.
+    fn another_projects_token(&self) -> Refused {
+        Refused {
+            who: "the tenant's administrator with a token for another project",
+            session: self.tenant.elsewhere.clone(),
+            codes: &[Code::PermissionDenied, Code::NotFound],
+        }
+    }
+
     fn another_tenant(&self, codes: &'static [Code]) -> Refused {
         Refused {
             who: "another tenant's administrator",
@@ -60,6 +69,7 @@ impl<'a> Scene<'a> {
     fn reads(&self, method: &'static str, others: &'static [Code], request: impl Message) -> Case {
         let refused = vec![
             self.another_tenant(others),
+            self.another_projects_token(),
             denied("one of the tenant without a role", &self.tenant.nobody),
         ];
         Case::guarded(method, &request, &self.tenant.admin, refused)
@@ -74,6 +84,7 @@ impl<'a> Scene<'a> {
     ) -> Case {
         let refused = vec![
             self.another_tenant(others),
+            self.another_projects_token(),
             denied("one of the tenant without a role", &self.tenant.nobody),
             denied("one of the tenant who may only look", &self.tenant.viewer),
         ];
@@ -112,13 +123,18 @@ impl<'a> Scene<'a> {
     fn events(&self) -> [Case; 2] {
         let org_id = || self.tenant.org.clone();
         [
-            self.reads(
+            // A project's token is told of its project: that it is told no more has a test of its own.
+            Case::guarded(
                 "chainfire.v1.EventService/ListEvents",
-                NAMED,
-                ListEventsRequest {
+                &ListEventsRequest {
                     org_id: org_id(),
                     ..Default::default()
                 },
+                &self.tenant.admin,
+                vec![
+                    self.another_tenant(NAMED),
+                    denied("one of the tenant without a role", &self.tenant.nobody),
+                ],
             ),
             self.changes(
                 "chainfire.v1.EventService/VerifyChain",

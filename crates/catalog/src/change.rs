@@ -340,6 +340,7 @@ impl Actor {
             project_id: project_id.cloned(),
             principal_id: None,
             principal_name: self.name.clone(),
+            impersonator: None,
             source: self.source.clone(),
             action: action.to_owned(),
             resource: resource.to_string(),

@@ -1,5 +1,5 @@
 use flaredb::Record;
-use photon_resource::{OrgId, PrincipalId, ProjectId};
+use photon_resource::{Impersonator, OrgId, PrincipalId, ProjectId};
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Head};
@@ -37,6 +37,8 @@ pub struct NewEvent {
     pub principal_id: Option<PrincipalId>,
     /// The name of who; for a failed sign-in the name that was tried.
     pub principal_name: String,
+    /// Who acted as that principal; `None`: itself.
+    pub impersonator: Option<Impersonator>,
     /// From where: address of the caller.
     pub source: String,
     /// What: `service:type:verb`.
@@ -72,6 +74,12 @@ pub struct Event {
     pub principal_id: String,
     /// See [`NewEvent::principal_name`].
     pub principal_name: String,
+    /// Id of who acted as that principal. Empty: itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub impersonator_id: String,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub impersonator_name: String,
     /// See [`NewEvent::source`].
     pub source: String,
     /// See [`NewEvent::action`].
@@ -111,6 +119,8 @@ impl Event {
             project_id: text(new.project_id.as_ref()),
             principal_id: text(new.principal_id.as_ref()),
             principal_name: new.principal_name.clone(),
+            impersonator_id: text(new.impersonator.as_ref().map(|it| &it.id)),
+            impersonator_name: text(new.impersonator.as_ref().map(|it| &it.name)),
             source: new.source.clone(),
             action: new.action.clone(),
             resource: new.resource.clone(),
@@ -130,14 +140,19 @@ impl Event {
     /// SHA-256 over the event's canonical form, which is all fields but `hash`.
     ///
     /// The canonical form is the ASCII text `photoncloud chainfire event 1` followed by the fields in the order
-    /// of this struct, each as its length in bytes (64 bits, big endian) and its bytes: numbers as 64 bits
+    /// of this struct but for the impersonator's, each as its length in bytes (64 bits, big endian) and its bytes: numbers as 64 bits
     /// big endian, texts as UTF-8, the outcome as `success` or `denied`, a digest as its 32 bytes and a missing
     /// one as no bytes. As the lengths tell where each field ends, two different events never have the same
-    /// form. A later version of the struct keeps this form for the events that were made with it, under
-    /// its number.
+    /// form. An event with an impersonator begins with `photoncloud chainfire event 2` and ends with the impersonator's
+    /// fields. A later version of the struct keeps these forms for the events that were made with them, under their
+    /// numbers.
     pub fn compute_hash(&self) -> Digest {
         let mut form = Vec::with_capacity(1024);
-        form.extend_from_slice(b"photoncloud chainfire event 1");
+        let impersonated = !self.impersonator_id.is_empty() || !self.impersonator_name.is_empty();
+        form.extend_from_slice(match impersonated {
+            false => b"photoncloud chainfire event 1",
+            true => b"photoncloud chainfire event 2",
+        });
         let mut field = |bytes: &[u8]| {
             form.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
             form.extend_from_slice(bytes);
@@ -162,6 +177,10 @@ impl Event {
         field(&digest(&self.after_digest));
         field(self.service.as_bytes());
         field(self.previous_hash.as_bytes());
+        if impersonated {
+            field(self.impersonator_id.as_bytes());
+            field(self.impersonator_name.as_bytes());
+        }
         Digest::of(&form)
     }
 

@@ -28,6 +28,7 @@ fn event(action: &str) -> NewEvent {
         project_id: None,
         principal_id: None,
         principal_name: "alice".into(),
+        impersonator: None,
         source: "127.0.0.1".into(),
         action: action.into(),
         resource: "org/acme/counters/1".into(),
@@ -501,4 +502,31 @@ async fn a_head_that_is_gone_or_damaged_is_found_and_nothing_is_overwritten() {
         "{problem}"
     );
     assert!(ledger.record(event("test:things:make")).await.is_err());
+}
+
+#[tokio::test]
+async fn who_acted_as_another_is_covered_by_the_hash() {
+    let db = Db::memory();
+    let ledger = Ledger::new(db.clone(), "test");
+    let impersonator = photon_resource::Impersonator {
+        id: photon_resource::PrincipalId::generate(),
+        name: "operator".into(),
+    };
+    let acted = NewEvent {
+        impersonator: Some(impersonator),
+        ..event("test:things:make")
+    };
+    ledger.record(event("test:things:make")).await.unwrap();
+    ledger.record(acted).await.unwrap();
+    let report = ledger.verify(Some(&acme()), None).await.unwrap();
+    assert!(report.intact(), "{report:?}");
+    let events = all(&ledger, &of_acme()).await;
+    assert_eq!(events[1].impersonator_name, "operator");
+    // Nobody is added to an event, taken out of it, or put in another's place.
+    for (at, id, name) in [(0, "x", "bob"), (1, "", ""), (1, "x", "operator")] {
+        let mut changed = events[at].clone();
+        changed.impersonator_id = id.into();
+        changed.impersonator_name = name.into();
+        assert_ne!(changed.compute_hash(), events[at].hash, "{id} {name}");
+    }
 }

@@ -22,6 +22,15 @@ pub enum PrincipalKind {
     Service,
 }
 
+/// Who acts as somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impersonator {
+    /// The principal that got the token.
+    pub id: PrincipalId,
+    /// Its name then, for logs and events.
+    pub name: String,
+}
+
 /// What a verified token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
@@ -31,6 +40,8 @@ pub struct Claims {
     pub principal_name: String,
     /// What the principal is.
     pub kind: PrincipalKind,
+    /// Who has the token, if that is not the principal.
+    pub impersonator: Option<Impersonator>,
     /// The organization that the token is for; `None`: the system.
     pub org_id: Option<OrgId>,
     /// The project that the token is for; `None`: the whole organization.
@@ -131,6 +142,7 @@ mod tests {
                 principal_id: PrincipalId::generate(),
                 principal_name: "someone".into(),
                 kind: PrincipalKind::User,
+                impersonator: None,
                 org_id: org.map(|org| org.parse().unwrap()),
                 project_id: None,
                 node: None,

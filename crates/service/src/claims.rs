@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use photon_resource::{Claims, PrincipalKind};
+use photon_resource::{Claims, Impersonator, PrincipalKind};
 use serde::{Deserialize, Serialize};
 
 /// `iss` of every token.
@@ -31,6 +31,9 @@ pub struct TokenClaims {
     pub name: String,
     /// What the principal is.
     pub kind: PrincipalKind,
+    /// Who impersonates it (RFC 8693, section 4.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<ActorClaim>,
     /// The organization that the token is for; empty: the system.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub org_id: String,
@@ -51,6 +54,30 @@ pub struct TokenClaims {
     pub jti: String,
 }
 
+/// Who impersonates the token's principal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorClaim {
+    /// The principal's id.
+    pub sub: String,
+    /// Its name; empty in tokens of the release before.
+    #[serde(default)]
+    pub name: String,
+    /// Its token generation when the token was issued: IAM's own, to whom it says whether the right was revoked.
+    #[serde(rename = "gen", default)]
+    pub generation: u64,
+}
+
+impl TryFrom<ActorClaim> for Impersonator {
+    type Error = photon_resource::Error;
+
+    fn try_from(claim: ActorClaim) -> Result<Self, Self::Error> {
+        Ok(Impersonator {
+            id: claim.sub.parse()?,
+            name: claim.name,
+        })
+    }
+}
+
 impl TryFrom<TokenClaims> for Claims {
     type Error = photon_resource::Error;
 
@@ -60,6 +87,7 @@ impl TryFrom<TokenClaims> for Claims {
             principal_id: claims.sub.parse()?,
             principal_name: claims.name,
             kind: claims.kind,
+            impersonator: claims.act.map(Impersonator::try_from).transpose()?,
             org_id: some(claims.org_id).map(|id| id.parse()).transpose()?,
             project_id: some(claims.project_id).map(|id| id.parse()).transpose()?,
             node: some(claims.node),

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use chainfire::{NewEvent, Outcome};
 use photon_resource::{
-    ApiKeyId, Claims, Error, OrgId, PrincipalId, ProjectId, ResourceName, Scope,
+    ApiKeyId, Claims, Error, Impersonator, OrgId, PrincipalId, ProjectId, ResourceName, Scope,
 };
 
 use super::{Core, now};
@@ -25,7 +25,8 @@ pub struct Stranger {
 pub(super) struct Proven {
     pub principal: Principal,
     pub api_key: Option<ApiKeyId>,
-    pub actor: Option<(PrincipalId, u64)>,
+    /// Who impersonates the principal.
+    pub actor: Option<Principal>,
     /// No token outlives what it was issued for.
     pub until: Option<SystemTime>,
 }
@@ -127,10 +128,15 @@ pub(super) async fn issue(
         expires_at = expires_at.min(until);
     }
     let principal = &proven.principal;
+    let impersonator = proven.actor.as_ref().map(|actor| Impersonator {
+        id: actor.id,
+        name: actor.name.clone(),
+    });
     let claims = Claims {
         principal_id: principal.id,
         principal_name: principal.name.clone(),
         kind: principal.kind,
+        impersonator: impersonator.clone(),
         org_id: scope.org().cloned(),
         project_id: scope.project().cloned(),
         node: principal.node.clone(),
@@ -142,23 +148,16 @@ pub(super) async fn issue(
         issued_at,
         generation: principal.token_generation,
         api_key: proven.api_key,
-        actor: proven.actor,
+        actor: proven
+            .actor
+            .as_ref()
+            .map(|actor| (actor.id, actor.token_generation)),
     });
     let token = token.map_err(Error::internal)?;
-    let reason = match proven.actor {
-        Some((actor, _)) => format!("impersonated by {actor}"),
-        None => String::new(),
-    };
     // Before the token is handed out: there is none that the log does not know of.
-    core.ledger
-        .record(event(
-            from,
-            Some(principal),
-            &scope,
-            Outcome::Success,
-            &reason,
-        ))
-        .await?;
+    let mut event = event(from, Some(principal), &scope, Outcome::Success, "");
+    event.impersonator = impersonator;
+    core.ledger.record(event).await?;
     Ok(Issued {
         token,
         expires_at,
@@ -181,6 +180,7 @@ pub(super) fn event(
         principal_name: principal
             .map(|principal| principal.name.clone())
             .unwrap_or_default(),
+        impersonator: None,
         source: from.source.clone(),
         action: ACTION.to_owned(),
         resource: ResourceName::any(scope.clone(), "tokens").to_string(),

@@ -51,6 +51,13 @@ pub async fn by_impersonation(
 ) -> Result<Issued, Error> {
     let name = super::principal::name(&principal);
     let action = "iam:principals:impersonate";
+    if let Some(impersonator) = &caller.claims.impersonator {
+        return Err(Error::PermissionDenied {
+            action: action.to_owned(),
+            resource: name.to_string(),
+            reason: format!("{} impersonates already", impersonator.name),
+        });
+    }
     ceiling::check_principal(core, caller, action, &name, principal.id).await?;
     let actor = core
         .live
@@ -68,10 +75,16 @@ pub async fn by_impersonation(
             principal.name
         )));
     }
+    // Oneself is nobody else: such a token is one more of the same, and ends with the same key.
+    let (actor, api_key) = if actor.principal.id == principal.id {
+        (None, core.live.verified(&caller.token)?.api_key)
+    } else {
+        (Some(actor.principal.clone()), None)
+    };
     let proven = Proven {
         principal,
-        api_key: None,
-        actor: Some((actor.principal.id, actor.principal.token_generation)),
+        api_key,
+        actor,
         until: Some(caller.claims.expires_at),
     };
     issue(core, &from, wanted, proven).await

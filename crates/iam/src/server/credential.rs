@@ -46,6 +46,8 @@ pub async fn api_key_create(
     const ACTION: &str = "iam:apiKeys:create";
     let target = (request.principal_id.as_str(), "");
     let owner = reach_for(server, caller, ACTION, target, "apiKeys", keys_of).await?;
+    let all = api_key::name(&owner, "*");
+    server.require_oneself(caller, ACTION, &all).await?;
     let new = convert::new_api_key(caller, owner, &request)?;
     let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
     let answer = |api_key: &ApiKey, secret| CreateApiKeyResponse {
@@ -126,6 +128,8 @@ pub async fn s3_key_create(
     let found = principal::find(&server.core, caller, &request.principal_id, "").await;
     let describe = |owner: &Principal| (in_project(owner.org_id.as_ref()), owned_by(owner));
     let owner = server.reveal(caller, sought, found, describe).await?;
+    let all = in_project(owner.org_id.as_ref());
+    server.require_oneself(caller, ACTION, &all).await?;
     let new = convert::new_s3_key(owner, project, &request)?;
     let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
     let answer = |s3_key: &S3AccessKey, secret_access_key| CreateS3AccessKeyResponse {

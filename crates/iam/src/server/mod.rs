@@ -61,6 +61,29 @@ impl Server {
         Err(Error::not_found(kind, given))
     }
 
+    /// Refuses to make or change a credential for whoever acts as somebody else: it would outlast the token, and nothing would
+    /// say any more whose doing it is. The refusal is recorded.
+    async fn require_oneself(
+        &self,
+        caller: &Caller,
+        action: &str,
+        name: &ResourceName,
+    ) -> Result<(), Error> {
+        let Some(impersonator) = &caller.claims.impersonator else {
+            return Ok(());
+        };
+        let reason = format!(
+            "{} acts as {}, and whoever impersonates makes no credentials",
+            impersonator.name, caller.claims.principal_name
+        );
+        self.guard.record(caller, action, name, &reason).await;
+        Err(Error::PermissionDenied {
+            action: action.to_owned(),
+            resource: name.to_string(),
+            reason,
+        })
+    }
+
     /// Begins a change by an authorized caller.
     fn mutation<T: prost::Message>(
         &self,

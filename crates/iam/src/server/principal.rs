@@ -105,6 +105,9 @@ pub async fn create(
         ("node", &request.node),
     ];
     server.guard.authorize(caller, ACTION, &all, &facts).await?;
+    if !request.password.is_empty() {
+        server.require_oneself(caller, ACTION, &all).await?;
+    }
     let new = convert::new_principal(org, &request)?;
     // A digest of the request is stored, and one of a password could be guessed from.
     let hidden = CreatePrincipalRequest {
@@ -202,6 +205,8 @@ pub async fn set_password(
         (app::name(it), Vec::new())
     })
     .await?;
+    let name = app::name(&principal);
+    server.require_oneself(caller, ACTION, &name).await?;
     let password = convert::new_password(&principal, &request)?;
     // As for a new principal.
     let hidden = SetPasswordRequest {

@@ -121,6 +121,8 @@ impl IamTokenService for Server {
                 org_id: text(claims.org_id.as_ref().map(ToString::to_string)),
                 project_id: text(claims.project_id.as_ref().map(ToString::to_string)),
                 expires_at: Some(claims.expires_at.into()),
+                impersonator_id: text(claims.impersonator.as_ref().map(|it| it.id.to_string())),
+                impersonator_name: text(claims.impersonator.as_ref().map(|it| it.name.clone())),
                 bindings: known
                     .rights
                     .grants()

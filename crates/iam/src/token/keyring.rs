@@ -7,7 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use photon_resource::{ApiKeyId, Claims, PrincipalId};
-use photon_service::claims::{AUDIENCE, ISSUER, KeySet, LEEWAY_SECONDS, Rejection, TokenClaims};
+use photon_service::claims::{
+    AUDIENCE, ActorClaim, ISSUER, KeySet, LEEWAY_SECONDS, Rejection, TokenClaims,
+};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
 
@@ -76,16 +78,9 @@ struct Private {
     /// The API key that it was issued for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<ApiKeyId>,
-    /// Who impersonates the principal (RFC 8693, `act`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    act: Option<Actor>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Actor {
-    sub: PrincipalId,
-    #[serde(rename = "gen")]
-    generation: u64,
+    /// Who has the token: read here for its generation, and written with the claims that all read.
+    #[serde(default, skip_serializing)]
+    act: Option<ActorClaim>,
 }
 
 #[derive(Serialize)]
@@ -103,7 +98,7 @@ pub struct NewToken {
     pub issued_at: SystemTime,
     pub generation: u64,
     pub api_key: Option<ApiKeyId>,
-    /// Who impersonates: the principal and its token generation.
+    /// Who got the token by its right to impersonate: the principal and its token generation.
     pub actor: Option<(PrincipalId, u64)>,
 }
 
@@ -183,6 +178,11 @@ impl Keyring {
             sub: claims.principal_id.to_string(),
             name: claims.principal_name.clone(),
             kind: claims.kind,
+            act: token.actor.map(|(id, generation)| ActorClaim {
+                sub: id.to_string(),
+                name: text(claims.impersonator.as_ref().map(|it| it.name.clone())),
+                generation,
+            }),
             org_id: text(claims.org_id.as_ref().map(ToString::to_string)),
             project_id: text(claims.project_id.as_ref().map(ToString::to_string)),
             node: text(claims.node.clone()),
@@ -194,9 +194,7 @@ impl Keyring {
         let private = Private {
             generation: token.generation,
             key: token.api_key,
-            act: token
-                .actor
-                .map(|(sub, generation)| Actor { sub, generation }),
+            act: None,
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(kid.clone());
@@ -213,11 +211,12 @@ impl Keyring {
         // The signature has just been verified; this only reads the claims that other servers ignore.
         let private: Private = jsonwebtoken::dangerous::insecure_decode_claims(token)
             .map_err(|_| Rejection::Refused("the token is malformed"))?;
+        let actor = claims.impersonator.as_ref().zip(private.act);
         Ok(Verified {
-            claims,
             generation: private.generation,
             api_key: private.key,
-            actor: private.act.map(|actor| (actor.sub, actor.generation)),
+            actor: actor.map(|(who, claim)| (who.id, claim.generation)),
+            claims,
         })
     }
 }

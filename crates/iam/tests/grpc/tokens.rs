@@ -709,3 +709,81 @@ async fn a_projects_token_acts_in_that_project_alone() {
     assert!(!told.is_empty());
     assert!(told.iter().all(|event| event.project_id == "web"));
 }
+
+#[tokio::test]
+async fn whoever_impersonates_is_named_with_all_that_is_done_and_leaves_no_credential() {
+    let iam = start_iam().await;
+    let alice = iam.people.tenant("acme", "web", "alice", "OrgAdmin").await;
+    let operator = iam.people.operator().await;
+    let as_alice = IssueTokenRequest {
+        principal_id: alice.principal_id.clone(),
+        ..Default::default()
+    };
+    let acting = operator.issue(as_alice.clone()).await.unwrap();
+    let who = acting.whoami().await.unwrap();
+    assert_eq!(who.principal.unwrap().name, "alice");
+    assert_eq!(
+        (who.impersonator_id, who.impersonator_name.as_str()),
+        (operator.principal_id.clone(), "operator")
+    );
+    acting.create_project("acme", "lab").await.unwrap();
+    alice.create_project("acme", "own").await.unwrap();
+
+    let password = SetPasswordRequest {
+        principal_id: alice.principal_id.clone(),
+        current_password: PASSWORD.into(),
+        new_password: "another good password".into(),
+        ..Default::default()
+    };
+    let s3_key = CreateS3AccessKeyRequest {
+        principal_id: alice.principal_id.clone(),
+        project_id: "web".into(),
+        ..Default::default()
+    };
+    let denied = [
+        refused(
+            acting.create_api_key(&alice.principal_id).await,
+            Code::PermissionDenied,
+        ),
+        refused(
+            acting.admin().set_password(password).await,
+            Code::PermissionDenied,
+        ),
+        refused(
+            acting.admin().create_s3_access_key(s3_key).await,
+            Code::PermissionDenied,
+        ),
+        refused(
+            acting.create_user("acme", "mallory").await,
+            Code::PermissionDenied,
+        ),
+    ];
+    for message in &denied {
+        let expected = "operator acts as alice, and whoever impersonates makes no credentials";
+        assert!(message.contains(expected), "{message}");
+    }
+    let further = refused(
+        acting.issue(as_alice).await.map(drop),
+        Code::PermissionDenied,
+    );
+    assert!(further.contains("operator impersonates already"), "{further}");
+
+    // Each event names both, and one of alice's own names her alone.
+    let events = alice.events().await;
+    let made = |id: &str| {
+        let name = format!("org/acme/project/{id}/projects/{id}");
+        let event = events.iter().find(|event| event.resource == name).unwrap();
+        (&*event.principal_name, &*event.impersonator_name)
+    };
+    assert_eq!(made("lab"), ("alice", "operator"));
+    assert_eq!(made("own"), ("alice", ""));
+    let refusals = events.iter().filter(|event| {
+        event.outcome == i32::from(photon_api::chainfire::v1::Outcome::Denied)
+            && event.impersonator_id == operator.principal_id
+    });
+    assert_eq!(refusals.count(), denied.len());
+    let issued = events.iter().find(|event| {
+        event.action == "iam:tokens:create" && event.impersonator_name == "operator"
+    });
+    assert!(issued.is_some());
+}

@@ -264,6 +264,7 @@ async fn store(dir: &std::path::Path) -> flaredb::Db {
             project_id: None,
             principal_id: None,
             principal_name: "alice".into(),
+            impersonator: None,
             source: "192.0.2.7".into(),
             action: "compute:instances:delete".into(),
             resource: "org/acme/project/web/instances/i".into(),

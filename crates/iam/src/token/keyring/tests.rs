@@ -1,6 +1,6 @@
 use std::time::UNIX_EPOCH;
 
-use photon_resource::PrincipalKind;
+use photon_resource::{Impersonator, PrincipalKind};
 
 use super::*;
 
@@ -10,11 +10,16 @@ fn server_key() -> ServerKey {
 }
 
 fn new_token(now: SystemTime) -> NewToken {
+    let actor = PrincipalId::generate();
     NewToken {
         claims: Claims {
             principal_id: PrincipalId::generate(),
             principal_name: "alice".into(),
             kind: PrincipalKind::User,
+            impersonator: Some(Impersonator {
+                id: actor,
+                name: "operator".into(),
+            }),
             org_id: Some("acme".parse().unwrap()),
             project_id: None,
             node: None,
@@ -24,7 +29,7 @@ fn new_token(now: SystemTime) -> NewToken {
         issued_at: now,
         generation: 7,
         api_key: Some(ApiKeyId::generate()),
-        actor: Some((PrincipalId::generate(), 3)),
+        actor: Some((actor, 3)),
     }
 }
 

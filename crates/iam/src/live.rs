@@ -257,8 +257,15 @@ impl Live {
         for binding in store::binding::binding_list_of(&self.db, id).await? {
             grants.push(self.grant(binding).await?);
         }
+        // Long conditions take a while, in which no other call must have to wait.
+        let (principal, rights) = tokio::task::spawn_blocking(move || {
+            let rights = Rights::compile(&principal, grants);
+            (principal, rights)
+        })
+        .await
+        .map_err(Error::internal)?;
         Ok(Some(Known {
-            rights: Rights::compile(&principal, grants),
+            rights,
             principal,
             api_keys: api_keys.into_iter().collect(),
         }))
@@ -347,9 +354,15 @@ impl Cache {
                 Ok(id) => drop(self.principals.remove(&id)),
                 Err(_) => self.principals.clear(),
             }
-        } else if key.starts_with(store::role::PREFIX) {
+        } else if let Some(role) = key.strip_prefix(store::role::PREFIX) {
             self.generation += 1;
-            self.principals.clear();
+            // Of those who have it: what one tenant does to its roles is no work for the others.
+            let has = |known: &Arc<Known>| {
+                let mut grants = known.rights.grants().iter();
+                grants.any(|grant| grant.binding.role_id == role)
+            };
+            self.principals
+                .retain(|_, known| !known.as_ref().is_some_and(has));
         } else if key.starts_with(store::organization::PREFIX)
             || key.starts_with(store::project::PREFIX)
         {

@@ -6,7 +6,7 @@ use photon_catalog::Effect;
 use photon_resource::{BindingId, Error, Page, PageRequest, PrincipalId, ResourceName, Scope};
 use photon_service::Mutation;
 
-use super::{Core, ceiling, expect_revision, now, require_scope};
+use super::{Core, bounds, ceiling, expect_revision, now, require_scope};
 use crate::model::{Binding, BindingChanges, Principal, Role, home};
 use crate::policy::built_in;
 use crate::store::{binding as store, principal, role};
@@ -107,6 +107,8 @@ pub async fn create<A: prost::Message + Default>(
                     .ok_or_else(|| Error::not_found("principal", who.id))?;
                 let role = bound_role(tx, &what.id).await?;
                 require_scope(tx, &binding.scope).await?;
+                let permissions = (role.id.as_str(), role.permissions.as_slice());
+                bounds::check_binding(core, tx, who, permissions, &binding.scope).await?;
                 let given = (role.name.as_str(), role.permissions.as_slice());
                 let (name, end) = (name(binding), binding.expires_at);
                 let (scope, action) = (&binding.scope, "iam:bindings:create");

@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod authorization;
 pub mod binding;
 pub mod bootstrap;
+mod bounds;
 pub mod ceiling;
 mod custodian;
 pub mod issue;

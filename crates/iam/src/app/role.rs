@@ -1,10 +1,12 @@
 //! Roles: built-in ones, which are part of the program, and custom ones.
 
+use std::collections::BTreeSet;
+
 use photon_catalog::Effect;
 use photon_resource::{Caller, Error, OrgId, Page, PageRequest, ResourceName, RoleId};
 use photon_service::Mutation;
 
-use super::{Core, ceiling, expect_revision, now, org_of, require_org};
+use super::{Core, bounds, ceiling, expect_revision, now, org_of, require_org};
 use crate::model::{NewRole, Role, RoleChanges, home, validate_role_name};
 use crate::policy::{built_in, built_in_roles};
 use crate::store::{binding, role as store};
@@ -163,7 +165,13 @@ pub async fn update<A: prost::Message + Default>(
                     return Err(Error::already_exists("role", &after.name));
                 }
                 if after.permissions != before.permissions {
-                    for bound in binding::binding_of_role(tx, &role.id).await? {
+                    let bindings = binding::binding_of_role(tx, &role.id).await?;
+                    let who: BTreeSet<_> = bindings.iter().map(|it| it.principal_id).collect();
+                    for who in who {
+                        let permissions = &after.permissions;
+                        bounds::check_with(core, who, Some(&role.id), permissions).await?;
+                    }
+                    for bound in bindings {
                         let given = (after.name.as_str(), after.permissions.as_slice());
                         ceiling::check_permissions(
                             core,

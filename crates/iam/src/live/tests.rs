@@ -133,6 +133,24 @@ async fn what_others_write_to_the_store_is_followed() {
     assert!(live.exists(&scope).await.unwrap());
 }
 
+#[tokio::test]
+async fn a_change_of_a_role_is_no_work_for_those_who_do_not_have_it() {
+    let db = Db::memory();
+    put(&db, "role/r", &role(PLAIN)).await;
+    let live = start(&db).await;
+    let (alice, bob) = (
+        principal_with(&db, "r").await,
+        principal_with(&db, "SystemAdmin").await,
+    );
+    live.settled().await.unwrap();
+    let known = async |id| live.known(id).await.unwrap().unwrap();
+    let before = (known(alice).await, known(bob).await);
+    put(&db, "role/r", &role("")).await;
+    live.settled().await.unwrap();
+    assert!(!Arc::ptr_eq(&before.0, &known(alice).await));
+    assert!(Arc::ptr_eq(&before.1, &known(bob).await));
+}
+
 /// Where others write too, the store's latest revision is hardly ever one of a change that is followed.
 #[tokio::test]
 async fn changes_settle_in_the_midst_of_others_commits() {

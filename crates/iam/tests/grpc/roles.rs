@@ -355,3 +355,69 @@ async fn built_in_roles_stay_as_they_are() {
         .await;
     refused(pretend, Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn nobody_has_a_role_twice_or_more_bindings_than_can_be_read_at_each_call() {
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    let bob = admin.create_user("acme", "bob").await.unwrap();
+    let scope = "org/acme/project/web";
+    let first = admin.bind(&bob, "ProjectViewer", scope).await.unwrap();
+    let message = refused(
+        admin.bind(&bob, "ProjectViewer", scope).await,
+        Code::AlreadyExists,
+    );
+    assert_eq!(
+        message,
+        format!(
+            "binding 'ProjectViewer of 'bob' at {scope}: {}' already exists",
+            first.id
+        )
+    );
+    // Elsewhere it is another one.
+    admin.bind(&bob, "ProjectViewer", "org/acme").await.unwrap();
+
+    for n in 0..62 {
+        let scope = format!("org/acme/project/p{n}");
+        admin.create_project("acme", &format!("p{n}")).await.unwrap();
+        admin.bind(&bob, "ProjectViewer", &scope).await.unwrap();
+    }
+    let message = refused(
+        admin.bind(&bob, "ProjectMember", scope).await,
+        Code::ResourceExhausted,
+    );
+    assert!(message.starts_with("'bob' has its 64 bindings"), "{message}");
+}
+
+#[tokio::test]
+async fn conditions_of_all_roles_of_somebody_are_bounded_also_where_a_role_grows() {
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    let bob = admin.create_user("acme", "bob").await.unwrap();
+    let long = format!("resource.id == \"{}\"", "x".repeat(1900));
+    let permission = ("network:vpcs:get", "", long.as_str());
+    let heavy = admin.create_role("acme", "heavy", &[permission; 30]).await;
+    let light = admin.create_role("acme", "light", &[permission; 1]).await;
+    let (heavy, light) = (heavy.unwrap(), light.unwrap());
+    let scope = "org/acme/project/web";
+    admin.bind(&bob, &heavy, scope).await.unwrap();
+    admin.bind(&bob, &light, scope).await.unwrap();
+    let expected = "bytes of conditions in all its roles: at most 65536";
+    let message = refused(
+        admin.bind(&bob, &heavy, "org/acme").await,
+        Code::ResourceExhausted,
+    );
+    assert!(message.contains(expected), "{message}");
+    let grown = UpdateRoleRequest {
+        id: light,
+        permissions: Some(PermissionList {
+            permissions: vec![photon_testkit::permission(&permission); 10],
+        }),
+        ..Default::default()
+    };
+    let message = refused(
+        admin.admin().update_role(grown).await,
+        Code::ResourceExhausted,
+    );
+    assert!(message.contains(expected), "{message}");
+}

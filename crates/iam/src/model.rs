@@ -74,7 +74,10 @@ pub struct ApiKey {
     /// SHA-256 of the secret, which has 256 bits of entropy itself, so that no slow hash is needed.
     pub secret_sha256: [u8; 32],
     pub created_at: SystemTime,
+    /// `None`: never, as in keys of earlier releases and in those of the cloud's own programs.
     pub expires_at: Option<SystemTime>,
+    /// The one project that it gets tokens for; `None`: all that its principal may.
+    pub confined: Option<(OrgId, ProjectId)>,
 }
 
 /// A key pair for SigV4.

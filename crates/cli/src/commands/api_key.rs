@@ -3,10 +3,11 @@
 use clap::{Args, Subcommand};
 use photon_api::iam::v1::{
     CreateApiKeyRequest, CreateS3AccessKeyRequest, DeleteApiKeyRequest, DeleteS3AccessKeyRequest,
-    GetPrincipalRequest, ListApiKeysRequest, ListS3AccessKeysRequest,
+    ListApiKeysRequest, ListS3AccessKeysRequest,
 };
 use photon_client::call::Of;
 
+use super::principal::whose;
 use crate::error::Failure;
 use crate::noun::{Changing, Desk};
 use crate::output::Column;
@@ -14,6 +15,7 @@ use crate::output::Column;
 const KEY_COLUMNS: &[Column] = &[
     ("ID", "id"),
     ("PRINCIPAL", "principal_id"),
+    ("PROJECT", "project_id"),
     ("DESCRIPTION", "description"),
     ("CREATED", "created_at"),
     ("EXPIRES", "expires_at"),
@@ -30,7 +32,7 @@ const S3_COLUMNS: &[Column] = &[
 /// API keys.
 #[derive(Subcommand)]
 pub enum ApiKeyCommand {
-    /// Make a key. Its secret is printed once and kept nowhere.
+    /// Make a key: with a token for a project one for that project alone. Its secret is printed once and kept nowhere.
     Create(Changing<NewApiKey>),
     /// List a principal's keys.
     List(Owner),
@@ -61,9 +63,9 @@ pub struct Owner {
 pub struct NewApiKey {
     #[command(flatten)]
     new: NewS3Key,
-    /// Days until it expires. 0: never.
-    #[arg(long, default_value_t = 0)]
-    days: u64,
+    /// Days until it expires: at most 365. Default: 90.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=365))]
+    days: Option<u64>,
 }
 
 /// A key pair to make.
@@ -90,21 +92,14 @@ pub struct OldS3Key {
     access_key_id: String,
 }
 
-async fn principal_id(desk: &Desk<'_>, name: &str) -> Result<String, Failure> {
-    Ok(desk
-        .find::<GetPrincipalRequest>("principal", name)
-        .await?
-        .id)
-}
-
 /// `photon api-key`
 pub async fn run(command: ApiKeyCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
         ApiKeyCommand::Create(Changing { flags, once }) => {
             let request = CreateApiKeyRequest {
-                principal_id: principal_id(desk, &flags.new.principal).await?,
+                principal_id: whose(desk, &flags.new.principal).await?.0,
                 description: flags.new.description,
-                ttl_seconds: flags.days.saturating_mul(86_400),
+                ttl_seconds: flags.days.unwrap_or_default() * 86_400,
                 ..Default::default()
             };
             let answer = desk.change(&once, request).await?;
@@ -112,7 +107,7 @@ pub async fn run(command: ApiKeyCommand, desk: &Desk<'_>) -> Result<(), Failure>
         }
         ApiKeyCommand::List(owner) => {
             let request = ListApiKeysRequest {
-                principal_id: principal_id(desk, &owner.principal).await?,
+                principal_id: whose(desk, &owner.principal).await?.0,
                 ..Default::default()
             };
             desk.print_all(request, KEY_COLUMNS).await
@@ -130,7 +125,7 @@ pub async fn run_s3(command: S3KeyCommand, desk: &Desk<'_>) -> Result<(), Failur
     match command {
         S3KeyCommand::Create(Changing { flags, once }) => {
             let request = CreateS3AccessKeyRequest {
-                principal_id: principal_id(desk, &flags.principal).await?,
+                principal_id: whose(desk, &flags.principal).await?.0,
                 description: flags.description,
                 ..Default::default()
             };
@@ -140,7 +135,7 @@ pub async fn run_s3(command: S3KeyCommand, desk: &Desk<'_>) -> Result<(), Failur
         }
         S3KeyCommand::List(owner) => {
             let request = ListS3AccessKeysRequest {
-                principal_id: principal_id(desk, &owner.principal).await?,
+                principal_id: whose(desk, &owner.principal).await?.0,
                 ..Default::default()
             };
             desk.print_all(request, S3_COLUMNS).await

@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 use photon_api::iam::v1::{
-    CreateBindingRequest, DeleteBindingRequest, GetBindingRequest, GetPrincipalRequest,
-    GetRoleRequest, ListBindingsRequest,
+    CreateBindingRequest, DeleteBindingRequest, GetBindingRequest, ListBindingsRequest,
 };
 use photon_client::call::Of;
 
+use super::principal::whose;
 use crate::error::Failure;
 use crate::noun::{Changing, Desk};
 use crate::output::Column;
@@ -71,10 +71,6 @@ fn scope_in_use(session: &Session) -> Result<String, Failure> {
 
 /// `photon binding`
 pub async fn run(command: BindingCommand, desk: &Desk<'_>) -> Result<(), Failure> {
-    let principal_id = async |name: &str| {
-        let principal = desk.find::<GetPrincipalRequest>("principal", name);
-        Ok::<String, Failure>(principal.await?.id)
-    };
     match command {
         BindingCommand::Create(Changing { flags, once }) => {
             let scope = match flags.scope {
@@ -82,8 +78,9 @@ pub async fn run(command: BindingCommand, desk: &Desk<'_>) -> Result<(), Failure
                 None => scope_in_use(desk.session)?,
             };
             let request = CreateBindingRequest {
-                principal_id: principal_id(&flags.principal).await?,
-                role_id: desk.find::<GetRoleRequest>("role", &flags.role).await?.id,
+                // By what they were given: who may give roles here need not see all of both.
+                principal_id: flags.principal,
+                role_id: flags.role,
                 scope,
                 ..Default::default()
             };
@@ -95,7 +92,7 @@ pub async fn run(command: BindingCommand, desk: &Desk<'_>) -> Result<(), Failure
         }
         BindingCommand::List { principal, scope } => {
             let principal_id = match principal {
-                Some(name) => principal_id(&name).await?,
+                Some(name) => whose(desk, &name).await?.0,
                 None => String::new(),
             };
             let request = ListBindingsRequest {

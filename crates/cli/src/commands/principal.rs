@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use photon_api::iam::v1::{
     CreatePrincipalRequest, DeletePrincipalRequest, GetPrincipalRequest, ListPrincipalsRequest,
-    Principal, PrincipalKind, SetPasswordRequest, UpdatePrincipalRequest,
+    Principal, PrincipalKind, SetPasswordRequest, UpdatePrincipalRequest, WhoAmIRequest,
 };
 
-use super::{Renaming, read_secret};
+use super::{Renaming, present, read_secret};
 use crate::error::Failure;
 use crate::noun::{
     Action, ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words, plain_request,
@@ -264,14 +264,25 @@ plain_request! {
     }
 }
 
+/// The id of the principal with this name or id, and whether that is who calls: nobody needs a right to know its own.
+pub async fn whose(desk: &Desk<'_>, name: &str) -> Result<(String, bool), Failure> {
+    let me = desk.call(WhoAmIRequest {}).await?.principal;
+    let me = present(me, "principal")?;
+    let org = &desk.session.org;
+    if me.id == name || (me.name == name && (org.is_empty() || me.org_id == *org)) {
+        return Ok((me.id, true));
+    }
+    let found = desk.find::<GetPrincipalRequest>("principal", name).await?;
+    Ok((found.id, false))
+}
+
 async fn set_password(change: Changing<Password>, desk: &Desk<'_>) -> Result<(), Failure> {
     let Password {
         name,
         password_file,
         current_password_file,
     } = change.flags;
-    let principal = desk.find::<GetPrincipalRequest>("principal", &name).await?;
-    let mine = desk.session.context.principal.as_deref() == Some(principal.name.as_str());
+    let (principal_id, mine) = whose(desk, &name).await?;
     let current_password = match &current_password_file {
         Some(path) => read_secret(Some(path), "")?,
         None if mine => read_secret(None, "Current password: ")?,
@@ -279,7 +290,7 @@ async fn set_password(change: Changing<Password>, desk: &Desk<'_>) -> Result<(),
     };
     let prompt = format!("New password of {name}: ");
     let request = SetPasswordRequest {
-        principal_id: principal.id,
+        principal_id,
         current_password,
         new_password: read_secret(password_file.as_deref(), &prompt)?,
         ..Default::default()

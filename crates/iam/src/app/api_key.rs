@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use photon_catalog::Effect;
 use photon_resource::{
-    ApiKeyId, Caller, Error, Page, PageRequest, PrincipalKind, ResourceName, validate_description,
+    ApiKeyId, Caller, Error, OrgId, Page, PageRequest, PrincipalKind, ProjectId, ResourceName, Scope,
+    validate_description,
 };
 use photon_service::Mutation;
 
@@ -13,20 +14,42 @@ use crate::credential::ApiSecret;
 use crate::model::{ApiKey, Principal};
 use crate::store::{api_key as store, principal};
 
-/// A hundred years: longer is a mistake, and would leave what clocks can show.
-const LONGEST_TTL: u64 = 100 * 365 * 24 * 3600;
+const DAY: u64 = 24 * 3600;
+/// How long a key lives whose request does not say (decision 0028).
+const USUAL_TTL: u64 = 90 * DAY;
+/// How long one may live.
+const LONGEST_TTL: u64 = 365 * DAY;
 
-/// The full name of a principal's key.
-pub fn name(owner: &Principal, id: impl std::fmt::Display) -> ResourceName {
-    ResourceName::new(owner.home(), "apiKeys", id)
+/// The full name of a principal's key: one for a project is in the project, others are where their principal belongs.
+pub fn name(owner: &Principal, key: &ApiKey) -> ResourceName {
+    let scope = match &key.confined {
+        Some((org, project)) => Scope::Project(org.clone(), project.clone()),
+        None => owner.home(),
+    };
+    ResourceName::new(scope, "apiKeys", key.id)
+}
+
+/// All of a principal's keys of the kind that the caller's token makes.
+pub fn all(caller: &Caller, owner: &Principal) -> ResourceName {
+    let scope = match confined(caller) {
+        Some((org, project)) => Scope::Project(org, project),
+        None => owner.home(),
+    };
+    ResourceName::any(scope, "apiKeys")
+}
+
+/// What a token for a project confines the keys to that are made with it: else they would be worth more than it.
+fn confined(caller: &Caller) -> Option<(OrgId, ProjectId)> {
+    let claims = &caller.claims;
+    claims.org_id.clone().zip(claims.project_id.clone())
 }
 
 /// A key to be made.
 pub struct NewApiKey {
     owner: Principal,
     description: String,
-    /// Zero: it never expires.
     ttl: Duration,
+    confined: Option<(OrgId, ProjectId)>,
 }
 
 impl NewApiKey {
@@ -44,7 +67,7 @@ impl NewApiKey {
             return Err(Error::invalid(
                 "ttl_seconds",
                 ttl_seconds,
-                format!("at most {LONGEST_TTL}, or 0 for a key that never expires"),
+                format!("at most {LONGEST_TTL} (a year), or 0 for {USUAL_TTL} (90 days)"),
             ));
         }
         if owner.kind == PrincipalKind::User && owner.id != caller.claims.principal_id {
@@ -56,7 +79,11 @@ impl NewApiKey {
         Ok(Self {
             owner,
             description,
-            ttl: Duration::from_secs(ttl_seconds),
+            ttl: Duration::from_secs(match ttl_seconds {
+                0 => USUAL_TTL,
+                seconds => seconds,
+            }),
+            confined: confined(caller),
         })
     }
 }
@@ -79,9 +106,10 @@ pub async fn create<A: prost::Message + Default>(
         description: new.description,
         secret_sha256: secret.sha256(),
         created_at,
-        expires_at: (!new.ttl.is_zero()).then(|| created_at + new.ttl),
+        expires_at: Some(created_at + new.ttl),
+        confined: new.confined,
     };
-    let name = name(&owner, id);
+    let name = name(&owner, &api_key);
     let caller = mutation.caller().clone();
     core.change_secret(
         mutation,
@@ -119,12 +147,19 @@ pub async fn find(core: &Core, id: &str) -> Result<(ApiKey, Principal), Error> {
     Ok((api_key, owner.ok_or_else(absent)?))
 }
 
+/// A page of a principal's, which has fewer if the caller's token is for a project: those for that project.
 pub async fn list(
     core: &Core,
+    caller: &Caller,
     owner: &Principal,
     page: &PageRequest,
 ) -> Result<Page<ApiKey>, Error> {
-    store::api_key_page(&core.db, owner.id, page).await
+    let mut page = store::api_key_page(&core.db, owner.id, page).await?;
+    if let Some(confined) = confined(caller) {
+        page.items
+            .retain(|key| key.confined.as_ref() == Some(&confined));
+    }
+    Ok(page)
 }
 
 /// Deletes a key: it is good for nothing from now on, and neither are the tokens that were issued for it.
@@ -143,7 +178,7 @@ pub async fn delete<A: prost::Message + Default>(
                     .await?
                     .ok_or_else(|| Error::not_found("API key", *id))?;
                 store::api_key_delete(tx, &before);
-                Ok(Effect::at(name(owner, *id), store::key(*id), ()))
+                Ok(Effect::at(name(owner, &before), store::key(*id), ()))
             })
         },
         |()| A::default(),

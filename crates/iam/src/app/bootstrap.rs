@@ -238,6 +238,7 @@ async fn program_ensured(
         secret_sha256: secret.sha256(),
         created_at: now(),
         expires_at: None,
+        confined: None,
     };
     api_key::api_key_create(tx, &key)?;
     let resource = ResourceName::new(Scope::System, "apiKeys", key.id);

@@ -49,6 +49,7 @@ async fn token(core: &Core) -> Result<String, Error> {
     let proven = Proven {
         principal: principal(core).await?,
         api_key: None,
+        confined: None,
         actor: None,
         until: None,
     };

@@ -25,6 +25,8 @@ pub struct Stranger {
 pub(super) struct Proven {
     pub principal: Principal,
     pub api_key: Option<ApiKeyId>,
+    /// The one project that it proves something for.
+    pub confined: Option<(OrgId, ProjectId)>,
     /// Who impersonates the principal.
     pub actor: Option<Principal>,
     /// No token outlives what it was issued for.
@@ -60,8 +62,13 @@ pub(super) fn wrong() -> Error {
 /// a binding at it, above it or below it.
 async fn scope_for(core: &Core, wanted: &Wanted, proven: &Proven) -> Result<Scope, Error> {
     let principal = &proven.principal;
-    let org = wanted.org.clone().or_else(|| principal.org_id.clone());
-    let scope = match (org, &wanted.project) {
+    let (mut org, mut project) = (wanted.org.clone(), wanted.project.clone());
+    if let Some((own_org, own_project)) = &proven.confined {
+        org.get_or_insert_with(|| own_org.clone());
+        project.get_or_insert_with(|| own_project.clone());
+    }
+    let org = org.or_else(|| principal.org_id.clone());
+    let scope = match (org, &project) {
         (None, None) => Scope::System,
         (Some(org), None) => Scope::Org(org),
         (Some(org), Some(project)) => Scope::Project(org, project.clone()),
@@ -78,6 +85,13 @@ async fn scope_for(core: &Core, wanted: &Wanted, proven: &Proven) -> Result<Scop
         resource: ResourceName::any(scope.clone(), "tokens").to_string(),
         reason,
     };
+    if let Some((org, project)) = &proven.confined
+        && (scope.org(), scope.project()) != (Some(org), Some(project))
+    {
+        return Err(no(format!(
+            "the API key is for project {project} of organization {org}"
+        )));
+    }
     if principal.org_id.is_some() && principal.org_id.as_ref() != scope.org() {
         return Err(no(format!("{} does not belong to it", principal.name)));
     }

@@ -113,12 +113,18 @@ pub async fn find(core: &Core, id: &str) -> Result<(S3AccessKey, OrgId), Error> 
     Ok((s3_key, org))
 }
 
+/// A page of a principal's, which has fewer if only those for one `project` are wanted.
 pub async fn list(
     core: &Core,
     owner: &Principal,
+    project: Option<&ProjectId>,
     page: &PageRequest,
 ) -> Result<Page<S3AccessKey>, Error> {
-    store::s3_key_page(&core.db, owner.id, page).await
+    let mut page = store::s3_key_page(&core.db, owner.id, page).await?;
+    if let Some(project) = project {
+        page.items.retain(|key| key.project_id == *project);
+    }
+    Ok(page)
 }
 
 pub async fn delete<A: prost::Message + Default>(

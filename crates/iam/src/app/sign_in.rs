@@ -8,7 +8,7 @@ use photon_resource::{Caller, Error, OrgId, PrincipalId, PrincipalKind, Scope};
 use super::issue::{Issued, Proven, Stranger, WRONG, Wanted, event, issue, wrong};
 use super::{Core, ceiling};
 use crate::credential::{ApiSecret, Attempt, NodeCertificate};
-use crate::model::{Principal, validate_principal_name};
+use crate::model::{ApiKey, Principal, validate_principal_name};
 use crate::store::{api_key, principal as store};
 
 /// By what somebody proves who it is.
@@ -84,6 +84,7 @@ pub async fn by_impersonation(
     let proven = Proven {
         principal,
         api_key,
+        confined: None,
         actor,
         until: Some(caller.claims.expires_at),
     };
@@ -152,6 +153,7 @@ async fn by_password(
     Ok(Proven {
         principal,
         api_key: None,
+        confined: None,
         actor: None,
         until: None,
     })
@@ -185,7 +187,7 @@ async fn by_api_key(
     let attempt = admitted.map_err(slowed)?;
     let found = key_owner(core, sign_in, &secret).await;
     let (found, attempt) = settle_withdrawn(found, attempt)?;
-    let Some((principal, until)) = found else {
+    let Some((principal, key)) = found else {
         attempt.failed(Instant::now());
         record_failure(core, from, sign_in, WRONG).await;
         return Err(wrong());
@@ -193,18 +195,19 @@ async fn by_api_key(
     attempt.succeeded();
     Ok(Proven {
         principal,
-        api_key: Some(secret.key_id()),
+        api_key: Some(key.id),
+        confined: key.confined,
         actor: None,
-        until,
+        until: key.expires_at,
     })
 }
 
-/// Whose API key it is and until when, if the secret is right and the principal the one that is named (if any is).
+/// Whose API key it is, and the key, if the secret is right and the principal the one that is named (if any is).
 async fn key_owner(
     core: &Core,
     sign_in: &SignIn,
     secret: &ApiSecret,
-) -> Result<Option<(Principal, Option<SystemTime>)>, Error> {
+) -> Result<Option<(Principal, ApiKey)>, Error> {
     let Some(key) = api_key::api_key_find(&core.db, secret.key_id()).await? else {
         return Ok(None);
     };
@@ -216,7 +219,7 @@ async fn key_owner(
         _ => named(core, sign_in).await?.map(|principal| principal.id),
     };
     let right = |owner: &Principal| valid && !owner.disabled && named == Some(owner.id);
-    Ok(owner.filter(right).map(|owner| (owner, key.expires_at)))
+    Ok(owner.filter(right).map(|owner| (owner, key)))
 }
 
 /// Who shows the certificate of a host must be one of that host's agents. Nothing of it is a secret, so each refusal
@@ -291,6 +294,7 @@ async fn certified(
         Ok(Proven {
             principal,
             api_key: None,
+            confined: None,
             actor: None,
             until: Some(*ends),
         })

@@ -5,6 +5,11 @@ use crate::app::api_key::NewApiKey;
 use crate::app::s3_key::NewS3Key;
 use crate::model::{ApiKey, Principal, S3AccessKey};
 
+/// Empty: to nothing.
+fn confined(to: Option<String>) -> String {
+    to.unwrap_or_default()
+}
+
 impl From<&ApiKey> for api::ApiKey {
     fn from(api_key: &ApiKey) -> Self {
         Self {
@@ -13,6 +18,8 @@ impl From<&ApiKey> for api::ApiKey {
             description: api_key.description.clone(),
             created_at: Some(api_key.created_at.into()),
             expires_at: api_key.expires_at.map(Into::into),
+            org_id: confined(api_key.confined.as_ref().map(|(org, _)| org.to_string())),
+            project_id: confined(api_key.confined.as_ref().map(|(_, it)| it.to_string())),
         }
     }
 }

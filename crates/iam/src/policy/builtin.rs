@@ -11,6 +11,7 @@ type Line = (&'static str, &'static str, &'static str);
 /// Name, description, permissions.
 type Definition = (&'static str, &'static str, &'static [Line]);
 
+const OWN: &str = "resource.owner == principal.id";
 const OF_A_NODE: &str = r#"resource.kind == "node""#;
 const NODE_AGENT_OF_A_NODE: &str = r#"resource.kind == "node" && resource.role == "NodeAgent""#;
 
@@ -33,11 +34,14 @@ const DEFINITIONS: &[Definition] = &[
         &[
             ("network:*", "*", ""),
             ("compute:*", "*", ""),
-            ("audit:*", "*", ""),
-            ("iam:projects:get", "*", ""),
+            // All that ProjectViewer permits, because nobody gives what they lack. It has the events of the project.
+            ("*:*:get", "*", ""),
+            ("*:*:list", "*", ""),
+            ("*:*:watch", "*", ""),
             ("iam:projects:update", "*", ""),
             ("iam:bindings:*", "*", ""),
             ("iam:s3Keys:*", "*", ""),
+            ("iam:apiKeys:*", "*", OWN),
         ],
     ),
     (
@@ -47,6 +51,8 @@ const DEFINITIONS: &[Definition] = &[
             ("network:*", "*", ""),
             ("compute:*", "*", ""),
             ("iam:projects:get", "*", ""),
+            // With a token for the project, for keys that get no others.
+            ("iam:apiKeys:*", "*", OWN),
         ],
     ),
     (

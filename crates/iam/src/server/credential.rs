@@ -14,9 +14,9 @@ fn owned_by(owner: &Principal) -> Vec<(&'static str, String)> {
     vec![("owner", owner.id.to_string())]
 }
 
-/// All API keys of a principal.
-fn keys_of(owner: &Principal) -> Described {
-    (api_key::name(owner, "*"), owned_by(owner))
+/// All API keys of a principal that the caller's token can be about.
+fn keys_of(caller: &Caller) -> impl Fn(&Principal) -> Described {
+    |owner| (api_key::all(caller, owner), owned_by(owner))
 }
 
 /// The key that was found under the id `given`, with whose it is, if the caller may do `action` to it.
@@ -34,7 +34,7 @@ async fn api_key_revealed(
         nearest: ResourceName::any(caller.claims.scope(), "apiKeys"),
     };
     let describe =
-        |(key, owner): &(ApiKey, Principal)| (api_key::name(owner, key.id), owned_by(owner));
+        |(key, owner): &(ApiKey, Principal)| (api_key::name(owner, key), owned_by(owner));
     server.reveal(caller, sought, found, describe).await
 }
 
@@ -45,8 +45,8 @@ pub async fn api_key_create(
 ) -> Result<CreateApiKeyResponse, Error> {
     const ACTION: &str = "iam:apiKeys:create";
     let target = (request.principal_id.as_str(), "");
-    let owner = reach_for(server, caller, ACTION, target, "apiKeys", keys_of).await?;
-    let all = api_key::name(&owner, "*");
+    let owner = reach_for(server, caller, ACTION, target, "apiKeys", keys_of(caller)).await?;
+    let all = api_key::all(caller, &owner);
     server.require_oneself(caller, ACTION, &all).await?;
     let new = convert::new_api_key(caller, owner, &request)?;
     let mutation = server.mutation(caller, ACTION, &request.request_id, &request)?;
@@ -76,9 +76,9 @@ pub async fn api_key_list(
 ) -> Result<ListApiKeysResponse, Error> {
     const ACTION: &str = "iam:apiKeys:list";
     let target = (request.principal_id.as_str(), "");
-    let owner = reach_for(server, caller, ACTION, target, "apiKeys", keys_of).await?;
+    let owner = reach_for(server, caller, ACTION, target, "apiKeys", keys_of(caller)).await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
-    let page = api_key::list(&server.core, &owner, &page).await?;
+    let page = api_key::list(&server.core, caller, &owner, &page).await?;
     Ok(ListApiKeysResponse {
         api_keys: page.items.iter().map(Into::into).collect(),
         next_page_token: page.next_page_token,
@@ -146,11 +146,17 @@ pub async fn s3_key_list(
 ) -> Result<ListS3AccessKeysResponse, Error> {
     const ACTION: &str = "iam:s3Keys:list";
     let target = (request.principal_id.as_str(), "");
-    // They can be of several projects, so that it takes the right in the whole organization.
-    let describe = |it: &Principal| (ResourceName::any(it.home(), "s3Keys"), owned_by(it));
+    // They can be of several projects, so that it takes the right in the whole organization, or a token for one project, to
+    // which those for that are shown.
+    let scope = |owner: &Principal| match caller.claims.scope() {
+        project @ Scope::Project(..) if owner.home().contains(&project) => project,
+        _ => owner.home(),
+    };
+    let describe = |it: &Principal| (ResourceName::any(scope(it), "s3Keys"), owned_by(it));
     let owner = reach_for(server, caller, ACTION, target, "s3Keys", describe).await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
-    let page = s3_key::list(&server.core, &owner, &page).await?;
+    let project = caller.claims.project_id.as_ref();
+    let page = s3_key::list(&server.core, &owner, project, &page).await?;
     Ok(ListS3AccessKeysResponse {
         keys: page.items.iter().map(Into::into).collect(),
         next_page_token: page.next_page_token,

@@ -2,7 +2,7 @@
 
 use flaredb::{Db, Record, Transaction};
 use photon_catalog::Reference;
-use photon_resource::{ApiKeyId, Error, Page, PageRequest, PrincipalId};
+use photon_resource::{ApiKeyId, Error, OrgId, Page, PageRequest, PrincipalId, ProjectId};
 use serde::{Deserialize, Serialize};
 
 use super::{from_ms, page_of_ids, to_ms};
@@ -17,6 +17,11 @@ pub(crate) struct ApiKeyRecord {
     secret_sha256: [u8; 32],
     created_ms: u64,
     expires_ms: Option<u64>,
+    /// With the project, that it is confined to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    org_id: Option<OrgId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    project_id: Option<ProjectId>,
 }
 
 impl Record for ApiKeyRecord {
@@ -33,6 +38,11 @@ impl From<&ApiKey> for ApiKeyRecord {
             secret_sha256: api_key.secret_sha256,
             created_ms: to_ms(api_key.created_at),
             expires_ms: api_key.expires_at.map(to_ms),
+            org_id: api_key.confined.as_ref().map(|(org, _)| org.clone()),
+            project_id: api_key
+                .confined
+                .as_ref()
+                .map(|(_, project)| project.clone()),
         }
     }
 }
@@ -46,6 +56,7 @@ impl From<ApiKeyRecord> for ApiKey {
             secret_sha256: record.secret_sha256,
             created_at: from_ms(record.created_ms),
             expires_at: record.expires_ms.map(from_ms),
+            confined: record.org_id.zip(record.project_id),
         }
     }
 }

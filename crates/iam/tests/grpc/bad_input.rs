@@ -215,7 +215,7 @@ async fn principals_and_credentials() {
     refuses!(client, create_api_key:
         key(NOBODY) => NotFound ABSENT_PRINCIPAL,
         CreateApiKeyRequest { ttl_seconds: u64::MAX, ..key(me) } => InvalidArgument
-            "ttl_seconds '18446744073709551615' is not valid: expected at most 3153600000, or 0 for a key that never expires",
+            "ttl_seconds '18446744073709551615' is not valid: expected at most 31536000 (a year), or 0 for 7776000 (90 days)",
     );
     let absent = format!("API key '{NOBODY}' not found");
     let not_uuid = format!("API key id 'k' is not valid: expected {UUID}");

@@ -376,3 +376,125 @@ async fn a_decision_over_grpc_is_quick() {
     // Unoptimized and on a busy machine; the benchmark measures what is promised (p99 under 1 ms).
     assert!(times[100] < Duration::from_millis(25), "{:?}", times[100]);
 }
+
+#[tokio::test]
+async fn an_api_key_ends_by_itself_and_never_after_more_than_a_year() {
+    let iam = start_iam().await;
+    let operator = iam.people.operator().await;
+    let made = async |ttl_seconds: u64| {
+        let request = CreateApiKeyRequest {
+            principal_id: operator.principal_id.clone(),
+            ttl_seconds,
+            ..Default::default()
+        };
+        let made = operator.admin().create_api_key(request).await?.into_inner();
+        let key = made.api_key.expect("what was made");
+        let seconds = |time: Option<prost_types::Timestamp>| time.expect("a time").seconds;
+        Ok::<_, tonic::Status>(seconds(key.expires_at) - seconds(key.created_at))
+    };
+    const DAY: i64 = 24 * 3600;
+    assert_eq!(made(0).await.unwrap(), 90 * DAY);
+    assert_eq!(made(365 * 24 * 3600).await.unwrap(), 365 * DAY);
+    let message = refused(made(365 * 24 * 3600 + 1).await, Code::InvalidArgument);
+    assert!(message.contains("at most 31536000 (a year)"), "{message}");
+}
+
+#[tokio::test]
+async fn a_member_makes_keys_for_itself_that_are_for_its_project_alone() {
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    admin.create_project("acme", "db").await.unwrap();
+    let role = ("ProjectMember", "org/acme/project/web");
+    let member = iam.people.user("acme", "web", "carol", role).await;
+    let elsewhere = "org/acme/project/db";
+    let carol = &member.principal_id;
+    admin.bind(carol, "ProjectMember", elsewhere).await.unwrap();
+    let secret = member.create_api_key(carol).await.unwrap();
+    // Nobody else's, and not one for all of the organization.
+    refused(
+        member.create_api_key(&admin.principal_id).await,
+        Code::PermissionDenied,
+    );
+    let whole = iam.people.sign_in("acme", "", "carol", PASSWORD).await;
+    refused(
+        whole.unwrap().create_api_key(carol).await,
+        Code::PermissionDenied,
+    );
+
+    let sign_in = async |org: &str, project: &str| {
+        iam.people
+            .issue(IssueTokenRequest {
+                org_id: org.into(),
+                project_id: project.into(),
+                credential: Some(Credential::ApiKey(secret.clone())),
+                ..Default::default()
+            })
+            .await
+    };
+    for (org, project) in [("", ""), ("acme", ""), ("acme", "web")] {
+        let signed_in = sign_in(org, project).await.unwrap();
+        let who = signed_in.whoami().await.unwrap();
+        assert_eq!((&*who.org_id, &*who.project_id), ("acme", "web"));
+    }
+    let message = refused(
+        sign_in("acme", "db").await.map(drop),
+        Code::PermissionDenied,
+    );
+    assert!(
+        message.contains("the API key is for project web of organization acme"),
+        "{message}"
+    );
+
+    // It sees and deletes its own.
+    let list = ListApiKeysRequest {
+        principal_id: carol.clone(),
+        ..Default::default()
+    };
+    let keys = member.admin().list_api_keys(list.clone()).await.unwrap();
+    let keys = keys.into_inner().api_keys;
+    assert_eq!((keys.len(), keys[0].project_id.as_str()), (1, "web"));
+    let there = iam.people.sign_in("acme", "db", "carol", PASSWORD).await;
+    let others = there.unwrap().admin().list_api_keys(list).await.unwrap();
+    assert_eq!(others.into_inner().api_keys, []);
+    let delete = DeleteApiKeyRequest {
+        id: keys[0].id.clone(),
+        ..Default::default()
+    };
+    member.admin().delete_api_key(delete).await.unwrap();
+    refused(
+        sign_in("acme", "web").await.map(drop),
+        Code::Unauthenticated,
+    );
+}
+
+#[tokio::test]
+async fn a_projects_administrator_gives_roles_keys_and_looks_at_its_events() {
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    let scope = "org/acme/project/web";
+    let role = ("ProjectAdmin", scope);
+    let dave = iam.people.user("acme", "web", "dave", role).await;
+    admin.create_user("acme", "erin").await.unwrap();
+    for role in ["ProjectAdmin", "ProjectMember", "ProjectViewer"] {
+        // By name: who is in the organization it need not see.
+        dave.bind("erin", role, scope).await.unwrap();
+    }
+    let s3_key = CreateS3AccessKeyRequest {
+        principal_id: dave.principal_id.clone(),
+        project_id: "web".into(),
+        ..Default::default()
+    };
+    dave.admin().create_s3_access_key(s3_key).await.unwrap();
+    let list = ListS3AccessKeysRequest {
+        principal_id: dave.principal_id.clone(),
+        ..Default::default()
+    };
+    let keys = dave.admin().list_s3_access_keys(list).await.unwrap();
+    assert_eq!(keys.into_inner().keys.len(), 1);
+    let events = dave.events().await;
+    assert!(
+        events
+            .iter()
+            .any(|event| event.action == "iam:s3Keys:create")
+    );
+}

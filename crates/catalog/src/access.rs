@@ -310,7 +310,7 @@ mod tests {
                 principal_id: PrincipalId::generate(),
                 principal_name: "someone".into(),
                 kind: PrincipalKind::User,
-impersonator: None,
+                impersonator: None,
                 org_id: org.map(|org| org.parse().unwrap()),
                 project_id: project.map(|project| project.parse().unwrap()),
                 node: None,

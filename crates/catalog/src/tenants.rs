@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tonic::{Request, Response, Status};
 
 use crate::access::Access;
+use crate::change::{Effect, commit_unrecorded, work};
 use crate::record::Reference;
 use crate::stored::{Stored, load_many};
 
@@ -107,15 +108,23 @@ impl Tenants {
         let db = self.access.db();
         let lease = db.lease_grant(CLOSED_FOR).await?;
         // No events: it is no more than a pause, and IAM's deletion, if it comes to that, is one.
-        let mut closing = db.begin();
         let key = closed_key(&org, &project);
-        closing.put_with_lease(&key, &ClosedRecord {}, lease)?;
-        closing.commit().await?;
+        let mut close = work((key.clone(), lease), |(key, lease), tx| {
+            Box::pin(async move {
+                tx.put_with_lease(key, &ClosedRecord {}, *lease)?;
+                Ok(Effect::silent(()))
+            })
+        });
+        commit_unrecorded(db, &mut close).await?;
         let holdings = self.holdings(&Scope::Project(org, project)).await?;
         if !holdings.is_empty() {
-            let mut opening = db.begin();
-            opening.delete(&key);
-            opening.commit().await?;
+            let mut open = work(key, |key, tx| {
+                Box::pin(async move {
+                    tx.delete(key);
+                    Ok(Effect::silent(()))
+                })
+            });
+            commit_unrecorded(db, &mut open).await?;
         }
         Ok(holdings)
     }

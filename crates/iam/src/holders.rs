@@ -60,11 +60,7 @@ impl Holders {
                 client: TenantServiceClient::new(endpoints.channel(component)?),
             })
         };
-        asked
-            .iter()
-            .map(holder)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        asked.iter().map(holder).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether there is nobody to ask.
@@ -206,9 +202,6 @@ mod tests {
         assert_eq!(names(asked(Some(&some)).unwrap()), ["prismnet"]);
         assert!(asked(Some(&[])).unwrap().is_empty());
         let refusal = asked(Some(&["iam".to_owned()])).unwrap_err().to_string();
-        assert!(
-            refusal.contains("some of prismnet, plasmavmc"),
-            "{refusal}"
-        );
+        assert!(refusal.contains("some of prismnet, plasmavmc"), "{refusal}");
     }
 }

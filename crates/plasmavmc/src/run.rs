@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Watches};
-use crate::prismnet::Ports;
 use crate::model::{Image, Vm, kind};
+use crate::prismnet::Ports;
 use crate::store::blob::Blobs;
 use crate::{COMPONENT, Settings, app, server};
 

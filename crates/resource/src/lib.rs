@@ -13,7 +13,9 @@ mod name;
 mod time;
 mod validate;
 
-pub use access::{Authorizer, Caller, Claims, Impersonator, Decision, PrincipalKind, TokenVerifier};
+pub use access::{
+    Authorizer, Caller, Claims, Decision, Impersonator, PrincipalKind, TokenVerifier,
+};
 pub use error::{Error, Result};
 pub use id::{
     ApiKeyId, BindingId, ImageId, OrgId, PortId, PrincipalId, ProjectId, RoleId, RuleId,

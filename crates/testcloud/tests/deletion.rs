@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use flaredb::Db;
+use flaredb::{Committed, Db};
 use photon_api::components::{COMPONENTS, IAM};
-use photon_api::iam::v1::{DeleteOrganizationRequest, DeletePrincipalRequest, DeleteProjectRequest};
+use photon_api::iam::v1::{
+    DeleteOrganizationRequest, DeletePrincipalRequest, DeleteProjectRequest,
+};
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
 use photon_api::prismnet::v1::{CreateVpcRequest, DeleteVpcRequest};
 use photon_api::tenancy::v1::CloseProjectRequest;
@@ -130,7 +132,7 @@ async fn an_organization_stays_as_long_as_a_server_holds_anything_of_it() {
     let db = Db::sqlite(&store).await.unwrap();
     let mut tx = db.begin();
     tx.delete("project/acme/web");
-    tx.commit().await.unwrap();
+    assert!(matches!(tx.commit().await.unwrap(), Committed::Done(_)));
     drop(db);
     cloud.start_again("iam");
     let acme = &cloud.acme;

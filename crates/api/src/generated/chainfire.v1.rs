@@ -53,6 +53,12 @@ pub struct Event {
     /// The server that appended it: `iam`, `prismnet`, `plasmavmc`.
     #[prost(string, tag = "17")]
     pub service: ::prost::alloc::string::String,
+    /// Who acted as the principal: id of the one that got the token by its right to impersonate. Empty: the principal itself.
+    #[prost(string, tag = "18")]
+    pub impersonator_id: ::prost::alloc::string::String,
+    /// Name of who acted as the principal.
+    #[prost(string, tag = "19")]
+    pub impersonator_name: ::prost::alloc::string::String,
 }
 /// What ListEvents is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -92,6 +92,12 @@ pub struct WhoAmIResponse {
     /// The bindings that count in that scope.
     #[prost(message, repeated, tag = "5")]
     pub bindings: ::prost::alloc::vec::Vec<Binding>,
+    /// Who acts as the principal: id of the one that got the token by its right to impersonate. Empty: the principal itself.
+    #[prost(string, tag = "6")]
+    pub impersonator_id: ::prost::alloc::string::String,
+    /// Name of who acts as the principal.
+    #[prost(string, tag = "7")]
+    pub impersonator_name: ::prost::alloc::string::String,
 }
 /// What GetJwks is given.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -292,9 +298,15 @@ pub struct ApiKey {
     /// When it was made.
     #[prost(message, optional, tag = "4")]
     pub created_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Absent: never.
+    /// Absent: never, as with keys that an earlier release made.
     #[prost(message, optional, tag = "5")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// With project_id: it gets tokens for this project alone. Empty: whatever its principal may.
+    #[prost(string, tag = "6")]
+    pub org_id: ::prost::alloc::string::String,
+    /// The project that it is for.
+    #[prost(string, tag = "7")]
+    pub project_id: ::prost::alloc::string::String,
 }
 /// A key pair for S3 clients (SigV4).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -738,7 +750,7 @@ pub struct CreateApiKeyRequest {
     /// For people: at most 1024 characters.
     #[prost(string, tag = "2")]
     pub description: ::prost::alloc::string::String,
-    /// 0: never expires.
+    /// How long it lives; at most a year. 0: 90 days.
     #[prost(uint64, tag = "3")]
     pub ttl_seconds: u64,
     /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
@@ -982,7 +994,8 @@ pub struct DeleteRoleRequest {
 /// What DeleteRole answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteRoleResponse {}
-/// What CreateBinding is given.
+/// What CreateBinding is given. Refused with ALREADY_EXISTS if the principal has the role at the scope, with RESOURCE_EXHAUSTED at
+/// 64 bindings of one principal, 1000 permissions that they give it together, or 64 KiB of their conditions.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateBindingRequest {
     /// Id of the principal.
@@ -2630,7 +2643,8 @@ pub mod iam_admin_service_client {
                 .insert(GrpcMethod::new("iam.v1.IamAdminService", "UpdateOrganization"));
             self.inner.unary(req, path, codec).await
         }
-        /// Refused with FAILED_PRECONDITION while the organization has projects or principals. Its id is never given again.
+        /// Refused with FAILED_PRECONDITION while the organization has projects or principals, or another component still holds
+        /// something of it; with UNAVAILABLE while one of them can't be asked. Its id is never given again.
         pub async fn delete_organization(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteOrganizationRequest>,
@@ -2755,8 +2769,9 @@ pub mod iam_admin_service_client {
                 .insert(GrpcMethod::new("iam.v1.IamAdminService", "UpdateProject"));
             self.inner.unary(req, path, codec).await
         }
-        /// Removes a project and the bindings in it. Nothing can be created in it any more; what other
-        /// services hold in it is deleted there. Its id is never given again.
+        /// Removes a project, the bindings in it and the S3 keys for it. Refused with FAILED_PRECONDITION while another
+        /// component still holds something in it (the message says what), with UNAVAILABLE while one of them can't be asked. Its
+        /// id is never given again.
         pub async fn delete_project(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteProjectRequest>,
@@ -2933,7 +2948,8 @@ pub mod iam_admin_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Makes an API key. The secret is in this answer and nowhere else: it is stored hashed. A user's key
-        /// only the user can make; a service account's whoever may do no less than the account.
+        /// only the user can make; a service account's whoever may do no less than the account. With a token for a project it is a
+        /// key for that project alone, which members of the project may make for themselves.
         pub async fn create_api_key(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateApiKeyRequest>,
@@ -3407,7 +3423,8 @@ pub mod iam_admin_service_server {
             tonic::Response<super::UpdateOrganizationResponse>,
             tonic::Status,
         >;
-        /// Refused with FAILED_PRECONDITION while the organization has projects or principals. Its id is never given again.
+        /// Refused with FAILED_PRECONDITION while the organization has projects or principals, or another component still holds
+        /// something of it; with UNAVAILABLE while one of them can't be asked. Its id is never given again.
         async fn delete_organization(
             &self,
             request: tonic::Request<super::DeleteOrganizationRequest>,
@@ -3447,8 +3464,9 @@ pub mod iam_admin_service_server {
             tonic::Response<super::UpdateProjectResponse>,
             tonic::Status,
         >;
-        /// Removes a project and the bindings in it. Nothing can be created in it any more; what other
-        /// services hold in it is deleted there. Its id is never given again.
+        /// Removes a project, the bindings in it and the S3 keys for it. Refused with FAILED_PRECONDITION while another
+        /// component still holds something in it (the message says what), with UNAVAILABLE while one of them can't be asked. Its
+        /// id is never given again.
         async fn delete_project(
             &self,
             request: tonic::Request<super::DeleteProjectRequest>,
@@ -3506,7 +3524,8 @@ pub mod iam_admin_service_server {
             tonic::Status,
         >;
         /// Makes an API key. The secret is in this answer and nowhere else: it is stored hashed. A user's key
-        /// only the user can make; a service account's whoever may do no less than the account.
+        /// only the user can make; a service account's whoever may do no less than the account. With a token for a project it is a
+        /// key for that project alone, which members of the project may make for themselves.
         async fn create_api_key(
             &self,
             request: tonic::Request<super::CreateApiKeyRequest>,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use photon_catalog::Effect;
 use photon_resource::{
-    ApiKeyId, Caller, Error, OrgId, Page, PageRequest, PrincipalKind, ProjectId, ResourceName, Scope,
-    validate_description,
+    ApiKeyId, Caller, Error, OrgId, Page, PageRequest, PrincipalKind, ProjectId, ResourceName,
+    Scope, validate_description,
 };
 use photon_service::Mutation;
 

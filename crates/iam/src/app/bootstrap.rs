@@ -263,11 +263,7 @@ pub(super) fn new_principal(name: &str, kind: PrincipalKind, node: Option<String
     }
 }
 
-pub(super) fn bind(
-    tx: &mut Transaction,
-    principal: PrincipalId,
-    role: &str,
-) -> Result<(), Error> {
+pub(super) fn bind(tx: &mut Transaction, principal: PrincipalId, role: &str) -> Result<(), Error> {
     let binding = Binding {
         id: BindingId::generate(),
         principal_id: principal,

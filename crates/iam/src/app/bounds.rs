@@ -50,7 +50,12 @@ impl Weight {
                 let text = format!(
                     "'{name}' would have {used} {what}: at most {limit}, so that every call can be decided quickly"
                 );
-                return Err(Error::quota_exceeded(quota, used as u64, limit as u64, text));
+                return Err(Error::quota_exceeded(
+                    quota,
+                    used as u64,
+                    limit as u64,
+                    text,
+                ));
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ fn owned_by(owner: &Principal) -> Vec<(&'static str, String)> {
 
 /// All API keys of a principal that the caller's token can be about.
 fn keys_of(caller: &Caller) -> impl Fn(&Principal) -> Described {
-    |owner| (api_key::all(caller, owner), owned_by(owner))
+    move |owner| (api_key::all(caller, owner), owned_by(owner))
 }
 
 /// The key that was found under the id `given`, with whose it is, if the caller may do `action` to it.

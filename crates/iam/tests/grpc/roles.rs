@@ -379,14 +379,20 @@ async fn nobody_has_a_role_twice_or_more_bindings_than_can_be_read_at_each_call(
 
     for n in 0..62 {
         let scope = format!("org/acme/project/p{n}");
-        admin.create_project("acme", &format!("p{n}")).await.unwrap();
+        admin
+            .create_project("acme", &format!("p{n}"))
+            .await
+            .unwrap();
         admin.bind(&bob, "ProjectViewer", &scope).await.unwrap();
     }
     let message = refused(
         admin.bind(&bob, "ProjectMember", scope).await,
         Code::ResourceExhausted,
     );
-    assert!(message.starts_with("'bob' has its 64 bindings"), "{message}");
+    assert!(
+        message.starts_with("'bob' has its 64 bindings"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

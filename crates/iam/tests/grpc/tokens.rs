@@ -766,7 +766,10 @@ async fn whoever_impersonates_is_named_with_all_that_is_done_and_leaves_no_crede
         acting.issue(as_alice).await.map(drop),
         Code::PermissionDenied,
     );
-    assert!(further.contains("operator impersonates already"), "{further}");
+    assert!(
+        further.contains("operator impersonates already"),
+        "{further}"
+    );
 
     // Each event names both, and one of alice's own names her alone.
     let events = alice.events().await;
@@ -782,8 +785,8 @@ async fn whoever_impersonates_is_named_with_all_that_is_done_and_leaves_no_crede
             && event.impersonator_id == operator.principal_id
     });
     assert_eq!(refusals.count(), denied.len());
-    let issued = events.iter().find(|event| {
-        event.action == "iam:tokens:create" && event.impersonator_name == "operator"
-    });
+    let issued = events
+        .iter()
+        .find(|event| event.action == "iam:tokens:create" && event.impersonator_name == "operator");
     assert!(issued.is_some());
 }

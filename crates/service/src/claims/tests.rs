@@ -71,7 +71,7 @@ fn claims() -> TokenClaims {
         sub: PrincipalId::generate().to_string(),
         name: "alice".into(),
         kind: PrincipalKind::User,
-act: None,
+        act: None,
         org_id: "acme".into(),
         project_id: "web".into(),
         node: String::new(),

@@ -184,7 +184,7 @@ pub fn claims(name: &str, org: Option<&str>) -> Claims {
         principal_id: PrincipalId::generate(),
         principal_name: name.to_owned(),
         kind: PrincipalKind::User,
-impersonator: None,
+        impersonator: None,
         org_id: org.map(|org| org.parse().unwrap()),
         project_id: None,
         node: None,

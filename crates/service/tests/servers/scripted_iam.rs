@@ -53,7 +53,7 @@ impl Key {
             sub: PrincipalId::generate().to_string(),
             name: "alice".into(),
             kind: PrincipalKind::User,
-act: None,
+            act: None,
             org_id: "acme".into(),
             project_id: String::new(),
             node: String::new(),

@@ -29,4 +29,4 @@ pub mod vm;
 
 pub use photon_client::{Channels, Endpoints};
 pub use session::{OPERATOR, Session};
-pub use tenant::{Account, onboard};
+pub use tenant::{Account, onboard, random_hex};

@@ -14,7 +14,7 @@ use photon_e2e::journal::Journal;
 use photon_e2e::progress::say;
 use photon_e2e::run::{Run, check_readable, read_password};
 use photon_e2e::scenario::Guests;
-use photon_e2e::{Channels, OPERATOR, nodes, tenant_path};
+use photon_e2e::{Channels, OPERATOR, nodes, random_hex, tenant_path};
 
 /// Tries a PhotonCloud over its API alone: tenants, networks, guests, and whom these reach.
 ///
@@ -149,6 +149,7 @@ impl Cloud {
                 boot: Duration::from_secs(self.boot_timeout),
             },
             prefix: self.prefix.clone(),
+            tag: random_hex::<3>()?,
             spread: self.spread,
             keep: self.keep,
             limit: Duration::from_secs(self.timeout),

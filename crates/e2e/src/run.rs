@@ -27,6 +27,8 @@ pub struct Run {
     pub guests: Guests,
     /// What the names of the organizations begin with that the run makes.
     pub prefix: String,
+    /// What they end with, of this run alone: the name of an organization that is removed is never given again.
+    pub tag: String,
     /// Whether to spread VMs over all hosts, as the operator, or leave it to the scheduler.
     pub spread: bool,
     /// Whether to leave everything as it is at the end.
@@ -36,7 +38,7 @@ pub struct Run {
 
 impl Run {
     pub fn org(&self, name: &str) -> String {
-        format!("{}-{name}", self.prefix)
+        format!("{}-{name}-{}", self.prefix, self.tag)
     }
 
     /// A tenant that can be told from others afterwards.

@@ -19,16 +19,24 @@ pub struct Account {
     pub description: String,
 }
 
+/// So many bytes that nobody can guess, in hex.
+///
+/// # Errors
+/// When the system gives none.
+pub fn random_hex<const N: usize>() -> Result<String> {
+    let mut random = [0_u8; N];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 impl Account {
     /// With a password of its own that nobody can guess.
     pub fn new(org: &str) -> Result<Self> {
-        let mut random = [0_u8; 12];
-        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
         Ok(Account {
             org: org.into(),
             project: "web".into(),
             user: "admin".into(),
-            password: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+            password: random_hex::<12>()?,
             description: String::new(),
         })
     }

@@ -103,8 +103,14 @@ pub async fn decide(
         attributes,
         now: SystemTime::now(),
     });
-    // Only who might create there learns that there is no such place.
-    if answer.allowed && action.as_str().ends_with(":create") && !core.live.exists(scope).await? {
+    // Only who might create or list there learns that there is no such place. What is left of an organization that is gone,
+    // such as its events, stays to be read.
+    let verb = action.as_str().rsplit(':').next();
+    let there = match (verb, scope) {
+        (Some("create"), _) | (Some("list"), Scope::Project(..)) => core.live.exists(scope).await?,
+        _ => true,
+    };
+    if answer.allowed && !there {
         return Ok(no(format!("there is no {scope}")));
     }
     Ok(Outcome {

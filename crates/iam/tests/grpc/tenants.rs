@@ -720,3 +720,22 @@ async fn test_multiple_role_bindings() {
     })
     .await;
 }
+
+/// A name that is mistyped is not taken for a project in which nothing is.
+#[tokio::test]
+async fn a_list_of_a_project_that_is_not_there_says_so() {
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    const LIST: &str = "compute:instances:list";
+    let there = "org/acme/project/web/instances/*";
+    assert!(admin.allowed(LIST, there).await);
+    let absent = "org/acme/project/wbe/instances/*";
+    let answer = admin.may(LIST, absent).await.unwrap();
+    assert!(!answer.allowed);
+    assert_eq!(answer.reason, "there is no org/acme/project/wbe");
+    // Who may list nothing learns nothing.
+    let role = ("ProjectViewer", "org/acme/project/web");
+    let viewer = iam.people.user("acme", "", "viewer", role).await;
+    let answer = viewer.may(LIST, absent).await.unwrap();
+    assert!(answer.reason.contains("no role of viewer"), "{answer:?}");
+}

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use flaredb::Db;
-use photon_resource::{Caller, Error, Labels, Scope};
+use photon_resource::{Caller, Described, Error, Extent, Labels, Scope};
 use photon_service::{Guard, Mutation, Mutations};
 use tonic::Request;
 
@@ -20,6 +20,10 @@ pub struct Access {
     guard: Guard,
     mutations: Mutations,
 }
+
+/// What must be permitted on a resource that a list shows; none: the list's own right is enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown(Vec<String>);
 
 /// How a request names one resource.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +112,8 @@ impl Access {
         Ok(tenant)
     }
 
-    /// Whether the caller may do `verb` (list, watch) with all resources of a scope: see [`list_scope`].
+    /// Whether the caller may do `verb` (watch) with all resources of a scope: see [`list_scope`]. One who may get some of them
+    /// on a condition may not: a stream is not looked through.
     pub async fn all<R: Stored>(
         &self,
         caller: &Caller,
@@ -117,15 +122,76 @@ impl Access {
         project_id: &str,
     ) -> Result<Scope, Error> {
         let scope = list_scope(caller, org_id, project_id)?;
-        self.guard
-            .authorize(
-                caller,
-                &R::KIND.action(verb),
-                &R::KIND.any(scope.clone()),
-                &[],
-            )
+        let (action, all) = (R::KIND.action(verb), R::KIND.any(scope.clone()));
+        self.guard.authorize(caller, &action, &all, &[]).await?;
+        let get = self
+            .guard
+            .extent(caller, &R::KIND.action("get"), &all)
             .await?;
+        if get == Extent::Some {
+            let reason = format!(
+                "a role permits to get {} on a condition, and all are told: list them instead",
+                R::KIND.plural
+            );
+            self.guard.record(caller, &action, &all, &reason).await;
+            return Err(Error::PermissionDenied {
+                action,
+                resource: all.to_string(),
+                reason,
+            });
+        }
         Ok(scope)
+    }
+
+    /// Whether the caller may list resources of a scope, and which of them it is shown: those that it may list and get. A role
+    /// that permits one of both on a condition shows those for which that holds; one that permits to list and never to get
+    /// is about lists alone.
+    pub async fn listed<R: Stored>(
+        &self,
+        caller: &Caller,
+        org_id: &str,
+        project_id: &str,
+    ) -> Result<(Scope, Shown), Error> {
+        let scope = list_scope(caller, org_id, project_id)?;
+        let all = R::KIND.any(scope.clone());
+        let [list, get] = ["list", "get"].map(|verb| R::KIND.action(verb));
+        let (by_list, by_get) = futures::try_join!(
+            self.guard.extent(caller, &list, &all),
+            self.guard.extent(caller, &get, &all),
+        )?;
+        if by_list == Extent::None {
+            // Refuses, and records it.
+            self.guard.authorize(caller, &list, &all, &[]).await?;
+        }
+        let asked = [(list, by_list), (get, by_get)].into_iter();
+        let actions = asked.filter(|(_, extent)| *extent == Extent::Some);
+        let actions = actions.map(|(action, _)| action).collect();
+        Ok((scope, Shown(actions)))
+    }
+
+    /// Those of a page that the caller is shown.
+    pub async fn shown<R: Stored>(
+        &self,
+        caller: &Caller,
+        shown: &Shown,
+        mut items: Vec<R>,
+    ) -> Result<Vec<R>, Error> {
+        for action in &shown.0 {
+            // What is shown to all tenants is no matter of roles.
+            let own = |it: &R| caller.may_see(&it.scope());
+            let asked = items.iter().filter(|it| own(it)).map(|it| Described {
+                name: it.resource(),
+                attributes: stored::attributes_of(it).into_iter().collect(),
+            });
+            let asked: Vec<_> = asked.collect();
+            let mut allowed = self
+                .guard
+                .may_each(caller, action, asked)
+                .await?
+                .into_iter();
+            items.retain(|it| !own(it) || allowed.next() == Some(true));
+        }
+        Ok(items)
     }
 
     /// The resource that a request names, if the caller may do `verb` with it.

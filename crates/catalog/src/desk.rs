@@ -110,7 +110,7 @@ impl<R: Stored> Desk<R> {
         .await
     }
 
-    /// A call that reads a page of a list: `page` reads it, `wire` makes the answer.
+    /// A call that reads a page of a list: `page` reads it, `wire` makes the answer of those that the caller is shown.
     pub async fn list<Q, A, F>(
         &self,
         request: Request<Q>,
@@ -125,14 +125,16 @@ impl<R: Stored> Desk<R> {
             let caller = self.access.caller(&request).await?;
             let request = request.into_inner();
             let (org, project) = (request.org_id(), request.project_id());
-            let scope = self.access.all::<R>(&caller, "list", org, project).await?;
+            let (scope, shown) = self.access.listed::<R>(&caller, org, project).await?;
             let query = Query {
                 scope,
                 page: PageRequest::parse(request.page_size(), request.page_token())?,
                 name: request.name().to_owned(),
                 labels: request.labels().clone(),
             };
-            Ok(wire(page(query, request).await?))
+            let mut page = page(query, request).await?;
+            page.items = self.access.shown(&caller, &shown, page.items).await?;
+            Ok(wire(page))
         })
         .await
     }

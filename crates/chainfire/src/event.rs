@@ -214,6 +214,8 @@ mod tests {
             project_id: "web".into(),
             principal_id: "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e".into(),
             principal_name: "älice".into(),
+            impersonator_id: String::new(),
+            impersonator_name: String::new(),
             source: "192.0.2.7".into(),
             action: "network:ports:create".into(),
             resource: "org/acme/project/web/ports/1".into(),

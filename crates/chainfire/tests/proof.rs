@@ -21,6 +21,8 @@ fn content() -> impl Strategy<Value = Event> {
             project_id: first.1,
             principal_id: first.2,
             principal_name: first.3,
+            impersonator_id: second.4.clone(),
+            impersonator_name: second.3.clone(),
             source: first.4,
             action: second.0,
             resource: second.1,

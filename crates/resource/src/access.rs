@@ -108,6 +108,29 @@ pub struct Decision {
     pub allowed: bool,
     /// Why not, for people; empty when allowed.
     pub reason: String,
+    /// Of all resources of a type: which of them it may be done to.
+    pub extent: Extent,
+}
+
+/// Which of all resources of a type something may be done to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// None of them, as far as is known.
+    #[default]
+    None,
+    /// Those for which a role's condition holds: each is to be asked for.
+    Some,
+    /// Every one, whatever its attributes.
+    Each,
+}
+
+/// A resource, and what conditions of policies can read of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its full name.
+    pub name: ResourceName,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Decides whether a caller may do something. The tenancy wall stands before it and is not its matter alone:
@@ -123,6 +146,23 @@ pub trait Authorizer: Send + Sync + 'static {
         resource: &ResourceName,
         attributes: &BTreeMap<String, String>,
     ) -> Result<Decision, Error>;
+
+    /// Whether it may do that to each of the resources, at most 1000, in their order.
+    ///
+    /// Errors: as [`authorize`](Self::authorize).
+    async fn authorize_each(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resources: &[Described],
+    ) -> Result<Vec<bool>, Error> {
+        let mut allowed = Vec::with_capacity(resources.len());
+        for it in resources {
+            let decided = self.authorize(caller, action, &it.name, &it.attributes);
+            allowed.push(decided.await?.allowed);
+        }
+        Ok(allowed)
+    }
 }
 
 /// Tells from a token who calls.

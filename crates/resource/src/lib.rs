@@ -14,7 +14,8 @@ mod time;
 mod validate;
 
 pub use access::{
-    Authorizer, Caller, Claims, Decision, Impersonator, PrincipalKind, TokenVerifier,
+    Authorizer, Caller, Claims, Decision, Described, Extent, Impersonator, PrincipalKind,
+    TokenVerifier,
 };
 pub use error::{Error, Result};
 pub use id::{

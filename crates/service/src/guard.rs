@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use chainfire::{Ledger, NewEvent, Outcome};
 use photon_program::request_id::{REQUEST_ID, is_request_id, new_request_id};
 use photon_resource::{
-    Action, Authorizer, Caller, Decision, Error, OrgId, ProjectId, ResourceName, TokenVerifier,
+    Action, Authorizer, Caller, Decision, Described, Error, Extent, OrgId, ProjectId, ResourceName,
+    TokenVerifier,
 };
 use tonic::Request;
 use tonic::metadata::MetadataMap;
@@ -164,6 +165,7 @@ impl Guard {
             return Ok(Decision {
                 allowed: false,
                 reason: "it is outside of the tenant that the token is for".to_owned(),
+                extent: Extent::None,
             });
         }
         let facts = facts(caller, attributes);
@@ -185,6 +187,44 @@ impl Guard {
     ) -> Result<bool, Error> {
         let decision = self.decide(caller, action, resource, attributes).await?;
         Ok(decision.allowed)
+    }
+
+    /// Which of all resources of a type (`all`) `caller` may do `action` to. Nothing is recorded.
+    ///
+    /// Errors: `Unavailable`, `Unauthenticated` (revoked meanwhile).
+    pub async fn extent(
+        &self,
+        caller: &Caller,
+        action: &str,
+        all: &ResourceName,
+    ) -> Result<Extent, Error> {
+        Ok(self.decide(caller, action, all, &[]).await?.extent)
+    }
+
+    /// Whether `caller` may do `action` to each of `resources`, in their order. Those are a page of a list at most, within the
+    /// caller's tenant. Nothing is recorded.
+    ///
+    /// Errors: as [`extent`](Self::extent).
+    pub async fn may_each(
+        &self,
+        caller: &Caller,
+        action: &str,
+        mut resources: Vec<Described>,
+    ) -> Result<Vec<bool>, Error> {
+        if let Some(beyond) = resources.iter().find(|it| !caller.may_see(it.name.scope())) {
+            let text = format!("{} is listed to another tenant", beyond.name);
+            return Err(Error::internal(text));
+        }
+        if resources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let action: Action = action.parse().map_err(Error::internal)?;
+        for it in &mut resources {
+            add_source(caller, &mut it.attributes);
+        }
+        self.authorizer
+            .authorize_each(caller, &action, &resources)
+            .await
     }
 
     /// Organization and project of a request, empty ones taken from the token. Whether the caller may do
@@ -298,10 +338,14 @@ fn facts(caller: &Caller, attributes: &[(&str, &str)]) -> BTreeMap<String, Strin
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
+    add_source(caller, &mut facts);
+    facts
+}
+
+fn add_source(caller: &Caller, facts: &mut BTreeMap<String, String>) {
     if caller.source.parse::<IpAddr>().is_ok() {
         facts.insert("source_ip".to_owned(), caller.source.clone());
     }
-    facts
 }
 
 fn denied(action: &Action, resource: &ResourceName, reason: &str) -> Error {

@@ -1,22 +1,25 @@
 //! IAM as the other servers use it: its public keys to verify tokens offline, and its decisions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use photon_api::components::IAM;
+use photon_api::iam::v1 as api;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
-use photon_api::iam::v1::{AuthorizeRequest, GetJwksRequest};
+use photon_api::iam::v1::{AuthorizeEachRequest, AuthorizeRequest, GetJwksRequest};
 use photon_program::{Endpoints, Invalid, with_token};
 use photon_resource::{
-    Action, Authorizer, Caller, Claims, Decision, Error, ResourceName, TokenVerifier,
+    Action, Authorizer, Caller, Claims, Decision, Described, Error, Extent, ResourceName,
+    TokenVerifier,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, Semaphore};
-use tonic::Code;
 use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
 
 use crate::claims::{KeySet, Rejection};
 
@@ -210,28 +213,72 @@ impl Authorizer for IamClient {
             resource: resource.to_string(),
             attributes: attributes.clone().into_iter().collect(),
         };
-        // Everyone may ask about their own token, so the server needs no right of its own here.
-        let mut request = with_token(message, &caller.token, &caller.request_id)?;
-        request.set_timeout(DEADLINE);
+        let request = asking(message, caller)?;
         let mut client = IamAuthzServiceClient::new(self.channel.clone());
+        let response = self.decided(client.authorize(request)).await?;
+        Ok(Decision {
+            allowed: response.allowed,
+            reason: match response.reason.as_str() {
+                "" if !response.allowed => "the policy gives no reason".to_owned(),
+                _ => response.reason,
+            },
+            extent: match (response.on_each, response.on_some) {
+                (true, _) => Extent::Each,
+                // An IAM of the release before says nothing of it.
+                (false, true) => Extent::Some,
+                (false, false) if response.allowed => Extent::Some,
+                (false, false) => Extent::None,
+            },
+        })
+    }
+
+    async fn authorize_each(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resources: &[Described],
+    ) -> Result<Vec<bool>, Error> {
+        let described = resources.iter().map(|it| api::Described {
+            resource: it.name.to_string(),
+            attributes: it.attributes.clone(),
+        });
+        let message = AuthorizeEachRequest {
+            token: caller.token.clone(),
+            action: action.to_string(),
+            resources: described.collect(),
+        };
+        let request = asking(message, caller)?;
+        let mut client = IamAuthzServiceClient::new(self.channel.clone());
+        let allowed = self.decided(client.authorize_each(request)).await?.allowed;
+        // One answer less, and they would be others'.
+        if allowed.len() != resources.len() {
+            return Err(no_decision());
+        }
+        Ok(allowed)
+    }
+}
+
+/// Everyone may ask about their own token, so the server needs no right of its own here.
+fn asking<T>(message: T, caller: &Caller) -> Result<Request<T>, Error> {
+    let mut request = with_token(message, &caller.token, &caller.request_id)?;
+    request.set_timeout(DEADLINE);
+    Ok(request)
+}
+
+impl IamClient {
+    /// What IAM answers, when it is its turn.
+    async fn decided<T>(
+        &self,
+        asked: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Error> {
         let turn = tokio::time::timeout(PATIENCE, self.decisions.acquire()).await;
         // The semaphore is never closed; out of patience or not, without a turn there is no decision.
         let Ok(Ok(_turn)) = turn else {
             tracing::warn!("too many calls wait for IAM's decision");
             return Err(no_decision());
         };
-        let answer = tokio::time::timeout(DEADLINE, client.authorize(request)).await;
-        match answer {
-            Ok(Ok(response)) => {
-                let response = response.into_inner();
-                Ok(Decision {
-                    allowed: response.allowed,
-                    reason: match response.reason.as_str() {
-                        "" if !response.allowed => "the policy gives no reason".to_owned(),
-                        _ => response.reason,
-                    },
-                })
-            }
+        match tokio::time::timeout(DEADLINE, asked).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
             // Revoked, or its principal disabled, since it was verified here.
             Ok(Err(status)) if status.code() == Code::Unauthenticated => {
                 let text = status.message();

@@ -201,6 +201,45 @@ pub struct AuthorizeResponse {
     /// True when the refusal came from the tenancy wall, so the resource must look absent.
     #[prost(bool, tag = "4")]
     pub outside_tenant: bool,
+    /// Of all resources of a type (`*`): true when it is allowed on every one of them, whatever its attributes are.
+    #[prost(bool, tag = "5")]
+    pub on_each: bool,
+    /// Of all resources of a type (`*`): true when it is allowed on those of them for which a role's condition holds.
+    #[prost(bool, tag = "6")]
+    pub on_some: bool,
+}
+/// What AuthorizeEach is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuthorizeEachRequest {
+    /// The token whose bearer wants to act.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+    /// As Authorize takes it.
+    #[prost(string, tag = "2")]
+    pub action: ::prost::alloc::string::String,
+    /// At most 1000.
+    #[prost(message, repeated, tag = "3")]
+    pub resources: ::prost::alloc::vec::Vec<Described>,
+}
+/// A resource, and what conditions can read of it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Described {
+    /// As Authorize takes it.
+    #[prost(string, tag = "1")]
+    pub resource: ::prost::alloc::string::String,
+    /// As Authorize takes them.
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub attributes: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+/// What AuthorizeEach answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuthorizeEachResponse {
+    /// Whether it may be done, for each of the resources in their order.
+    #[prost(bool, repeated, tag = "1")]
+    pub allowed: ::prost::alloc::vec::Vec<bool>,
 }
 /// A tenant.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2264,6 +2303,31 @@ pub mod iam_authz_service_client {
                 .insert(GrpcMethod::new("iam.v1.IamAuthzService", "Authorize"));
             self.inner.unary(req, path, codec).await
         }
+        /// Decides one action on each of up to 1000 resources, as Authorize does on one: for lists, which show what may be seen.
+        pub async fn authorize_each(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AuthorizeEachRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AuthorizeEachResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/iam.v1.IamAuthzService/AuthorizeEach",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("iam.v1.IamAuthzService", "AuthorizeEach"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2286,6 +2350,14 @@ pub mod iam_authz_service_server {
             request: tonic::Request<super::AuthorizeRequest>,
         ) -> std::result::Result<
             tonic::Response<super::AuthorizeResponse>,
+            tonic::Status,
+        >;
+        /// Decides one action on each of up to 1000 resources, as Authorize does on one: for lists, which show what may be seen.
+        async fn authorize_each(
+            &self,
+            request: tonic::Request<super::AuthorizeEachRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AuthorizeEachResponse>,
             tonic::Status,
         >;
     }
@@ -2396,6 +2468,52 @@ pub mod iam_authz_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AuthorizeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/iam.v1.IamAuthzService/AuthorizeEach" => {
+                    #[allow(non_camel_case_types)]
+                    struct AuthorizeEachSvc<T: IamAuthzService>(pub Arc<T>);
+                    impl<
+                        T: IamAuthzService,
+                    > tonic::server::UnaryService<super::AuthorizeEachRequest>
+                    for AuthorizeEachSvc<T> {
+                        type Response = super::AuthorizeEachResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AuthorizeEachRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as IamAuthzService>::authorize_each(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AuthorizeEachSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

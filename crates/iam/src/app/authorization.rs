@@ -6,13 +6,14 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use photon_resource::{
-    Action, Authorizer, BindingId, Caller, Claims, Decision, Error, ResourceName, Scope,
-    TokenVerifier,
+    Action, Authorizer, BindingId, Caller, Claims, Decision, Described, Error, Extent,
+    ResourceName, Scope, TokenVerifier,
 };
 
 use super::Core;
 use crate::live::Known;
-use crate::policy::Question;
+use crate::model::Permission;
+use crate::policy::{Question, Rights, beyond};
 use crate::token::Verified;
 
 /// What was decided, and why.
@@ -23,6 +24,8 @@ pub struct Outcome {
     pub bindings: Vec<BindingId>,
     /// The wall refused: the resource must look absent.
     pub outside_tenant: bool,
+    /// Of all resources of a type: which it is allowed on.
+    pub extent: Extent,
 }
 
 /// Verifies a token and that nothing that it depends on was revoked: itself, its principal, the API key that it was
@@ -97,12 +100,13 @@ pub async fn decide(
             ),
         }));
     }
-    let answer = known.rights.decide(&Question {
+    let question = Question {
         action,
         resource,
         attributes,
         now: SystemTime::now(),
-    });
+    };
+    let answer = known.rights.decide(&question);
     // Only who might create or list there learns that there is no such place. What is left of an organization that is gone,
     // such as its events, stays to be read.
     let verb = action.as_str().rsplit(':').next();
@@ -113,12 +117,74 @@ pub async fn decide(
     if answer.allowed && !there {
         return Ok(no(format!("there is no {scope}")));
     }
+    let extent = match resource.id() {
+        "*" => extent(&known.rights, &question, answer.allowed),
+        _ => Extent::None,
+    };
     Ok(Outcome {
         allowed: answer.allowed,
         reason: answer.reason,
         bindings: answer.bindings,
         outside_tenant: false,
+        extent,
     })
+}
+
+/// Which of all resources of a type it is allowed on.
+fn extent(rights: &Rights, question: &Question<'_>, allowed: bool) -> Extent {
+    let (scope, now) = (question.resource.scope(), question.now);
+    let wanted = each_of(question.action, question.resource);
+    let each = wanted
+        .is_some_and(|wanted| beyond(rights.grants(), &wanted, scope, Some(now), now).is_none());
+    if each {
+        Extent::Each
+    } else if allowed || rights.allows_on_a_condition(question) {
+        Extent::Some
+    } else {
+        Extent::None
+    }
+}
+
+/// The permissions that make up one for all resources of a type in a scope and below it.
+fn each_of(action: &Action, all: &ResourceName) -> Option<Vec<Permission>> {
+    let kind = all.kind();
+    let resources = match all.scope() {
+        scope @ Scope::Project(..) => vec![format!("{scope}/{kind}/*")],
+        scope @ Scope::Org(_) => vec![
+            format!("{scope}/{kind}/*"),
+            format!("{scope}/project/*/{kind}/*"),
+        ],
+        Scope::System => vec![
+            format!("system/{kind}/*"),
+            format!("org/*/{kind}/*"),
+            format!("org/*/project/*/{kind}/*"),
+        ],
+    };
+    let permission = |resource: String| {
+        Some(Permission {
+            action: action.as_str().parse().ok()?,
+            resource: resource.parse().ok()?,
+            condition: None,
+        })
+    };
+    resources.into_iter().map(permission).collect()
+}
+
+/// As [`decide`], on each of several resources in their order.
+pub async fn decide_each(
+    core: &Core,
+    token: &str,
+    action: &Action,
+    resources: &[Described],
+) -> Result<Vec<bool>, Error> {
+    let mut allowed = Vec::with_capacity(resources.len());
+    for it in resources {
+        let decided = decide(core, token, action, &it.name, &it.attributes).await?;
+        allowed.push(decided.allowed);
+        // Other calls are decided meanwhile.
+        tokio::task::yield_now().await;
+    }
+    Ok(allowed)
 }
 
 /// Whether the caller's roles permit this on a condition: see [`Rights::allows_on_a_condition`]. What is refused is then
@@ -170,6 +236,16 @@ impl Authorizer for Core {
         Ok(Decision {
             allowed: outcome.allowed,
             reason: outcome.reason,
+            extent: outcome.extent,
         })
+    }
+
+    async fn authorize_each(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resources: &[Described],
+    ) -> Result<Vec<bool>, Error> {
+        decide_each(self, &caller.token, action, resources).await
     }
 }

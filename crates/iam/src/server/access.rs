@@ -1,7 +1,7 @@
 //! Whether a call may reach what it names. What is hidden reads as what is absent, word for word, as in
 //! [`photon_catalog::Access`], which can't serve here: IAM's things are named otherwise, and built-in roles have no record.
 
-use photon_resource::{Caller, Error, ResourceName};
+use photon_resource::{Caller, Error, Extent, ResourceName};
 
 use super::Server;
 use crate::app::authorization;
@@ -21,6 +21,45 @@ pub(super) struct Sought<'a> {
 pub(super) type Described = (ResourceName, Vec<(&'static str, String)>);
 
 impl Server {
+    /// Those of a page of `all` that the caller may `get`: see [`photon_catalog::Access::listed`], which does the same for other
+    /// components.
+    pub(super) async fn shown<T>(
+        &self,
+        caller: &Caller,
+        get: &str,
+        all: &ResourceName,
+        items: Vec<T>,
+        describe: impl Fn(&T) -> Described,
+    ) -> Result<Vec<T>, Error> {
+        if !self.on_a_condition(caller, get, all).await? {
+            return Ok(items);
+        }
+        let asked = items.iter().map(|item| {
+            let (name, facts) = describe(item);
+            let facts = facts.into_iter().map(|(key, it)| (key.to_owned(), it));
+            photon_resource::Described {
+                name,
+                attributes: facts.collect(),
+            }
+        });
+        let asked = asked.collect();
+        let allowed = self.guard.may_each(caller, get, asked).await?;
+        let shown = items.into_iter().zip(allowed);
+        Ok(shown
+            .filter_map(|(it, allowed)| allowed.then_some(it))
+            .collect())
+    }
+
+    /// Whether the caller may `get` some of `all` alone.
+    pub(super) async fn on_a_condition(
+        &self,
+        caller: &Caller,
+        get: &str,
+        all: &ResourceName,
+    ) -> Result<bool, Error> {
+        Ok(self.guard.extent(caller, get, all).await? == Extent::Some)
+    }
+
     /// What was `found`, if the caller may do that to it; `describe` says which resource that is to policies. What the
     /// caller may not do that to is answered as what is absent: as all that is in `nearest`, where such a thing would be.
     ///

@@ -1,8 +1,10 @@
 //! `IamAuthzService`: decisions for other services.
 
 use photon_api::iam::v1::iam_authz_service_server::IamAuthzService;
-use photon_api::iam::v1::{AuthorizeRequest, AuthorizeResponse};
-use photon_resource::{Action, Error, ResourceName, Scope};
+use photon_api::iam::v1::{
+    AuthorizeEachRequest, AuthorizeEachResponse, AuthorizeRequest, AuthorizeResponse,
+};
+use photon_resource::{Action, Caller, Described, Error, Extent, ResourceName, Scope};
 use photon_service::answer;
 use tonic::{Request, Response, Status};
 
@@ -17,12 +19,7 @@ impl IamAuthzService for Server {
     ) -> Result<Response<AuthorizeResponse>, Status> {
         answer(async {
             let (caller, request) = self.open(request).await?;
-            if request.token != caller.token {
-                let all = token::asking();
-                self.guard
-                    .authorize(&caller, "iam:tokens:authorize", &all, &[])
-                    .await?;
-            }
+            self.asks(&caller, &request.token).await?;
             let action: Action = request.action.parse()?;
             let resource = resource(&request.resource)?;
             let attributes = request.attributes.into_iter().collect();
@@ -34,9 +31,58 @@ impl IamAuthzService for Server {
                 reason: outcome.reason,
                 binding_ids: outcome.bindings.iter().map(ToString::to_string).collect(),
                 outside_tenant: outcome.outside_tenant,
+                on_each: outcome.extent == Extent::Each,
+                on_some: outcome.extent == Extent::Some,
             })
         })
         .await
+    }
+
+    async fn authorize_each(
+        &self,
+        request: Request<AuthorizeEachRequest>,
+    ) -> Result<Response<AuthorizeEachResponse>, Status> {
+        answer(async {
+            let (caller, request) = self.open(request).await?;
+            self.asks(&caller, &request.token).await?;
+            let count = request.resources.len();
+            if count > MOST {
+                return Err(Error::invalid(
+                    "resources",
+                    count,
+                    format!("at most {MOST}"),
+                ));
+            }
+            let action: Action = request.action.parse()?;
+            let resources = request.resources.into_iter().map(|it| {
+                Ok(Described {
+                    name: resource(&it.resource)?,
+                    attributes: it.attributes,
+                })
+            });
+            let resources: Vec<_> = resources.collect::<Result<_, Error>>()?;
+            let asked = authorization::decide_each(&self.core, &request.token, &action, &resources);
+            Ok(AuthorizeEachResponse {
+                allowed: asked.await?,
+            })
+        })
+        .await
+    }
+}
+
+/// How many resources may be asked about at once: a page of a list.
+const MOST: usize = 1000;
+
+impl Server {
+    /// Everybody asks about their own token; about others', who may.
+    async fn asks(&self, caller: &Caller, token: &str) -> Result<(), Error> {
+        if token == caller.token {
+            return Ok(());
+        }
+        let all = token::asking();
+        self.guard
+            .authorize(caller, "iam:tokens:authorize", &all, &[])
+            .await
     }
 }
 

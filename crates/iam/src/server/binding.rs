@@ -1,32 +1,37 @@
 //! Bindings.
 
+use std::collections::HashMap;
+
 use photon_api::iam::v1::*;
 use photon_resource::{Caller, Error, PageRequest, ResourceName, Scope};
 
-use super::access::Sought;
+use super::access::{Described, Sought};
 use super::{Server, principal, role};
 use crate::app::binding as app;
 use crate::convert;
 use crate::model::Binding;
 
+/// A binding, and what conditions can read of it.
+async fn described(server: &Server, caller: &Caller, binding: &Binding) -> Described {
+    let owner = binding.principal_id.to_string();
+    let kind = principal::kind_of(server, caller, (&owner, "")).await;
+    let facts = vec![
+        ("owner", owner),
+        ("kind", kind.to_owned()),
+        ("role", binding.role_id.clone()),
+    ];
+    (app::name(binding), facts)
+}
+
 /// The binding that is meant, if the caller may do `action` to it.
 async fn reach(server: &Server, caller: &Caller, action: &str, id: &str) -> Result<Binding, Error> {
     let found = app::find(&server.core, id).await;
-    let kind = match &found {
-        Ok(binding) => {
-            let owner = binding.principal_id.to_string();
-            principal::kind_of(server, caller, (&owner, "")).await
-        }
-        Err(_) => "",
+    let told = match &found {
+        Ok(binding) => Some(described(server, caller, binding).await),
+        Err(_) => None,
     };
-    let describe = |binding: &Binding| {
-        let facts = vec![
-            ("owner", binding.principal_id.to_string()),
-            ("kind", kind.to_owned()),
-            ("role", binding.role_id.clone()),
-        ];
-        (app::name(binding), facts)
-    };
+    // It is asked for of what was found.
+    let describe = |binding: &Binding| told.unwrap_or_else(|| (app::name(binding), Vec::new()));
     let sought = Sought {
         action,
         noun: "binding",
@@ -104,8 +109,20 @@ pub async fn list(
     };
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let page = app::list(&server.core, &scope, who, &page).await?;
+    const GET: &str = "iam:bindings:get";
+    let mut told = HashMap::new();
+    if server.on_a_condition(caller, GET, &all).await? {
+        for it in &page.items {
+            told.insert(it.id, described(server, caller, it).await);
+        }
+    }
+    let describe = |it: &Binding| match told.get(&it.id) {
+        Some((name, facts)) => (name.clone(), facts.clone()),
+        None => (app::name(it), Vec::new()),
+    };
+    let shown = server.shown(caller, GET, &all, page.items, describe);
     Ok(ListBindingsResponse {
-        bindings: page.items.iter().map(Into::into).collect(),
+        bindings: shown.await?.iter().map(Into::into).collect(),
         next_page_token: page.next_page_token,
     })
 }

@@ -2,7 +2,7 @@
 //! delegates. No rule lives here.
 //!
 //! Calls that need no token: `IssueToken` with a credential, `GetJwks`, `ListEndpoints`, `Bootstrap`. Calls that a principal may
-//! always make for itself: `WhoAmI`, `Authorize` and `RevokeToken` of its own token, `SetPassword` with the current
+//! always make for itself: `WhoAmI`, `Authorize`, `AuthorizeEach` and `RevokeToken` of its own token, `SetPassword` with the current
 //! one.
 
 mod access;

@@ -148,8 +148,10 @@ pub async fn list(
         .await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let page = app::list(&server.core, org.as_ref(), kind, &page).await?;
+    let get = "iam:principals:get";
+    let shown = server.shown(caller, get, &all, page.items, describe);
     Ok(ListPrincipalsResponse {
-        principals: page.items.iter().map(Into::into).collect(),
+        principals: shown.await?.iter().map(Into::into).collect(),
         next_page_token: page.next_page_token,
     })
 }

@@ -65,8 +65,10 @@ pub async fn list(
         .await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let page = app::list(&server.core, &org, &page).await?;
+    let describe = |it: &Project| (app::name(&it.org_id, &it.id), Vec::new());
+    let shown = server.shown(caller, "iam:projects:get", &all, page.items, describe);
     Ok(ListProjectsResponse {
-        projects: page.items.iter().map(Into::into).collect(),
+        projects: shown.await?.iter().map(Into::into).collect(),
         next_page_token: page.next_page_token,
     })
 }

@@ -92,8 +92,10 @@ pub async fn list(
         .await?;
     let page = PageRequest::parse(request.page_size, &request.page_token)?;
     let page = app::list(&server.core, org.as_ref(), &page).await?;
+    let describe = |it: &Role| (app::name(caller, it), vec![("name", it.name.clone())]);
+    let shown = server.shown(caller, "iam:roles:get", &all, page.items, describe);
     Ok(ListRolesResponse {
-        roles: page.items.iter().map(Into::into).collect(),
+        roles: shown.await?.iter().map(Into::into).collect(),
         next_page_token: page.next_page_token,
     })
 }

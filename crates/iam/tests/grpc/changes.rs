@@ -251,8 +251,9 @@ async fn the_id_of_a_deleted_project_is_never_given_again() {
     iam.restart("iam").await;
     assert_eq!(refused(create().await, Code::AlreadyExists), expected);
     admin.admin().delete_project(project).await.unwrap();
-    let listed = admin.admin().list_projects(ListProjectsRequest::default());
-    assert!(listed.await.unwrap().into_inner().projects.is_empty());
+    let mut client = admin.admin();
+    let listed = client.list_projects(ListProjectsRequest::default()).await;
+    assert!(listed.unwrap().into_inner().projects.is_empty());
     // Another tenant's project may be called so.
     other.create_project("globex", "web").await.unwrap();
 }

@@ -166,3 +166,50 @@ async fn an_organization_lists_all_of_its_projects() {
     );
     assert_eq!(list(operator, "globex", "web").await, ["globex-web"]);
 }
+
+#[tokio::test]
+async fn a_list_shows_what_get_would() {
+    const OWN: &str = "resource.owner == principal.id";
+    let cloud = Cloud::start().await;
+    let mut member = cloud.tenant("acme").await;
+    member.vpc("theirs", "10.0.0.0/16").await;
+    // All on a condition; and the list without one, but for what is read.
+    let all = [("network:*", OWN)];
+    let read = [
+        ("network:vpcs:create", ""),
+        ("network:vpcs:list", ""),
+        ("network:vpcs:watch", ""),
+        ("network:vpcs:get", OWN),
+    ];
+    for (name, permissions) in [("own-1", &all[..]), ("own-2", &read[..])] {
+        let mut bob = cloud.with_role("acme", permissions).await;
+        bob.vpc(name, "10.1.0.0/16").await;
+        let listed = bob.vpcs.list_vpcs(pb::ListVpcsRequest::default()).await;
+        let listed = listed.unwrap().into_inner().vpcs;
+        let names: Vec<_> = listed.iter().map(|vpc| vpc.name.as_str()).collect();
+        assert_eq!(names, [name]);
+        // By name as well, which is an answer of its own.
+        let theirs = pb::ListVpcsRequest {
+            name: "theirs".into(),
+            ..Default::default()
+        };
+        let found = bob.vpcs.list_vpcs(theirs).await.unwrap().into_inner();
+        assert_eq!(found.vpcs, []);
+        // A stream is not looked through, so that there is none.
+        let watch = bob.vpcs.watch_vpcs(pb::WatchVpcsRequest::default()).await;
+        assert_eq!(watch.unwrap_err().code(), Code::PermissionDenied);
+    }
+    // Whoever may see all is shown all; whoever may list alone, too.
+    for who in [
+        cloud.viewer("acme").await,
+        cloud.with_role("acme", &[("network:vpcs:list", "")]).await,
+    ] {
+        let mut who = who;
+        let listed = who.vpcs.list_vpcs(pb::ListVpcsRequest::default()).await;
+        assert_eq!(listed.unwrap().into_inner().vpcs.len(), 3);
+    }
+    // Nobody who may not list at all is told anything.
+    let mut nobody = cloud.nobody("acme").await;
+    let refused = nobody.vpcs.list_vpcs(pb::ListVpcsRequest::default()).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+}

@@ -11,7 +11,7 @@ use photon_api::chainfire::v1::event_service_client::EventServiceClient;
 use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_program::{Component, ServerSettings, Settings};
 use photon_resource::{
-    Action, Authorizer, Caller, Claims, Decision, Error, OrgId, PageRequest, PrincipalId,
+    Action, Authorizer, Caller, Claims, Decision, Error, Extent, OrgId, PageRequest, PrincipalId,
     PrincipalKind, ResourceName, TokenVerifier,
 };
 use photon_service::{Events, Guard, Services, serve};
@@ -112,10 +112,12 @@ impl Authorizer for Known {
             Policy::Allow => Ok(Decision {
                 allowed: true,
                 reason: String::new(),
+                extent: Extent::Each,
             }),
             Policy::Deny(reason) => Ok(Decision {
                 allowed: false,
                 reason: reason.into(),
+                extent: Extent::None,
             }),
             Policy::Fail => Err(Error::Unavailable("no policy can be read".into())),
         }

@@ -244,6 +244,13 @@ impl IamAuthzService for ScriptedIam {
         self.0.answers.acquire().await.unwrap().forget();
         self.0.decision.lock().unwrap().clone().map(Response::new)
     }
+
+    async fn authorize_each(
+        &self,
+        _: Request<AuthorizeEachRequest>,
+    ) -> Result<Response<AuthorizeEachResponse>, Status> {
+        not_scripted()
+    }
 }
 
 /// Waits until something is so; panics after 10 s.

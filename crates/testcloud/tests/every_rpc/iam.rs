@@ -216,6 +216,18 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
                 ..Default::default()
             },
         ),
+        scene.system(
+            "iam.v1.IamAuthzService/AuthorizeEach",
+            &cloud.program("prismnet-server").await,
+            AuthorizeEachRequest {
+                token: scene.tenant.member.token.clone(),
+                action: "network:vpcs:get".into(),
+                resources: vec![Described {
+                    resource: format!("{}/vpcs/v1", scene.tenant.scope()),
+                    ..Default::default()
+                }],
+            },
+        ),
     ]);
 
     let closing = match org().as_str() {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 
 use photon_api::iam::v1::IssueTokenRequest;
+use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_testkit::{Caller, Cloud, Session};
 use tonic::transport::Channel;
@@ -86,10 +87,13 @@ impl Tenant {
         let admin = person("admin", "OrgAdmin", &whole).await;
         let made = operator.create_project(org, Self::ELSEWHERE).await;
         made.expect("another project");
-        let elsewhere = operator.issue(IssueTokenRequest {
+        // By a key of its own: somebody who acts as it is refused more.
+        let key = operator.create_api_key(&admin.principal_id).await;
+        let elsewhere = cloud.people.issue(IssueTokenRequest {
             principal_id: admin.principal_id.clone(),
             org_id: org.to_owned(),
             project_id: Self::ELSEWHERE.to_owned(),
+            credential: Some(Credential::ApiKey(key.expect("a key"))),
             ..Default::default()
         });
         Self {

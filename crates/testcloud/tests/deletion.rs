@@ -132,6 +132,7 @@ async fn an_organization_stays_as_long_as_a_server_holds_anything_of_it() {
     let db = Db::sqlite(&store).await.unwrap();
     let mut tx = db.begin();
     tx.delete("project/acme/web");
+    tx.delete("project/acme/elsewhere");
     assert!(matches!(tx.commit().await.unwrap(), Committed::Done(_)));
     drop(db);
     cloud.start_again("iam");

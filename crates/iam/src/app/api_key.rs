@@ -29,11 +29,14 @@ pub fn name(owner: &Principal, key: &ApiKey) -> ResourceName {
     ResourceName::new(scope, "apiKeys", key.id)
 }
 
-/// All of a principal's keys of the kind that the caller's token makes.
+/// All of a principal's keys that the caller's token can be about: with one for a project its own for the project; others are
+/// of the organization, as their principals are.
 pub fn all(caller: &Caller, owner: &Principal) -> ResourceName {
     let scope = match confined(caller) {
-        Some((org, project)) => Scope::Project(org, project),
-        None => owner.home(),
+        Some((org, project)) if owner.id == caller.claims.principal_id => {
+            Scope::Project(org, project)
+        }
+        _ => owner.home(),
     };
     ResourceName::any(scope, "apiKeys")
 }

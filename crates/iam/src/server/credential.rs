@@ -146,10 +146,10 @@ pub async fn s3_key_list(
 ) -> Result<ListS3AccessKeysResponse, Error> {
     const ACTION: &str = "iam:s3Keys:list";
     let target = (request.principal_id.as_str(), "");
-    // They can be of several projects, so that it takes the right in the whole organization, or a token for one project, to
-    // which those for that are shown.
+    // They can be of several projects, so that it takes the right in the whole organization; but for one's own, of which a
+    // token for a project shows those for the project.
     let scope = |owner: &Principal| match caller.claims.scope() {
-        project @ Scope::Project(..) if owner.home().contains(&project) => project,
+        project @ Scope::Project(..) if owner.id == caller.claims.principal_id => project,
         _ => owner.home(),
     };
     let describe = |it: &Principal| (ResourceName::any(scope(it), "s3Keys"), owned_by(it));

@@ -128,6 +128,11 @@ impl Stage<'_> {
             &neighbour,
             &acme.org,
         );
+        add(
+            "the tenant's administrator with a token for another project",
+            &acme.elsewhere,
+            &acme.org,
+        );
         add("one of the system without a role", &cloud.stranger, "");
         for agent in ["prismnet-agent", "plasmavmc-agent"] {
             add("a host's agent", &cloud.program(agent).await, NODE);

@@ -79,7 +79,7 @@ pub async fn run(
     images.collect_garbage().await;
     let background = tokio::spawn(saga.run());
 
-    let services = Services::new()
+    let services = Services::new(guard.verifier())
         .add(ImageServiceServer::new(server::Images::new(
             access.clone(),
             images,

@@ -75,7 +75,7 @@ fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services
     let subnets = app::Subnets::new(db.clone(), addresses.clone());
     let ports = app::Ports::new(db.clone(), addresses);
     let groups = app::SecurityGroups::new(db);
-    Services::new()
+    Services::new(guard.verifier())
         .add(VpcServiceServer::new(server::Vpcs::new(
             access.clone(),
             vpcs,

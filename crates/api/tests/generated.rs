@@ -130,6 +130,7 @@ fn generate_into(out: &Path) {
         "plasmavmc/v1/plasmavmc.proto",
         "chainfire/v1/chainfire.proto",
         "provisioner/v1/provisioner.proto",
+        "quota/v1/quota.proto",
     ];
     let descriptors = protox::Compiler::new([&proto])
         .expect("the proto directory exists")

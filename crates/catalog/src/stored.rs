@@ -19,6 +19,7 @@ use photon_resource::{
 };
 
 use crate::feed::{Changed, scope_of_deleted_entry};
+use crate::quota::{self, Uses};
 use crate::record::Reference;
 
 /// What every resource has, of whatever component.
@@ -70,6 +71,9 @@ pub trait Stored: Clone + Send + Sync + Sized + 'static {
     ///
     /// Errors: `Internal` for a record that is damaged, or of a newer program.
     fn restore(id: Self::Id, record: Self::Record) -> Result<Self, Error>;
+
+    /// What it takes of the quotas of its project and organization.
+    fn uses(&self) -> Uses;
 
     /// Its full name.
     fn resource(&self) -> ResourceName {
@@ -262,6 +266,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 /// Stores a new resource with its name and its place in lists. Errors: `AlreadyExists` when the name is taken.
 pub async fn insert<R: Stored>(tx: &mut Transaction, resource: &R) -> Result<(), Error> {
     claim_name(tx, resource).await?;
+    quota::change(tx, &resource.scope(), &Uses::new(), &resource.uses());
     tx.put(&resource.list_key(), &Reference::to(resource.id()))?;
     put(tx, resource)
 }
@@ -272,12 +277,14 @@ pub async fn replace<R: Stored>(tx: &mut Transaction, before: &R, after: &R) -> 
         claim_name(tx, after).await?;
         release_name(tx, before);
     }
+    quota::change(tx, &after.scope(), &before.uses(), &after.uses());
     put(tx, after)
 }
 
 /// Removes a resource with its name and its place in lists.
 pub fn remove<R: Stored>(tx: &mut Transaction, resource: &R) {
     release_name(tx, resource);
+    quota::change(tx, &resource.scope(), &resource.uses(), &Uses::new());
     tx.delete(&resource.list_key());
     for key in R::keys(&resource.id()) {
         tx.delete(&key);

@@ -10,7 +10,9 @@ use photon_api::components::PRISMNET;
 use photon_api::plasmavmc::v1::image_service_server::ImageServiceServer;
 use photon_api::plasmavmc::v1::node_service_server::NodeServiceServer;
 use photon_api::plasmavmc::v1::vm_service_server::VmServiceServer;
+use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_catalog::Access;
+use photon_catalog::quota::{Count, Quotas};
 use photon_program::Identity;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
@@ -18,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Watches};
+use crate::model::{Image, Vm};
 use crate::prismnet::Ports;
 use crate::store::blob::Blobs;
-use crate::{COMPONENT, Settings, app, server};
+use crate::{COMPONENT, Settings, app, model, server};
 
 /// Serves until `shutdown`.
 pub async fn run(
@@ -43,6 +46,11 @@ pub async fn run(
     let blobs = Blobs::open(&images_dir)
         .await
         .with_context(|| format!("the directory of images {}", images_dir.display()))?;
+
+    // What there is, for the quotas.
+    let quantities = component.quantities()?;
+    let counted = Count::new().of::<Vm>(&db).await?.of::<Image>(&db).await?;
+    counted.store(&db, &quantities).await?;
 
     // Who may do what, and who this server is to others.
     let iam = std::sync::Arc::new(IamClient::new(&common.endpoints)?);
@@ -91,7 +99,18 @@ pub async fn run(
             consoles,
         )))
         .add(NodeServiceServer::new(server::Nodes::new(
-            access, nodes, desired, guest_mtu, reports, files, hub,
+            access.clone(),
+            nodes,
+            desired,
+            guest_mtu,
+            reports,
+            files,
+            hub,
+        )))
+        .add(QuotaServiceServer::new(Quotas::new(
+            access,
+            model::kind::VMS.service,
+            quantities,
         )))
         .add(EventServiceServer::new(Events::new(guard, ledger)));
     let served = tokio::select! {

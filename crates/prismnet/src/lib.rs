@@ -23,12 +23,16 @@ use photon_api::prismnet::v1::port_service_server::PortServiceServer;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
 use photon_api::prismnet::v1::subnet_service_server::SubnetServiceServer;
 use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
+use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_catalog::Access;
+use photon_catalog::quota::{Count, Quantity, Quotas};
 use photon_program::Component;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::model::{Port, SecurityGroup, Subnet, Vpc};
 
 pub use settings::Settings;
 
@@ -55,7 +59,15 @@ pub async fn run(
 
     let nodes = app::Nodes::new(db.clone(), &Uuid::new_v4().to_string());
     let following = tokio::spawn(nodes.clone().follow());
-    let services = services(db.clone(), ledger, guard, nodes);
+    let quantities = settings.component.quota.of(&settings::QUANTITIES)?;
+    let counted = Count::new().of::<Vpc>(&db).await?.of::<Subnet>(&db).await?;
+    let counted = counted
+        .of::<Port>(&db)
+        .await?
+        .of::<SecurityGroup>(&db)
+        .await?;
+    counted.store(&db, &quantities).await?;
+    let services = services(db.clone(), ledger, guard, nodes, quantities);
     let served = photon_service::serve(&settings.server, COMPONENT, services, listener, shutdown);
     let ended = tokio::select! {
         served = served => served,
@@ -66,7 +78,13 @@ pub async fn run(
     ended
 }
 
-fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services {
+fn services(
+    db: Db,
+    ledger: Ledger,
+    guard: Guard,
+    nodes: app::Nodes,
+    quantities: Arc<[Quantity]>,
+) -> Services {
     let mutations = Mutations::new(db.clone(), ledger.clone());
     let access = Access::new(db.clone(), guard.clone(), mutations);
     let addresses = app::Addresses::new(db.clone());
@@ -91,6 +109,14 @@ fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services
         .add(SecurityGroupServiceServer::new(
             server::SecurityGroups::new(access.clone(), groups),
         ))
-        .add(NodeServiceServer::new(server::Nodes::new(access, nodes)))
+        .add(NodeServiceServer::new(server::Nodes::new(
+            access.clone(),
+            nodes,
+        )))
+        .add(QuotaServiceServer::new(Quotas::new(
+            access,
+            model::kind::VPCS.service,
+            quantities,
+        )))
         .add(EventServiceServer::new(Events::new(guard, ledger)))
 }

@@ -912,3 +912,24 @@ impl Repeatable for crate::provisioner::v1::IssueJoinTokenRequest {
         &self.request_id
     }
 }
+impl InTenant for crate::quota::v1::GetQuotasRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::quota::v1::SetQuotaRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::quota::v1::SetQuotaRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}

@@ -171,6 +171,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     let project_id = || scene.tenant.project.clone();
     let changed = || Some("changed".to_owned());
     let mut cases: Vec<Case> = scene.events().into();
+    cases.extend(scene.quotas("vms"));
     cases.extend([
         scene
             .changes(

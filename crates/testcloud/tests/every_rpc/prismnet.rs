@@ -171,6 +171,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     let changed = || Some("changed".to_owned());
     let agent = cloud.program("prismnet-agent").await;
     let mut cases: Vec<Case> = scene.events().into();
+    cases.extend(scene.quotas("vpcs"));
     cases.extend([
         scene.changes("prismnet.v1.VpcService/CreateVpc", NAMED, scene.vpc("new")),
         scene.reads(

@@ -79,15 +79,30 @@ let
           "optional"
           "Whether a client must show a certificate of `client_ca`, or may do without and be known by its token alone; null: required if `client_ca` is set.";
     };
-    limits = {
-      calls_per_connection =
-        optional lib.types.ints.positive 1024
-          "How many calls one connection may have under way.";
-      calls = optional lib.types.ints.positive 4096 "How many calls may be under way in all.";
-      call_timeout_seconds =
-        optional lib.types.ints.positive 30
-          "How long a call may take to answer, in seconds.";
-    };
+    limits =
+      let
+        positive = optional lib.types.ints.positive;
+        share = whose: {
+          calls = positive 32 "How many calls ${whose} may have under way, streams not counted.";
+          streams = positive 32 "How many streams ${whose} may have open.";
+          calls_per_second = positive 50 "How many calls a second ${whose} may make; who asks faster waits, or is refused.";
+          burst = positive 100 "How many calls ${whose} may make at once before their rate counts.";
+        };
+      in
+      {
+        connections = positive 8192 "How many connections may be open in all.";
+        connections_per_source = positive 128 "How many connections may come from one address (IPv6: one /64).";
+        silent_seconds = positive 15 "How long a connection may be open before its first call comes, in seconds.";
+        idle_seconds = positive 600 "How long a connection may be open without a call under way, in seconds.";
+        calls_per_connection = positive 1024 "How many calls one connection may have under way.";
+        calls = positive 4096 "How many calls may be under way in all, streams not counted.";
+        streams = positive 4096 "How many streams may be open in all.";
+        call_timeout_seconds = positive 30 "How long a call may take to answer, in seconds.";
+        first_message_seconds = positive 10 "How long the first message of a stream may take to come, in seconds.";
+        stranger = share "one address without an accepted token";
+        principal = share "one principal";
+        organization = share "one organization";
+      };
     ${program.component.name} = own;
   };
 

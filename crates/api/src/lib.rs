@@ -57,6 +57,14 @@ pub mod chainfire {
     }
 }
 
+/// Quotas.
+pub mod quota {
+    #[allow(clippy::all, missing_docs, rustdoc::all)]
+    pub mod v1 {
+        include!("generated/quota.v1.rs");
+    }
+}
+
 pub mod request;
 
 /// A `google.protobuf.FileDescriptorSet` of all of the above, with comments: what reflection serves.

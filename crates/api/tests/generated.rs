@@ -131,6 +131,7 @@ fn generate_into(out: &Path) {
         "chainfire/v1/chainfire.proto",
         "provisioner/v1/provisioner.proto",
         "tenancy/v1/tenancy.proto",
+        "quota/v1/quota.proto",
     ];
     let descriptors = protox::Compiler::new([&proto])
         .expect("the proto directory exists")

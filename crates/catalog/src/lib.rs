@@ -28,6 +28,7 @@ pub mod desk;
 pub mod feed;
 pub mod list;
 pub mod node;
+pub mod quota;
 pub mod stored;
 pub mod supervise;
 pub mod tenants;

@@ -19,6 +19,7 @@ use photon_resource::{
 };
 
 use crate::feed::{Changed, scope_of_deleted_entry};
+use crate::quota::{self, Uses};
 use crate::record::Reference;
 use crate::tenants::require_open;
 
@@ -71,6 +72,9 @@ pub trait Stored: Clone + Send + Sync + Sized + 'static {
     ///
     /// Errors: `Internal` for a record that is damaged, or of a newer program.
     fn restore(id: Self::Id, record: Self::Record) -> Result<Self, Error>;
+
+    /// What it takes of the quotas of its project and organization.
+    fn uses(&self) -> Uses;
 
     /// Its full name.
     fn resource(&self) -> ResourceName {
@@ -265,6 +269,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 pub async fn insert<R: Stored>(tx: &mut Transaction, resource: &R) -> Result<(), Error> {
     require_open(tx, &resource.scope()).await?;
     claim_name(tx, resource).await?;
+    quota::change(tx, &resource.scope(), &Uses::new(), &resource.uses());
     tx.put(&resource.list_key(), &Reference::to(resource.id()))?;
     put(tx, resource)
 }
@@ -275,12 +280,14 @@ pub async fn replace<R: Stored>(tx: &mut Transaction, before: &R, after: &R) -> 
         claim_name(tx, after).await?;
         release_name(tx, before);
     }
+    quota::change(tx, &after.scope(), &before.uses(), &after.uses());
     put(tx, after)
 }
 
 /// Removes a resource with its name and its place in lists.
 pub fn remove<R: Stored>(tx: &mut Transaction, resource: &R) {
     release_name(tx, resource);
+    quota::change(tx, &resource.scope(), &resource.uses(), &Uses::new());
     tx.delete(&resource.list_key());
     for key in R::keys(&resource.id()) {
         tx.delete(&key);

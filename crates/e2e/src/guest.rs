@@ -7,7 +7,6 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use photon_resource::Mac;
 use tokio::time::{Instant, timeout_at};
 
 /// What every line begins with that the guest's init has to say.
@@ -229,8 +228,9 @@ fn parse_lease(said: &str) -> Option<Lease> {
         address,
     };
     let routed = lease.gateway == "none" || lease.gateway.parse::<Ipv4Addr>().is_ok();
-    let known = lease.mac.parse::<Mac>().is_ok();
-    (routed && known && words.next().is_none()).then_some(lease)
+    let pair = |part: &str| part.len() == 2 && part.bytes().all(|it| it.is_ascii_hexdigit());
+    let whole = lease.mac.split(':').count() == 6 && lease.mac.split(':').all(pair);
+    (routed && whole && words.next().is_none()).then_some(lease)
 }
 
 /// Status, output, and where in `text` the answer to this command ends.

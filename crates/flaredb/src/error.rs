@@ -221,6 +221,18 @@ pub enum Error {
     /// was written.
     #[error(transparent)]
     Derive(Arc<dyn std::error::Error + Send + Sync>),
+    /// A commit would take more of something than there may be; nothing was written.
+    #[error("{text}")]
+    LimitReached {
+        /// Of what.
+        what: &'static str,
+        /// How much there is already.
+        used: u64,
+        /// How much there may be.
+        limit: u64,
+        /// All of that for people.
+        text: String,
+    },
     /// The engine has stopped, because of an earlier failure that it reported.
     #[error("the store is closed since an earlier failure: restart the program")]
     Closed,
@@ -240,6 +252,12 @@ impl From<Error> for photon_resource::Error {
             Error::Compacted { .. } | Error::FutureRevision { .. } | Error::NotFinalized { .. } => {
                 Public::FailedPrecondition(error.to_string())
             }
+            Error::LimitReached {
+                what,
+                used,
+                limit,
+                text,
+            } => Public::quota_exceeded(what, used, limit, text),
             Error::Closed => Public::Unavailable(error.to_string()),
             other => Public::internal(other),
         }

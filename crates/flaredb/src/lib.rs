@@ -42,4 +42,4 @@ pub use error::Error;
 pub use followed::Followed;
 pub use record::{Record, decode, encode, encode_for};
 pub use schema::SCHEMA_VERSION;
-pub use transaction::Transaction;
+pub use transaction::{Gathered, Transaction};

@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,14 @@ pub struct Transaction {
     /// What will be written, by key.
     written: BTreeMap<String, Write>,
     derived: Vec<Derive>,
+    gathered: Vec<Box<dyn Gathered>>,
+}
+
+/// What a layer above gathers in a transaction and turns into one [`Derive`] when it commits: several could not write the
+/// same key.
+pub trait Gathered: Any + Send + Sync {
+    /// The writes, or none.
+    fn derive(self: Box<Self>, db: &Db) -> Option<Derive>;
 }
 
 #[derive(Clone)]
@@ -52,6 +61,7 @@ impl Transaction {
             read: BTreeMap::new(),
             written: BTreeMap::new(),
             derived: Vec::new(),
+            gathered: Vec::new(),
         }
     }
 
@@ -192,6 +202,18 @@ impl Transaction {
         self.derived.push(derive);
     }
 
+    /// What was gathered of this type; empty at first.
+    pub fn gathered<G: Gathered + Default>(&mut self) -> &mut G {
+        let is = |it: &dyn Gathered| (it as &dyn Any).is::<G>();
+        let found = self.gathered.iter().position(|it| is(&**it));
+        let at = found.unwrap_or_else(|| {
+            self.gathered.push(Box::new(G::default()));
+            self.gathered.len() - 1
+        });
+        let found = &mut *self.gathered[at] as &mut dyn Any;
+        found.downcast_mut().expect("it is of this type")
+    }
+
     /// Whether everything that was read is still so; nothing is written. It tells a refusal that is true from one
     /// that came of reading one key before and another after somebody else's commit: if this is `false`, start
     /// again.
@@ -222,7 +244,11 @@ impl Transaction {
             });
         }
         let compares = compares(self.read);
-        self.db.commit_derived(compares, ops, self.derived).await
+        let mut derived = self.derived;
+        for gathered in self.gathered {
+            derived.extend(gathered.derive(&self.db));
+        }
+        self.db.commit_derived(compares, ops, derived).await
     }
 }
 

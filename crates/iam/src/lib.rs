@@ -102,7 +102,7 @@ pub async fn run(
     let guard = Guard::new(core.clone(), core.clone(), ledger.clone());
     let directory = server::directory::Directory::new(own);
     let iam = server::Server::new(guard.clone(), core, dir.clone());
-    let services = Services::new()
+    let services = Services::new(guard.verifier())
         .add(IamTokenServiceServer::new(iam.clone()))
         .add(IamAuthzServiceServer::new(iam.clone()))
         .add(IamAdminServiceServer::new(iam))

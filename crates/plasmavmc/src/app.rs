@@ -10,6 +10,7 @@ mod import;
 mod node;
 mod report;
 mod saga;
+mod underway;
 mod vm;
 mod vm_create;
 mod watch;

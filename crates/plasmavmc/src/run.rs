@@ -10,7 +10,9 @@ use photon_api::components::PRISMNET;
 use photon_api::plasmavmc::v1::image_service_server::ImageServiceServer;
 use photon_api::plasmavmc::v1::node_service_server::NodeServiceServer;
 use photon_api::plasmavmc::v1::vm_service_server::VmServiceServer;
+use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
+use photon_catalog::quota::{Count, Quotas};
 use photon_catalog::{Access, Tenants};
 use photon_program::Identity;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
@@ -22,7 +24,7 @@ use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Watches};
 use crate::model::{Image, Vm, kind};
 use crate::prismnet::Ports;
 use crate::store::blob::Blobs;
-use crate::{COMPONENT, Settings, app, server};
+use crate::{COMPONENT, Settings, app, model, server};
 
 /// Serves until `shutdown`.
 pub async fn run(
@@ -45,6 +47,11 @@ pub async fn run(
     let blobs = Blobs::open(&images_dir)
         .await
         .with_context(|| format!("the directory of images {}", images_dir.display()))?;
+
+    // What there is, for the quotas.
+    let quantities = component.quantities()?;
+    let counted = Count::new().of::<Vm>(&db).await?.of::<Image>(&db).await?;
+    counted.store(&db, &quantities).await?;
 
     // Who may do what, and who this server is to others.
     let iam = std::sync::Arc::new(IamClient::new(&common.endpoints)?);
@@ -85,7 +92,7 @@ pub async fn run(
     images.collect_garbage().await;
     let background = tokio::spawn(saga.run());
 
-    let services = Services::new()
+    let services = Services::new(guard.verifier())
         .add(ImageServiceServer::new(server::Images::new(
             access.clone(),
             images,
@@ -97,7 +104,18 @@ pub async fn run(
             consoles,
         )))
         .add(NodeServiceServer::new(server::Nodes::new(
-            access, nodes, desired, guest_mtu, reports, files, hub,
+            access.clone(),
+            nodes,
+            desired,
+            guest_mtu,
+            reports,
+            files,
+            hub,
+        )))
+        .add(QuotaServiceServer::new(Quotas::new(
+            access,
+            model::kind::VMS.service,
+            quantities,
         )))
         .add(TenantServiceServer::new(tenants))
         .add(EventServiceServer::new(Events::new(guard, ledger)));

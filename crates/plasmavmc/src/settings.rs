@@ -1,6 +1,28 @@
 //! The settings that only this server has: the section `[plasmavmc]` of the file.
 
+use std::sync::Arc;
+
+use photon_catalog::quota::{Defaults, Quantity};
 use photon_program::{ComponentSettings, Invalid};
+use photon_resource::Error;
+
+/// What is counted, and what a project and an organization may have of it.
+pub const QUANTITIES: [Quantity; 6] = [
+    quantity("vms", 100),
+    quantity("vcpus", 400),
+    quantity("memory_mib", 1 << 20),
+    quantity("disk_bytes", 20 << 40),
+    quantity("images", 200),
+    quantity("image_bytes", 256 << 30),
+];
+
+const fn quantity(name: &'static str, per_project: u64) -> Quantity {
+    Quantity {
+        name,
+        per_project,
+        per_organization: 5 * per_project,
+    }
+}
 
 /// See each field; unknown keys are refused.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -10,6 +32,8 @@ pub struct Settings {
     pub image_max_bytes: u64,
     /// The most that the images of one project may have together, in bytes.
     pub image_quota_bytes: u64,
+    /// What may be of what is counted.
+    pub quota: Defaults,
     /// How many vCPUs are promised for each CPU of a host.
     pub vcpu_overcommit: u32,
     /// A host that has not been heard of for so many seconds gets no new VMs.
@@ -23,10 +47,28 @@ impl Default for Settings {
         Self {
             image_max_bytes: 64 << 30,
             image_quota_bytes: 256 << 30,
+            quota: Defaults::default(),
             vcpu_overcommit: 4,
             node_timeout_seconds: 30,
             guest_mtu: 1450,
         }
+    }
+}
+
+impl Settings {
+    /// What is counted, with what is said here.
+    ///
+    /// Errors: `InvalidArgument` for a name of nothing.
+    pub fn quantities(&self) -> Result<Arc<[Quantity]>, Error> {
+        let mut quantities = QUANTITIES;
+        for quantity in &mut quantities {
+            if quantity.name == "image_bytes" {
+                quantity.per_project = self.image_quota_bytes;
+                let five = self.image_quota_bytes.saturating_mul(5);
+                quantity.per_organization = five;
+            }
+        }
+        self.quota.of(&quantities)
     }
 }
 
@@ -41,6 +83,7 @@ impl ComponentSettings for Settings {
         };
         within("image_max_bytes", self.image_max_bytes, 512, 16 << 40)?;
         within("image_quota_bytes", self.image_quota_bytes, 512, 1 << 60)?;
+        self.quota.check("plasmavmc.quota", &QUANTITIES)?;
         within("vcpu_overcommit", self.vcpu_overcommit.into(), 1, 64)?;
         // Hosts register every 10 s.
         within("node_timeout_seconds", self.node_timeout_seconds, 1, 3600)?;

@@ -14,7 +14,6 @@
 //! | `image-public/{name}` | the public image of that name |
 //! | `image-user/{image}/{vm}` | the VM starts from the image |
 //! | `image-users/{image}` | touched by whoever adds a user of the image or deletes it |
-//! | `image-usage/{org}/{project}` | bytes that count against the project's quota |
 
 pub mod blob;
 pub mod image;

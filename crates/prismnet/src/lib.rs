@@ -23,13 +23,17 @@ use photon_api::prismnet::v1::port_service_server::PortServiceServer;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
 use photon_api::prismnet::v1::subnet_service_server::SubnetServiceServer;
 use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
+use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
+use photon_catalog::quota::{Count, Quantity, Quotas};
 use photon_catalog::{Access, Tenants};
 use photon_program::Component;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::model::{Port, SecurityGroup, Subnet, Vpc};
 
 pub use settings::Settings;
 
@@ -56,7 +60,15 @@ pub async fn run(
 
     let nodes = app::Nodes::new(db.clone(), &Uuid::new_v4().to_string());
     let following = tokio::spawn(nodes.clone().follow());
-    let services = services(db.clone(), ledger, guard, nodes);
+    let quantities = settings.component.quota.of(&settings::QUANTITIES)?;
+    let counted = Count::new().of::<Vpc>(&db).await?.of::<Subnet>(&db).await?;
+    let counted = counted
+        .of::<Port>(&db)
+        .await?
+        .of::<SecurityGroup>(&db)
+        .await?;
+    counted.store(&db, &quantities).await?;
+    let services = services(db.clone(), ledger, guard, nodes, quantities);
     let served = photon_service::serve(&settings.server, COMPONENT, services, listener, shutdown);
     let ended = tokio::select! {
         served = served => served,
@@ -67,7 +79,13 @@ pub async fn run(
     ended
 }
 
-fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services {
+fn services(
+    db: Db,
+    ledger: Ledger,
+    guard: Guard,
+    nodes: app::Nodes,
+    quantities: Arc<[Quantity]>,
+) -> Services {
     let mutations = Mutations::new(db.clone(), ledger.clone());
     let access = Access::new(db.clone(), guard.clone(), mutations);
     let addresses = app::Addresses::new(db.clone());
@@ -81,7 +99,7 @@ fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services
     let subnets = app::Subnets::new(db.clone(), addresses.clone());
     let ports = app::Ports::new(db.clone(), addresses);
     let groups = app::SecurityGroups::new(db);
-    Services::new()
+    Services::new(guard.verifier())
         .add(VpcServiceServer::new(server::Vpcs::new(
             access.clone(),
             vpcs,
@@ -97,7 +115,15 @@ fn services(db: Db, ledger: Ledger, guard: Guard, nodes: app::Nodes) -> Services
         .add(SecurityGroupServiceServer::new(
             server::SecurityGroups::new(access.clone(), groups),
         ))
-        .add(NodeServiceServer::new(server::Nodes::new(access, nodes)))
+        .add(NodeServiceServer::new(server::Nodes::new(
+            access.clone(),
+            nodes,
+        )))
+        .add(QuotaServiceServer::new(Quotas::new(
+            access,
+            model::kind::VPCS.service,
+            quantities,
+        )))
         .add(TenantServiceServer::new(tenants))
         .add(EventServiceServer::new(Events::new(guard, ledger)))
 }

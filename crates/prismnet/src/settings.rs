@@ -1,10 +1,35 @@
 //! What only PrismNET's server can be told.
 
-use photon_program::ComponentSettings;
+use photon_catalog::quota::{Defaults, Quantity};
+use photon_program::{ComponentSettings, Invalid};
 
-/// Section `[prismnet]` of the settings file. Nothing yet; an unknown key is refused.
+/// What is counted, and what a project and an organization may have of it.
+pub const QUANTITIES: [Quantity; 5] = [
+    quantity("vpcs", 20),
+    quantity("subnets", 200),
+    quantity("ports", 1000),
+    quantity("security_groups", 200),
+    quantity("security_group_rules", 5000),
+];
+
+const fn quantity(name: &'static str, per_project: u64) -> Quantity {
+    Quantity {
+        name,
+        per_project,
+        per_organization: 5 * per_project,
+    }
+}
+
+/// Section `[prismnet]` of the settings file; an unknown key is refused.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {}
+pub struct Settings {
+    /// What may be of what is counted.
+    pub quota: Defaults,
+}
 
-impl ComponentSettings for Settings {}
+impl ComponentSettings for Settings {
+    fn validate(&self) -> Result<(), Invalid> {
+        self.quota.check("prismnet.quota", &QUANTITIES)
+    }
+}

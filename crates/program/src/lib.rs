@@ -19,7 +19,7 @@ pub use boot::agent_main;
 pub use config::{
     AgentArgs, AgentSettings, ClientCertificates, CommonArgs, Component, ComponentSettings,
     ConfigError, EndpointArgs, Endpoints, Invalid, Limits, ServerArgs, ServerSettings, Settings,
-    StoreCommand, TlsFiles, Urls, check_url,
+    Share, StoreCommand, TlsFiles, Urls, check_url,
 };
 pub use identity::Identity;
 pub use outgoing::{on_behalf, with_token};

@@ -14,6 +14,8 @@ pub const CALLS: &str = "photon_grpc_calls_total";
 pub const SECONDS: &str = "photon_grpc_call_seconds";
 /// Those that are not answered yet.
 pub const UNDER_WAY: &str = "photon_grpc_calls_under_way";
+/// Connections and calls that were not let in.
+pub const REFUSED: &str = "photon_refused_total";
 
 /// From a decision in memory to a call that waits for a disk or another server.
 const BUCKETS: [f64; 14] = [
@@ -40,6 +42,7 @@ pub fn recorder() -> &'static PrometheusHandle {
             metrics::Unit::Seconds,
             "time from a gRPC call's arrival to its answer; of a streaming call, to its end"
         );
+        metrics::describe_counter!(REFUSED, "connections and calls not let in, by why");
         metrics::describe_gauge!(UNDER_WAY, "gRPC calls and streams under way");
         handle
     })

@@ -64,7 +64,7 @@ struct Inner {
     discovery: Discovery,
     netboot: Netboot,
     files: PathBuf,
-    reports: Limiter,
+    reports: Limiter<String>,
 }
 
 /// Who asks.
@@ -213,7 +213,12 @@ async fn inventory(
         }
     };
     let source = client.ip().to_canonical().to_string();
-    if boot.0.reports.admit(&source, Instant::now()).is_none() {
+    if boot
+        .0
+        .reports
+        .admit(source.clone(), Instant::now())
+        .is_none()
+    {
         let wait = [(header::RETRY_AFTER, "10")];
         let told = "too many reports from this address: one every 10 s is enough\n";
         return (StatusCode::TOO_MANY_REQUESTS, wait, told).into_response();

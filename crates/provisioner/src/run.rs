@@ -148,7 +148,7 @@ pub async fn run_with(
         tasks.spawn(Boot::new(discovery, netboot).serve(boot, background.clone()));
     }
 
-    let services = Services::new()
+    let services = Services::new(guard.verifier())
         .add(MachineServiceServer::new(MachineServer::new(
             access, machines, files,
         )))

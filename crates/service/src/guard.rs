@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chainfire::{Ledger, NewEvent, Outcome};
+use http::HeaderMap;
 use photon_program::request_id::{REQUEST_ID, is_request_id, new_request_id};
 use photon_resource::{
-    Action, Authorizer, Caller, Decision, Described, Error, Extent, OrgId, ProjectId, ResourceName,
-    TokenVerifier,
+    Action, Authorizer, Caller, Claims, Decision, Described, Error, Extent, OrgId, PrincipalId,
+    ProjectId, ResourceName, TokenVerifier,
 };
 use tonic::Request;
 use tonic::metadata::MetadataMap;
@@ -17,9 +18,12 @@ use tonic::metadata::MetadataMap;
 use crate::call::CallContext;
 use crate::limit::Limiter;
 
-/// How many events of refusals one address can cause in a row, and after how long it can one more.
-const BURST: u32 = 10;
-const REFILL: Duration = Duration::from_secs(10);
+/// How many events of refusals one address without an accepted token can cause in a row, and after how long one more.
+const STRANGERS_BURST: u32 = 10;
+const STRANGERS_REFILL: Duration = Duration::from_secs(10);
+/// The same for one principal.
+const BURST: u32 = 100;
+const REFILL: Duration = Duration::from_secs(2);
 
 /// Authenticates and authorizes the calls of one server. Clones share everything.
 #[derive(Clone)]
@@ -27,8 +31,9 @@ pub struct Guard {
     verifier: Arc<dyn TokenVerifier>,
     authorizer: Arc<dyn Authorizer>,
     ledger: Ledger,
-    /// Which refusals of unauthenticated calls are worth an event, so that nobody can fill the disk with them.
-    refusals: Arc<Limiter>,
+    /// Which refusals are worth an event of their own, so that nobody can fill the disk with them.
+    strangers: Arc<Limiter<String>>,
+    refusals: Arc<Limiter<PrincipalId>>,
 }
 
 impl Guard {
@@ -43,8 +48,14 @@ impl Guard {
             verifier,
             authorizer,
             ledger,
+            strangers: Arc::new(Limiter::new(STRANGERS_BURST, STRANGERS_REFILL)),
             refusals: Arc::new(Limiter::new(BURST, REFILL)),
         }
+    }
+
+    /// What tells from a token who calls.
+    pub fn verifier(&self) -> Arc<dyn TokenVerifier> {
+        Arc::clone(&self.verifier)
     }
 
     /// Who calls: the bearer of the token in `authorization`.
@@ -58,13 +69,16 @@ impl Guard {
             Some(context) => context.request_id.to_string(),
             None => request_id(request.metadata()),
         };
-        let verified = match bearer(request.metadata()) {
-            Ok(token) => self
+        let admitted = context.and_then(|context| context.verified.get());
+        let verified = match (bearer(request.metadata().as_ref()), admitted) {
+            // There is one token in a call, and it was looked at when the call was let in.
+            (Ok(token), Some(claims)) => Ok((token, Claims::clone(claims))),
+            (Ok(token), None) => self
                 .verifier
                 .verify(token)
                 .await
                 .map(|claims| (token, claims)),
-            Err(error) => Err(error),
+            (Err(error), _) => Err(error),
         };
         match verified {
             Ok((token, claims)) => {
@@ -268,7 +282,8 @@ impl Guard {
         Ok((org, project))
     }
 
-    /// Records a refusal that a service decides itself, such as a node that asks about another node.
+    /// Records a refusal that a service decides itself, such as a node that asks about another node. Of a principal that
+    /// is refused over and over again, one event says how many there were.
     pub async fn record(
         &self,
         caller: &Caller,
@@ -277,6 +292,10 @@ impl Guard {
         reason: &str,
     ) {
         let claims = &caller.claims;
+        let admitted = self.refusals.admit(claims.principal_id, Instant::now());
+        let Some(suppressed) = admitted else {
+            return;
+        };
         // In the chain of whoever tried: a stranger's attempts are no entry in a tenant's own log.
         self.append(NewEvent {
             org_id: claims.org_id.clone(),
@@ -288,7 +307,7 @@ impl Guard {
             action: action.to_owned(),
             resource: resource.to_string(),
             outcome: Outcome::Denied,
-            reason: reason.to_owned(),
+            reason: summed_up(reason, suppressed),
             request_id: caller.request_id.clone(),
             before_digest: None,
             after_digest: None,
@@ -297,14 +316,12 @@ impl Guard {
     }
 
     async fn record_stranger(&self, method: &str, source: &str, request_id: &str, reason: &str) {
-        tracing::info!(source, reason, "refused: not authenticated");
-        let Some(suppressed) = self.refusals.admit(source, Instant::now()) else {
+        let admitted = self.strangers.admit(source.to_owned(), Instant::now());
+        let Some(suppressed) = admitted else {
+            tracing::debug!(source, reason, "refused: not authenticated");
             return;
         };
-        let reason = match suppressed {
-            0 => reason.to_owned(),
-            count => format!("{reason} ({count} more refusals before this one were not recorded)"),
-        };
+        tracing::info!(source, reason, "refused: not authenticated");
         self.append(NewEvent {
             org_id: None,
             project_id: None,
@@ -315,7 +332,7 @@ impl Guard {
             action: "iam:tokens:verify".to_owned(),
             resource: method.to_owned(),
             outcome: Outcome::Denied,
-            reason,
+            reason: summed_up(reason, suppressed),
             request_id: request_id.to_owned(),
             before_digest: None,
             after_digest: None,
@@ -329,6 +346,14 @@ impl Guard {
         if let Err(error) = self.ledger.record(event).await {
             tracing::error!(%error, action, resource, "a refusal could not be recorded");
         }
+    }
+}
+
+/// The reason of a refusal, and how many before it have no event.
+fn summed_up(reason: &str, suppressed: u64) -> String {
+    match suppressed {
+        0 => reason.to_owned(),
+        count => format!("{reason} ({count} more refusals before this one were not recorded)"),
     }
 }
 
@@ -362,10 +387,10 @@ fn is_create_or_list(action: &Action) -> bool {
 }
 
 /// The one token of the call (RFC 6750; the scheme's case does not matter, RFC 9110).
-fn bearer(metadata: &MetadataMap) -> Result<&str, Error> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
     const NO_TOKEN: &str = "the call needs a token in 'authorization: Bearer TOKEN'";
     let wrong = |why: &str| Error::Unauthenticated(why.to_owned());
-    let mut values = metadata.get_all("authorization").iter();
+    let mut values = headers.get_all("authorization").iter();
     let value = values.next().ok_or_else(|| wrong(NO_TOKEN))?;
     if values.next().is_some() {
         return Err(wrong("the call has more than one 'authorization'"));

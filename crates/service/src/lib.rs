@@ -5,6 +5,7 @@
 //! A component's program is a few lines: it declares its `Component`, its own settings, and a `run` function
 //! that opens the store, makes its gRPC services and gives them to [`serve`]; [`main`] does the rest.
 
+mod admission;
 mod answer;
 mod boot;
 mod call;

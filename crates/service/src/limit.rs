@@ -1,85 +1,111 @@
-//! How often one address may do something.
+//! How often somebody may do something.
 //!
 //! `governor`'s limiter by key is the well-known one. It remembers every key that it ever saw until somebody sweeps it,
 //! and a flood of made-up addresses is just what this is for: here memory is bounded whatever comes, those who come
-//! when it is full share one bucket, and a refusal is counted for the next that is let through to tell of.
+//! when it is full share one allowance, and a refusal is counted for the next that is let through to tell of.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many addresses are remembered; beyond that, all new ones share one allowance.
-const ADDRESSES: usize = 4096;
+/// How many are remembered; beyond that, all new ones share one allowance.
+const REMEMBERED: usize = 4096;
 
-/// A bucket of tokens per address, in bounded memory.
+/// An allowance for each key, in bounded memory: the generic cell rate algorithm (ITU-T I.371, annex A).
 #[derive(Debug)]
-pub struct Limiter {
+pub struct Limiter<K> {
     burst: u32,
     refill: Duration,
-    sources: Mutex<Sources>,
+    state: Mutex<State<K>>,
 }
 
-#[derive(Debug, Default)]
-struct Sources {
-    buckets: HashMap<String, Bucket>,
-    /// When full buckets were last forgotten: not for each call, or a flood would cost a walk each.
+#[derive(Debug)]
+struct State<K> {
+    /// Under `None`: of all that there was no memory for.
+    cells: HashMap<Option<K>, Cell>,
+    /// When those with a full allowance were last forgotten: not for each call, or a flood would cost a walk each.
     swept: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Bucket {
-    left: u32,
-    refilled: Instant,
+struct Cell {
+    /// When the allowance will be full again.
+    full: Instant,
     refused: u64,
 }
 
-impl Limiter {
+impl<K: Eq + Hash> Limiter<K> {
     /// `burst` in a row, and one more per `refill`.
     pub fn new(burst: u32, refill: Duration) -> Self {
         Self {
             burst,
             refill,
-            sources: Mutex::default(),
+            state: Mutex::new(State {
+                cells: HashMap::new(),
+                swept: None,
+            }),
         }
     }
 
-    /// Whether `source` may, at `now`: `Some` with how often it might not since it last might.
-    pub fn admit(&self, source: &str, now: Instant) -> Option<u64> {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let Sources { buckets, swept } = &mut *sources;
-        let due = swept.is_none_or(|swept| now.saturating_duration_since(swept) >= self.refill);
-        if buckets.len() >= ADDRESSES && due {
-            *swept = Some(now);
-            let full = self.refill * self.burst;
-            buckets.retain(|_, bucket| now.saturating_duration_since(bucket.refilled) < full);
+    /// Whether `key` may, at `now`: `Some` with how often it might not since it last might.
+    pub fn admit(&self, key: K, now: Instant) -> Option<u64> {
+        self.with(key, now, |cell, allowance| {
+            let full = cell.full.max(now) + self.refill;
+            if full > now + allowance {
+                cell.refused += 1;
+                return None;
+            }
+            cell.full = full;
+            Some(std::mem::take(&mut cell.refused))
+        })
+    }
+
+    /// After how long `key` may, if it asks at `now` and is ready to wait for `patience`; its turn is taken.
+    ///
+    /// Errors: it would have to wait longer; after how long it would not.
+    pub fn turn(&self, key: K, now: Instant, patience: Duration) -> Result<Duration, Duration> {
+        self.with(key, now, |cell, allowance| {
+            let full = cell.full.max(now) + self.refill;
+            let wait = full.saturating_duration_since(now + allowance);
+            if wait > patience {
+                cell.refused += 1;
+                return Err(wait - patience);
+            }
+            cell.full = full;
+            Ok(wait)
+        })
+    }
+
+    /// Takes `cost` more of what `key` has, for what it did already, even if that is more than it has; nobody can owe
+    /// more than a full allowance.
+    pub fn charge(&self, key: K, now: Instant, cost: u32) {
+        if cost == 0 {
+            return;
         }
-        let key = if buckets.len() < ADDRESSES || buckets.contains_key(source) {
-            source
-        } else {
-            "others"
-        };
-        let bucket = buckets.entry(key.to_owned()).or_insert(Bucket {
-            left: self.burst,
-            refilled: now,
+        self.with(key, now, |cell, allowance| {
+            let cost = cost.min(self.burst.saturating_mul(2));
+            cell.full = (cell.full.max(now) + self.refill * cost).min(now + 2 * allowance);
+        });
+    }
+
+    fn with<T>(&self, key: K, now: Instant, change: impl FnOnce(&mut Cell, Duration) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { cells, swept } = &mut *state;
+        let due = swept.is_none_or(|swept| now.saturating_duration_since(swept) >= self.refill);
+        if cells.len() >= REMEMBERED && due {
+            *swept = Some(now);
+            cells.retain(|_, cell| cell.full > now);
+        }
+        let mut key = Some(key);
+        if cells.len() >= REMEMBERED && !cells.contains_key(&key) {
+            key = None;
+        }
+        let cell = cells.entry(key).or_insert(Cell {
+            full: now,
             refused: 0,
         });
-        let passed = now.saturating_duration_since(bucket.refilled);
-        let refills = passed.as_nanos() / self.refill.as_nanos().max(1);
-        if refills > 0 {
-            let refills = u32::try_from(refills).unwrap_or(u32::MAX);
-            bucket.left = bucket.left.saturating_add(refills).min(self.burst);
-            // What has passed of the next refill counts on.
-            bucket.refilled = match self.refill.checked_mul(refills) {
-                Some(counted) if bucket.left < self.burst => bucket.refilled + counted,
-                _ => now,
-            };
-        }
-        if bucket.left == 0 {
-            bucket.refused += 1;
-            return None;
-        }
-        bucket.left -= 1;
-        Some(std::mem::take(&mut bucket.refused))
+        change(cell, self.refill * self.burst)
     }
 }
 
@@ -128,9 +154,38 @@ mod tests {
         let limiter = Limiter::new(burst, Duration::from_secs(10));
         let start = Instant::now();
         let admitted = (0..100_000)
-            .filter(|n| limiter.admit(&format!("2001:db8::{n:x}"), start).is_some())
+            .filter(|n| limiter.admit(format!("2001:db8::{n:x}"), start).is_some())
             .count();
-        assert!(admitted <= ADDRESSES + burst as usize, "{admitted}");
-        assert!(limiter.sources.lock().unwrap().buckets.len() <= ADDRESSES + 1);
+        assert!(admitted <= REMEMBERED + burst as usize, "{admitted}");
+        assert!(limiter.state.lock().unwrap().cells.len() <= REMEMBERED + 1);
+    }
+
+    #[test]
+    fn the_patient_wait_for_their_turn_and_the_impatient_hear_when_to_come() {
+        let limiter = Limiter::new(2, Duration::from_secs(1));
+        let start = Instant::now();
+        let turn = |seconds| limiter.turn("acme", start, Duration::from_secs(seconds));
+        assert_eq!(turn(0), Ok(Duration::ZERO));
+        assert_eq!(turn(0), Ok(Duration::ZERO));
+        assert_eq!(turn(0), Err(Duration::from_secs(1)));
+        assert_eq!(turn(1), Ok(Duration::from_secs(1)));
+        assert_eq!(turn(1), Err(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn what_cost_more_is_paid_for_later_and_a_debt_is_bounded() {
+        let limiter = Limiter::new(10, Duration::from_secs(1));
+        let start = Instant::now();
+        limiter.charge("acme", start, 9);
+        assert_eq!(limiter.admit("acme", start), Some(0));
+        assert_eq!(limiter.admit("acme", start), None);
+        limiter.charge("acme", start, u32::MAX / 2);
+        let patience = Duration::from_secs(30);
+        let wait = limiter.turn("acme", start, patience).unwrap();
+        assert_eq!(
+            wait,
+            Duration::from_secs(11),
+            "a full allowance is owed, no more"
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use http::{Request, Response};
 use photon_program::{Component, ServerSettings, metrics, systemd};
+use photon_resource::TokenVerifier;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use tokio::net::TcpListener;
@@ -16,27 +17,35 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tower::Service;
 
-use crate::call::{CallLayer, CallLimits};
+use crate::admission::{Admission, Connections, Kind, Refusals};
+use crate::call::{CallLayer, Methods};
 use crate::tls;
+
+/// The service that servers ask, with the token of whoever called them.
+const DECISIONS: &str = "iam.v1.IamAuthzService";
 
 /// How long calls that are under way may take to end when the server stops. The unit's `TimeoutStopSec=` is
 /// longer.
 const GRACE: Duration = Duration::from_secs(8);
 
 /// The gRPC services of a server. Reflection tells of these and no others.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Services {
+    verifier: Arc<dyn TokenVerifier>,
     routes: Routes,
     names: Vec<&'static str>,
 }
 
 impl Services {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// None yet. `verifier` tells who calls, before a call is let in.
+    pub fn new(verifier: Arc<dyn TokenVerifier>) -> Self {
+        Self {
+            verifier,
+            routes: Routes::default(),
+            names: Vec::new(),
+        }
     }
 
     /// Adds one. It reads messages of up to 4 MiB, tonic's default, unless `max_decoding_message_size` of the
@@ -119,31 +128,31 @@ pub async fn serve(
         .prepare();
 
     let limits = &settings.limits;
+    let refusals = Arc::new(Refusals::default());
+    let connections = Arc::new(Connections::new(limits, Arc::clone(&refusals)));
     let layer = CallLayer {
-        limits: CallLimits {
-            timeout: limits.call_timeout,
-            unlimited: Arc::new(methods.client_streaming),
-            calls: Arc::new(tokio::sync::Semaphore::new(limits.calls)),
-        },
+        methods: Arc::new(methods),
+        timeout: limits.call_timeout,
+        first_message: limits.first_message,
+        verifier: services.verifier,
+        connections: Arc::clone(&connections),
+        admission: Arc::new(Admission::new(limits.clone())),
+        refusals: Arc::clone(&refusals),
         shutdown: shutdown.clone(),
-        methods: Arc::new(methods.all),
     };
     let mut server = Server::builder()
         .max_concurrent_streams(limits.calls_per_connection)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .http2_max_header_list_size(32 << 10)
-        // Streams fill their windows as memory; the default of the protocol is too small for images.
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20);
+        // What is not read yet is in memory, for each connection; the default of the protocol is too small for images.
+        .initial_stream_window_size(512 << 10)
+        .initial_connection_window_size(1 << 20);
     if let Some(files) = &settings.tls {
         server = server
             .tls_config(tls::server_config(files)?)
             .context("the TLS files")?;
     }
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(Duration::from_secs(60)));
     let scheme = if settings.tls.is_some() {
         "https"
     } else {
@@ -155,9 +164,10 @@ pub async fn serve(
 
     let serving = server.layer(layer).serve_with_incoming_shutdown(
         routes,
-        incoming,
+        connections.accept(listener),
         shutdown.clone().cancelled_owned(),
     );
+    let told = refusals.tell(shutdown.clone());
     let stopped = async {
         shutdown.cancelled().await;
         systemd::stopping();
@@ -169,10 +179,19 @@ pub async fn serve(
         }
         tokio::time::sleep(GRACE).await;
     };
-    tokio::select! {
-        served = serving => served.context("the gRPC listener ended")?,
-        () = stopped => tracing::warn!("calls were still under way after {} s: cut", GRACE.as_secs()),
-    }
+    let served = async {
+        tokio::select! {
+            // First, so that systemd hears of a stop that nothing holds up.
+            biased;
+            () = stopped => {
+                tracing::warn!("calls were still under way after {} s: cut", GRACE.as_secs());
+                Ok(())
+            }
+            served = serving => served.context("the gRPC listener ended"),
+        }
+    };
+    let (served, ()) = tokio::join!(served, told);
+    served?;
     tracing::info!(component = component.name, "stopped");
     Ok(())
 }
@@ -223,13 +242,6 @@ fn services_of(
         .map(|service| (format!("{}.{}", file.package(), service.name()), service))
 }
 
-/// Paths (`/package.Service/Method`) of a server's methods.
-#[derive(Debug, Default)]
-struct Methods {
-    all: HashSet<String>,
-    client_streaming: HashSet<String>,
-}
-
 impl Methods {
     fn of(descriptors: &FileDescriptorSet) -> Self {
         let mut methods = Self::default();
@@ -240,17 +252,25 @@ impl Methods {
                     if method.client_streaming() {
                         methods.client_streaming.insert(path.clone());
                     }
-                    methods.all.insert(path);
+                    let kind = match method.client_streaming() || method.server_streaming() {
+                        true => Kind::Stream,
+                        false if name == DECISIONS => Kind::Decision,
+                        false => Kind::Call,
+                    };
+                    methods.kinds.insert(path, kind);
                 }
             }
         }
-        let own = [
-            "/grpc.health.v1.Health/Check",
-            "/grpc.health.v1.Health/Watch",
-            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        ];
-        methods.all.extend(own.map(str::to_owned));
+        let reflection = |version: &str| {
+            format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")
+        };
+        for path in [reflection("v1"), reflection("v1alpha")] {
+            methods.client_streaming.insert(path.clone());
+            methods.kinds.insert(path, Kind::Stream);
+        }
+        let health = |method: &str| format!("/grpc.health.v1.Health/{method}");
+        methods.kinds.insert(health("Check"), Kind::Probe);
+        methods.kinds.insert(health("Watch"), Kind::Stream);
         methods
     }
 }
@@ -300,6 +320,16 @@ mod tests {
                 .client_streaming
                 .contains("/plasmavmc.v1.VmService/CreateVm")
         );
-        assert!(methods.all.contains("/plasmavmc.v1.VmService/WatchVm"));
+        for (method, kind) in [
+            ("plasmavmc.v1.VmService/WatchVm", Kind::Stream),
+            ("plasmavmc.v1.VmService/CreateVm", Kind::Call),
+            ("grpc.health.v1.Health/Check", Kind::Probe),
+        ] {
+            assert_eq!(
+                methods.kinds.get(&format!("/{method}")),
+                Some(&kind),
+                "{method}"
+            );
+        }
     }
 }

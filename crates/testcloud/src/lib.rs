@@ -28,6 +28,19 @@ fn settings<S: ComponentSettings>(
     program: Option<&str>,
 ) -> Settings<S> {
     let mut settings = Settings::<S>::new(component);
+    // Tests ask faster than anybody does who has to leave something to others; what admission does has tests of its own.
+    let limits = &mut settings.server.limits;
+    for share in [
+        &mut limits.stranger,
+        &mut limits.principal,
+        &mut limits.organization,
+    ] {
+        share.calls = 100_000;
+        share.per_second = 1_000_000;
+        share.burst = 1_000_000;
+    }
+    limits.calls = 100_000;
+    limits.connections_per_source = limits.connections;
     settings.server.state_dir = place.state_dir(component.name);
     settings.server.metrics_listen = None;
     let mut urls = Urls::default();

@@ -913,6 +913,7 @@ impl Repeatable for crate::provisioner::v1::IssueJoinTokenRequest {
     }
 }
 impl InTenant for crate::tenancy::v1::ListHoldingsRequest {
+impl InTenant for crate::quota::v1::GetQuotasRequest {
     fn org_id(&self) -> &str {
         &self.org_id
     }
@@ -921,10 +922,16 @@ impl InTenant for crate::tenancy::v1::ListHoldingsRequest {
     }
 }
 impl InTenant for crate::tenancy::v1::CloseProjectRequest {
+impl InTenant for crate::quota::v1::SetQuotaRequest {
     fn org_id(&self) -> &str {
         &self.org_id
     }
     fn project_id(&self) -> &str {
         &self.project_id
+    }
+}
+impl Repeatable for crate::quota::v1::SetQuotaRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
     }
 }

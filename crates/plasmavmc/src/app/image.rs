@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
 use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, get, load};
-use photon_resource::{Caller, Error, ImageId, Scope, VmId};
+use photon_resource::{Caller, Error, ImageId, VmId};
 use photon_service::Mutation;
 
+use super::underway::AllUnderway;
 use crate::model::{Image, ImageChanges, Vm};
 use crate::settings::Settings;
 use crate::store;
@@ -20,6 +21,7 @@ pub struct Images {
     pub(super) db: Db,
     pub(super) blobs: Blobs,
     pub(super) settings: Settings,
+    pub(super) underway: AllUnderway,
 }
 
 impl Images {
@@ -29,6 +31,7 @@ impl Images {
             db,
             blobs,
             settings,
+            underway: AllUnderway::default(),
         }
     }
 
@@ -153,9 +156,6 @@ impl Change for Delete<'_> {
             return Err(self.images.in_use(&self.caller, &image, &users).await);
         }
         store::image::image_remove(tx, &image);
-        if image.scope != Scope::System {
-            store::image::usage_change(tx, &image.scope, 0, image.stored_bytes()).await?;
-        }
         Ok(Effect::on(image))
     }
 }

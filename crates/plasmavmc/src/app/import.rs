@@ -7,12 +7,13 @@ use std::os::unix::fs::FileExt;
 
 use async_trait::async_trait;
 use flaredb::Transaction;
-use photon_catalog::{Change, Effect, commit};
+use photon_catalog::{Change, Effect, commit, quota};
+use photon_resource::Error;
 use photon_resource::disk_format::HEAD;
-use photon_resource::{Error, Scope};
 use photon_service::Mutation;
 
 use super::Images;
+use super::underway::Underway;
 use crate::image_format::{
     CheckError, FormatError, check_clusters, check_initrd, inspect_kernel, inspect_qcow2,
     inspect_raw, qcow2_begins, raw_begins,
@@ -29,10 +30,8 @@ pub struct Import {
     images: Images,
     mutation: Mutation,
     new: NewImage,
-    /// The most that all files together may have, in bytes, and what is said when it is more.
-    limit: (u64, String),
+    underway: Underway,
     uploads: BTreeMap<ImagePart, Upload>,
-    received: u64,
 }
 
 /// How an import begins.
@@ -56,37 +55,14 @@ impl Images {
             return Ok(Begun::Imported(first));
         }
         new.validate()?;
-        let limit = self.limit(&new.scope).await?;
+        let underway = self.underway.begin(new.scope.clone())?;
         Ok(Begun::Import(Box::new(Import {
             images: self.clone(),
             mutation,
             new,
-            limit,
+            underway,
             uploads: BTreeMap::new(),
-            received: 0,
         })))
-    }
-
-    async fn limit(&self, scope: &Scope) -> Result<(u64, String), Error> {
-        let most = self.settings.image_max_bytes;
-        let message = format!("an import may have at most {most} bytes");
-        if *scope == Scope::System {
-            return Ok((most, message));
-        }
-        let used = store::image::usage_get(&self.db, scope).await?;
-        let free = self.settings.image_quota_bytes.saturating_sub(used);
-        if free < most {
-            return Ok((free, self.over_quota(used)));
-        }
-        Ok((most, message))
-    }
-
-    fn over_quota(&self, used: u64) -> String {
-        format!(
-            "the images of a project may have at most {} bytes together, and {used} are used: delete some, or \
-             ask an operator for more",
-            self.settings.image_quota_bytes
-        )
     }
 }
 
@@ -112,10 +88,13 @@ impl Import {
             let value = format!("({} bytes)", data.len());
             return Err(Error::invalid("chunk.data", value, "at most 1048576 bytes"));
         }
-        self.received += data.len() as u64;
-        if self.received > self.limit.0 {
-            return Err(Error::ResourceExhausted(self.limit.1.clone()));
+        let most = self.images.settings.image_max_bytes;
+        if self.underway.add(data.len() as u64) > most {
+            let text = format!("an import may have at most {most} bytes");
+            return Err(Error::ResourceExhausted(text));
         }
+        let project = self.underway.of_project();
+        quota::room(&self.images.db, &self.new.scope, "image_bytes", project).await?;
         let upload = match self.uploads.remove(&part) {
             Some(upload) => upload,
             None => self.images.blobs.create().await.map_err(disk_error)?,
@@ -184,10 +163,7 @@ impl Import {
                 .await
                 .map_err(disk_error)?;
         }
-        let mut change = Register {
-            images: &images,
-            image,
-        };
+        let mut change = Register { image };
         let registered = commit(&images.db, self.mutation, &mut change, answer).await;
         drop(held);
         if registered.is_err() {
@@ -222,29 +198,18 @@ impl Import {
     }
 }
 
-/// Writes the record and the quota.
-struct Register<'a> {
-    images: &'a Images,
+/// Writes the record.
+struct Register {
     image: Image,
 }
 
 #[async_trait]
-impl Change for Register<'_> {
+impl Change for Register {
     type Value = Image;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Image>, Error> {
-        let (images, image) = (self.images, &self.image);
-        if image.scope != Scope::System {
-            let size = image.stored_bytes();
-            let used = store::image::usage_change(tx, &image.scope, size, 0).await?;
-            if used > images.settings.image_quota_bytes {
-                let (used, limit) = (used - size, images.settings.image_quota_bytes);
-                let text = images.over_quota(used);
-                return Err(Error::quota_exceeded("image_bytes", used, limit, text));
-            }
-        }
-        store::image::image_create(tx, image).await?;
-        Ok(Effect::on(image.clone()))
+        store::image::image_create(tx, &self.image).await?;
+        Ok(Effect::on(self.image.clone()))
     }
 }
 

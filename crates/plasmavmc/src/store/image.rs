@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use flaredb::{Db, Record, Transaction};
 use photon_catalog::list::list_of_index;
+use photon_catalog::quota::Uses;
 use photon_catalog::{Common, Listing, Query, Reference, Stored, Users};
 use photon_catalog::{insert, list, load, remove, replace};
 use photon_resource::{Error, ImageId, Kind, Labels, PageRequest, PrincipalId, Scope, Time};
@@ -56,16 +57,6 @@ struct FileRecord {
     part: PartRecord,
     sha256: String,
     size_bytes: u64,
-}
-
-#[derive(Serialize, Deserialize, Default)]
-struct UsageRecord {
-    bytes: u64,
-}
-
-impl Record for UsageRecord {
-    const KIND: &'static str = "usage of images";
-    const VERSION: u32 = 1;
 }
 
 /// A scope as it prints itself.
@@ -138,6 +129,10 @@ impl Stored for Image {
             labels: Some(&self.labels),
             revision: self.revision,
         }
+    }
+
+    fn uses(&self) -> Uses {
+        vec![("images", 1), ("image_bytes", self.stored_bytes())]
     }
 
     fn name_key(scope: &Scope, name: &str) -> Option<String> {
@@ -307,30 +302,6 @@ pub async fn image_list(db: &Db, query: Query) -> Result<Listing<Image>, Error> 
         shown.next_page_token = PageRequest::token(PUBLIC_PREFIX);
     }
     Ok(shown)
-}
-
-fn usage_key(scope: &Scope) -> String {
-    format!("image-usage/{}", scope_segments(scope))
-}
-
-/// Bytes of a project's images.
-pub async fn usage_get(db: &Db, scope: &Scope) -> Result<u64, Error> {
-    let usage = db.get::<UsageRecord>(&usage_key(scope)).await?;
-    Ok(usage.unwrap_or_default().bytes)
-}
-
-/// Adds to the bytes of a project's images and takes away from them; gives what they then are.
-pub async fn usage_change(
-    tx: &mut Transaction,
-    scope: &Scope,
-    added: u64,
-    removed: u64,
-) -> Result<u64, Error> {
-    let usage = tx.get::<UsageRecord>(&usage_key(scope)).await?;
-    let bytes = usage.unwrap_or_default().bytes;
-    let bytes = bytes.saturating_add(added).saturating_sub(removed);
-    tx.put(&usage_key(scope), &UsageRecord { bytes })?;
-    Ok(bytes)
 }
 
 /// The SHA-256 of every file that an image refers to.

@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 use flaredb::{Db, KeyValue, Revision, Transaction, decode};
 use photon_catalog::feed::Changed;
+use photon_catalog::quota::Uses;
 use photon_catalog::{Common, Reference, Stored, insert, remove, replace};
 use photon_resource::{Error, Kind, OrgId, PortId, ProjectId, Scope, VmId};
 use serde::{Deserialize, Serialize};
 
 use super::image::users_of_image;
-use crate::model::{Vm, kind};
+use crate::model::{Size, Vm, kind};
 
 mod record;
 #[cfg(test)]
@@ -124,6 +125,17 @@ impl Stored for Vm {
 
     fn common(&self) -> Common<'_> {
         (&self.meta).into()
+    }
+
+    fn uses(&self) -> Uses {
+        let Size { vcpus, memory_mib } = self.spec.size;
+        let disks = self.spec.disks.iter();
+        vec![
+            ("vms", 1),
+            ("vcpus", vcpus.into()),
+            ("memory_mib", memory_mib),
+            ("disk_bytes", disks.map(|disk| disk.size_bytes).sum()),
+        ]
     }
 
     fn further_attributes(&self) -> Vec<(String, String)> {

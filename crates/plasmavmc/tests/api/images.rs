@@ -426,7 +426,7 @@ async fn a_project_has_a_quota() {
     expect_error(
         send(&mut tenant, raw("three")).await,
         Code::ResourceExhausted,
-        "at most 1024 bytes together, and 1024 are used",
+        "the project acme/web may have 1024 image_bytes, has 1024",
     );
     let request = pb::DeleteImageRequest {
         id: first.id,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flaredb::{Db, Record, Transaction};
 use photon_catalog::list::{list, list_of_index};
+use photon_catalog::quota::Uses;
 use photon_catalog::{
     Common, Listing, MetaRecord, Query, Reference, Stored, insert, remove, replace,
 };
@@ -140,6 +141,10 @@ impl Stored for Port {
 
     fn common(&self) -> Common<'_> {
         (&self.meta).into()
+    }
+
+    fn uses(&self) -> Uses {
+        vec![("ports", 1)]
     }
 
     fn restore(id: PortId, record: PortRecord) -> Result<Self, Error> {

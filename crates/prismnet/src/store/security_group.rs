@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use flaredb::{Record, Transaction};
 use ipnet::IpNet;
+use photon_catalog::quota::Uses;
 use photon_catalog::{Common, MetaRecord, Reference, Stored, insert, remove, replace};
 use photon_resource::{Error, Kind, OrgId, ProjectId, RuleId, Scope, SecurityGroupId};
 use serde::{Deserialize, Serialize};
@@ -133,6 +134,13 @@ impl Stored for SecurityGroup {
 
     fn common(&self) -> Common<'_> {
         (&self.meta).into()
+    }
+
+    fn uses(&self) -> Uses {
+        vec![
+            ("security_groups", 1),
+            ("security_group_rules", self.rules.len() as u64),
+        ]
     }
 
     fn restore(id: SecurityGroupId, record: SecurityGroupRecord) -> Result<Self, Error> {

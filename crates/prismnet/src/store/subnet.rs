@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flaredb::{Record, Transaction};
 use ipnet::{Ipv4Net, Ipv6Net};
+use photon_catalog::quota::Uses;
 use photon_catalog::{Common, MetaRecord, Reference, Stored, insert, load, remove, replace};
 use photon_resource::{Error, Kind, Scope, SubnetId, VpcId};
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,10 @@ impl Stored for Subnet {
 
     fn common(&self) -> Common<'_> {
         (&self.meta).into()
+    }
+
+    fn uses(&self) -> Uses {
+        vec![("subnets", 1)]
     }
 
     fn restore(id: SubnetId, record: SubnetRecord) -> Result<Self, Error> {

@@ -2,6 +2,7 @@
 
 use flaredb::{Record, Transaction};
 use ipnet::{Ipv4Net, Ipv6Net};
+use photon_catalog::quota::Uses;
 use photon_catalog::{Common, MetaRecord, Reference, Stored, insert, remove, replace};
 use photon_resource::{Error, Kind, Scope, VpcId};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,10 @@ impl Stored for Vpc {
 
     fn common(&self) -> Common<'_> {
         (&self.meta).into()
+    }
+
+    fn uses(&self) -> Uses {
+        vec![("vpcs", 1)]
     }
 
     fn restore(id: VpcId, record: VpcRecord) -> Result<Self, Error> {

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::file::{self, File};
 use super::{
@@ -174,29 +173,7 @@ impl ServerArgs {
                  a listener that others can reach must speak TLS",
             ));
         }
-        let limits = &mut server.limits;
-        if let Some(calls) = file.limits.calls_per_connection {
-            limits.calls_per_connection = calls;
-        }
-        if let Some(calls) = file.limits.calls {
-            limits.calls = calls;
-        }
-        if let Some(seconds) = file.limits.call_timeout_seconds {
-            limits.call_timeout = Duration::from_secs(seconds);
-        }
-        check_range(
-            "limits.calls_per_connection",
-            limits.calls_per_connection.into(),
-            1,
-            1 << 20,
-        )?;
-        check_range("limits.calls", limits.calls as u64, 1, 1 << 20)?;
-        check_range(
-            "limits.call_timeout_seconds",
-            limits.call_timeout.as_secs(),
-            1,
-            3600,
-        )?;
+        super::limits::apply(&mut server.limits, &file.limits)?;
 
         server.metrics_listen = self.common.metrics_listen(&file, server.port)?;
         server.state_dir = self.common.state_dir(&file, component, env)?;
@@ -424,14 +401,6 @@ fn has_content(path: &Path) -> bool {
     match std::fs::read(path) {
         Ok(bytes) => !bytes.trim_ascii().is_empty(),
         Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-    }
-}
-
-fn check_range(key: &str, value: u64, least: u64, most: u64) -> Result<(), Invalid> {
-    if (least..=most).contains(&value) {
-        Ok(())
-    } else {
-        Err(Invalid::new(key, value, format!("{least} to {most}")))
     }
 }
 

@@ -35,9 +35,27 @@ pub(super) struct TlsSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LimitsSection {
-    pub calls_per_connection: Option<u32>,
-    pub calls: Option<usize>,
+    pub connections: Option<u64>,
+    pub connections_per_source: Option<u64>,
+    pub silent_seconds: Option<u64>,
+    pub idle_seconds: Option<u64>,
+    pub calls_per_connection: Option<u64>,
+    pub calls: Option<u64>,
+    pub streams: Option<u64>,
     pub call_timeout_seconds: Option<u64>,
+    pub first_message_seconds: Option<u64>,
+    pub stranger: ShareSection,
+    pub principal: ShareSection,
+    pub organization: ShareSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ShareSection {
+    pub calls: Option<u64>,
+    pub streams: Option<u64>,
+    pub calls_per_second: Option<u64>,
+    pub burst: Option<u64>,
 }
 
 /// Reads `path`; without one, everything is unset.

@@ -4,6 +4,7 @@
 mod args;
 mod endpoints;
 mod file;
+mod limits;
 #[cfg(test)]
 mod tests;
 
@@ -222,24 +223,79 @@ impl fmt::Display for ClientCertificates {
     }
 }
 
-/// Bounds on what callers can ask for at once.
+/// Bounds on what callers can ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// How many connections may be open in all.
+    pub connections: usize,
+    /// How many of them may come from one address (IPv6: one /64).
+    pub connections_per_source: usize,
+    /// How long a connection may be open before its first call comes.
+    pub silent: Duration,
+    /// How long it may be open without a call under way.
+    pub idle: Duration,
     /// How many calls one connection may have under way.
     pub calls_per_connection: u32,
-    /// How many calls may be under way in all, open streams not counted; more are refused with
-    /// RESOURCE_EXHAUSTED.
+    /// How many calls may be under way in all, streams not counted.
     pub calls: usize,
+    /// How many streams may be open in all.
+    pub streams: usize,
     /// How long a call may take to answer. Calls to which the client streams have no such end.
     pub call_timeout: Duration,
+    /// How long the first message of a stream may take to come.
+    pub first_message: Duration,
+    /// What one address may ask for without a token that is accepted.
+    pub stranger: Share,
+    /// What one principal may ask for.
+    pub principal: Share,
+    /// What all principals of one organization together may ask for.
+    pub organization: Share,
+}
+
+/// What one of those who call may ask for. One who asks faster waits for a moment, and is refused if that would take
+/// long; what is answered is paid for as well, by its size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// How many calls it may have under way, streams not counted.
+    pub calls: usize,
+    /// How many streams it may have open.
+    pub streams: usize,
+    /// How many calls a second it may make.
+    pub per_second: u32,
+    /// How many it may make at once before that counts.
+    pub burst: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            calls_per_connection: 1024,
-            calls: 4096,
+            connections: 4096,
+            connections_per_source: 512,
+            silent: Duration::from_secs(15),
+            idle: Duration::from_secs(600),
+            calls_per_connection: 256,
+            calls: 1024,
+            streams: 4096,
             call_timeout: Duration::from_secs(30),
+            first_message: Duration::from_secs(10),
+            stranger: Share {
+                calls: 16,
+                streams: 4,
+                per_second: 20,
+                burst: 100,
+            },
+            principal: Share {
+                calls: 64,
+                streams: 64,
+                per_second: 100,
+                burst: 200,
+            },
+            organization: Share {
+                calls: 256,
+                streams: 512,
+                per_second: 400,
+                burst: 800,
+            },
         }
     }
 }

@@ -104,6 +104,8 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         [limits]
         calls = 7
         call_timeout_seconds = 9
+        [limits.principal]
+        burst = 11
         [iam]
         token_seconds = 60
     "#;
@@ -125,6 +127,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     );
     assert_eq!(settings.server.limits.calls, 7);
     assert_eq!(settings.server.limits.call_timeout, Duration::from_secs(9));
+    assert_eq!(settings.server.limits.principal.burst, 11);
     assert_eq!(settings.component.token_seconds, 60);
     assert_eq!(load(&[], file).unwrap().server.port, 1111);
 }
@@ -228,6 +231,10 @@ fn what_is_not_understood_is_refused_with_file_key_and_value() {
         (
             "[limits]\ncalls = 0",
             "limits.calls = \"0\" can't be used: expected 1 to 1048576",
+        ),
+        (
+            "[limits.stranger]\ncalls_per_second = 0",
+            "limits.stranger.calls_per_second = \"0\" can't be used: expected 1 to 1048576",
         ),
         (
             "[endpoints]\nprismnet = \"http://10.0.0.1:50081\"",

@@ -59,7 +59,7 @@ pub struct Enrolment {
     settings: Arc<Settings>,
     authority: Arc<Authority>,
     identities: Identities,
-    refusals: Arc<Limiter>,
+    refusals: Arc<Limiter<String>>,
     wake: Signal,
     /// This host's address, for its own renewals.
     own_address: Option<std::net::IpAddr>,
@@ -372,7 +372,11 @@ impl Enrolment {
             return error;
         }
         tracing::info!(source = actor.source, action, %error, "refused");
-        if self.refusals.admit(&actor.source, Instant::now()).is_some() {
+        if self
+            .refusals
+            .admit(actor.source.clone(), Instant::now())
+            .is_some()
+        {
             let resource = MACHINES.any(Scope::System);
             let event = actor.event(action, &resource, Outcome::Denied, error.to_string());
             if let Err(error) = self.ledger.record(event).await {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use flaredb::{Db, Record, Transaction};
 use photon_catalog::list::list_of_table;
+use photon_catalog::quota::Uses;
 use photon_catalog::{Common, Listing, Reference, Stored, load};
 use photon_resource::{Error, Kind, PageRequest, Scope};
 use serde::{Deserialize, Serialize};
@@ -261,6 +262,11 @@ impl Stored for Machine {
             labels: None,
             revision: self.revision,
         }
+    }
+
+    fn uses(&self) -> Uses {
+        // The cloud's own.
+        Uses::new()
     }
 
     fn restore(id: MachineId, record: MachineRecord) -> Result<Self, Error> {

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use tracing::Span;
 
 use super::CallContext;
+use crate::admission::{Calling, Permit};
 
 /// Writes the access log line and counts the call when it ends, however it does.
 #[derive(Debug)]
@@ -22,17 +23,32 @@ pub(super) struct Record {
     started: Instant,
     span: Span,
     code: Option<Code>,
+    refused: bool,
+    /// Its connection is not idle.
+    _calling: Option<Calling>,
 }
 
 impl Record {
-    pub fn new(context: CallContext, started: Instant, span: Span) -> Self {
+    pub fn new(
+        context: CallContext,
+        started: Instant,
+        span: Span,
+        calling: Option<Calling>,
+    ) -> Self {
         metrics::gauge!(UNDER_WAY).increment(1.0);
         Self {
             context,
             started,
             span,
             code: None,
+            refused: false,
+            _calling: calling,
         }
+    }
+
+    /// It was not let in: the log tells of such calls together.
+    pub fn refused(&mut self) {
+        self.refused = true;
     }
 
     /// `code` is the value of a `grpc-status` header or trailer.
@@ -54,7 +70,7 @@ impl Drop for Record {
         let principal = self.context.principal.get().map_or("-", String::as_str);
         let milliseconds = (elapsed.as_secs_f64() * 1e5).round() / 1e2;
         // Method and request id are the span's. Probes come every few seconds and say nothing.
-        if method.starts_with("grpc.") {
+        if self.refused || method.starts_with("grpc.") {
             tracing::debug!(
                 code = name(code),
                 milliseconds,
@@ -72,20 +88,27 @@ impl Drop for Record {
     }
 }
 
-/// A response's body that keeps the [`Record`] and ends when the server stops.
+/// A response's body that keeps the [`Record`], pays for what it tells, and ends when the server stops.
 #[derive(Debug)]
 pub(super) struct CallBody {
     inner: Body,
     record: Record,
+    permit: Option<Permit>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
 }
 
 impl CallBody {
-    pub fn new(inner: Body, record: Record, shutdown: CancellationToken) -> Self {
+    pub fn new(
+        inner: Body,
+        record: Record,
+        permit: Option<Permit>,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self {
             inner,
             record,
+            permit,
             stop: Box::pin(shutdown.cancelled_owned()),
             ended: false,
         }
@@ -110,6 +133,9 @@ impl HttpBody for CallBody {
             Poll::Ready(frame) => {
                 match &frame {
                     Some(Ok(frame)) => {
+                        if let (Some(permit), Some(data)) = (&this.permit, frame.data_ref()) {
+                            permit.told(data.len());
+                        }
                         if let Some(code) = frame
                             .trailers_ref()
                             .and_then(|it| it.get(Status::GRPC_STATUS))

@@ -1,6 +1,7 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -8,36 +9,45 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response};
 use photon_program::request_id::{REQUEST_ID, answering, is_request_id, new_request_id};
-use tokio::sync::Semaphore;
+use photon_resource::TokenVerifier;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::CallContext;
-use super::body::CallBody;
+use super::body::{CallBody, Record};
+use super::request_body::{Bounds, FirstMessage, RequestBody};
+use crate::admission::{Admission, Connections, Kind, Permit, Refusals, Who};
+use crate::guard;
 
-/// How much may be asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct CallLimits {
-    /// How long a call may take to answer.
-    pub timeout: Duration,
-    /// Methods (`/package.Service/Method`) that answer only when the client ends its stream, or that never
-    /// end: no time limit.
-    pub unlimited: Arc<HashSet<String>>,
-    /// One permit for each call that has not answered.
-    pub calls: Arc<Semaphore>,
+/// How long somebody without an accepted token may take for a call.
+const STRANGERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a server's methods are, by their paths (`/package.Service/Method`).
+#[derive(Debug, Default)]
+pub(crate) struct Methods {
+    /// All that there are: others share one label in the metrics, so that a stranger can't make new ones.
+    pub kinds: HashMap<String, Kind>,
+    /// Those to which the client streams: they answer only when it ends, or never, so that they have no time limit.
+    pub client_streaming: HashSet<String>,
 }
 
 /// Surrounds every call.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct CallLayer {
-    pub limits: CallLimits,
+    pub methods: Arc<Methods>,
+    /// How long a call may take to answer.
+    pub timeout: Duration,
+    /// How long the first message of a stream may take to come.
+    pub first_message: Duration,
+    pub verifier: Arc<dyn TokenVerifier>,
+    pub connections: Arc<Connections>,
+    pub admission: Arc<Admission>,
+    pub refusals: Arc<Refusals>,
     pub shutdown: CancellationToken,
-    /// All methods that this server has: others share one label in the metrics, so that a stranger can't
-    /// make new ones.
-    pub methods: Arc<HashSet<String>>,
 }
 
 impl<S> Layer<S> for CallLayer {
@@ -51,7 +61,7 @@ impl<S> Layer<S> for CallLayer {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct CallService<S> {
     inner: S,
     layer: CallLayer,
@@ -76,12 +86,8 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         // The service that is ready is the one that was polled; the clone takes its place.
         let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        let CallLayer {
-            limits,
-            shutdown,
-            methods,
-        } = self.layer.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let layer = self.layer.clone();
 
         let given = request
             .headers()
@@ -95,54 +101,125 @@ where
         request.headers_mut().insert(REQUEST_ID, header.clone());
 
         let path = request.uri().path().to_owned();
-        let known = methods.contains(&path);
-        let method: Arc<str> = if known {
-            path[1..].into()
-        } else {
-            "unknown".into()
+        let known = layer.methods.kinds.get(&path).copied();
+        let method: Arc<str> = match known {
+            Some(_) => path[1..].into(),
+            None => "unknown".into(),
         };
         let context = CallContext {
             request_id: request_id.clone(),
             method: method.clone(),
             principal: Arc::new(OnceLock::new()),
+            verified: Arc::new(OnceLock::new()),
         };
         request.extensions_mut().insert(context.clone());
         let span = tracing::info_span!("call", request_id = %request_id, method = %method);
         let started = Instant::now();
-        let timeout = (!limits.unlimited.contains(&path)).then_some(limits.timeout);
+        let token = guard::bearer(request.headers()).ok().map(str::to_owned);
+        let (peer, certified) = peer(request.extensions());
+        let connection = peer.and_then(|peer| layer.connections.of(peer));
+        let calling = connection.clone().map(|connection| connection.call());
 
         Box::pin(async move {
-            let mut record = super::body::Record::new(context, started, span.clone());
+            let mut record = Record::new(context.clone(), started, span.clone(), calling);
+            let kind = known.unwrap_or(Kind::Call);
+            let shutdown = layer.shutdown.clone();
+            let stranger = Who::stranger(peer.map(|peer| peer.ip()), certified);
             let answer = async {
-                let Ok(_permit) = limits.calls.try_acquire() else {
-                    return Status::resource_exhausted(
-                        "the server has as many calls under way as it takes: try again in a second",
-                    )
-                    .into_http();
+                let who = layer.identify(token, &context, stranger).await;
+                let known = matches!(who, Who::Known(_));
+                let permit = match layer.admission.admit(who, kind).await {
+                    Ok(permit) => permit,
+                    Err(refusal) => {
+                        layer.refusals.count(&refusal.who, refusal.why);
+                        if let Some(connection) = &connection {
+                            connection.refused();
+                        }
+                        record.refused();
+                        return (refusal.status().into_http(), None);
+                    }
                 };
-                let call = inner.call(request);
-                let answered = match timeout {
-                    None => Ok(call.await),
-                    Some(limit) => tokio::time::timeout(limit, call).await,
-                };
-                match answered {
-                    Ok(Ok(response)) => response,
-                    Ok(Err(never)) => match never {},
-                    Err(_) => Status::deadline_exceeded(format!(
-                        "the call took longer than {} s; whether it had an effect is not known: \
-                         repeat it with the same request_id",
-                        limits.timeout.as_secs()
-                    ))
-                    .into_http(),
-                }
+                let admitted = Instant::now();
+                let response = layer.answer(inner, request, &path, &permit, known).await;
+                permit.took(admitted.elapsed());
+                (response, Some(permit))
             };
-            let mut response = answering(request_id, answer.instrument(span)).await;
+            let (mut response, permit) = answering(request_id, answer.instrument(span)).await;
             response.headers_mut().insert(REQUEST_ID, header);
             // An answer without a message has its status in the headers (gRPC: Trailers-Only).
             if let Some(code) = response.headers().get("grpc-status") {
                 record.code(code.as_bytes());
             }
-            Ok(response.map(|body| Body::new(CallBody::new(body, record, shutdown))))
+            Ok(response.map(|body| Body::new(CallBody::new(body, record, permit, shutdown))))
         })
     }
+}
+
+impl CallLayer {
+    /// Who calls; a token that can't be verified is none.
+    async fn identify(&self, token: Option<String>, context: &CallContext, stranger: Who) -> Who {
+        let Some(token) = token else {
+            return stranger;
+        };
+        match self.verifier.verify(&token).await {
+            Ok(claims) => {
+                let claims = Arc::new(claims);
+                // The first to set it.
+                let _ = context.verified.set(Arc::clone(&claims));
+                Who::Known(claims)
+            }
+            Err(_) => stranger,
+        }
+    }
+
+    async fn answer<S>(
+        &self,
+        mut inner: S,
+        request: Request<Body>,
+        path: &str,
+        permit: &Permit,
+        known: bool,
+    ) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        let streams = self.methods.client_streaming.contains(path);
+        let bounds = || match streams {
+            true => Bounds::Streamed(FirstMessage::within(self.first_message)),
+            false => Bounds::Held(permit.bytes()),
+        };
+        let timeout = match (streams, known) {
+            (true, _) => None,
+            (false, true) => Some(self.timeout),
+            (false, false) => Some(self.timeout.min(STRANGERS_TIMEOUT)),
+        };
+        let call = inner.call(request.map(|body| Body::new(RequestBody::new(body, bounds()))));
+        let Some(limit) = timeout else {
+            return match call.await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+        };
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => Status::deadline_exceeded(format!(
+                "the call took longer than {} s; whether it had an effect is not known: repeat it with the same \
+                 request_id",
+                limit.as_secs()
+            ))
+            .into_http(),
+        }
+    }
+}
+
+/// Where a call comes from, and whether its connection has a certificate that the server asks for.
+fn peer(extensions: &http::Extensions) -> (Option<SocketAddr>, bool) {
+    let tls = extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
+    let tcp = extensions.get::<TcpConnectInfo>();
+    let tcp = tcp.or(tls.map(TlsConnectInfo::get_ref));
+    (
+        tcp.and_then(TcpConnectInfo::remote_addr),
+        tls.is_some_and(|tls| tls.peer_certs().is_some()),
+    )
 }

@@ -3,10 +3,13 @@
 
 mod body;
 mod layer;
+mod request_body;
 
 use std::sync::{Arc, OnceLock};
 
-pub(crate) use layer::{CallLayer, CallLimits};
+use photon_resource::Claims;
+
+pub(crate) use layer::{CallLayer, Methods};
 
 /// What the layers around a call and its handler tell each other; in the request's extensions.
 #[derive(Clone, Debug)]
@@ -16,4 +19,6 @@ pub(crate) struct CallContext {
     pub method: Arc<str>,
     /// Name of the principal, once it is known.
     pub principal: Arc<OnceLock<String>>,
+    /// What the call's token says, if it was accepted when the call was let in.
+    pub verified: Arc<OnceLock<Arc<Claims>>>,
 }

@@ -159,7 +159,7 @@ impl Desk {
 
     pub fn services(&self) -> Services {
         let events = Events::new(self.guard.clone(), self.ledger.clone());
-        Services::new().add(EventServiceServer::new(events))
+        Services::new(self.guard.verifier()).add(EventServiceServer::new(events))
     }
 
     pub async fn run(&self) -> Running {

@@ -1,5 +1,6 @@
 //! photon-service as its users see it: real gRPC servers on loopback, real stores, real certificates.
 
+mod admission;
 mod desk;
 mod details;
 mod guard;

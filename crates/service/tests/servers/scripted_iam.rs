@@ -12,7 +12,7 @@ use photon_api::iam::v1::iam_token_service_server::{IamTokenService, IamTokenSer
 use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
 use photon_program::{Endpoints, Urls};
-use photon_resource::{PrincipalId, PrincipalKind};
+use photon_resource::{Claims, Error, PrincipalId, PrincipalKind, TokenVerifier};
 use photon_service::Services;
 use photon_service::claims::{AUDIENCE, ISSUER, TokenClaims};
 use tokio::sync::Semaphore;
@@ -123,7 +123,7 @@ impl ScriptedIam {
     }
 
     pub fn services(&self) -> Services {
-        Services::new()
+        Services::new(Arc::new(Nobody))
             .add(IamTokenServiceServer::new(self.clone()))
             .add(IamAuthzServiceServer::new(self.clone()))
     }
@@ -140,6 +140,16 @@ impl ScriptedIam {
     pub fn token(&self) -> String {
         let keys = self.0.keys.lock().unwrap();
         keys.last().unwrap().token(Duration::from_secs(900))
+    }
+}
+
+/// Knows nobody: what is scripted here needs no caller.
+struct Nobody;
+
+#[tonic::async_trait]
+impl TokenVerifier for Nobody {
+    async fn verify(&self, _: &str) -> Result<Claims, Error> {
+        Err(Error::Unauthenticated("nobody is known".into()))
     }
 }
 

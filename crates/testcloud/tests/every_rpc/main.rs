@@ -15,6 +15,7 @@ use std::time::Duration;
 use photon_api::chainfire::v1::{ListEventsRequest, VerifyChainRequest};
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{GetJwksRequest, IssueTokenRequest, RevokeTokenRequest, WhoAmIRequest};
+use photon_api::quota::v1::{GetQuotasRequest, SetQuotaRequest};
 use photon_api::tenancy::v1::{CloseProjectRequest, ListHoldingsRequest};
 use photon_service::claims::LEEWAY_SECONDS;
 use photon_testcloud::{Tenant, TestCloud};
@@ -116,6 +117,32 @@ impl<'a> Scene<'a> {
         [
             self.system("tenancy.v1.TenantService/ListHoldings", operator, list),
             self.system("tenancy.v1.TenantService/CloseProject", operator, close),
+        ]
+    }
+
+    /// The quotas of a server that counts `name`.
+    fn quotas(&self, name: &str) -> [Case; 2] {
+        let (org_id, project_id) = (&self.tenant.org, &self.tenant.project);
+        [
+            self.reads(
+                "quota.v1.QuotaService/GetQuotas",
+                NAMED,
+                GetQuotasRequest {
+                    org_id: org_id.clone(),
+                    project_id: project_id.clone(),
+                },
+            ),
+            self.system(
+                "quota.v1.QuotaService/SetQuota",
+                &self.cloud.operator,
+                SetQuotaRequest {
+                    org_id: org_id.clone(),
+                    project_id: project_id.clone(),
+                    name: name.to_owned(),
+                    limit: Some(100_000),
+                    ..Default::default()
+                },
+            ),
         ]
     }
 

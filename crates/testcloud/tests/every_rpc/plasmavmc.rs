@@ -172,6 +172,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     let changed = || Some("changed".to_owned());
     let mut cases: Vec<Case> = scene.events().into();
     cases.extend(scene.tenancy());
+    cases.extend(scene.quotas("vms"));
     cases.extend([
         scene
             .changes(

@@ -172,6 +172,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     let agent = cloud.program("prismnet-agent").await;
     let mut cases: Vec<Case> = scene.events().into();
     cases.extend(scene.tenancy());
+    cases.extend(scene.quotas("vpcs"));
     cases.extend([
         scene.changes("prismnet.v1.VpcService/CreateVpc", NAMED, scene.vpc("new")),
         scene.reads(

@@ -1,0 +1,275 @@
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::Stream;
+use photon_program::Limits;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use super::{Refusals, site};
+use crate::limit::Limiter;
+
+/// How long nothing is accepted after that failed: without a free descriptor it would fail again at once.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How many refused calls a connection is forgiven, and after how long one more; then it is cut.
+const FORGIVEN: u32 = 512;
+const FORGIVEN_AGAIN: Duration = Duration::from_millis(10);
+
+/// The open connections of a listener.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    limits: Limits,
+    refusals: Arc<Refusals>,
+    arrivals: Limiter<IpAddr>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    by_peer: HashMap<SocketAddr, Arc<Connection>>,
+    by_source: HashMap<IpAddr, usize>,
+}
+
+/// One open connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    calls: AtomicUsize,
+    called: AtomicBool,
+    /// When it was accepted, or its last call ended.
+    since: Mutex<Instant>,
+    refused: Limiter<()>,
+    cut: CancellationToken,
+}
+
+impl Connections {
+    pub fn new(limits: &Limits, refusals: Arc<Refusals>) -> Self {
+        let most = u32::try_from(limits.connections_per_source).unwrap_or(u32::MAX);
+        Self {
+            limits: limits.clone(),
+            refusals,
+            // As many as may be open at once, and all of them anew in ten seconds.
+            arrivals: Limiter::new(most, Duration::from_secs(10) / most),
+            open: Mutex::default(),
+        }
+    }
+
+    /// The connection from `peer`, if it is open.
+    pub fn of(&self, peer: SocketAddr) -> Option<Arc<Connection>> {
+        self.lock().by_peer.get(&peer).cloned()
+    }
+
+    /// Those that are let in, for as long as it is polled. One that is not is closed at once.
+    pub fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+    ) -> impl Stream<Item = std::io::Result<Admitted>> {
+        let state = (self, listener);
+        Box::pin(futures::stream::unfold(state, async |(this, listener)| {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, peer)) => {
+                        if let Some(admitted) = this.admit(stream, peer) {
+                            return Some((Ok(admitted), (this, listener)));
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "no connection could be accepted");
+                        this.refusals
+                            .count(&error.to_string(), "it can't be accepted");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+        }))
+    }
+
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
+        let now = Instant::now();
+        let source = site(Some(peer.ip()));
+        let mut open = self.lock();
+        let own = open.by_source.get(&source).copied().unwrap_or_default();
+        let why = if own >= self.limits.connections_per_source {
+            "it has too many connections"
+        } else if open.by_peer.len() >= self.limits.connections {
+            "the server has too many connections"
+        } else if self.arrivals.admit(source, now).is_none() {
+            "it connects too often"
+        } else {
+            *open.by_source.entry(source).or_default() += 1;
+            let connection = Arc::new(Connection {
+                calls: AtomicUsize::new(0),
+                called: AtomicBool::new(false),
+                since: Mutex::new(now),
+                refused: Limiter::new(FORGIVEN, FORGIVEN_AGAIN),
+                cut: CancellationToken::new(),
+            });
+            open.by_peer.insert(peer, Arc::clone(&connection));
+            drop(open);
+            // An answer is told as soon as it is there.
+            let _ = stream.set_nodelay(true);
+            return Some(Admitted {
+                stream,
+                peer,
+                check: Box::pin(tokio::time::sleep_until((now + self.limits.silent).into())),
+                cut: Box::pin(connection.cut.clone().cancelled_owned()),
+                connection,
+                connections: Arc::clone(self),
+            });
+        };
+        drop(open);
+        self.refusals.count(&source.to_string(), why);
+        None
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    /// Counts a call until what is given back is dropped.
+    pub fn call(self: Arc<Self>) -> Calling {
+        self.calls.fetch_add(1, Ordering::AcqRel);
+        self.called.store(true, Ordering::Release);
+        Calling(self)
+    }
+
+    /// One of its calls was refused: whoever goes on for long is not heard any more.
+    pub fn refused(&self) {
+        if self.refused.admit((), Instant::now()).is_none() {
+            self.cut.cancel();
+        }
+    }
+
+    /// When to look again whether it may stay open; `None`: it may not.
+    fn stays(&self, limits: &Limits, now: Instant) -> Option<Instant> {
+        let limit = if self.called.load(Ordering::Acquire) {
+            limits.idle
+        } else {
+            limits.silent
+        };
+        if self.calls.load(Ordering::Acquire) > 0 {
+            return Some(now + limit);
+        }
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = since + limit;
+        (end > now).then_some(end)
+    }
+}
+
+/// A call on a connection.
+#[derive(Debug)]
+pub(crate) struct Calling(Arc<Connection>);
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        let connection = &self.0;
+        *connection
+            .since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        connection.calls.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A connection that was let in. It ends for its reader when it has been silent or idle for too long, or is cut.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    check: Pin<Box<Sleep>>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    connection: Arc<Connection>,
+    connections: Arc<Connections>,
+}
+
+impl Admitted {
+    fn ended(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return true;
+        }
+        while self.check.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            match self.connection.stays(&self.connections.limits, now) {
+                Some(next) => self.check.as_mut().reset(next.into()),
+                None => return true,
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut open = self.connections.lock();
+        open.by_peer.remove(&self.peer);
+        let source = site(Some(self.peer.ip()));
+        if let Some(own) = open.by_source.get_mut(&source) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                open.by_source.remove(&source);
+            }
+        }
+    }
+}
+
+impl Connected for Admitted {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Admitted {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        if this.ended(cx) {
+            // As if the other end had closed it.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut this.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Admitted {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

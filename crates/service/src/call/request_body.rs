@@ -1,0 +1,145 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Sleep;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::admission::Bytes;
+
+/// The prefix of a message (gRPC over HTTP/2, Length-Prefixed-Message): whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// A request's body within its bounds: what is held in memory takes bytes of its caller's share, and a stream's first
+/// message must come soon.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    inner: Body,
+    bounds: Bounds,
+}
+
+#[derive(Debug)]
+pub(super) enum Bounds {
+    /// The whole request is in memory until it is answered.
+    Held(Bytes),
+    /// Messages are handled as they come.
+    Streamed(FirstMessage),
+}
+
+/// Waits for the first message of a stream.
+#[derive(Debug)]
+pub(super) struct FirstMessage {
+    limit: Duration,
+    deadline: Pin<Box<Sleep>>,
+    prefix: Vec<u8>,
+    /// Bytes that are missing of it, once its prefix is known.
+    missing: Option<u64>,
+    came: bool,
+}
+
+impl FirstMessage {
+    pub fn within(limit: Duration) -> Self {
+        Self {
+            limit,
+            deadline: Box::pin(tokio::time::sleep(limit)),
+            prefix: Vec::new(),
+            missing: None,
+            came: false,
+        }
+    }
+
+    fn saw(&mut self, bytes: &[u8]) {
+        if self.came {
+            return;
+        }
+        let mut rest = bytes;
+        if self.missing.is_none() {
+            let wanted = (PREFIX - self.prefix.len()).min(rest.len());
+            self.prefix.extend_from_slice(&rest[..wanted]);
+            rest = &rest[wanted..];
+            if let &[_, a, b, c, d] = self.prefix.as_slice() {
+                self.missing = Some(u32::from_be_bytes([a, b, c, d]).into());
+            }
+        }
+        if let Some(missing) = &mut self.missing {
+            *missing = missing.saturating_sub(rest.len() as u64);
+            self.came = *missing == 0;
+        }
+    }
+
+    fn late(&mut self, cx: &mut Context<'_>) -> Option<Status> {
+        if self.came || self.deadline.as_mut().poll(cx).is_pending() {
+            return None;
+        }
+        self.came = true;
+        Some(Status::deadline_exceeded(format!(
+            "the stream's first message did not come within {} s",
+            self.limit.as_secs_f64()
+        )))
+    }
+}
+
+impl RequestBody {
+    pub fn new(inner: Body, bounds: Bounds) -> Self {
+        Self { inner, bounds }
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            match &mut this.bounds {
+                Bounds::Held(bytes) => {
+                    if let Err(status) = bytes.take(data.len()) {
+                        return Poll::Ready(Some(Err(status)));
+                    }
+                }
+                Bounds::Streamed(first) => first.saw(data),
+            }
+        }
+        if polled.is_pending()
+            && let Bounds::Streamed(first) = &mut this.bounds
+            && let Some(status) = first.late(cx)
+        {
+            return Poll::Ready(Some(Err(status)));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_has_come_when_its_last_byte_has() {
+        let mut first = FirstMessage::within(Duration::from_secs(1));
+        for piece in [&[0, 0][..], &[0, 0, 3, b'a'], b"b"] {
+            first.saw(piece);
+            assert!(!first.came, "{piece:?}");
+        }
+        first.saw(b"c and the next");
+        assert!(first.came);
+    }
+}

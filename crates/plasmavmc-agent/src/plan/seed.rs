@@ -9,7 +9,7 @@ use serde_json::json;
 use super::desired::DesiredVm;
 
 /// Version of what is made here: another one makes every VM's seed anew at its next start.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Room for 64 KiB of user data, 64 SSH keys, and the file system.
 const IMAGE_BYTES: usize = 1024 * 1024;
 
@@ -54,6 +54,9 @@ fn files(id: VmId, vm: &DesiredVm) -> [(&'static str, String); 3] {
                 "match": { "macaddress": interface.mac },
                 "set-name": name,
                 "dhcp4": true,
+                // As the firmware and the initial file system called it, and as no other guest does: a machine id
+                // that an image was published with is that of all of its guests.
+                "dhcp-identifier": "mac",
             });
             (name, config)
         })
@@ -114,6 +117,7 @@ mod tests {
             network["ethernets"]["eth0"]["match"]["macaddress"],
             "fa:16:3e:00:00:01"
         );
+        assert_eq!(network["ethernets"]["eth0"]["dhcp-identifier"], "mac");
     }
 
     #[test]

@@ -15,9 +15,13 @@ pub type Files = BTreeMap<String, String>;
 /// (Documentation/networking/vrf.rst): any route of the VPC wins.
 const CATCH_ALL_METRIC: u32 = 4_278_198_272;
 
-/// Lease time in seconds. A guest asks again after half of it; its address can't go to somebody else before
-/// the port is deleted, so it only bounds how late a guest learns of a changed name server.
-const LEASE_SECONDS: u32 = 3600;
+/// Lease time in seconds. A guest asks again after half of it.
+///
+/// It bounds how long a guest waits for its address that calls itself otherwise than before: networkd (257 at least)
+/// knows a lease by the client identifier alone and offers a leased address to nobody else, though the MAC is the
+/// same. So it is with an initial file system before its system, with a system installed anew, and with firmware before
+/// either. Shorter, and guests would lose their addresses while networkd is being restarted.
+const LEASE_SECONDS: u32 = 120;
 
 /// Renders all files of `desired`.
 pub fn render(desired: &Desired) -> Files {

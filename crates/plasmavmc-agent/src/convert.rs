@@ -178,6 +178,7 @@ fn interface(port: &wire::VmPort) -> Result<DesiredInterface, Refused> {
             mtu @ 68..=65_535 => mtu,
             mtu => return Err(Refused::Mtu(mtu)),
         },
+        name: port.interface_id.clone(),
     })
 }
 

@@ -152,6 +152,10 @@ pub struct DesiredInterface {
     pub mac: String,
     #[serde(default)]
     pub mtu: u32,
+    /// Its name in the spec, and in the guest. Not written: an agent of the release before refuses it, and this one
+    /// reads it from `wire`.
+    #[serde(default, skip_serializing)]
+    pub name: String,
 }
 
 impl DesiredVm {
@@ -178,6 +182,7 @@ impl DesiredVm {
             id,
             &self.disks,
             &self.interfaces,
+            seed::network_config(self),
             &self.user_data,
             &self.ssh_authorized_keys,
             &self.hostname,

@@ -6,7 +6,7 @@ use photon_catalog::desk::WatchStream;
 use photon_catalog::{Access, Answer, Desk, News};
 use tonic::Request;
 
-use crate::model::Port;
+use crate::model::{Port, Subnet};
 use crate::{app, convert};
 
 /// The service over `app`.
@@ -122,13 +122,18 @@ impl PortService for Ports {
         request: Request<pb::AttachPortRequest>,
     ) -> Answer<pb::AttachPortResponse> {
         self.desk
-            .change(request, "attach", |mutation, port, request| async move {
-                let new = convert::attachment(&request)?;
-                let answer = |port: &Port| pb::AttachPortResponse {
-                    port: Some(convert::port(port)),
-                };
-                self.app.attach(mutation, port.id, new, answer).await
-            })
+            .change(
+                request,
+                "attach",
+                |mutation, port: Port, request| async move {
+                    let new = convert::attachment(&request)?;
+                    let answer = |port: &Port, subnet: &Subnet| pb::AttachPortResponse {
+                        port: Some(convert::port(port)),
+                        addressing: Some(convert::port_addressing(port, subnet)),
+                    };
+                    self.app.attach(mutation, &port, new, answer).await
+                },
+            )
             .await
     }
 

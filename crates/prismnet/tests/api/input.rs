@@ -372,6 +372,7 @@ async fn ports() {
                 "DEVICE_TYPE_VM or DEVICE_TYPE_LOAD_BALANCER"
             ),
             (|r| r.device_type = 77, "device_type '77'"),
+            (|r| r.mtu = 100_000, "mtu '100000'"),
             (|r| r.node = String::new(), "node ''"),
             (|r| r.node = "a b".into(), "node 'a b'"),
         ]

@@ -5,10 +5,12 @@
 //! `ipv6-address-generation`.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use photon_resource::Mac;
 use serde_json::{Map, Value, json};
 
-use crate::plan::desired::DesiredInterface;
+use crate::plan::desired::{Addressing, DesiredInterface};
 
 /// Longest name of an interface in bytes: the kernel's `IFNAMSIZ` less the end of the string.
 const LONGEST_NAME: usize = 15;
@@ -19,6 +21,7 @@ const METRIC: usize = 100;
 /// The file's contents.
 pub(super) fn config(interfaces: &[DesiredInterface]) -> Value {
     let mut ethernets = Map::new();
+    let mut routed = Routed::default();
     for (index, (name, interface)) in names(interfaces).into_iter().zip(interfaces).enumerate() {
         let mut ethernet = json!({
             "match": { "macaddress": interface.mac },
@@ -34,9 +37,64 @@ pub(super) fn config(interfaces: &[DesiredInterface]) -> Value {
             // Each subnet's server names a router; the first interface's is the one.
             ethernet["dhcp4-overrides"] = json!({ "route-metric": METRIC * (index + 1) });
         }
+        match &interface.addressing {
+            Some(known) => fixed(&mut ethernet, interface, known, &mut routed),
+            None => routed.ipv4 = true,
+        }
         ethernets.insert(name, ethernet);
     }
     json!({ "version": 2, "ethernets": ethernets })
+}
+
+/// Whether an interface before has a default route: a second one is not written, as what is not netplan forgets its
+/// metric.
+#[derive(Default)]
+struct Routed {
+    ipv4: bool,
+    ipv6: bool,
+}
+
+/// Writes the addresses that the guest does not learn on the wire: IPv4 without DHCP, IPv6 other than what it would make
+/// of its MAC.
+fn fixed(
+    ethernet: &mut Value,
+    interface: &DesiredInterface,
+    known: &Addressing,
+    routed: &mut Routed,
+) {
+    let (mut addresses, mut routes) = (Vec::new(), Vec::new());
+    let mut dns: Vec<&IpAddr> = Vec::new();
+    if !known.dhcp {
+        ethernet["dhcp4"] = json!(false);
+        addresses.push(known.address.to_string());
+        if !routed.ipv4 {
+            routes.push(json!({ "to": "0.0.0.0/0", "via": known.gateway }));
+        }
+        dns.extend(known.dns.iter().filter(|server| server.is_ipv4()));
+    }
+    routed.ipv4 = true;
+    if let Some((address, gateway)) = &known.ipv6 {
+        let made = interface.mac.parse::<Mac>();
+        if made.is_ok_and(|mac| mac.ipv6_in(address.addr()) != address.addr()) {
+            // With advertisements it would make itself the other address too, and might speak with that.
+            ethernet["accept-ra"] = json!(false);
+            addresses.push(address.to_string());
+            if !routed.ipv6 {
+                routes.push(json!({ "to": "::/0", "via": gateway }));
+            }
+            dns.extend(known.dns.iter().filter(|server| server.is_ipv6()));
+        }
+        routed.ipv6 = true;
+    }
+    if !addresses.is_empty() {
+        ethernet["addresses"] = json!(addresses);
+    }
+    if !routes.is_empty() {
+        ethernet["routes"] = json!(routes);
+    }
+    if !dns.is_empty() {
+        ethernet["nameservers"] = json!({ "addresses": dns });
+    }
 }
 
 /// Those in the spec; by their places if one of them is no name for an interface (an earlier release took `lo`), or
@@ -48,9 +106,12 @@ fn names(interfaces: &[DesiredInterface]) -> Vec<String> {
         .filter(|name| is_interface_name(name))
         .collect();
     let by_place = given.len() != interfaces.len();
-    let name = |(index, interface): (usize, &DesiredInterface)| match by_place {
-        true => format!("eth{index}"),
-        false => interface.name.clone(),
+    let name = |(index, interface): (usize, &DesiredInterface)| {
+        if by_place {
+            format!("eth{index}")
+        } else {
+            interface.name.clone()
+        }
     };
     interfaces.iter().enumerate().map(name).collect()
 }
@@ -86,7 +147,9 @@ mod tests {
             assert_eq!(ethernet["set-name"], name.as_str());
             (name.clone(), ethernet["match"]["macaddress"].clone())
         };
-        ethernets.iter().map(of).collect()
+        let mut named: Vec<_> = ethernets.iter().map(of).collect();
+        named.sort_by(|(one, _), (other, _)| one.cmp(other));
+        named
     }
 
     #[test]
@@ -135,5 +198,79 @@ mod tests {
         let metric =
             |name: &str| config["ethernets"][name]["dhcp4-overrides"]["route-metric"].clone();
         assert_eq!((metric("front"), metric("back")), (json!(100), json!(200)));
+    }
+
+    fn addressed(name: &str, last: u8, addressing: Value) -> DesiredInterface {
+        DesiredInterface {
+            addressing: Some(serde_json::from_value(addressing).unwrap()),
+            ..interface(name, last)
+        }
+    }
+
+    #[test]
+    fn without_dhcp_the_address_is_written() {
+        let quiet = addressed(
+            "eth0",
+            1,
+            json!({
+                "address": "10.0.9.5/24", "gateway": "10.0.9.1", "dhcp": false,
+                "dns": ["192.0.2.53", "2001:db8::53"],
+            }),
+        );
+        let config = config(&[quiet]);
+        let eth0 = &config["ethernets"]["eth0"];
+        assert_eq!(eth0["dhcp4"], false);
+        assert_eq!(eth0["addresses"], json!(["10.0.9.5/24"]));
+        assert_eq!(
+            eth0["routes"],
+            json!([{"to": "0.0.0.0/0", "via": "10.0.9.1"}])
+        );
+        // IPv6's come with the router's advertisements.
+        assert_eq!(eth0["nameservers"], json!({"addresses": ["192.0.2.53"]}));
+    }
+
+    #[test]
+    fn only_the_first_interface_gets_a_route_in_writing() {
+        let known = |subnet: u8, dhcp: bool| json!({"address": format!("10.0.{subnet}.5/24"), "gateway": format!("10.0.{subnet}.1"), "dhcp": dhcp});
+        let routes = |first_asks: bool| {
+            let config = config(&[
+                addressed("eth0", 1, known(1, first_asks)),
+                addressed("eth1", 2, known(2, false)),
+            ]);
+            ["eth0", "eth1"].map(|name| config["ethernets"][name]["routes"].clone())
+        };
+        let first = json!([{"to": "0.0.0.0/0", "via": "10.0.1.1"}]);
+        assert_eq!(routes(false), [first, Value::Null]);
+        assert_eq!(routes(true), [Value::Null, Value::Null]);
+    }
+
+    #[test]
+    fn an_ipv6_address_that_was_asked_for_is_the_only_one() {
+        let dual = |address: &str| {
+            let interface = addressed(
+                "eth0",
+                1,
+                json!({
+                    "address": "10.0.1.5/24", "gateway": "10.0.1.1", "dhcp": true,
+                    "dns": ["192.0.2.53", "2001:db8::53"],
+                    "ipv6": [address, "fd00:1:0:1::1"],
+                }),
+            );
+            config(&[interface])["ethernets"]["eth0"].clone()
+        };
+        let asked = dual("fd00:1:0:1::10/64");
+        assert_eq!(asked["dhcp4"], true);
+        assert_eq!(asked["accept-ra"], false);
+        assert_eq!(asked["addresses"], json!(["fd00:1:0:1::10/64"]));
+        assert_eq!(
+            asked["routes"],
+            json!([{"to": "::/0", "via": "fd00:1:0:1::1"}])
+        );
+        assert_eq!(asked["nameservers"], json!({"addresses": ["2001:db8::53"]}));
+        // That of its MAC it makes itself.
+        let made = dual("fd00:1:0:1:f816:3eff:fe00:1/64");
+        for key in ["accept-ra", "addresses", "routes", "nameservers"] {
+            assert_eq!(made[key], Value::Null, "{key}");
+        }
     }
 }

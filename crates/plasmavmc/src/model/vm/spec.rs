@@ -108,8 +108,13 @@ impl<I> Spec<I> {
             // The guest's interface has this name, which in Linux has 15 bytes.
             validate_part_name(&format!("{field}.id"), &interface.id, 15)?;
             if TAKEN_IN_LINUX.contains(&interface.id.as_str()) {
-                let expected = "a name that Linux does not have already: not 'lo', 'all' or 'default'";
-                return Err(Error::invalid(format!("{field}.id"), &interface.id, expected));
+                let expected =
+                    "a name that Linux does not have already: not 'lo', 'all' or 'default'";
+                return Err(Error::invalid(
+                    format!("{field}.id"),
+                    &interface.id,
+                    expected,
+                ));
             }
             if !ids.insert(&interface.id) {
                 let expected = "an id that no other interface of the VM has";

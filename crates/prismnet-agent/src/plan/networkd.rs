@@ -23,6 +23,9 @@ const CATCH_ALL_METRIC: u32 = 4_278_198_272;
 /// either. Shorter, and guests would lose their addresses while networkd is being restarted.
 const LEASE_SECONDS: u32 = 120;
 
+/// Of an interface that nothing else is said of, in bytes.
+const USUAL_MTU: u32 = 1500;
+
 /// Renders all files of `desired`.
 pub fn render(desired: &Desired) -> Files {
     let mut files = Files::new();
@@ -93,10 +96,17 @@ fn bridge_device(subnet: &Subnet) -> String {
 
 fn bridge_network(vpc: &Vpc, subnet: &Subnet) -> String {
     let mut text = format!(
-        "# subnet {}\n[Match]\nName={}\nKind=bridge\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nVRF={}\n\
+        "# subnet {}\n[Match]\nName={}\nKind=bridge\n\n[Link]\nRequiredForOnline=no\n{}\n[Network]\nVRF={}\n\
          {QUIET}IPv4Forwarding=yes\nLinkLocalAddressing={}\n",
         subnet.id,
         subnet.bridge(),
+        // What its largest port may send, or it would tell guests less in its advertisements.
+        mtu(subnet
+            .ports
+            .iter()
+            .map(|port| port.mtu)
+            .max()
+            .unwrap_or_default()),
         vpc.vrf(),
         if subnet.v6.is_some() { "ipv6" } else { "no" },
     );
@@ -184,10 +194,20 @@ fn tap_device(port: &Port) -> String {
 
 fn tap_network(subnet: &Subnet, port: &Port) -> String {
     format!(
-        "# port {}\n[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={}\n\
+        "# port {}\n[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n{}\n[Network]\nBridge={}\n\
          LinkLocalAddressing=no\n{QUIET}KeepConfiguration=yes\n",
         port.id,
         port.tap(),
+        mtu(port.mtu),
         subnet.bridge()
     )
+}
+
+/// The line for an interface that must carry packets of `largest` bytes: none where the usual is enough.
+fn mtu(largest: u32) -> String {
+    if largest > USUAL_MTU {
+        format!("MTUBytes={largest}\n")
+    } else {
+        String::new()
+    }
 }

@@ -28,6 +28,7 @@ pub fn small() -> Desired {
         address6: Some(format!("fd00::f816:3eff:fe00:{number:x}").parse().unwrap()),
         groups: BTreeSet::from([group]),
         owner: 0x6000_0000 + u32::from(number),
+        mtu: 0,
     };
     Desired {
         revision: 7,
@@ -109,6 +110,25 @@ fn rendered_filters_are_those_reviewed() {
     let text = lines(&guest_filter::render(&small()).replace())
         + &lines(&firewall::render(&small()).replace());
     golden("filter.golden", &text);
+}
+
+#[test]
+fn what_a_guest_may_send_its_interfaces_carry() {
+    let lines = |desired: &Desired| -> Vec<String> {
+        let files = networkd::render(desired);
+        let networks = files.iter().filter(|(name, _)| name.ends_with(".network"));
+        let all = networks.flat_map(|(_, text)| text.lines());
+        all.filter(|line| line.starts_with("MTUBytes="))
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut desired = small();
+    let ports = &mut desired.vpcs[0].subnets[0].ports;
+    ports[0].mtu = 1450;
+    assert!(lines(&desired).is_empty());
+    // Its own TAP, and the bridge.
+    desired.vpcs[0].subnets[0].ports[1].mtu = 8950;
+    assert_eq!(lines(&desired), ["MTUBytes=8950", "MTUBytes=8950"]);
 }
 
 #[test]
@@ -222,6 +242,7 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
                                 .then(|| format!("fd00:0:0:{subnet}::{port:x}").parse().unwrap()),
                             groups: groups.into_iter().map(|group| id(0x900 + group)).collect(),
                             owner: 0x6000_0000,
+                            mtu: 1450,
                         })
                         .collect(),
                 })

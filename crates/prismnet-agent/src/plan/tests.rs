@@ -131,6 +131,43 @@ fn what_a_guest_may_send_its_interfaces_carry() {
     assert_eq!(lines(&desired), ["MTUBytes=8950", "MTUBytes=8950"]);
 }
 
+/// Ports 11 and 12 in one subnet, 21 in another.
+#[test]
+fn a_guest_answers_by_its_card_in_another_subnet_and_not_as_a_neighbour_in_the_same() {
+    let mut desired = small();
+    let vpc = &mut desired.vpcs[0];
+    let mut other = vpc.subnets[0].clone();
+    other.id = id(0x21);
+    other.net = "10.0.2.0/24".parse().unwrap();
+    other.gateway = Ipv4Addr::new(10, 0, 2, 1);
+    other.v6 = None;
+    other.ports.truncate(1);
+    other.ports[0].id = id(0x55);
+    other.ports[0].address = Ipv4Addr::new(10, 0, 2, 21);
+    other.ports[0].address6 = None;
+    vpc.subnets.push(other);
+    let answers = |desired: &Desired| {
+        let mut answers: Vec<_> = guest_filter::answers(desired)
+            .map(|(port, address, _)| (port.address.octets()[3], address.octets()[3]))
+            .collect();
+        answers.sort_unstable();
+        answers
+    };
+    // 11 and 21 are one guest's, 12 is another's.
+    assert_eq!(answers(&desired), [(11, 21), (21, 11)]);
+    // All three are one guest's.
+    let owner = desired.vpcs[0].subnets[0].ports[0].owner;
+    desired.vpcs[0].subnets[0].ports[1].owner = owner;
+    assert_eq!(answers(&desired), [(11, 21), (12, 21), (21, 11), (21, 12)]);
+    // In another VPC its address is somebody else's.
+    let mut apart = desired.vpcs[0].clone();
+    apart.id = id(0x11);
+    apart.subnets.remove(0);
+    desired.vpcs[0].subnets.pop();
+    desired.vpcs.push(apart);
+    assert_eq!(answers(&desired), []);
+}
+
 #[test]
 fn a_gateway_has_one_mac_everywhere_and_it_is_local_and_unicast() {
     let subnet = &small().vpcs[0].subnets[0];

@@ -54,14 +54,6 @@ async fn prismnet_port_attachment_lifecycle() {
         .await
         .unwrap();
 
-    // The port's address is its MAC's, whatever the guest calls itself: as an initial file system and the system
-    // after it do. networkd has let go of the first name's lease after two minutes.
-    let renamed = "ip addr flush dev eth0; ip link set eth0 up; \
-                   udhcpc -f -q -n -t 75 -T 2 -A 1 -i eth0 -s /etc/dhcp \
-                     -x 0x3d:ff00000001000200000ab1aabbccdd >/dev/null 2>&1; ip -4 -o addr show dev eth0";
-    let address = guest.check(renamed, 200 * SECOND).await.unwrap();
-    assert!(address.contains(" 10.0.1.10/24 "), "{address}");
-
     // What is in use stays.
     let id = machine.port.id.clone();
     let request = DeletePortRequest {

@@ -168,6 +168,7 @@ pub fn report_of(n: u8) -> Report {
             mac: mac(n),
             up: true,
             speed_mbps: 0,
+            usb: false,
         }],
         disks: vec![Disk {
             device: "/dev/vda".into(),

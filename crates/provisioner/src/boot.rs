@@ -27,7 +27,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use photon_api::inventory::{Answer, LARGEST_REPORT, Report};
-use photon_resource::{Error, Mac};
+use photon_resource::Error;
 use photon_service::Limiter;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -36,9 +36,10 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 use tower::ServiceExt;
 
-use crate::app::{Asked, Discovery, Reported};
+use crate::app::{Discovery, Reported};
 use crate::convert;
-use crate::model::{Key, serial, smbios_uuid};
+use crate::identify::Asked;
+use crate::model::{serial, smbios_uuid};
 
 pub use script::Netboot;
 
@@ -82,11 +83,11 @@ struct Named {
 
 impl Named {
     fn asked(&self) -> Asked {
-        let mut keys = Vec::new();
-        keys.extend(smbios_uuid(&self.uuid).map(Key::Uuid));
-        keys.extend(serial(&self.serial).map(Key::Serial));
-        keys.extend(self.mac.parse::<Mac>().ok().map(Key::Mac));
-        Asked { keys }
+        Asked {
+            uuid: smbios_uuid(&self.uuid),
+            serial: serial(&self.serial),
+            mac: self.mac.parse().ok(),
+        }
     }
 }
 

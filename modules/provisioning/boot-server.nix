@@ -49,6 +49,8 @@ let
 
   dhcp = [
     "dhcp-range=${cfg.range.first},${cfg.range.last},${netmask},${cfg.range.lease}"
+    "# Firmware, iPXE and the installed system each name themselves in their own way; the card is the same."
+    "dhcp-ignore-clid"
     # Hosts of the cluster have their addresses from the flake; what asks here is being installed.
     "dhcp-option=option:router${lib.optionalString (cluster.gateway != null) ",${cluster.gateway}"}"
     "dhcp-option=option:dns-server${lib.concatMapStrings (server: ",${server}") cluster.dns}"

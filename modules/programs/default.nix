@@ -74,7 +74,10 @@ let
       '';
 in
 {
-  imports = [ ../package.nix ];
+  imports = [
+    ../package.nix
+    ./ports.nix
+  ];
 
   options.photoncloud.programs = lib.mkOption {
     type = lib.types.attrsOf program;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use photon_resource::Mac;
+use photon_resource::{Mac, is_hidden};
 
 /// How many interfaces of a machine are kept.
 pub const MOST_INTERFACES: usize = 64;
@@ -163,11 +163,11 @@ pub fn smbios_uuid(text: &str) -> Option<Uuid> {
     (!uuid.is_nil() && !uuid.is_max() && !shared).then_some(uuid)
 }
 
-/// One line, without control characters, cut to size.
+/// One line, without hidden characters, cut to size.
 pub fn plain(text: &str) -> String {
     let kept: String = text
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_hidden(c) { ' ' } else { c })
         .take(LONGEST_TEXT)
         .collect();
     kept.trim().to_owned()

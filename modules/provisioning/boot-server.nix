@@ -233,6 +233,11 @@ in
         ExecStart = "${pkgs.dnsmasq}/bin/dnsmasq --keep-in-foreground --log-facility=- --pid-file --conf-file=/etc/dnsmasq.conf";
         Restart = "always";
         RestartSec = "1s";
+        MemoryHigh = lib.mkDefault "96M";
+        MemoryMax = lib.mkDefault "128M";
+        TasksMax = lib.mkDefault 64;
+        # Before tenants' virtual machines: it starts again in a moment.
+        OOMScoreAdjust = lib.mkDefault 1000;
         StateDirectory = "photon-boot-server";
         DynamicUser = true;
         # Low ports, answers to machines without an address, and router advertisements.

@@ -46,7 +46,9 @@ let
         name = "${its.name}-endpoints-key-in-the-store";
         value = {
           of = first { photoncloud.${name} = if agent then { agent = enabled; } else enabled; };
-          message = "photoncloud.${name}${if agent then ".agent" else ""}.settings.endpoints.key = \"/nix/store/";
+          message = "photoncloud.${name}${
+            if agent then ".agent" else ""
+          }.settings.endpoints.key = \"/nix/store/";
         };
       }
     ) (builtins.filter (its: its.calls != [ ]) program);

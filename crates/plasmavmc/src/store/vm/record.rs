@@ -5,7 +5,9 @@ use photon_resource::{ImageId, Labels, Meta, OrgId, PortId, PrincipalId, Project
 use serde::{Deserialize, Serialize};
 
 use crate::model::phase::{Phase, Stage, Status};
-use crate::model::{Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, Vm};
+use crate::model::{
+    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, Vm,
+};
 
 /// What is wanted of a VM.
 #[derive(Serialize, Deserialize)]

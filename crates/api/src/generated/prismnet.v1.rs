@@ -3062,6 +3062,7 @@ pub mod port_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.PortService", "DeletePort"));
             self.inner.unary(req, path, codec).await
         }
+        /// For whoever runs devices, as PlasmaVMC: needs `network:ports:attach` of the system.
         /// Gives the port to a device on a host. Idempotent for the same device; FAILED_PRECONDITION if
         /// another device has it. The host then makes the TAP.
         pub async fn attach_port(
@@ -3088,6 +3089,7 @@ pub mod port_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.PortService", "AttachPort"));
             self.inner.unary(req, path, codec).await
         }
+        /// For whoever runs devices: needs `network:ports:detach` of the system.
         /// Takes the port from its device. Idempotent: a detached port stays so. FAILED_PRECONDITION if
         /// `device_id` is given and another device has it.
         pub async fn detach_port(
@@ -3178,6 +3180,7 @@ pub mod port_service_server {
             tonic::Response<super::DeletePortResponse>,
             tonic::Status,
         >;
+        /// For whoever runs devices, as PlasmaVMC: needs `network:ports:attach` of the system.
         /// Gives the port to a device on a host. Idempotent for the same device; FAILED_PRECONDITION if
         /// another device has it. The host then makes the TAP.
         async fn attach_port(
@@ -3187,6 +3190,7 @@ pub mod port_service_server {
             tonic::Response<super::AttachPortResponse>,
             tonic::Status,
         >;
+        /// For whoever runs devices: needs `network:ports:detach` of the system.
         /// Takes the port from its device. Idempotent: a detached port stays so. FAILED_PRECONDITION if
         /// `device_id` is given and another device has it.
         async fn detach_port(

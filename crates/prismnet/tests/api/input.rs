@@ -334,8 +334,6 @@ async fn ports() {
     unknown!(tenant.ports, get_port, GetPortRequest, id, "port");
     unknown!(tenant.ports, update_port, UpdatePortRequest, id, "port");
     unknown!(tenant.ports, delete_port, DeletePortRequest, id, "port");
-    unknown!(tenant.ports, attach_port, AttachPortRequest, id, "port");
-    unknown!(tenant.ports, detach_port, DetachPortRequest, id, "port");
     refused!(
         tenant.ports,
         update_port,
@@ -353,11 +351,12 @@ async fn ports() {
             ),
         ]
     );
+    let eth0 = tenant.read_port("eth0").await.id;
     refused!(
-        tenant.ports,
+        tenant.devices,
         attach_port,
         pb::AttachPortRequest {
-            id: "eth0".into(),
+            id: eth0.clone(),
             device_id: new_id(),
             device_type: pb::DeviceType::Vm.into(),
             node: "n1".into(),
@@ -378,10 +377,10 @@ async fn ports() {
         ]
     );
     refused!(
-        tenant.ports,
+        tenant.devices,
         detach_port,
         pb::DetachPortRequest {
-            id: "eth0".into(),
+            id: eth0.clone(),
             ..Default::default()
         },
         [(|r| r.device_id = "a b".into(), "device_id 'a b'")]

@@ -97,7 +97,7 @@ async fn attaching_answers_what_the_device_needs() {
         mtu: 8950,
         ..Default::default()
     };
-    let answer = tenant.ports.attach_port(request.clone()).await.unwrap();
+    let answer = tenant.devices.attach_port(request.clone()).await.unwrap();
     let expected = pb::PortAddressing {
         address: "10.0.9.10/24".into(),
         gateway: "10.0.9.1".into(),
@@ -110,7 +110,7 @@ async fn attaching_answers_what_the_device_needs() {
     assert_eq!(answer.into_inner().addressing, Some(expected.clone()));
     // It has it already, and what was agreed then.
     request.mtu = 1450;
-    let answer = tenant.ports.attach_port(request).await.unwrap();
+    let answer = tenant.devices.attach_port(request).await.unwrap();
     assert_eq!(answer.into_inner().addressing, Some(expected));
     let mut agent = cloud.agent("n1").await;
     let mut stream = watch(&mut agent, "n1").await;

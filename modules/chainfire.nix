@@ -42,6 +42,9 @@ in
       startAt = verify.calendar;
       after = map (server: "${server}.service") verify.servers;
       serviceConfig = import ./flaredb/sandbox.nix { inherit lib; } // {
+        MemoryHigh = lib.mkDefault "1536M";
+        MemoryMax = lib.mkDefault "2G";
+        TasksMax = lib.mkDefault 1024;
         ExecStart = map (server: "${cfg.package}/bin/${server} verify") verify.servers;
         ReadWritePaths = [
           "-/var/lib/photoncloud"

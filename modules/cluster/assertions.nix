@@ -137,6 +137,20 @@ let
         message = "${option}.settings.tls.key = \"${toString settings.tls.key}\" is in the Nix store, which everybody can read. Name a file that is on the host alone, as a string.";
       }
     ];
+
+  # A program, server or agent, that shows the servers which it calls a certificate whose key everybody can read.
+  caller =
+    program:
+    let
+      its = lib.getAttrFromPath program.option cfg;
+      option = lib.concatStringsSep "." ([ "photoncloud" ] ++ program.option);
+    in
+    lib.optionals (its.enable && program.calls != [ ]) [
+      {
+        assertion = !(lib.hasPrefix builtins.storeDir (toString its.settings.endpoints.key));
+        message = "${option}.settings.endpoints.key = \"${toString its.settings.endpoints.key}\" is in the Nix store, which everybody can read. Name a file that is on the host alone, as a string.";
+      }
+    ];
 in
 {
   config.assertions =
@@ -163,5 +177,6 @@ in
         message = "photoncloud.roles.storage: there is no storage service yet (LightningStor); virtual machines' disks are on their compute host. Remove \"storage\" from photoncloud.cluster.nodes.${cfg.node}.roles.";
       }
     ]
-    ++ lib.concatMap listener (lib.attrValues table.servers);
+    ++ lib.concatMap listener (lib.attrValues table.servers)
+    ++ lib.concatMap caller (lib.attrValues table.programs);
 }

@@ -43,6 +43,26 @@ let
         inherit (its) example;
         description = "Settings of ${program.name}: /etc/photoncloud/${program.name}.toml.";
       };
+      limits = {
+        memoryHigh = lib.mkOption {
+          type = lib.types.nullOr lib.types.str;
+          default = null;
+          example = "6G";
+          description = "Memory above which ${program.name} is slowed down (MemoryHigh of systemd.resource-control(5)); null: what its unit says.";
+        };
+        memoryMax = lib.mkOption {
+          type = lib.types.nullOr lib.types.str;
+          default = null;
+          example = "8G";
+          description = "Memory above which ${program.name} is ended and started anew (MemoryMax of systemd.resource-control(5)); null: what its unit says.";
+        };
+        tasksMax = lib.mkOption {
+          type = lib.types.nullOr lib.types.ints.positive;
+          default = null;
+          example = 4096;
+          description = "How many threads and processes ${program.name} may have (TasksMax of systemd.resource-control(5)); null: what its unit says.";
+        };
+      };
     };
 in
 {
@@ -59,7 +79,7 @@ in
     program: its: cfg:
     lib.mkIf cfg.enable {
       photoncloud.programs.${program.name} = {
-        inherit (cfg) settings;
+        inherit (cfg) settings limits;
         path = lib.optionals (its ? path) (its.path pkgs);
       };
       photoncloud.dataplane.enable = lib.mkIf (program.kind == "agent") true;

@@ -21,7 +21,7 @@
               "A host that has not been heard of for so many seconds gets no new virtual machines.";
           guest_mtu =
             optional (lib.types.ints.between 1280 65485) 1450
-              "MTU of guests' interfaces: the hosts' own, less the 50 bytes that VXLAN needs over IPv4 (RFC 7348).";
+              "MTU of guests' interfaces: the hosts' own, less the 50 bytes that VXLAN needs over IPv4 (RFC 7348). A guest keeps that with which it was made.";
         };
         example.plasmavmc.vcpu_overcommit = 2;
       };

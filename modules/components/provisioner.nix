@@ -8,9 +8,10 @@
 let
   cfg = config.photoncloud.provisioner;
   inherit (config.photoncloud) bootServer cluster node;
+  table = import ./table.nix { inherit lib; };
   self = cluster.nodes.${node} or null;
   section = cfg.settings.provisioner;
-  bootPort = 8089;
+  bootPort = builtins.head table.components.provisioner.more_ports;
   installs = section.flake != null;
 
   # nixos-anywhere takes any SSH host key. The provisioner knows the one that the machine told of, in a file; the first

@@ -26,5 +26,17 @@ rec {
   # Each answers an API, and keeps a store.
   servers = lib.filterAttrs (_: program: program.kind == "server") programs;
 
+  # Every port on which a program listens by default, in order.
+  ports = lib.unique (
+    lib.sort lib.lessThan (
+      lib.concatMap (
+        component:
+        [ component.port ]
+        ++ component.more_ports or [ ]
+        ++ map (program: program.metrics_port or (component.port + 1000)) component.program
+      ) component
+    )
+  );
+
   ofRole = role: lib.filterAttrs (_: program: (program.role or null) == role) programs;
 }

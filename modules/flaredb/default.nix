@@ -70,6 +70,9 @@ in
       after = map (server: "${server}.service") backup.servers;
       environment.PHOTON_BIN = "${cfg.package}/bin";
       serviceConfig = import ./sandbox.nix { inherit lib; } // {
+        MemoryHigh = lib.mkDefault "768M";
+        MemoryMax = lib.mkDefault "1G";
+        TasksMax = lib.mkDefault 1024;
         ExecStart = "${photon-backup}/bin/photon-backup ${backup.directory} ${toString backup.keep} ${lib.concatStringsSep " " backup.servers}";
         ReadWritePaths = [
           "-/var/lib/photoncloud"

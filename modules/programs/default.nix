@@ -36,6 +36,16 @@ let
           };
           description = "Files that systemd hands it under `/run/credentials/${name}.service`, by credential.";
         };
+        limits = lib.mkOption {
+          type = lib.types.attrsOf (
+            lib.types.nullOr (lib.types.either lib.types.str lib.types.ints.positive)
+          );
+          default = { };
+          example = {
+            memoryMax = "8G";
+          };
+          description = "What it may use, in the place of what its unit says: memoryHigh, memoryMax, tasksMax.";
+        };
         file = lib.mkOption {
           type = lib.types.package;
           readOnly = true;
@@ -74,7 +84,10 @@ let
       '';
 in
 {
-  imports = [ ../package.nix ];
+  imports = [
+    ../package.nix
+    ./ports.nix
+  ];
 
   options.photoncloud.programs = lib.mkOption {
     type = lib.types.attrsOf program;
@@ -99,9 +112,16 @@ in
       inherit (program) path;
       environment.PHOTON_CONFIG = "/etc/photoncloud/${name}.toml";
       restartTriggers = [ program.file ];
-      serviceConfig = lib.mkIf (program.credentials != { }) {
-        LoadCredential = lib.mapAttrsToList (credential: file: "${credential}:${file}") program.credentials;
-      };
+      serviceConfig = lib.mkMerge [
+        (lib.mkIf (program.credentials != { }) {
+          LoadCredential = lib.mapAttrsToList (credential: file: "${credential}:${file}") program.credentials;
+        })
+        # `memoryMax` is systemd's MemoryMax.
+        (lib.mapAttrs' (
+          name: value:
+          lib.nameValuePair "${lib.toUpper (lib.substring 0 1 name)}${lib.substring 1 (-1) name}" value
+        ) (lib.filterAttrs (_: value: value != null) program.limits))
+      ];
     }) cfg.programs;
   };
 }

@@ -49,6 +49,8 @@ let
 
   dhcp = [
     "dhcp-range=${cfg.range.first},${cfg.range.last},${netmask},${cfg.range.lease}"
+    "# Firmware, iPXE and the installed system each name themselves in their own way; the card is the same."
+    "dhcp-ignore-clid"
     # Hosts of the cluster have their addresses from the flake; what asks here is being installed.
     "dhcp-option=option:router${lib.optionalString (cluster.gateway != null) ",${cluster.gateway}"}"
     "dhcp-option=option:dns-server${lib.concatMapStrings (server: ",${server}") cluster.dns}"
@@ -231,6 +233,11 @@ in
         ExecStart = "${pkgs.dnsmasq}/bin/dnsmasq --keep-in-foreground --log-facility=- --pid-file --conf-file=/etc/dnsmasq.conf";
         Restart = "always";
         RestartSec = "1s";
+        MemoryHigh = lib.mkDefault "96M";
+        MemoryMax = lib.mkDefault "128M";
+        TasksMax = lib.mkDefault 64;
+        # Before tenants' virtual machines: it starts again in a moment.
+        OOMScoreAdjust = lib.mkDefault 1000;
         StateDirectory = "photon-boot-server";
         DynamicUser = true;
         # Low ports, answers to machines without an address, and router advertisements.

@@ -1,5 +1,5 @@
-# What evaluation must say of each server that others could reach without TLS, or whose key everybody could read. `first`
-# is the host of a cluster's control plane, with more.
+# What evaluation must say of each server that others could reach without TLS, and of each program whose key everybody
+# could read. `first` is the host of a cluster's control plane, with more.
 { first }:
 let
   table = builtins.fromTOML (builtins.readFile ../../crates/api/components.toml);
@@ -31,5 +31,28 @@ let
         };
       }
     ];
+  callers =
+    { name, program, ... }:
+    map (
+      its:
+      let
+        agent = its.kind == "agent";
+        enabled = {
+          enable = true;
+          settings.endpoints.key = builtins.toFile "key.pem" "secret";
+        };
+      in
+      {
+        name = "${its.name}-endpoints-key-in-the-store";
+        value = {
+          of = first { photoncloud.${name} = if agent then { agent = enabled; } else enabled; };
+          message = "photoncloud.${name}${
+            if agent then ".agent" else ""
+          }.settings.endpoints.key = \"/nix/store/";
+        };
+      }
+    ) (builtins.filter (its: its.calls != [ ]) program);
 in
-builtins.listToAttrs (builtins.concatMap cases table.component)
+builtins.listToAttrs (
+  builtins.concatMap cases table.component ++ builtins.concatMap callers table.component
+)

@@ -12,6 +12,8 @@ pub struct Component {
     pub title: &'static str,
     /// Its server's gRPC port.
     pub port: u16,
+    /// Further ports on which its server listens.
+    pub more_ports: &'static [u16],
     /// The environment variable with its URL: `IAM_ENDPOINT`.
     pub endpoint_variable: &'static str,
     /// The flag with its URL, without the dashes: `iam-endpoint`.
@@ -67,4 +69,41 @@ pub fn programs() -> impl Iterator<Item = &'static Program> {
     COMPONENTS
         .into_iter()
         .flat_map(|component| component.programs)
+}
+
+/// Every port on which a program listens by default, in order. A host must not give them to outgoing connections
+/// ([`RESERVED_PORTS`]): most lie where Linux takes those from, 32768 to 60999.
+pub fn ports() -> Vec<u16> {
+    let mut ports: Vec<u16> = COMPONENTS
+        .into_iter()
+        .flat_map(|component| component.more_ports.iter().copied().chain([component.port]))
+        .chain(programs().map(|program| program.metrics_port))
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// The kernel's setting of ports that no outgoing connection gets by itself
+/// (<https://docs.kernel.org/networking/ip-sysctl.html>): a list with commas.
+pub const RESERVED_PORTS: &str = "net.ipv4.ip_local_reserved_ports";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_are_all_that_programs_listen_on() {
+        let ports = ports();
+        for component in COMPONENTS {
+            assert!(ports.contains(&component.port), "{}", component.name);
+            for port in component.more_ports {
+                assert!(ports.contains(port), "{}: {port}", component.name);
+            }
+        }
+        for program in programs() {
+            assert!(ports.contains(&program.metrics_port), "{}", program.name);
+        }
+        assert!(ports.is_sorted_by(|one, next| one < next), "{ports:?}");
+    }
 }

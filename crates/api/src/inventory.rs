@@ -42,6 +42,8 @@ pub struct Interface {
     pub up: bool,
     /// Speed in Mbit/s; 0: not known.
     pub speed_mbps: u32,
+    /// Whether it hangs at USB.
+    pub usb: bool,
 }
 
 /// A disk.

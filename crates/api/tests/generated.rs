@@ -28,6 +28,8 @@ struct Component {
     name: String,
     title: String,
     port: u16,
+    #[serde(default)]
+    more_ports: Vec<u16>,
     program: Vec<Program>,
 }
 
@@ -60,6 +62,7 @@ fn components() -> String {
             name,
             title,
             port,
+            more_ports,
             program,
         } = component;
         for call in program.iter().flat_map(|program| &program.calls) {
@@ -74,7 +77,7 @@ fn components() -> String {
         write!(
             rust,
             "\n/// {title}.\npub static {}: Component = Component {{\n    name: {name:?},\n    title: {title:?},\n    \
-             port: {port},\n    endpoint_variable: \"{}_ENDPOINT\",\n    endpoint_flag: \"{name}-endpoint\",\n    \
+             port: {port},\n    more_ports: &{more_ports:?},\n    endpoint_variable: \"{}_ENDPOINT\",\n    endpoint_flag: \"{name}-endpoint\",\n    \
              default_endpoint: \"http://127.0.0.1:{port}\",\n    programs: &[\n",
             constant(name),
             constant(name),

@@ -38,6 +38,9 @@ pub struct Context {
     /// The same, as IAM at `endpoint` told at the last sign-in.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub told: BTreeMap<String, String>,
+    /// Passwords and tokens may go to other hosts over `http://`. Said with each command, and never kept.
+    #[serde(skip)]
+    pub insecure: bool,
 }
 
 /// A context as it is in the file. Before endpoints were a table, each had a key of its own: `iam = "https://…"`.
@@ -75,6 +78,7 @@ impl TryFrom<Kept> for Context {
             principal: kept.principal,
             endpoints,
             told: kept.told,
+            insecure: false,
         })
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use photon_client::call::Resource;
+use photon_resource::is_hidden;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
@@ -179,10 +180,10 @@ fn print_text(text: &str) -> Result<(), Failure> {
 fn print_aligned(rows: &[Vec<String>]) -> Result<(), Failure> {
     let mut writer = TabWriter::new(Vec::new()).padding(2);
     for row in rows {
-        // A tenant chose some of these texts: no control character of theirs reaches the terminal.
+        // A tenant chose some of these texts: none that is hidden, or an order to it, reaches the terminal.
         let clean: Vec<String> = row
             .iter()
-            .map(|text| text.replace(char::is_control, " "))
+            .map(|text| text.replace(is_hidden, " "))
             .collect();
         let written = writeln!(writer, "{}", clean.join("\t").trim_end());
         written.map_err(|error| Failure::Local(format!("cannot print: {error}")))?;
@@ -300,7 +301,7 @@ impl Progress {
 
     /// Shows the text.
     pub fn show(&self, text: &str) {
-        self.0.set_message(text.replace(char::is_control, " "));
+        self.0.set_message(text.replace(is_hidden, " "));
     }
 
     /// Counts bytes.

@@ -1,10 +1,12 @@
 //! One command's connections: which services, as whom, in which scope.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 
 use clap::Args;
 use photon_client::{Channels, EndpointArgs};
+use tonic::codegen::http::Uri;
 
 use crate::context::{self, Config, Context};
 use crate::error::Failure;
@@ -21,6 +23,9 @@ pub struct Connection {
     /// PEM file with the certificate authority of https endpoints. Default: the system's.
     #[arg(long, global = true, env = "PHOTON_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+    /// Send passwords and tokens over http:// to another host, where everybody on the way can read them.
+    #[arg(long, global = true)]
+    pub insecure: bool,
     /// The organization that the command is about. Default: the context's, else the token's.
     #[arg(long, global = true, env = "PHOTON_ORG")]
     pub org: Option<String>,
@@ -56,7 +61,9 @@ impl Connection {
             org: self.org.clone().or(kept.org),
             project: self.project.clone().or(kept.project),
             principal: kept.principal,
+            insecure: self.insecure,
         };
+        refuse_plaintext(&context)?;
         Ok((name, context))
     }
 }
@@ -110,6 +117,82 @@ impl Session {
 
 /// Connections to the servers of a context.
 pub fn channels(context: &Context) -> Result<Channels, Failure> {
+    // What IAM told may be another host than the one that was asked.
+    refuse_plaintext(context)?;
     let agent = concat!("photon/", env!("CARGO_PKG_VERSION"));
     Ok(Channels::named(context.endpoints(), agent)?)
+}
+
+/// Refuses to send secrets to another host over a connection that everybody on the way can read and change, unless that
+/// was said to be meant.
+fn refuse_plaintext(context: &Context) -> Result<(), Failure> {
+    let endpoints = context.endpoints();
+    let mut urls = endpoints.urls.values();
+    match urls.find(|url| is_readable_on_the_way(url)) {
+        Some(url) if !context.insecure => Err(Failure::Local(format!(
+            "{url} is another host, and http:// shows it and everybody on the way your password and token: use \
+             https:// (--ca-file names its authority), or --insecure where nobody else can listen"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn is_readable_on_the_way(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else {
+        // Refused as no URL at all when it is used.
+        return false;
+    };
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let here = match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        // What resolvers must not ask anybody for (RFC 6761, 6.3).
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    };
+    uri.scheme_str() == Some("http") && !here
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_leave_this_host_over_https_alone_unless_it_is_meant() {
+        for (url, refused) in [
+            ("https://192.0.2.1:50080", false),
+            ("http://127.0.0.1:50080", false),
+            ("http://127.8.0.1:1", false),
+            ("http://[::1]:50080", false),
+            ("http://localhost:50080", false),
+            ("http://192.0.2.1:50080", true),
+            ("http://[2001:db8::1]:50080", true),
+            ("http://rack.example", true),
+            ("http://localhost.example", true),
+            ("http://127.0.0.1.example", true),
+            ("HTTP://rack.example", true),
+        ] {
+            let mut context = Context {
+                endpoint: Some(url.into()),
+                ..Context::default()
+            };
+            let told = refuse_plaintext(&context);
+            assert_eq!(told.is_err(), refused, "{url}");
+            if let Err(failure) = told {
+                let said = failure.to_string();
+                assert!(
+                    said.contains("--insecure") && said.contains("https://"),
+                    "{said}"
+                );
+            }
+            context.insecure = true;
+            refuse_plaintext(&context).unwrap();
+        }
+        // One of several that IAM told.
+        let context = Context {
+            endpoint: Some("https://rack.example:50080".into()),
+            told: [("prismnet".into(), "http://rack.example:50081".into())].into(),
+            ..Context::default()
+        };
+        assert!(refuse_plaintext(&context).is_err());
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use photon_resource::{
-    ApiKeyId, BindingId, Error, OrgId, PrincipalId, PrincipalKind, ProjectId, Scope,
+    ApiKeyId, BindingId, Error, OrgId, PrincipalId, PrincipalKind, ProjectId, Scope, is_hidden,
 };
 
 use crate::credential::validate_password;
@@ -300,13 +300,13 @@ pub fn validate_role_name(name: &str) -> Result<(), Error> {
     }
 }
 
-/// Checks the name that people read of an organization or project: any text of up to 100 characters.
+/// Checks the name that people read of an organization or project: any text of up to 100 characters, none hidden.
 pub fn validate_display_name(name: &str) -> Result<(), Error> {
-    if name.trim().is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+    if name.trim().is_empty() || name.chars().count() > 100 || name.chars().any(is_hidden) {
         return Err(Error::invalid(
             "name",
             name,
-            "1 to 100 characters without control characters",
+            "1 to 100 characters, none that is invisible or turns the direction of writing",
         ));
     }
     Ok(())
@@ -317,6 +317,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_name_that_looks_like_another_is_refused() {
+        for good in ["Orchid", "蘭 GmbH", "Société Générale"] {
+            validate_display_name(good).unwrap();
+        }
+        for bad in [
+            "",
+            " ",
+            "Orchid\u{202e}",
+            "Or\u{200b}chid",
+            "Orchid\u{1b}[1m",
+            "a\nb",
+        ] {
+            validate_display_name(bad).unwrap_err();
+        }
+    }
 
     #[test]
     fn principal_names() {

@@ -1,13 +1,14 @@
 //! From the wire to [`Desired`]. A VM that is not understood is refused alone, with the reason.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use photon_api::plasmavmc::v1 as wire;
 use photon_resource::{ImageId, PortId, VmId, tap_name};
 
 use crate::plan::desired::{
-    BaseImage, Desired, DesiredDisk, DesiredInterface, DesiredKernel, DesiredVm, DiskFormat,
-    ImageFile, ImageSource, NotOne, Part,
+    Addressing, BaseImage, Desired, DesiredDisk, DesiredInterface, DesiredKernel, DesiredVm,
+    DiskFormat, ImageFile, ImageSource, NotOne, Part,
 };
 use crate::plan::desired::{PowerState, RestartPolicy};
 
@@ -35,6 +36,8 @@ enum Refused {
     },
     #[error("'{0}' is no MAC address")]
     Mac(String),
+    #[error("'{0}' is not the address that a port needs there")]
+    Address(String),
     #[error("MTU {0} is not 68 to 65535")]
     Mtu(u32),
     #[error("image '{0}' is not described")]
@@ -178,6 +181,26 @@ fn interface(port: &wire::VmPort) -> Result<DesiredInterface, Refused> {
             mtu @ 68..=65_535 => mtu,
             mtu => return Err(Refused::Mtu(mtu)),
         },
+        name: port.interface_id.clone(),
+        addressing: port.addressing.as_ref().map(addressing).transpose()?,
+    })
+}
+
+fn addressing(given: &wire::VmAddressing) -> Result<Addressing, Refused> {
+    fn parse<T: FromStr>(text: &str) -> Result<T, Refused> {
+        text.parse().map_err(|_| Refused::Address(text.to_owned()))
+    }
+    let ipv6 = match given.ipv6_address.as_str() {
+        "" => None,
+        address => Some((parse(address)?, parse(&given.ipv6_gateway)?)),
+    };
+    let dns = given.dns_servers.iter().map(|server| parse(server));
+    Ok(Addressing {
+        address: parse(&given.address)?,
+        gateway: parse(&given.gateway)?,
+        dhcp: given.dhcp,
+        dns: dns.collect::<Result<_, _>>()?,
+        ipv6,
     })
 }
 

@@ -28,6 +28,12 @@ const ACCELERATOR: &str = "PHOTON_ACCELERATOR";
 /// away the program that a VM of before it is stopped with.
 const STOP_PROGRAM: &str = "PHOTON_STOP_PROGRAM";
 
+/// Of all that a host runs, our own programs are killed first when there is no memory left (1000, in their units): they
+/// start again, and a guest does not notice. Then a virtual machine, and only then what the system itself runs (0), whose
+/// end would hurt every guest. With 1000 points for all memory (the kernel's `oom_badness`), a virtual machine that has
+/// less than nine tenths of it is spared as long as a program of ours runs.
+pub const OOM_SCORE_ADJUST: i32 = 100;
+
 /// Longest that a stop may take before systemd ends it: more than any guest may be given (600 s).
 const STOP_LIMIT: Duration = Duration::from_secs(620);
 
@@ -144,6 +150,7 @@ pub fn service(
             cpu_weight: 100,
             io_weight: 100,
             tasks,
+            oom_score_adjust: OOM_SCORE_ADJUST,
         },
         sandbox: Sandbox {
             devices,

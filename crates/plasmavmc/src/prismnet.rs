@@ -9,6 +9,8 @@ use photon_resource::{Caller, Error, PortId, VmId};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use crate::model::Addressing;
+
 /// How long PrismNET may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -17,6 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub struct Ports {
     client: PortServiceClient<Channel>,
     identity: Identity,
+    guest_mtu: u32,
 }
 
 /// A port as its owner sees it.
@@ -34,6 +37,8 @@ pub struct Attached {
     pub mac_address: String,
     /// Name of the TAP on the host.
     pub interface_name: String,
+    /// `None`: a PrismNET of the release before does not say.
+    pub addressing: Option<Addressing>,
 }
 
 /// Why a port was not attached.
@@ -46,11 +51,12 @@ pub enum NotAttached {
 }
 
 impl Ports {
-    /// `identity` is this server's own.
-    pub fn new(channel: Channel, identity: Identity) -> Self {
+    /// `identity` is this server's own. Guests send packets of `guest_mtu` bytes.
+    pub fn new(channel: Channel, identity: Identity, guest_mtu: u32) -> Self {
         Self {
             client: PortServiceClient::new(channel),
             identity,
+            guest_mtu,
         }
     }
 
@@ -85,17 +91,30 @@ impl Ports {
             device_id: vm.to_string(),
             device_type: pb::DeviceType::Vm.into(),
             node: node.to_owned(),
+            mtu: self.guest_mtu,
             request_id: String::new(),
         };
         let request = self.own(message).await.map_err(NotAttached::Failed)?;
         match self.client.clone().attach_port(request).await {
-            Ok(answer) => match answer.into_inner().port {
-                Some(port) => Ok(Attached {
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                let port = answer
+                    .port
+                    .ok_or_else(|| NotAttached::Failed(without(port)))?;
+                Ok(Attached {
                     mac_address: port.mac_address,
                     interface_name: port.interface_name,
-                }),
-                None => Err(NotAttached::Failed(without(port))),
-            },
+                    addressing: answer.addressing.map(|addressing| Addressing {
+                        address: addressing.address,
+                        gateway: addressing.gateway,
+                        dhcp: addressing.dhcp_enabled,
+                        dns_servers: addressing.dns_servers,
+                        ipv6_address: addressing.ipv6_address,
+                        ipv6_gateway: addressing.ipv6_gateway,
+                        mtu: self.guest_mtu.min(addressing.mtu),
+                    }),
+                })
+            }
             Err(status) if status.code() == Code::FailedPrecondition => Err(NotAttached::Refused(
                 format!("port {port} can't be attached: {}", status.message()),
             )),

@@ -59,7 +59,11 @@ pub async fn run(
     let mutations = Mutations::new(db.clone(), ledger.clone());
     let credential = common.credential_file.as_deref();
     let identity = Identity::new("plasmavmc-server", credential, &common.endpoints)?;
-    let ports = Ports::new(common.endpoints.channel(&PRISMNET)?, identity);
+    let ports = Ports::new(
+        common.endpoints.channel(&PRISMNET)?,
+        identity,
+        component.guest_mtu,
+    );
 
     // The rules.
     let access = Access::new(db.clone(), guard.clone(), mutations);

@@ -38,7 +38,8 @@ pub struct Settings {
     pub vcpu_overcommit: u32,
     /// A host that has not been heard of for so many seconds gets no new VMs.
     pub node_timeout_seconds: u64,
-    /// MTU of guests' interfaces: the hosts' own, less what VXLAN needs (50 bytes over IPv4, RFC 7348).
+    /// MTU of guests' interfaces: the hosts' own, less what VXLAN needs (50 bytes over IPv4, RFC 7348). A guest keeps
+    /// that with which it was made.
     pub guest_mtu: u32,
 }
 

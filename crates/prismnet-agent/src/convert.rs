@@ -25,6 +25,9 @@ pub struct Parsed {
     pub refused: BTreeMap<String, Refused>,
 }
 
+/// What a TAP takes: 64 KiB less the Ethernet header (`tun_net_initialize` in drivers/net/tun.c).
+const LARGEST_MTU: u32 = 65_521;
+
 /// Why something is not made. The text is also the report to the tenant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -44,6 +47,8 @@ pub enum Refused {
     Address { address: Ipv4Addr, net: Ipv4Net },
     #[error("IPv6 port address {address} is not inside {net}")]
     Address6 { address: Ipv6Addr, net: Ipv6Net },
+    #[error("MTU {0} is not 1280 to {LARGEST_MTU}")]
+    Mtu(u32),
     #[error("the control plane sent MAC '{0}', which is not a unicast MAC")]
     Mac(String),
 }
@@ -226,6 +231,10 @@ impl Reader {
                 .filter_map(|id| id.parse().ok())
                 .collect(),
             owner: device.unix_uid(),
+            mtu: match port.mtu {
+                mtu @ (0 | 1280..=LARGEST_MTU) => mtu,
+                mtu => return Err(Refused::Mtu(mtu)),
+            },
         };
         self.own_name(result.tap())?;
         Ok(result)

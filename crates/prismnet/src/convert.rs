@@ -7,7 +7,7 @@ mod subnet;
 mod vpc;
 
 pub use node::desired;
-pub use port::{attachment, new_port, port, port_changes, port_filter, report};
+pub use port::{attachment, new_port, port, port_addressing, port_changes, port_filter, report};
 pub use security_group::{
     new_rule, new_security_group, security_group, security_group_changes, security_group_rule,
 };

@@ -31,9 +31,7 @@ where
         metrics::recorder();
         let shutdown = shutdown_on_signals()?;
         if let Some(address) = settings.metrics_listen {
-            metrics::serve(address, component.name, shutdown.clone())
-                .await
-                .with_context(|| format!("/metrics can't listen on {address}"))?;
+            metrics::serve(address, component.name, shutdown.clone()).await;
         }
         let done = run(settings, shutdown).await;
         systemd::stopping();

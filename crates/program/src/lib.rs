@@ -8,6 +8,7 @@ pub mod boot;
 mod channel;
 mod config;
 mod identity;
+mod listen;
 pub mod metrics;
 mod outgoing;
 pub mod request_id;
@@ -22,6 +23,7 @@ pub use config::{
     Share, StoreCommand, TlsFiles, Urls, check_url,
 };
 pub use identity::Identity;
+pub use listen::listen;
 pub use outgoing::{on_behalf, with_token};
 /// Which components there are: a table, and no message of the API.
 pub use photon_api::components;

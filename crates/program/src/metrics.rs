@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::listen;
 
 /// Calls that a server answered.
 pub const CALLS: &str = "photon_grpc_calls_total";
@@ -48,17 +51,66 @@ pub fn recorder() -> &'static PrometheusHandle {
     })
 }
 
-/// Serves `/metrics` until `shutdown`.
-///
-/// Errors: the address can't be bound.
-pub async fn serve(
-    address: SocketAddr,
+/// How long it waits before it tries again to listen: at first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+
+/// Serves `/metrics` until `shutdown`. An address on which it can't listen is told and tried again: that nobody measures
+/// a program is no reason not to run.
+pub async fn serve(address: SocketAddr, name: &'static str, shutdown: CancellationToken) {
+    // Samples are kept from here on, so they are folded from here on.
+    let handle = recorder();
+    tokio::spawn(fold(handle, shutdown.clone()));
+    match listen(address).await {
+        Ok(listener) => {
+            tokio::spawn(answer(handle, listener, name, shutdown));
+        }
+        Err(error) => {
+            tracing::error!("/metrics: {error:#}; trying again until that works");
+            tokio::spawn(async move {
+                if let Some(listener) = try_again(address, &shutdown).await {
+                    answer(handle, listener, name, shutdown).await;
+                }
+            });
+        }
+    }
+}
+
+/// The listener, once it can be had; `None`: not before the program stops.
+async fn try_again(address: SocketAddr, shutdown: &CancellationToken) -> Option<TcpListener> {
+    let (mut pause, longest) = AGAIN;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => return None,
+        }
+        match listen(address).await {
+            Ok(listener) => return Some(listener),
+            Err(error) => tracing::debug!("/metrics: {error:#}"),
+        }
+        pause = longest.min(pause * 2);
+    }
+}
+
+/// Histograms collect samples until they are folded into their buckets; without scrapes nobody else would.
+async fn fold(handle: &PrometheusHandle, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => handle.run_upkeep(),
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn answer(
+    handle: &'static PrometheusHandle,
+    listener: TcpListener,
     name: &'static str,
     shutdown: CancellationToken,
-) -> std::io::Result<SocketAddr> {
-    let handle = recorder();
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
+) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "serving /metrics");
+    }
     let page = move || async move {
         let mut text = handle.render();
         text.push_str(&process(name));
@@ -68,30 +120,12 @@ pub async fn serve(
         )
     };
     let router = axum::Router::new().route("/metrics", get(page));
-    tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            // Histograms collect samples until they are folded into their buckets; without scrapes nobody
-            // else would.
-            let mut ticks = tokio::time::interval(Duration::from_secs(5));
-            loop {
-                tokio::select! {
-                    _ = ticks.tick() => handle.run_upkeep(),
-                    () = shutdown.cancelled() => return,
-                }
-            }
-        }
-    });
-    tokio::spawn(async move {
-        let stop = shutdown.cancelled_owned();
-        if let Err(error) = axum::serve(listener, router)
-            .with_graceful_shutdown(stop)
-            .await
-        {
-            tracing::error!(%error, "the metrics listener ended");
-        }
-    });
-    Ok(bound)
+    let served = axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the metrics listener ended");
+    }
 }
 
 /// When the recorder was made, which every program does first.
@@ -152,4 +186,41 @@ fn process(name: &str) -> String {
         env!("CARGO_PKG_VERSION")
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// Something that is no `/metrics` of ours has its port; the program runs, and answers there when it goes.
+    #[tokio::test]
+    async fn a_taken_port_is_waited_for_and_keeps_nobody_from_running() {
+        let busy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = busy.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        serve(address, "test", shutdown.clone()).await;
+        drop(busy);
+        let text = tokio::time::timeout(Duration::from_secs(60), async {
+            loop {
+                let Ok(mut stream) = TcpStream::connect(address).await else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+                stream.write_all(request).await.unwrap();
+                let mut text = String::new();
+                stream.read_to_string(&mut text).await.unwrap();
+                return text;
+            }
+        });
+        let text = text.await.expect("an answer within a minute");
+        assert!(
+            text.contains("photon_build_info{component=\"test\""),
+            "{text}"
+        );
+        shutdown.cancel();
+    }
 }

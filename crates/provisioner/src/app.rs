@@ -8,7 +8,7 @@ mod install;
 mod machines;
 mod watch;
 
-pub use discovery::{Asked, Discovery, Reported};
+pub use discovery::{Discovery, Reported};
 pub use enrolment::{Enrolment, Granted, Joining, Peer};
 pub use identities::{Identities, IdentityReconciler};
 pub use install::{InstallReconciler, Installations, Invitation, UNIT_PREFIX, unit_name};

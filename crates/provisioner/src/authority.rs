@@ -5,7 +5,7 @@ mod request;
 pub use request::{Refused, Request};
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
@@ -16,7 +16,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use crate::Settings;
 use crate::model::HostIdentity;
@@ -34,6 +34,8 @@ const CLOCK: Duration = Duration::from_secs(5 * 60);
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
+    place: PathBuf,
+    begins: SystemTime,
     ends: SystemTime,
     cluster: String,
     domain: String,
@@ -108,12 +110,15 @@ impl Authority {
                 path.display()
             );
         }
+        let begins = time_of(certificate.validity().not_before.timestamp());
         let ends = time_of(certificate.validity().not_after.timestamp());
         let issuer = Issuer::from_ca_cert_der(&der.into(), key)
             .with_context(|| format!("{} is no authority's certificate", path.display()))?;
         Ok(Self {
             issuer,
             ca_pem,
+            place: path,
+            begins,
             ends,
             cluster: settings.cluster.clone(),
             domain: settings.domain.clone(),
@@ -126,6 +131,28 @@ impl Authority {
         &self.ca_pem
     }
 
+    /// Whether nothing speaks against its certificates now.
+    ///
+    /// Errors: `FailedPrecondition`, with what to do: its time has not come yet, or is over.
+    pub fn holds_at(&self, now: SystemTime) -> Result<(), Error> {
+        if now < self.begins {
+            return Err(Error::FailedPrecondition(format!(
+                "the cluster's certificate authority, {}, holds only from {} on, and this host's clock says {}: if the \
+                 clock is behind, set it; if it was ahead when the authority was made, remove that file and run \
+                 `systemctl restart photon-pki.service`, which makes it anew with the same key",
+                self.place.display(),
+                text_of(self.begins),
+                text_of(now)
+            )));
+        }
+        if self.ends <= now {
+            return Err(Error::FailedPrecondition(
+                "the cluster's certificate authority has ended: begin a new one".into(),
+            ));
+        }
+        Ok(())
+    }
+
     /// A certificate for the key of `host`, with the names that this decides: `HOST`, `HOST.DOMAIN`, its address,
     /// and `photon://CLUSTER/node/HOST`; for TLS servers and clients.
     pub fn issue(
@@ -135,12 +162,8 @@ impl Authority {
         key: &impl PublicKeyData,
         now: SystemTime,
     ) -> Result<Issued, Error> {
+        self.holds_at(now)?;
         let expires_at = (now + self.life).min(self.ends);
-        if expires_at <= now {
-            return Err(Error::FailedPrecondition(
-                "the cluster's certificate authority has ended: begin a new one".into(),
-            ));
-        }
         let serial = serial_number().map_err(Error::internal)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = common_name(host);
@@ -289,6 +312,18 @@ fn strip_zero(bytes: &[u8]) -> &[u8] {
     match bytes {
         [0, rest @ ..] if !rest.is_empty() => rest,
         all => all,
+    }
+}
+
+/// For people.
+fn text_of(time: SystemTime) -> String {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    match ASN1Time::from_timestamp(seconds) {
+        Ok(time) => time.to_string(),
+        Err(_) => format!("second {seconds} since 1970"),
     }
 }
 

@@ -7,7 +7,9 @@
 //! | `GET /boot/FILE` | a file of the netboot image |
 //! | `POST /inventory` | [`photon_api::inventory::Report`] → [`photon_api::inventory::Answer`] |
 
+mod crowd;
 mod file;
+mod pace;
 mod script;
 
 use std::net::SocketAddr;
@@ -27,7 +29,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use photon_api::inventory::{Answer, LARGEST_REPORT, Report};
-use photon_resource::{Error, Mac};
+use photon_resource::Error;
 use photon_service::Limiter;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -36,14 +38,19 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 use tower::ServiceExt;
 
-use crate::app::{Asked, Discovery, Reported};
+use crate::app::{Discovery, Reported};
 use crate::convert;
-use crate::model::{Key, serial, smbios_uuid};
+use crate::identify::Asked;
+use crate::model::{serial, smbios_uuid};
 
+use crowd::Crowd;
+use pace::Paced;
 pub use script::Netboot;
 
-/// How many connections may be open.
+/// How many connections may be open, and how many of one source: firmware and image have one or two, but many machines
+/// may come by one address.
 const CONNECTIONS: usize = 512;
+const CONNECTIONS_OF_ONE: usize = 32;
 /// How much of a report that is too large is read before it is refused.
 const LARGEST_IGNORED: usize = 1 << 20;
 /// How long a client may take to send a request's head, and its body.
@@ -82,11 +89,11 @@ struct Named {
 
 impl Named {
     fn asked(&self) -> Asked {
-        let mut keys = Vec::new();
-        keys.extend(smbios_uuid(&self.uuid).map(Key::Uuid));
-        keys.extend(serial(&self.serial).map(Key::Serial));
-        keys.extend(self.mac.parse::<Mac>().ok().map(Key::Mac));
-        Asked { keys }
+        Asked {
+            uuid: smbios_uuid(&self.uuid),
+            serial: serial(&self.serial),
+            mac: self.mac.parse().ok(),
+        }
     }
 }
 
@@ -113,6 +120,7 @@ impl Boot {
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let router = self.router();
         let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let crowd = Crowd::new(CONNECTIONS_OF_ONE);
         let connections = TaskTracker::new();
         loop {
             // The semaphore is never closed.
@@ -132,6 +140,10 @@ impl Boot {
                     continue;
                 }
             };
+            let Some(place) = crowd.enter(client.ip()) else {
+                tracing::debug!(%client, "has {CONNECTIONS_OF_ONE} boot connections already");
+                continue;
+            };
             let service = router.clone().map_request(
                 move |mut request: hyper::Request<hyper::body::Incoming>| {
                     request.extensions_mut().insert(Client(client));
@@ -142,7 +154,10 @@ impl Boot {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_WITHIN)
                 .max_buf_size(16 << 10)
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+                .serve_connection(
+                    TokioIo::new(Paced::new(stream)),
+                    TowerToHyperService::new(service),
+                );
             let shutdown = shutdown.clone();
             connections.spawn(async move {
                 let mut connection = std::pin::pin!(connection);
@@ -156,7 +171,7 @@ impl Boot {
                 if let Err(error) = ended {
                     tracing::debug!(%client, %error, "a boot connection broke");
                 }
-                drop(permit);
+                drop((permit, place));
             });
         }
         connections.close();

@@ -77,6 +77,7 @@ pub fn bootstrap(
         ));
     }
     let authority = Authority::load(settings)?;
+    authority.holds_at(now)?;
     let ca = settings.pki_dir.join(CA);
     if std::fs::read_to_string(&ca).ok().as_deref() != Some(authority.ca_pem()) {
         durable::write(&ca, authority.ca_pem().as_bytes(), 0o644)?;
@@ -101,7 +102,8 @@ pub fn bootstrap(
     Ok(made)
 }
 
-/// Whether this host has a certificate for its name and address, with its key, in the first two thirds of its life.
+/// Whether this host has a certificate for its name and address, with its key, in the first two thirds of its life. One
+/// that was made while the clock was ahead has not begun yet: nobody takes it.
 fn is_good(
     dir: &Path,
     node: &str,
@@ -128,7 +130,15 @@ fn is_good(
     names.extend(address.map(|address| address.to_string()));
     certificate.public_key == key.public_key_raw()
         && certificate.names == names
-        && now < certificate.not_before + life * 2 / 3
+        && (certificate.not_before..certificate.not_before + life * 2 / 3).contains(&now)
+}
+
+/// Whether systemd-timesyncd keeps this host's clock and has not set it yet (systemd-timesyncd.service(8)); `run` is
+/// `/run`, but in tests. What other programs that keep clocks know is not asked: those order themselves before
+/// time-sync.target.
+pub fn clock_is_unset(run: &Path) -> bool {
+    let timesync = run.join("systemd/timesync");
+    timesync.exists() && !timesync.join("synchronized").exists()
 }
 
 #[cfg(test)]
@@ -138,18 +148,82 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn it_makes_everything_once_and_renews_in_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
+    fn settings(dir: &Path) -> Settings {
+        Settings {
             cluster: "example".into(),
             domain: "example.internal".into(),
             node: Some("node01".into()),
             address: Some("192.0.2.1".parse().unwrap()),
-            ca_dir: dir.path().join("ca"),
-            pki_dir: dir.path().join("pki"),
+            ca_dir: dir.join("ca"),
+            pki_dir: dir.join("pki"),
             ..Settings::default()
-        };
+        }
+    }
+
+    #[test]
+    fn what_was_made_while_the_clock_was_ahead_heals() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
+        let run = |now| bootstrap(&settings, "127.0.0.1".parse().unwrap(), now);
+        let day = Duration::from_secs(86_400);
+        let now = SystemTime::now();
+        let ca = settings.ca_dir.join("ca.pem");
+
+        // The clock is put right after the authority was made, and before the host's certificate was.
+        assert_eq!(run(now).unwrap().len(), 3);
+        std::fs::remove_file(settings.pki_dir.join(CERTIFICATE)).unwrap();
+        assert_eq!(run(now + day * 30).unwrap().len(), 1);
+        let made = run(now).unwrap();
+        assert_eq!(
+            made,
+            [settings.pki_dir.join(CERTIFICATE).display().to_string()]
+        );
+        assert_eq!(run(now).unwrap(), [""; 0], "and once only");
+
+        // The authority itself is of a time that has not come: nothing is made with it.
+        std::fs::remove_file(&ca).unwrap();
+        assert_eq!(run(now + day * 30).unwrap().len(), 3);
+        let before = std::fs::read(settings.pki_dir.join(CERTIFICATE)).unwrap();
+        let key = std::fs::read(settings.ca_dir.join("ca-key.pem")).unwrap();
+        let error = run(now).unwrap_err().to_string();
+        for word in [
+            ca.to_str().unwrap(),
+            "clock",
+            "remove that file",
+            "photon-pki.service",
+        ] {
+            assert!(error.contains(word), "{error}");
+        }
+        assert_eq!(
+            std::fs::read(settings.pki_dir.join(CERTIFICATE)).unwrap(),
+            before
+        );
+        // What is said to be done helps, and whoever trusts the key goes on to.
+        std::fs::remove_file(&ca).unwrap();
+        assert_eq!(run(now).unwrap().len(), 3);
+        assert_eq!(
+            std::fs::read(settings.ca_dir.join("ca-key.pem")).unwrap(),
+            key
+        );
+    }
+
+    #[test]
+    fn a_clock_that_timesyncd_has_not_set_is_noticed() {
+        let run = tempfile::tempdir().unwrap();
+        assert!(
+            !clock_is_unset(run.path()),
+            "somebody else keeps it, or nobody"
+        );
+        std::fs::create_dir_all(run.path().join("systemd/timesync")).unwrap();
+        assert!(clock_is_unset(run.path()));
+        std::fs::write(run.path().join("systemd/timesync/synchronized"), "").unwrap();
+        assert!(!clock_is_unset(run.path()));
+    }
+
+    #[test]
+    fn it_makes_everything_once_and_renews_in_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path());
         let listen = "127.0.0.1".parse().unwrap();
         let now = SystemTime::now();
         let run = |settings: &Settings, now| bootstrap(settings, listen, now).unwrap();

@@ -41,6 +41,7 @@ pub fn hardware(report: &Report) -> Result<Hardware, Error> {
             mac: it.mac.trim().parse()?,
             up: it.up,
             speed_mbps: it.speed_mbps,
+            usb: it.usb,
         });
     }
     // In an order that does not change from report to report.

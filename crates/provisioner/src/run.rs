@@ -43,9 +43,9 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let boot = match settings.component.boot_listen {
         Some(address) => Some(
-            TcpListener::bind(address)
+            photon_program::listen(address)
                 .await
-                .with_context(|| format!("the boot listener can't listen on {address}"))?,
+                .context("the boot listener")?,
         ),
         None => None,
     };

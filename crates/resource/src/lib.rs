@@ -10,6 +10,7 @@ mod kind;
 mod mac;
 mod meta;
 mod name;
+mod text;
 mod time;
 mod validate;
 
@@ -27,6 +28,7 @@ pub use kind::Kind;
 pub use mac::Mac;
 pub use meta::{Changes, Labels, Meta, NewMeta};
 pub use name::{Action, ResourceName, Scope};
+pub use text::is_hidden;
 pub use time::Time;
 pub use validate::{
     Page, PageRequest, validate_description, validate_labels, validate_resource_name,

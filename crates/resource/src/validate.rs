@@ -1,6 +1,6 @@
 //! The forms that names, descriptions, labels and page requests have in every API.
 
-use crate::{Error, Labels};
+use crate::{Error, Labels, is_hidden};
 
 /// Checks a tenant-chosen name: RFC 1123 label, so that it can be a host name.
 ///
@@ -24,21 +24,21 @@ pub fn validate_resource_name(field: &str, name: &str) -> Result<(), Error> {
     }
 }
 
-/// Checks a description: at most 1024 characters, no control characters but line breaks.
+/// Checks a description: at most 1024 characters, none [hidden](is_hidden) but line breaks.
 pub fn validate_description(description: &str) -> Result<(), Error> {
-    let wrong = |c: char| c.is_control() && c != '\n';
+    let wrong = |c: char| is_hidden(c) && c != '\n';
     if description.chars().count() > 1024 || description.chars().any(wrong) {
         return Err(Error::invalid(
             "description",
             description,
-            "at most 1024 characters without control characters",
+            "at most 1024 characters, none that is invisible or turns the direction of writing",
         ));
     }
     Ok(())
 }
 
 /// Checks labels: at most 64; keys of 1 to 63 of a-z, A-Z, 0-9, '-', '_', '.', '/'; values of at most 255
-/// characters without control characters.
+/// characters, none [hidden](is_hidden).
 pub fn validate_labels(labels: &Labels) -> Result<(), Error> {
     if labels.len() > 64 {
         return Err(Error::invalid(
@@ -59,11 +59,11 @@ pub fn validate_labels(labels: &Labels) -> Result<(), Error> {
                 "keys of 1 to 63 letters, digits, '-', '_', '.', '/'",
             ));
         }
-        if value.chars().count() > 255 || value.chars().any(char::is_control) {
+        if value.chars().count() > 255 || value.chars().any(is_hidden) {
             return Err(Error::invalid(
                 format!("labels[{key}]"),
                 value,
-                "at most 255 characters without control characters",
+                "at most 255 characters, none that is invisible or turns the direction of writing",
             ));
         }
     }
@@ -163,6 +163,25 @@ mod tests {
             let error = validate_resource_name("name", bad).unwrap_err().to_string();
             assert!(error.starts_with(&format!("name '{bad}'")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_text_that_looks_like_another_is_refused_where_it_stands() {
+        for trick in [
+            "web\u{202e}bd",
+            "we\u{200b}b",
+            "web\u{1b}[2J",
+            "\u{feff}web",
+            "web\u{2066}",
+        ] {
+            validate_description(trick).unwrap_err();
+            let labels = Labels::from([("env".to_owned(), trick.to_owned())]);
+            let error = validate_labels(&labels).unwrap_err().to_string();
+            assert!(error.contains("labels[env]"), "{error}");
+        }
+        validate_description("two\nlines, in Ελληνικά").unwrap();
+        let labels = Labels::from([("env".to_owned(), "本番".to_owned())]);
+        validate_labels(&labels).unwrap();
     }
 
     proptest! {

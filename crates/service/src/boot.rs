@@ -1,11 +1,13 @@
 //! The `main` of every server.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use photon_program::boot::{block_on, environment, settled, shutdown_on_signals};
-use photon_program::{Component, ComponentSettings, ServerArgs, Settings, StoreCommand, tls};
+use photon_program::{
+    Component, ComponentSettings, ServerArgs, Settings, StoreCommand, listen, tls,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -31,10 +33,8 @@ where
         Err(code) => return code,
     };
     block_on(component, async move {
-        let address = (settings.server.listen, settings.server.port);
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("can't listen on {}:{}", address.0, address.1))?;
+        let address = SocketAddr::new(settings.server.listen, settings.server.port);
+        let listener = listen(address).await?;
         let shutdown = shutdown_on_signals()?;
         run(settings, listener, shutdown).await
     })

@@ -71,7 +71,7 @@ impl Services {
 /// Serves `services` at `listener` until `shutdown`, then stops: no new connections, streams end with
 /// UNAVAILABLE, calls that are under way get 8 s. Tells systemd that the server is ready and that it stops.
 ///
-/// Errors: the listener is not loopback and there is no TLS; the TLS files are wrong; `/metrics` can't be bound.
+/// Errors: the listener is not loopback and there is no TLS; the TLS files are wrong.
 pub async fn serve(
     settings: &ServerSettings,
     component: Component,
@@ -87,10 +87,7 @@ pub async fn serve(
     }
     metrics::recorder();
     if let Some(metrics) = settings.metrics_listen {
-        let bound = metrics::serve(metrics, component.name, shutdown.clone())
-            .await
-            .with_context(|| format!("/metrics can't listen on {metrics}"))?;
-        tracing::info!(address = %bound, "serving /metrics");
+        metrics::serve(metrics, component.name, shutdown.clone()).await;
     }
 
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -69,7 +69,10 @@ impl Cloud {
 
     /// The same in another project.
     pub async fn member(&self, org: &str, project: &str) -> Client {
-        self.client(&self.people.member(org, project, "ProjectMember").await)
+        let mut client = self.client(&self.people.member(org, project, "ProjectMember").await);
+        let operator = self.people.operator().await;
+        client.devices = PortServiceClient::new(operator.as_ref().on(self.channel(NAME)));
+        client
     }
 
     /// The administrator of an organization: the token is for no project.
@@ -114,6 +117,8 @@ pub struct Client {
     pub vpcs: VpcServiceClient<Bearing>,
     pub subnets: SubnetServiceClient<Bearing>,
     pub ports: PortServiceClient<Bearing>,
+    /// Attaches and detaches them: a tenant does not.
+    pub devices: PortServiceClient<Bearing>,
     pub groups: SecurityGroupServiceClient<Bearing>,
     pub nodes: NodeServiceClient<Bearing>,
     pub events: EventServiceClient<Bearing>,
@@ -129,6 +134,7 @@ impl Client {
             vpcs: VpcServiceClient::new(on()),
             subnets: SubnetServiceClient::new(on()),
             ports: PortServiceClient::new(on()),
+            devices: PortServiceClient::new(on()),
             groups: SecurityGroupServiceClient::new(on()),
             nodes: NodeServiceClient::new(on()),
             events: EventServiceClient::new(on()),
@@ -188,7 +194,7 @@ impl Client {
             node: node.into(),
             ..Default::default()
         };
-        let response = self.ports.attach_port(request).await?;
+        let response = self.devices.attach_port(request).await?;
         Ok(response.into_inner().port.unwrap())
     }
 
@@ -198,7 +204,7 @@ impl Client {
             id: port.id.clone(),
             ..Default::default()
         };
-        let response = self.ports.detach_port(request).await.unwrap();
+        let response = self.devices.detach_port(request).await.unwrap();
         response.into_inner().port.unwrap()
     }
 

@@ -64,6 +64,15 @@ pub fn units() -> Result<BTreeMap<String, String>> {
     Ok(units)
 }
 
+/// A host's settings of the kernel, as NixOS makes them of `modules/programs/ports.nix`.
+pub fn kernel_settings() -> String {
+    let ports: Vec<String> = components::ports().iter().map(u16::to_string).collect();
+    format!("{} = {}\n", components::RESERVED_PORTS, ports.join(","))
+}
+
+/// Where they are on a host, by NixOS's name.
+pub const KERNEL_SETTINGS: &str = "etc/sysctl.d/60-nixos.conf";
+
 /// Installs PhotonCloud on the host and starts it; ready when all of it is.
 ///
 /// # Errors
@@ -78,6 +87,7 @@ pub async fn install(host: &Host, programs: &programs::Programs) -> Result<Durat
     for (name, text) in &units {
         std::fs::write(directory.join(name), text)?;
     }
+    std::fs::write(share.join("sysctl"), kernel_settings())?;
     // What the flake's host of this kind runs, of the units of this tree.
     let wants = rendered::Rendered::host("all-in-one")?.wants;
     let enabled = wants.iter().map(|(_, unit)| unit.as_str());
@@ -89,6 +99,8 @@ pub async fn install(host: &Host, programs: &programs::Programs) -> Result<Durat
          ln -sfn /run/rack/share/bin {BINDIR}\n\
          ln -sf {BINDIR}/photon /usr/local/bin/photon\n\
          install -m 644 -t /etc/systemd/system /run/rack/share/units/*\n\
+         install -D -m 644 /run/rack/share/sysctl /{KERNEL_SETTINGS}\n\
+         /usr/lib/systemd/systemd-sysctl /{KERNEL_SETTINGS}\n\
          systemctl daemon-reload\n\
          systemctl enable --quiet {}\n\
          systemctl start --no-block photon.target",

@@ -106,6 +106,35 @@ fn every_unit_is_wanted_as_its_own_file_says() {
     assert!(forgotten.is_empty(), "no example host wants {forgotten:?}");
 }
 
+/// A unit's last word on a key.
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut lines = text.lines().rev();
+    lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+}
+
+/// What a service may use has an end, and what is ours goes before tenants' virtual machines (100) when there is no memory
+/// left.
+#[test]
+fn every_service_is_bounded_and_gives_way_to_tenants() {
+    let mut services = units().unwrap();
+    for host in Rendered::all().unwrap() {
+        let whole = host.units().filter(|(name, _)| !name.contains('/'));
+        services.extend(whole.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    }
+    services.retain(|name, _| name.ends_with(".service"));
+    assert!(services.len() > 10, "{services:?}");
+    for (name, text) in services {
+        for key in ["MemoryMax", "TasksMax"] {
+            assert!(value(&text, key).is_some(), "{name} has no {key}");
+        }
+        if value(&text, "Restart") == Some("always") {
+            assert!(value(&text, "MemoryHigh").is_some(), "{name}");
+            let adjust = value(&text, "OOMScoreAdjust").and_then(|it| it.parse::<i32>().ok());
+            assert_eq!(adjust, Some(1000), "{name}");
+        }
+    }
+}
+
 #[test]
 fn every_file_of_settings_is_of_a_unit_that_reads_it() {
     for host in Rendered::all().unwrap() {

@@ -276,7 +276,9 @@ pub struct DeleteImageResponse {}
 /// A network interface of a VM.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkInterface {
-    /// Name of the interface in the spec, for example `eth0`; unique in the VM.
+    /// Name of the interface, for example `eth0`; unique in the VM. 1 to 15 of a-z, 0-9 and '-', beginning with a letter, and
+    /// not `lo`, `all` or `default`. In a guest with cloud-init the interface has this name; any other guest names its
+    /// interfaces itself, whose order on the bus is that of `network`.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// A port of the same tenant, attached to nothing else.
@@ -811,6 +813,31 @@ pub struct VmPort {
     /// Largest packet of the guest in bytes.
     #[prost(uint32, tag = "5")]
     pub mtu: u32,
+    /// Its addresses. Absent: the guest asks by DHCP.
+    #[prost(message, optional, tag = "6")]
+    pub addressing: ::core::option::Option<VmAddressing>,
+}
+/// The addresses of a port of a VM, as they were when it was attached.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VmAddressing {
+    /// IPv4 address with prefix length.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// Router.
+    #[prost(string, tag = "2")]
+    pub gateway: ::prost::alloc::string::String,
+    /// Whether the subnet gives addresses by DHCP.
+    #[prost(bool, tag = "3")]
+    pub dhcp: bool,
+    /// Name servers, IPv4 and IPv6.
+    #[prost(string, repeated, tag = "4")]
+    pub dns_servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// IPv6 address with prefix length. Empty: none.
+    #[prost(string, tag = "5")]
+    pub ipv6_address: ::prost::alloc::string::String,
+    /// IPv6 router. Empty: none.
+    #[prost(string, tag = "6")]
+    pub ipv6_gateway: ::prost::alloc::string::String,
 }
 /// How a VM is on its host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

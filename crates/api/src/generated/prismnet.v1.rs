@@ -66,7 +66,9 @@ pub struct Subnet {
     /// Inside the CIDR; default: its first host address.
     #[prost(string, tag = "8")]
     pub gateway: ::prost::alloc::string::String,
-    /// Whether guests get their addresses by DHCP (RFC 2131).
+    /// Whether guests get their IPv4 addresses by DHCP (RFC 2131). Where they do not, a guest with cloud-init has its port's
+    /// address, router and name servers in its data, as they were when the port was attached; any other guest must be given
+    /// them by hand.
     #[prost(bool, tag = "9")]
     pub dhcp_enabled: bool,
     /// Name servers that DHCP gives out. Empty: none.
@@ -622,7 +624,8 @@ pub struct CreatePortRequest {
     /// Asked-for IPv4 address; empty: the server allocates one.
     #[prost(string, tag = "5")]
     pub ip_address: ::prost::alloc::string::String,
-    /// IPv6 address. Empty where the subnet has none.
+    /// Asked-for IPv6 address; empty: that which a guest makes of the MAC by itself (modified EUI-64, RFC 4291), where the
+    /// subnet has IPv6. Any other reaches a guest with cloud-init, by its data; a guest without must be given it by hand.
     #[prost(string, tag = "6")]
     pub ipv6_address: ::prost::alloc::string::String,
     /// For people: at most 1024 characters.
@@ -808,6 +811,10 @@ pub struct AttachPortRequest {
     /// Host on which the device runs.
     #[prost(string, tag = "4")]
     pub node: ::prost::alloc::string::String,
+    /// The largest packet that the device may send, in bytes: 1280 to 65485. The host's interfaces then carry it. 0: at most
+    /// 1500.
+    #[prost(uint32, tag = "5")]
+    pub mtu: u32,
     /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
     #[prost(string, tag = "15")]
     pub request_id: ::prost::alloc::string::String,
@@ -818,6 +825,34 @@ pub struct AttachPortResponse {
     /// The port, as it is now.
     #[prost(message, optional, tag = "1")]
     pub port: ::core::option::Option<Port>,
+    /// What the device is to have of the port's subnet.
+    #[prost(message, optional, tag = "2")]
+    pub addressing: ::core::option::Option<PortAddressing>,
+}
+/// What a port's device is told by DHCP and router advertisements, for a device that does without them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortAddressing {
+    /// The port's IPv4 address with the subnet's prefix length, for example `10.0.1.10/24`.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    /// The subnet's router.
+    #[prost(string, tag = "2")]
+    pub gateway: ::prost::alloc::string::String,
+    /// Whether the subnet gives addresses by DHCP (RFC 2131).
+    #[prost(bool, tag = "3")]
+    pub dhcp_enabled: bool,
+    /// Name servers, IPv4 and IPv6.
+    #[prost(string, repeated, tag = "4")]
+    pub dns_servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The port's IPv6 address with its prefix length. Empty where the subnet has no IPv6.
+    #[prost(string, tag = "5")]
+    pub ipv6_address: ::prost::alloc::string::String,
+    /// The subnet's IPv6 router. Empty where the subnet has no IPv6.
+    #[prost(string, tag = "6")]
+    pub ipv6_gateway: ::prost::alloc::string::String,
+    /// The largest packet that the port carries in its subnet, in bytes.
+    #[prost(uint32, tag = "7")]
+    pub mtu: u32,
 }
 /// What DetachPort is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1158,6 +1193,9 @@ pub struct DesiredPort {
     /// Hostname that DHCP gives out: the port's name.
     #[prost(string, tag = "8")]
     pub hostname: ::prost::alloc::string::String,
+    /// The largest packet of the device, in bytes. 0: at most 1500.
+    #[prost(uint32, tag = "9")]
+    pub mtu: u32,
 }
 /// A security group as a host needs it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3024,6 +3062,7 @@ pub mod port_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.PortService", "DeletePort"));
             self.inner.unary(req, path, codec).await
         }
+        /// For whoever runs devices, as PlasmaVMC: needs `network:ports:attach` of the system.
         /// Gives the port to a device on a host. Idempotent for the same device; FAILED_PRECONDITION if
         /// another device has it. The host then makes the TAP.
         pub async fn attach_port(
@@ -3050,6 +3089,7 @@ pub mod port_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.PortService", "AttachPort"));
             self.inner.unary(req, path, codec).await
         }
+        /// For whoever runs devices: needs `network:ports:detach` of the system.
         /// Takes the port from its device. Idempotent: a detached port stays so. FAILED_PRECONDITION if
         /// `device_id` is given and another device has it.
         pub async fn detach_port(
@@ -3140,6 +3180,7 @@ pub mod port_service_server {
             tonic::Response<super::DeletePortResponse>,
             tonic::Status,
         >;
+        /// For whoever runs devices, as PlasmaVMC: needs `network:ports:attach` of the system.
         /// Gives the port to a device on a host. Idempotent for the same device; FAILED_PRECONDITION if
         /// another device has it. The host then makes the TAP.
         async fn attach_port(
@@ -3149,6 +3190,7 @@ pub mod port_service_server {
             tonic::Response<super::AttachPortResponse>,
             tonic::Status,
         >;
+        /// For whoever runs devices: needs `network:ports:detach` of the system.
         /// Takes the port from its device. Idempotent: a detached port stays so. FAILED_PRECONDITION if
         /// `device_id` is given and another device has it.
         async fn detach_port(

@@ -163,6 +163,7 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
                 org: set.default_org.or(kept.org),
                 project: set.default_project.or(kept.project),
                 principal: kept.principal,
+                insecure: false,
             };
             config.contexts.insert(name.clone(), changed);
             if config.contexts.len() == 1 {

@@ -295,8 +295,12 @@ fn describe(machine: &Machine) -> String {
     if had.disks.is_empty() {
         lines.push("  it has told of no disk".to_owned());
     }
-    // A machine chose these texts: none of its control characters reaches the terminal.
-    let clean = |line: &String| line.replace(char::is_control, " ").trim_end().to_owned();
+    // A machine chose these texts: none of its hidden characters reaches the terminal.
+    let clean = |line: &String| {
+        line.replace(photon_resource::is_hidden, " ")
+            .trim_end()
+            .to_owned()
+    };
     lines.iter().map(clean).collect::<Vec<_>>().join("\n")
 }
 

@@ -379,7 +379,7 @@ fn print_change(output: &Output, change: WatchVmResponse) -> Result<(), Failure>
         true => "gone".to_owned(),
         false => phase_name(&vm),
     };
-    // A tenant chose the name, a host the message: none of their control characters reaches the terminal.
+    // A tenant chose the name, a host the message: none of their hidden characters reaches the terminal.
     let line = format!("{}  {}  {phase}  {}", vm.id, vm.name, vm.status_message);
-    output.line(&line.replace(char::is_control, " "))
+    output.line(&line.replace(photon_resource::is_hidden, " "))
 }

@@ -1,5 +1,6 @@
 //! What a machine is made of, from `/sys` and `/proc` (the kernel's Documentation/ABI).
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -8,32 +9,13 @@ use photon_api::provisioner::v1::MachineIdentity;
 use photon_api::inventory::{Disk, Interface, Report};
 use photon_resource::Mac;
 
-/// What firmware says that was never told the serial number: it tells no machine from another.
-const PLACEHOLDERS: &[&str] = &[
-    "0",
-    "0123456789",
-    "default string",
-    "n/a",
-    "none",
-    "not applicable",
-    "not specified",
-    "o.e.m.",
-    "system serial number",
-    "to be filled by o.e.m.",
-    "unknown",
-];
-
-/// UUIDs of the same kind: all bits 0 or 1 (SMBIOS 3.7, 7.2.1), and the one of a well-known board's manual.
-const PLACEHOLDER_UUIDS: &[&str] = &[
-    "00000000-0000-0000-0000-000000000000",
-    "ffffffff-ffff-ffff-ffff-ffffffffffff",
-    "03000200-0400-0500-0006-000700080009",
-];
-
 /// A sector as `/sys/block/*/size` counts, whatever the disk's own is.
 const SECTOR: u64 = 512;
+/// The smallest disk that a host can be installed on: its boot partition alone takes 1 GiB (`modules/disks.nix`).
+pub const SMALLEST_DISK: u64 = 2 << 30;
 
-/// What tells this machine from others. All of it is below `/sys`, which also a unit can read from which `/proc` is
+/// What may tell this machine from others, as firmware has it: what is a placeholder is for the provisioner to judge.
+/// All of it is below `/sys`, which also a unit can read from which `/proc` is
 /// hidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -49,14 +31,6 @@ impl Identity {
     /// When there is no physical network interface: without one it is not this machine that is looked at, but a
     /// container or a kernel without its driver.
     pub fn read(root: &Path) -> Result<Self> {
-        let known = |value: String, placeholders: &[&str]| {
-            let low = value.to_lowercase();
-            if placeholders.contains(&low.as_str()) {
-                String::new()
-            } else {
-                value
-            }
-        };
         let net = root.join("sys/class/net");
         let interfaces = interfaces(&net)?;
         if interfaces.is_empty() {
@@ -66,8 +40,8 @@ impl Identity {
             );
         }
         Ok(Identity {
-            serial: known(dmi(root, "product_serial"), PLACEHOLDERS),
-            uuid: known(dmi(root, "product_uuid").to_lowercase(), PLACEHOLDER_UUIDS),
+            serial: dmi(root, "product_serial"),
+            uuid: dmi(root, "product_uuid").to_lowercase(),
             interfaces,
         })
     }
@@ -164,15 +138,31 @@ fn interfaces(net: &Path) -> Result<Vec<Interface>> {
             speed_mbps: number(&path.join("speed"))
                 .and_then(|speed| speed.try_into().ok())
                 .unwrap_or(0),
+            usb: at_usb(&path.join("device")),
             name,
         });
     }
     Ok(found)
 }
 
-/// Disks that a system could be installed on.
+/// Whether a device hangs at a USB controller: one of the directories that it is in is a bus, `usb1`.
+fn at_usb(device: &Path) -> bool {
+    let Ok(device) = device.canonicalize() else {
+        return false;
+    };
+    let is_bus = |name: &str| {
+        let number = name.strip_prefix("usb").unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+    };
+    device
+        .components()
+        .any(|it| it.as_os_str().to_str().is_some_and(is_bus))
+}
+
+/// Disks that a system could be installed on, each once.
 fn disks(block: &Path) -> Result<Vec<Disk>> {
     let mut found = Vec::new();
+    let mut seen = HashSet::new();
     // A kernel without any block driver has no such directory; it may have a network all the same.
     let names = if block.exists() {
         names(block)?
@@ -181,22 +171,47 @@ fn disks(block: &Path) -> Result<Vec<Disk>> {
     };
     for name in names {
         let path = block.join(&name);
-        // No loop, RAM or device-mapper disk has a device; a stick or a drive without a medium is not to install on.
-        let physical = path.join("device").exists();
-        let removable = number(&path.join("removable")) == Some(1);
-        let sectors = number(&path.join("size")).unwrap_or(0);
-        if !physical || removable || sectors == 0 || name.starts_with("sr") {
+        let size_bytes = number(&path.join("size"))
+            .unwrap_or(0)
+            .saturating_mul(SECTOR);
+        if size_bytes < SMALLEST_DISK || name.starts_with("sr") || !takes_a_system(&path) {
+            continue;
+        }
+        // Two paths to one disk, in an image that puts no multipath device over them.
+        let id = text(&path.join("device/wwid"));
+        if !id.is_empty() && !seen.insert(id) {
             continue;
         }
         found.push(Disk {
             device: format!("/dev/{}", name.replace('!', "/")),
-            size_bytes: sectors.saturating_mul(SECTOR),
+            size_bytes,
             model: text(&path.join("device/model")),
             serial: disk_serial(&path),
             rotational: number(&path.join("queue/rotational")) == Some(1),
         });
     }
     Ok(found)
+}
+
+/// Whether this is hardware that can be written to at any place, and no path of something else.
+fn takes_a_system(disk: &Path) -> bool {
+    let is = |attribute: &str| number(&disk.join(attribute)) == Some(1);
+    // No loop, RAM or device-mapper disk has a device; a stick is not to install on.
+    let physical = disk.join("device").exists();
+    // CD and optical memory; a disk is 0 (SPC-4, table 133), and only SCSI tells it.
+    let optical = matches!(number(&disk.join("device/type")), Some(5 | 7));
+    let in_order = text(&disk.join("queue/zoned")) == "host-managed";
+    let holders = names(&disk.join("holders")).unwrap_or_default();
+    let path_of_another = holders.iter().any(|holder| {
+        text(&disk.join("holders").join(holder).join("dm/uuid")).starts_with("mpath-")
+    });
+    physical
+        && !is("removable")
+        && !is("ro")
+        && !is("hidden")
+        && !optical
+        && !in_order
+        && !path_of_another
 }
 
 /// virtio keeps it beside the disk, NVMe beside its controller, SCSI and SATA in a page of their own: four bytes of

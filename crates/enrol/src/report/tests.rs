@@ -5,8 +5,12 @@ use photon_api::provisioner::v1::MachineIdentity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::hardware::SMALLEST_DISK;
 use super::*;
 use photon_api::inventory::Report;
+
+/// 32 GiB.
+const SECTORS: u64 = 1 << 26;
 
 /// A machine's `/sys` and `/proc`, as files.
 struct Machine(tempfile::TempDir);
@@ -33,7 +37,7 @@ impl Machine {
         }
         machine.interface("enp1s0", "52:54:00:AB:CD:EF");
         machine.put("sys/class/net/lo/type", "772\n");
-        machine.disk("vda", 4_194_304);
+        machine.disk("vda", SECTORS);
         machine.put("sys/block/vda/serial", "DISK-1");
         machine
     }
@@ -88,10 +92,11 @@ fn a_machine_is_what_its_kernel_says() {
             mac: "52:54:00:ab:cd:ef".into(),
             up: true,
             speed_mbps: 0,
+            usb: false,
         }],
         disks: vec![photon_api::inventory::Disk {
             device: "/dev/vda".into(),
-            size_bytes: 2 << 30,
+            size_bytes: 32 << 30,
             model: String::new(),
             serial: "DISK-1".into(),
             rotational: false,
@@ -101,27 +106,54 @@ fn a_machine_is_what_its_kernel_says() {
     assert_eq!(report, expected);
 }
 
+/// What tells a machine from others is for the provisioner to judge, alike for an inventory and for a host that enrols.
 #[test]
-fn what_firmware_was_never_told_is_no_identity() {
+fn firmware_is_told_as_it_is() {
     let machine = Machine::new();
-    for serial in [
-        "To Be Filled By O.E.M.\n",
-        "Default string\n",
-        "None",
-        "0",
-        "\0\0",
-    ] {
-        machine.put("sys/class/dmi/id/product_serial", serial);
-        assert_eq!(machine.report().serial, "", "{serial:?}");
-    }
-    machine.put(
-        "sys/class/dmi/id/product_uuid",
-        "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF\n",
+    machine.put("sys/class/dmi/id/product_serial", "Default string\n");
+    let uuid = "03000200-0400-0500-0006-000700080009";
+    machine.put("sys/class/dmi/id/product_uuid", format!("{uuid}\n"));
+    let report = machine.report();
+    assert_eq!(
+        (report.serial.as_str(), report.uuid.as_str()),
+        ("Default string", uuid)
     );
     // A unit that enrols does not see /proc.
     std::fs::remove_dir_all(machine.0.path().join("proc")).unwrap();
     let identity: MachineIdentity = Identity::read(machine.0.path()).unwrap().into();
-    assert_eq!((identity.uuid.as_str(), identity.macs.len()), ("", 1));
+    assert_eq!(
+        (identity.serial, identity.uuid),
+        (report.serial, report.uuid)
+    );
+    assert_eq!(identity.macs.len(), 1);
+}
+
+#[test]
+fn a_card_at_usb_is_told_apart() {
+    let machine = Machine::new();
+    let device = "sys/devices/pci0000:00/0000:00:14.0/usb1/1-14/1-14:1.0";
+    machine.put(&format!("{device}/uevent"), "DRIVER=cdc_ether\n");
+    let base = "sys/class/net/enp0s20f0u14";
+    machine.put(&format!("{base}/type"), "1\n");
+    machine.put(&format!("{base}/address"), "be:3a:f2:b6:05:9f\n");
+    symlink(
+        machine.0.path().join(device),
+        machine.0.path().join(base).join("device"),
+    )
+    .unwrap();
+    let seen: Vec<(String, bool)> = machine
+        .report()
+        .interfaces
+        .into_iter()
+        .map(|it| (it.name, it.usb))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("enp0s20f0u14".to_owned(), true),
+            ("enp1s0".to_owned(), false)
+        ]
+    );
 }
 
 #[test]
@@ -153,17 +185,46 @@ fn only_physical_interfaces_count() {
 #[test]
 fn only_disks_to_install_on_count() {
     let machine = Machine::new();
-    machine.put("sys/block/loop0/size", "1000\n");
-    machine.disk("sdb", 1000);
-    machine.put("sys/block/sdb/removable", "1\n");
-    machine.disk("sdc", 0);
-    machine.disk("sr0", 1000);
-    machine.disk("sda", 2000);
+    machine.put("sys/block/loop0/size", format!("{SECTORS}\n"));
+    machine.put("sys/block/ram0/size", format!("{SECTORS}\n"));
+    for (name, attribute, value) in [
+        ("sdb", "removable", "1"),
+        ("sdc", "ro", "1"),
+        // A drive for discs (SPC-4, table 133), by whatever name.
+        ("sdd", "device/type", "5"),
+        // Only the kernel itself writes zones in order.
+        ("sde", "queue/zoned", "host-managed"),
+        // One path of an NVMe namespace that has several.
+        ("nvme0c1n1", "hidden", "1"),
+    ] {
+        machine.disk(name, SECTORS);
+        machine.put(
+            &format!("sys/block/{name}/{attribute}"),
+            format!("{value}\n"),
+        );
+    }
+    machine.disk("sr0", SECTORS);
+    machine.disk("sdf", 0);
+    machine.disk("mmcblk0boot0", 8192);
+    // Member of a multipath device that is set up, and two paths to another disk that is not.
+    machine.disk("sdg", SECTORS);
+    machine.put("sys/block/sdg/holders/dm-0/dm/uuid", "mpath-3600508b1\n");
+    for path in ["sdh", "sdi"] {
+        machine.disk(path, SECTORS);
+        machine.put(&format!("sys/block/{path}/device/wwid"), "naa.600508b2\n");
+    }
+    // What an earlier system left on a disk does not keep it from being installed on.
+    machine.disk("sda", SECTORS);
+    machine.put("sys/block/sda/holders/dm-1/dm/uuid", "LVM-x\n");
+    machine.put("sys/block/sda/device/type", "0\n");
     machine.put("sys/block/sda/device/model", "ST1000  \n");
     machine.put("sys/block/sda/queue/rotational", "1\n");
+    machine.put("sys/block/sda/queue/zoned", "none\n");
     machine.put("sys/block/sda/device/vpd_pg80", b"\0\x80\0\x08  Z1ABCD");
-    machine.disk("nvme0n1", 3000);
+    machine.disk("nvme0n1", SECTORS);
     machine.put("sys/block/nvme0n1/device/serial", "S4EV  \n");
+    machine.disk("nvme1n1", SMALLEST_DISK / 512);
+    machine.disk("nvme2n1", SMALLEST_DISK / 512 - 1);
     let disks = machine.report().disks;
     let seen: Vec<(&str, &str, bool)> = disks
         .iter()
@@ -173,11 +234,13 @@ fn only_disks_to_install_on_count() {
         seen,
         [
             ("/dev/nvme0n1", "S4EV", false),
+            ("/dev/nvme1n1", "", false),
             ("/dev/sda", "Z1ABCD", true),
+            ("/dev/sdh", "", false),
             ("/dev/vda", "DISK-1", false)
         ]
     );
-    assert_eq!(disks[1].model, "ST1000");
+    assert_eq!(disks[2].model, "ST1000");
 }
 
 #[test]

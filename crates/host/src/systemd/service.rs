@@ -29,6 +29,8 @@ pub struct Limits {
     pub io_weight: u64,
     /// `TasksMax=`.
     pub tasks: u64,
+    /// `OOMScoreAdjust=`, -1000 to 1000: who is killed when the host has no memory left; the more, the sooner.
+    pub oom_score_adjust: i32,
 }
 
 /// What the service can see and touch. Everything that is not named here is out of its reach: it has no
@@ -212,6 +214,7 @@ impl Limits {
             ("CPUWeight", self.cpu_weight.into()),
             ("IOWeight", self.io_weight.into()),
             ("TasksMax", self.tasks.into()),
+            ("OOMScoreAdjust", self.oom_score_adjust.into()),
             ("LimitCORE", 0_u64.into()),
         ]
     }

@@ -23,6 +23,7 @@ fn service() -> TransientService {
             cpu_weight: 200,
             io_weight: 100,
             tasks: 64,
+            oom_score_adjust: 100,
         },
         sandbox: Sandbox {
             devices: vec![PathBuf::from("/dev/net/tun")],
@@ -47,6 +48,7 @@ fn properties_have_the_types_that_systemd_takes() {
         ("RemainAfterExit", "b"),
         ("MemoryMax", "t"),
         ("CPUQuotaPerSecUSec", "t"),
+        ("OOMScoreAdjust", "i"),
         ("RuntimeDirectory", "as"),
         ("RuntimeDirectoryMode", "u"),
         ("TemporaryFileSystem", "a(ss)"),

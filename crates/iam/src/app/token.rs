@@ -10,8 +10,16 @@ use super::{Core, now};
 use crate::model::Principal;
 use crate::store::{principal, revoked_token, to_ms};
 
-/// For a verifier whose clock is behind by this much the token lives longer, and so must its record.
-const CLOCKS: Duration = Duration::from_secs(60);
+/// For how long beyond a token's end its record is kept. Leases pass by a clock that nobody sets, but a token's end is
+/// judged by the host's: where that is set back, the token's time comes again. A day is more than a wrong time zone or a
+/// summer's hour; and a record of a hundred bytes for each token that was revoked on that day is not much.
+const CLOCK_SET_BACK: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the record of a revoked token with this end is kept from `now` on.
+fn kept_for(expires_at: SystemTime, now: SystemTime) -> Duration {
+    let left = expires_at.duration_since(now).unwrap_or_default();
+    left + CLOCK_SET_BACK
+}
 
 /// The full name of a token: it belongs where it is for.
 pub fn name(claims: &Claims) -> ResourceName {
@@ -47,11 +55,10 @@ pub async fn revoke<A: prost::Message + Default>(
     mutation: Mutation,
     token: &Claims,
 ) -> Result<A, Error> {
-    let left = token
-        .expires_at
-        .duration_since(SystemTime::now())
-        .unwrap_or_default();
-    let lease = core.db.lease_grant(left + CLOCKS).await?;
+    let lease = core
+        .db
+        .lease_grant(kept_for(token.expires_at, SystemTime::now()))
+        .await?;
     core.change(
         mutation,
         (token, lease),
@@ -99,4 +106,26 @@ pub async fn revoke_all<A: prost::Message + Default>(
 /// Where an operator's listing of all tokens would be: what asking for others is authorized on.
 pub fn asking() -> ResourceName {
     ResourceName::any(Scope::System, "tokens")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Leases pass whatever the clock is set to, so the record outlives the token by what it may be set back.
+    #[test]
+    fn a_revoked_token_stays_so_when_the_clock_is_set_back() {
+        let now = SystemTime::now();
+        let minute = Duration::from_secs(60);
+        for (expires_at, left) in [
+            (now + minute * 15, minute * 15),
+            (now - minute, Duration::ZERO),
+        ] {
+            let gone_at = now + kept_for(expires_at, now);
+            // Of a clock that is an hour, or a time zone of any kind, behind what it was.
+            for back in [minute, minute * 60, minute * 60 * 14] {
+                assert!(gone_at - back > now + left, "{back:?}");
+            }
+        }
+    }
 }

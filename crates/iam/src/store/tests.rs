@@ -41,6 +41,18 @@ fn a_role_that_is_not_understood_is_refused() {
 }
 
 #[test]
+fn a_name_that_would_be_refused_today_is_read_as_it_was_stored() {
+    let stored = br#"{"v":1,"d":{"id":"acme","name":"Ac\u202eme","description":"a\u200bb","created_ms":1,"updated_ms":2,"revision":3}}"#;
+    let record = flaredb::decode::<organization::OrganizationRecord>("organization/acme", stored);
+    let read: crate::model::Organization = record.unwrap().into();
+    crate::model::validate_display_name(&read.name).unwrap_err();
+    assert_eq!(
+        (read.name.as_str(), read.description.as_str()),
+        ("Ac\u{202e}me", "a\u{200b}b")
+    );
+}
+
+#[test]
 fn every_record_is_of_version_1() {
     // Raising one means teaching `migrate` the step, and testing it with a record of the version before.
     assert_eq!(organization::OrganizationRecord::VERSION, 1);

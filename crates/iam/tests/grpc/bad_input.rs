@@ -58,7 +58,7 @@ async fn organizations_and_projects() {
         create("a/b") => InvalidArgument &slug("organization", "a/b"),
         create("acme") => AlreadyExists "organization 'acme' already exists",
         CreateOrganizationRequest { name: "\n".into(), ..create("initech") } => InvalidArgument
-            "name '\n' is not valid: expected 1 to 100 characters without control characters",
+            "name '\n' is not valid: expected 1 to 100 characters, none that is invisible or turns the direction of writing",
         CreateOrganizationRequest { request_id: "a b".into(), ..create("initech") } => InvalidArgument REQUEST_ID,
     );
     // A chain and a scope of that name mean the cloud itself.
@@ -97,7 +97,7 @@ async fn organizations_and_projects() {
         create("initech", "web") => PermissionDenied
             "iam:projects:create on org/initech/projects/* is not permitted: there is no org/initech",
         CreateProjectRequest { description: "x".repeat(1025), ..create("acme", "lab") } => InvalidArgument
-            &format!("description '{}…' is not valid: expected at most 1024 characters without control characters", "x".repeat(120)),
+            &format!("description '{}…' is not valid: expected at most 1024 characters, none that is invisible or turns the direction of writing", "x".repeat(120)),
     );
     let mut client = admin.admin();
     let get = |id: &str| GetProjectRequest {

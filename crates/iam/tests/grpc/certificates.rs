@@ -283,7 +283,7 @@ async fn what_no_trusted_authority_signed_for_clients_ends_in_the_handshake() {
 async fn a_connection_that_outlives_its_certificate_signs_nobody_in() {
     let secured = Secured::start(None).await;
     let made = Made {
-        ends: SystemTime::now() + Duration::from_secs(2),
+        ends: SystemTime::now() + Duration::from_secs(5),
         ..Made::with_uris(&[URI])
     };
     let channel = secured.connect(Some(&made));

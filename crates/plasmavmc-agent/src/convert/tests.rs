@@ -13,6 +13,14 @@ fn port() -> wire::VmPort {
         mac_address: "FA:16:3E:00:00:01".to_owned(),
         interface_name: tap_name(id),
         mtu: 1450,
+        addressing: Some(wire::VmAddressing {
+            address: "10.0.1.10/24".to_owned(),
+            gateway: "10.0.1.1".to_owned(),
+            dhcp: true,
+            dns_servers: vec!["192.0.2.53".to_owned()],
+            ipv6_address: "fd00:1::10/64".to_owned(),
+            ipv6_gateway: "fd00:1::1".to_owned(),
+        }),
     }
 }
 
@@ -68,6 +76,11 @@ fn takes_over_what_is_wanted_and_fills_in_what_is_not_said() {
     assert_eq!(vm.hostname, "web-1");
     assert_eq!(vm.stop_timeout_seconds, 30);
     assert_eq!(vm.interfaces[0].mac, "fa:16:3e:00:00:01");
+    assert_eq!(vm.interfaces[0].name, "eth0");
+    let addressing = vm.interfaces[0].addressing.as_ref().unwrap();
+    assert_eq!(addressing.address, "10.0.1.10/24".parse().unwrap());
+    let ipv6 = addressing.ipv6.map(|(address, _)| address);
+    assert_eq!(ipv6, Some("fd00:1::10/64".parse().unwrap()));
     assert_eq!(vm.image_files().len(), 1);
 }
 
@@ -75,7 +88,11 @@ fn takes_over_what_is_wanted_and_fills_in_what_is_not_said() {
 #[test]
 fn refuses_what_it_does_not_understand() {
     type Change = fn(&mut wire::DesiredVm);
-    let cases: [(&str, Change); 9] = [
+    let cases: [(&str, Change); 10] = [
+        ("'10.0.1.10' is not the address", |vm| {
+            let addressing = vm.ports[0].addressing.as_mut().unwrap();
+            addressing.address = "10.0.1.10".to_owned();
+        }),
         ("no spec", |vm| vm.spec = None),
         ("power state", |vm| vm.power_state = 0),
         ("interfaces and 0 ports", |vm| vm.ports.clear()),

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use photon_resource::{ImageId, OrgId, ProjectId, VmId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -152,6 +154,28 @@ pub struct DesiredInterface {
     pub mac: String,
     #[serde(default)]
     pub mtu: u32,
+    /// Its name in the spec, and in the guest. Not written: an agent of the release before refuses it, and this one
+    /// reads it from `wire`.
+    #[serde(default, skip_serializing)]
+    pub name: String,
+    /// `None`: not known, the guest asks by DHCP. Not written either.
+    #[serde(default, skip_serializing)]
+    pub addressing: Option<Addressing>,
+}
+
+/// The addresses of a port, as they were when it was attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addressing {
+    /// Its own, and its subnet's prefix length.
+    pub address: Ipv4Net,
+    pub gateway: Ipv4Addr,
+    /// Whether the subnet has a DHCP server.
+    pub dhcp: bool,
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
+    /// As `address` and `gateway`, where the subnet has IPv6.
+    #[serde(default)]
+    pub ipv6: Option<(Ipv6Net, Ipv6Addr)>,
 }
 
 impl DesiredVm {
@@ -178,6 +202,7 @@ impl DesiredVm {
             id,
             &self.disks,
             &self.interfaces,
+            seed::network_config(self),
             &self.user_data,
             &self.ssh_authorized_keys,
             &self.hostname,

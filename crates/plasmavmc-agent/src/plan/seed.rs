@@ -8,8 +8,10 @@ use serde_json::json;
 
 use super::desired::DesiredVm;
 
+mod network;
+
 /// Version of what is made here: another one makes every VM's seed anew at its next start.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Room for 64 KiB of user data, 64 SSH keys, and the file system.
 const IMAGE_BYTES: usize = 1024 * 1024;
 
@@ -44,21 +46,6 @@ fn files(id: VmId, vm: &DesiredVm) -> [(&'static str, String); 3] {
         json!(vm.hostname),
         json!(vm.ssh_authorized_keys),
     );
-    let interfaces: serde_json::Map<_, _> = vm
-        .interfaces
-        .iter()
-        .enumerate()
-        .map(|(index, interface)| {
-            let name = format!("eth{index}");
-            let config = json!({
-                "match": { "macaddress": interface.mac },
-                "set-name": name,
-                "dhcp4": true,
-            });
-            (name, config)
-        })
-        .collect();
-    let network = json!({ "version": 2, "ethernets": interfaces });
     let user_data = match vm.user_data.as_str() {
         "" => "#cloud-config\n{}\n".to_owned(),
         data => data.to_owned(),
@@ -66,8 +53,13 @@ fn files(id: VmId, vm: &DesiredVm) -> [(&'static str, String); 3] {
     [
         ("meta-data", meta),
         ("user-data", user_data),
-        ("network-config", network.to_string()),
+        ("network-config", network_config(vm).to_string()),
     ]
+}
+
+/// How the guest sets up its interfaces.
+pub fn network_config(vm: &DesiredVm) -> serde_json::Value {
+    network::config(&vm.interfaces)
 }
 
 #[cfg(test)]

@@ -144,3 +144,20 @@ fn a_panic_is_told_of_the_run_that_it_was_in_alone() {
     failed.result = "start-limit-hit".to_owned();
     assert!(reason(&failed, this_run).starts_with("the guest panicked again and again"));
 }
+
+/// When the host has no memory left: a program of ours, then a virtual machine, then the system's own services.
+#[test]
+fn a_vm_goes_after_our_programs_and_before_the_systems() {
+    let unit = made("always");
+    let own = include_str!("../../../../modules/units/plasmavmc-agent.service");
+    let own: i32 = own
+        .lines()
+        .find_map(|line| line.strip_prefix("OOMScoreAdjust="))
+        .unwrap()
+        .parse()
+        .unwrap();
+    // The kernel adds 1000 points for all of the memory: not even a VM that has most of it goes first.
+    let adjust = unit.limits.oom_score_adjust;
+    assert!(own >= adjust + 900, "{own} and {adjust}");
+    assert!(adjust > 0);
+}

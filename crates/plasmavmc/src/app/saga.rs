@@ -177,6 +177,7 @@ impl Saga {
                 interface_id: interface.id.clone(),
                 mac_address: port.mac_address,
                 interface_name: port.interface_name,
+                addressing: port.addressing,
             })
         });
         let (mut ports, mut failed) = (Vec::new(), None);

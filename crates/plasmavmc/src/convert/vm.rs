@@ -288,7 +288,19 @@ pub fn desired_to_wire(vm: &Vm, images: &[Image], mtu: u32) -> pb::DesiredVm {
         interface_id: port.interface_id.clone(),
         mac_address: port.mac_address.clone(),
         interface_name: port.interface_name.clone(),
-        mtu,
+        // What an earlier release attached carries the usual.
+        mtu: port
+            .addressing
+            .as_ref()
+            .map_or(mtu.min(1500), |known| known.mtu),
+        addressing: port.addressing.clone().map(|it| pb::VmAddressing {
+            address: it.address,
+            gateway: it.gateway,
+            dhcp: it.dhcp,
+            dns_servers: it.dns_servers,
+            ipv6_address: it.ipv6_address,
+            ipv6_gateway: it.ipv6_gateway,
+        }),
     });
     pb::DesiredVm {
         id: vm.id.to_string(),

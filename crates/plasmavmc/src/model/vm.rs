@@ -76,6 +76,25 @@ pub struct Port {
     pub mac_address: String,
     /// Name of the TAP on the host.
     pub interface_name: String,
+    /// As PrismNET said when it was attached. `None`: it was attached by a program that did not ask.
+    pub addressing: Option<Addressing>,
+}
+
+/// What a guest sets up on an interface if it does not learn it there, in PrismNET's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addressing {
+    /// With prefix length.
+    pub address: String,
+    pub gateway: String,
+    /// Whether the subnet has a DHCP server.
+    pub dhcp: bool,
+    pub dns_servers: Vec<String>,
+    /// With prefix length; empty: none.
+    pub ipv6_address: String,
+    /// Empty: none.
+    pub ipv6_gateway: String,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
 }
 
 /// A VM: what is wanted of it, and in [`Vm::status`] what its host reports.

@@ -142,6 +142,10 @@ async fn creation_goes_on_after_a_crash_before_its_ports_are_attached() {
     assert_eq!(told.vms[0].ports[0].mac_address, ports[0].mac_address);
     assert!(told.vms[0].ports[0].interface_name.starts_with("pt"));
     assert_eq!(told.vms[0].ports[0].mtu, 1450);
+    let addressing = told.vms[0].ports[0].addressing.as_ref().unwrap();
+    let address = addressing.address.split_once('/').unwrap();
+    assert_eq!(address.0, ports[0].ip_address);
+    assert!(addressing.gateway.ends_with(".1"), "{addressing:?}");
     for port in &ports {
         assert_eq!(tenant.device_of(port).await, vm.id);
     }

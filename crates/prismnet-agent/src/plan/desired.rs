@@ -119,6 +119,8 @@ pub struct Port {
     pub groups: BTreeSet<SecurityGroupId>,
     /// The unix uid and gid that may open its TAP.
     pub owner: u32,
+    /// The largest packet of the device, in bytes. 0: not more than Ethernet's usual 1500.
+    pub mtu: u32,
 }
 
 impl Port {

@@ -10,8 +10,12 @@ use photon_host::nft::types::{NfFamily, NfHook};
 use super::desired::Desired;
 use super::filter::Table;
 use super::filter::statement::{
-    accept, any_of, concat, drop, iif, is, not_within, oif, payload, text, within,
+    accept, any_of, begins, concat, drop, iif, is, not_within, oif, payload, text, within,
 };
+
+/// What the names of TAPs, bridges and VRFs begin with (`photon_resource`): none of them is the host's, also when its VPC
+/// is not on this host any more, and it is not gone yet.
+const OURS: [&str; 3] = ["pt", "pb", "pv"];
 
 /// Before a host's own firewall (0), which may drop more but not allow what is dropped here.
 const PRIORITY: i32 = -10;
@@ -54,55 +58,49 @@ pub fn render(desired: &Desired) -> Table {
     table.set("gateways6", &[Ifname, Ipv6Addr], false, gateways6);
 
     let to_server = || is(payload("udp", "dport"), Expression::Number(67));
-    table.base_chain(
-        "input",
-        NfHook::Input,
-        PRIORITY,
+    let unknown = |prefix| vec![not_within(iif(), "domains"), begins(iif(), prefix), drop()];
+    let mut input: Vec<_> = OURS.map(unknown).into();
+    input.extend([
+        vec![not_within(iif(), "domains"), accept()],
         vec![
-            vec![not_within(iif(), "domains"), accept()],
-            vec![
-                is(payload("ip", "daddr"), text("255.255.255.255")),
-                to_server(),
-                accept(),
-            ],
-            vec![
-                within(concat([iif(), payload("ip", "daddr")]), "gateways4"),
-                to_server(),
-                accept(),
-            ],
-            vec![
-                within(concat([iif(), payload("ip", "daddr")]), "gateways4"),
-                is(payload("icmp", "type"), text("echo-request")),
-                accept(),
-            ],
-            vec![
-                within(concat([iif(), payload("ip6", "daddr")]), "gateways6"),
-                is(payload("icmpv6", "type"), text("echo-request")),
-                accept(),
-            ],
-            vec![
-                is(
-                    payload("icmpv6", "type"),
-                    any_of([
-                        "nd-neighbor-solicit",
-                        "nd-neighbor-advert",
-                        "nd-router-solicit",
-                    ]),
-                ),
-                accept(),
-            ],
-            vec![drop()],
+            is(payload("ip", "daddr"), text("255.255.255.255")),
+            to_server(),
+            accept(),
         ],
-    );
-    table.base_chain(
-        "forward",
-        NfHook::Forward,
-        PRIORITY,
         vec![
-            vec![within(concat([iif(), oif()]), "lanes"), accept()],
-            vec![within(iif(), "domains"), drop()],
-            vec![within(oif(), "domains"), drop()],
+            within(concat([iif(), payload("ip", "daddr")]), "gateways4"),
+            to_server(),
+            accept(),
         ],
-    );
+        vec![
+            within(concat([iif(), payload("ip", "daddr")]), "gateways4"),
+            is(payload("icmp", "type"), text("echo-request")),
+            accept(),
+        ],
+        vec![
+            within(concat([iif(), payload("ip6", "daddr")]), "gateways6"),
+            is(payload("icmpv6", "type"), text("echo-request")),
+            accept(),
+        ],
+        vec![
+            is(
+                payload("icmpv6", "type"),
+                any_of([
+                    "nd-neighbor-solicit",
+                    "nd-neighbor-advert",
+                    "nd-router-solicit",
+                ]),
+            ),
+            accept(),
+        ],
+        vec![drop()],
+    ]);
+    table.base_chain("input", NfHook::Input, PRIORITY, input);
+    let mut forward = vec![vec![within(concat([iif(), oif()]), "lanes"), accept()]];
+    for prefix in OURS {
+        forward.push(vec![begins(iif(), prefix), drop()]);
+        forward.push(vec![begins(oif(), prefix), drop()]);
+    }
+    table.base_chain("forward", NfHook::Forward, PRIORITY, forward);
     table
 }

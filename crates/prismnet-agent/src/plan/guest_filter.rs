@@ -13,20 +13,24 @@
 //! a group's rules are a fixed few lookups. Only the number of groups of the port and of groups named in
 //! their rules counts.
 //!
+//! What comes from or goes to a TAP is dropped also where its bridge is not one of ours: a port that is taken away leaves
+//! the sets before its TAP is gone, and a guest may run on without it.
+//!
 //! The conntrack zone is the VPC's and not the bridge's: a connection between two subnets crosses two
 //! bridges, and its answers must be known on both. Inside a VPC no address is twice.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use photon_host::nft::expr::{Expression, Verdict};
 use photon_host::nft::schema::SetType::{EtherAddr, Ifname, Ipv4Addr as V4, Ipv6Addr as V6};
 use photon_host::nft::types::{NfFamily, NfHook};
 
-use super::desired::{Desired, Vpc};
+use super::desired::{Desired, Port, Vpc};
 use super::filter::statement::{
-    accept, any_of, concat, ct_known, ct_state, drop, ether_type, goto, ibridge, iif, is, l4proto,
-    lookup, masked, not_within, obridge, oif, payload, set_zone, text, transport_bits, within,
+    accept, any_of, begins, concat, ct_known, ct_state, drop, ether_type, goto, ibridge, iif, is,
+    l4proto, lookup, masked, not_within, obridge, oif, payload, set_zone, text, transport_bits,
+    within,
 };
 use super::filter::{Table, target};
 use super::group_filter::{Direction, groups, profile};
@@ -45,6 +49,9 @@ const NEIGHBOUR: [&str; 5] = [
     "mld2-listener-report",
 ];
 
+/// What the names of TAPs begin with (`photon_resource::tap_name`).
+const TAP: &str = "pt";
+
 /// Protocol numbers (IANA): names would need `/etc/protocols` on the host.
 pub(super) const ICMP: u32 = 1;
 pub(super) const ICMPV6: u32 = 58;
@@ -61,6 +68,7 @@ pub fn render(desired: &Desired) -> Table {
         NfHook::Input,
         RAW,
         vec![
+            vec![not_within(ibridge(), "bridges"), begins(iif(), TAP), drop()],
             vec![not_within(ibridge(), "bridges"), accept()],
             // Frames to the group 01:80:c2:00:00:0x come here without passing prerouting, and the bridge
             // learns from them.
@@ -112,6 +120,18 @@ fn sets(table: &mut Table, desired: &Desired) {
     }
     let (mut macs, mut sources4) = (Vec::new(), Vec::new());
     let (mut sources6, mut speakers6) = (Vec::new(), Vec::new());
+    let (mut answers4, mut answers6) = (Vec::new(), Vec::new());
+    for (one, address4, address6) in answers(desired) {
+        let from = |address: String| {
+            concat([
+                interface(&one.tap()),
+                text(one.mac.to_string()),
+                text(address),
+            ])
+        };
+        answers4.push(from(address4.to_string()));
+        answers6.extend(address6.map(|address| from(address.to_string())));
+    }
     let (mut ingress, mut egress, mut advertise) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (vpc, _, port) in desired.ports() {
@@ -154,12 +174,38 @@ fn sets(table: &mut Table, desired: &Desired) {
     table.set("macs", &[Ifname, EtherAddr], false, macs);
     table.set("sources4", &[Ifname, EtherAddr, V4], false, sources4);
     table.set("sources6", &[Ifname, EtherAddr, V6], false, sources6);
+    table.set("answers4", &[Ifname, EtherAddr, V4], false, answers4);
+    table.set("answers6", &[Ifname, EtherAddr, V6], false, answers6);
     table.set("speakers6", &[Ifname], false, speakers6);
     table.map("zones", zones);
     table.map("routers", routers);
     table.map("advertise", advertise);
     table.map("ingress", ingress);
     table.map("egress", egress);
+}
+
+/// A guest with ports in several subnets of a VPC answers by the one that its default route names, whichever it was asked
+/// by: each port, with the addresses of the same guest's ports in the VPC's other subnets. In the same subnet a
+/// neighbour would take the address for this port's.
+pub(super) fn answers(
+    desired: &Desired,
+) -> impl Iterator<Item = (&Port, Ipv4Addr, Option<Ipv6Addr>)> {
+    let mut of_guest: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (vpc, subnet, port) in desired.ports() {
+        let ports = of_guest.entry((vpc.id, port.owner)).or_default();
+        ports.push((subnet.id, port));
+    }
+    of_guest.into_values().flat_map(|ports| {
+        let others = ports.clone();
+        ports.into_iter().flat_map(move |(subnet, port)| {
+            let others: Vec<_> = others
+                .iter()
+                .filter(|(elsewhere, _)| *elsewhere != subnet)
+                .map(|(_, other)| (port, other.address, other.address6))
+                .collect();
+            others
+        })
+    })
 }
 
 /// What the VPC's router itself says by ICMP: echo replies and errors, from any of its addresses.
@@ -202,6 +248,16 @@ fn number(address: Ipv6Addr) -> Expression<'static> {
     text(format!("{:#034x}", u128::from(address)))
 }
 
+/// Who sends a packet, by which TAP.
+fn from4() -> Expression<'static> {
+    concat([iif(), payload("ether", "saddr"), payload("ip", "saddr")])
+}
+
+/// See [`from4`].
+fn from6() -> Expression<'static> {
+    concat([iif(), payload("ether", "saddr"), payload("ip6", "saddr")])
+}
+
 /// Who a packet says it is from. Ends in a verdict for every packet.
 fn source_chains(table: &mut Table) {
     let mac = || concat([iif(), payload("ether", "saddr")]);
@@ -210,6 +266,7 @@ fn source_chains(table: &mut Table) {
         NfHook::Prerouting,
         RAW,
         vec![
+            vec![not_within(ibridge(), "bridges"), begins(iif(), TAP), drop()],
             vec![not_within(ibridge(), "bridges"), accept()],
             vec![lookup(ibridge(), "zones")],
             vec![not_within(mac(), "macs"), drop()],
@@ -222,13 +279,9 @@ fn source_chains(table: &mut Table) {
     table.chain(
         "source-ip",
         vec![
-            vec![
-                within(
-                    concat([iif(), payload("ether", "saddr"), payload("ip", "saddr")]),
-                    "sources4",
-                ),
-                accept(),
-            ],
+            vec![within(from4(), "sources4"), accept()],
+            // Answers only: what they begin is dropped once connections are known.
+            vec![within(from4(), "answers4"), accept()],
             // A DHCP client without an address (RFC 2131 section 4.1).
             vec![
                 is(payload("ip", "saddr"), text("0.0.0.0")),
@@ -243,13 +296,8 @@ fn source_chains(table: &mut Table) {
     table.chain(
         "source-ip6",
         vec![
-            vec![
-                within(
-                    concat([iif(), payload("ether", "saddr"), payload("ip6", "saddr")]),
-                    "sources6",
-                ),
-                accept(),
-            ],
+            vec![within(from6(), "sources6"), accept()],
+            vec![within(from6(), "answers6"), accept()],
             // Who has no IPv6 address of ours does not speak IPv6.
             vec![not_within(iif(), "speakers6"), drop()],
             // Before it has an address: duplicate detection, router solicitation, listener reports.
@@ -275,6 +323,15 @@ fn source_chains(table: &mut Table) {
                 ),
                 accept(),
             ],
+            // For the router's MAC, to answer by it.
+            vec![
+                is(payload("arp", "operation"), text("request")),
+                within(
+                    concat([iif(), payload("ether", "saddr"), payload("arp", "saddr ip")]),
+                    "answers4",
+                ),
+                accept(),
+            ],
             // A probe asks whether an address is free, and claims nothing (RFC 5227).
             vec![
                 is(payload("arp", "operation"), text("request")),
@@ -287,20 +344,12 @@ fn source_chains(table: &mut Table) {
 }
 
 fn from_guest(table: &mut Table) {
-    let udp = |from: u32, to: u32| {
-        [
-            is(payload("udp", "sport"), Expression::Number(from)),
-            is(payload("udp", "dport"), Expression::Number(to)),
-        ]
-    };
-    let [dhcp_answer_from, dhcp_answer_to] = udp(67, 68);
-    let [dhcp6_answer_from, dhcp6_answer_to] = udp(547, 546);
-    let [from_client, to_server] = udp(68, 67);
+    let to = |port: u32| is(payload("udp", "dport"), Expression::Number(port));
     let dhcp_to = |destination| {
         vec![
             destination,
-            from_client.clone(),
-            to_server.clone(),
+            is(payload("udp", "sport"), Expression::Number(68)),
+            to(67),
             accept(),
         ]
     };
@@ -311,9 +360,9 @@ fn from_guest(table: &mut Table) {
         vec![
             vec![not_within(ibridge(), "bridges"), accept()],
             vec![ether_type("arp"), accept()],
-            // Only the host is router and DHCP server.
-            vec![dhcp_answer_from, dhcp_answer_to, drop()],
-            vec![dhcp6_answer_from, dhcp6_answer_to, drop()],
+            // Only the host is router and DHCP server. A client takes an answer from whatever port.
+            vec![to(68), drop()],
+            vec![to(546), drop()],
             vec![
                 is(
                     payload("icmpv6", "type"),
@@ -337,6 +386,8 @@ fn from_guest(table: &mut Table) {
             )),
             vec![ct_known(), accept()],
             vec![ct_state("invalid"), drop()],
+            vec![within(from4(), "answers4"), drop()],
+            vec![within(from6(), "answers6"), drop()],
             vec![lookup(iif(), "egress")],
             vec![drop()],
         ],
@@ -349,6 +400,7 @@ fn to_guest(table: &mut Table) {
         NfHook::Postrouting,
         FILTER,
         vec![
+            vec![not_within(obridge(), "bridges"), begins(oif(), TAP), drop()],
             vec![not_within(obridge(), "bridges"), accept()],
             // A frame that is flooded because the bridge has not learnt its destination is not for all.
             vec![

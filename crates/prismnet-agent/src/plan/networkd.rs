@@ -15,9 +15,16 @@ pub type Files = BTreeMap<String, String>;
 /// (Documentation/networking/vrf.rst): any route of the VPC wins.
 const CATCH_ALL_METRIC: u32 = 4_278_198_272;
 
-/// Lease time in seconds. A guest asks again after half of it; its address can't go to somebody else before
-/// the port is deleted, so it only bounds how late a guest learns of a changed name server.
-const LEASE_SECONDS: u32 = 3600;
+/// Lease time in seconds. A guest asks again after half of it.
+///
+/// It bounds how long a guest waits for its address that calls itself otherwise than before: networkd (257 at least)
+/// knows a lease by the client identifier alone and offers a leased address to nobody else, though the MAC is the
+/// same. So it is with an initial file system before its system, with a system installed anew, and with firmware before
+/// either. Shorter, and guests would lose their addresses while networkd is being restarted.
+const LEASE_SECONDS: u32 = 120;
+
+/// Of an interface that nothing else is said of, in bytes.
+const USUAL_MTU: u32 = 1500;
 
 /// Renders all files of `desired`.
 pub fn render(desired: &Desired) -> Files {
@@ -89,10 +96,17 @@ fn bridge_device(subnet: &Subnet) -> String {
 
 fn bridge_network(vpc: &Vpc, subnet: &Subnet) -> String {
     let mut text = format!(
-        "# subnet {}\n[Match]\nName={}\nKind=bridge\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nVRF={}\n\
+        "# subnet {}\n[Match]\nName={}\nKind=bridge\n\n[Link]\nRequiredForOnline=no\n{}\n[Network]\nVRF={}\n\
          {QUIET}IPv4Forwarding=yes\nLinkLocalAddressing={}\n",
         subnet.id,
         subnet.bridge(),
+        // What its largest port may send, or it would tell guests less in its advertisements.
+        mtu(subnet
+            .ports
+            .iter()
+            .map(|port| port.mtu)
+            .max()
+            .unwrap_or_default()),
         vpc.vrf(),
         if subnet.v6.is_some() { "ipv6" } else { "no" },
     );
@@ -180,10 +194,20 @@ fn tap_device(port: &Port) -> String {
 
 fn tap_network(subnet: &Subnet, port: &Port) -> String {
     format!(
-        "# port {}\n[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={}\n\
+        "# port {}\n[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n{}\n[Network]\nBridge={}\n\
          LinkLocalAddressing=no\n{QUIET}KeepConfiguration=yes\n",
         port.id,
         port.tap(),
+        mtu(port.mtu),
         subnet.bridge()
     )
+}
+
+/// The line for an interface that must carry packets of `largest` bytes: none where the usual is enough.
+fn mtu(largest: u32) -> String {
+    if largest > USUAL_MTU {
+        format!("MTUBytes={largest}\n")
+    } else {
+        String::new()
+    }
 }

@@ -28,6 +28,7 @@ pub fn small() -> Desired {
         address6: Some(format!("fd00::f816:3eff:fe00:{number:x}").parse().unwrap()),
         groups: BTreeSet::from([group]),
         owner: 0x6000_0000 + u32::from(number),
+        mtu: 0,
     };
     Desired {
         revision: 7,
@@ -109,6 +110,62 @@ fn rendered_filters_are_those_reviewed() {
     let text = lines(&guest_filter::render(&small()).replace())
         + &lines(&firewall::render(&small()).replace());
     golden("filter.golden", &text);
+}
+
+#[test]
+fn what_a_guest_may_send_its_interfaces_carry() {
+    let lines = |desired: &Desired| -> Vec<String> {
+        let files = networkd::render(desired);
+        let networks = files.iter().filter(|(name, _)| name.ends_with(".network"));
+        let all = networks.flat_map(|(_, text)| text.lines());
+        all.filter(|line| line.starts_with("MTUBytes="))
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut desired = small();
+    let ports = &mut desired.vpcs[0].subnets[0].ports;
+    ports[0].mtu = 1450;
+    assert!(lines(&desired).is_empty());
+    // Its own TAP, and the bridge.
+    desired.vpcs[0].subnets[0].ports[1].mtu = 8950;
+    assert_eq!(lines(&desired), ["MTUBytes=8950", "MTUBytes=8950"]);
+}
+
+/// Ports 11 and 12 in one subnet, 21 in another.
+#[test]
+fn a_guest_answers_by_its_card_in_another_subnet_and_not_as_a_neighbour_in_the_same() {
+    let mut desired = small();
+    let vpc = &mut desired.vpcs[0];
+    let mut other = vpc.subnets[0].clone();
+    other.id = id(0x21);
+    other.net = "10.0.2.0/24".parse().unwrap();
+    other.gateway = Ipv4Addr::new(10, 0, 2, 1);
+    other.v6 = None;
+    other.ports.truncate(1);
+    other.ports[0].id = id(0x55);
+    other.ports[0].address = Ipv4Addr::new(10, 0, 2, 21);
+    other.ports[0].address6 = None;
+    vpc.subnets.push(other);
+    let answers = |desired: &Desired| {
+        let mut answers: Vec<_> = guest_filter::answers(desired)
+            .map(|(port, address, _)| (port.address.octets()[3], address.octets()[3]))
+            .collect();
+        answers.sort_unstable();
+        answers
+    };
+    // 11 and 21 are one guest's, 12 is another's.
+    assert_eq!(answers(&desired), [(11, 21), (21, 11)]);
+    // All three are one guest's.
+    let owner = desired.vpcs[0].subnets[0].ports[0].owner;
+    desired.vpcs[0].subnets[0].ports[1].owner = owner;
+    assert_eq!(answers(&desired), [(11, 21), (12, 21), (21, 11), (21, 12)]);
+    // In another VPC its address is somebody else's.
+    let mut apart = desired.vpcs[0].clone();
+    apart.id = id(0x11);
+    apart.subnets.remove(0);
+    desired.vpcs[0].subnets.pop();
+    desired.vpcs.push(apart);
+    assert_eq!(answers(&desired), []);
 }
 
 #[test]
@@ -222,6 +279,7 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
                                 .then(|| format!("fd00:0:0:{subnet}::{port:x}").parse().unwrap()),
                             groups: groups.into_iter().map(|group| id(0x900 + group)).collect(),
                             owner: 0x6000_0000,
+                            mtu: 1450,
                         })
                         .collect(),
                 })

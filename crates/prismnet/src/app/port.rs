@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
-use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get};
+use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get, load};
 use photon_resource::{Error, Mac, NewMeta, PortId, Scope, SecurityGroupId, SubnetId, Time, VpcId};
 use photon_service::Mutation;
 
@@ -110,12 +110,17 @@ impl Ports {
     pub async fn attach<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
-        id: PortId,
+        port: &Port,
         new: NewAttachment,
-        answer: impl Fn(&Port) -> A,
+        answer: impl Fn(&Port, &Subnet) -> A,
     ) -> Result<A, Error> {
         new.validate()?;
-        let mut change = Attach { id, new };
+        // It goes after its last port.
+        let subnet: Subnet = load(&self.db, &port.subnet_id)
+            .await?
+            .ok_or_else(|| Error::not_found(Port::KIND.noun, port.id))?;
+        let mut change = Attach { id: port.id, new };
+        let answer = |port: &Port| answer(port, &subnet);
         Ok(commit(&self.db, mutation, &mut change, answer).await?.0)
     }
 

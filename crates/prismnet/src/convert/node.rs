@@ -69,6 +69,7 @@ fn desired_port(port: &Port) -> pb::DesiredPort {
     if let Some(attachment) = &port.attachment {
         wire.device_id.clone_from(&attachment.device_id);
         wire.set_device_type(device_type(attachment.device_type));
+        wire.mtu = attachment.mtu;
     }
     wire
 }

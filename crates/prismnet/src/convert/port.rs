@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use photon_api::prismnet::v1 as pb;
 use photon_catalog::Tenant;
 use photon_catalog::wire::{changes, id, id_or_name, optional_id, timestamp};
@@ -5,7 +7,8 @@ use photon_resource::{Error, PortId};
 
 use crate::app::PortFilter;
 use crate::model::{
-    DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus, kind, validate_device_id,
+    DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus, Subnet, kind,
+    validate_device_id,
 };
 
 /// Longest message of a report that is kept.
@@ -64,6 +67,7 @@ pub fn attachment(request: &pb::AttachPortRequest) -> Result<NewAttachment, Erro
         device_id: request.device_id.clone(),
         device_type,
         node: request.node.clone(),
+        mtu: request.mtu,
     })
 }
 
@@ -89,6 +93,24 @@ pub(super) fn device_type(device_type: DeviceType) -> pb::DeviceType {
     match device_type {
         DeviceType::Vm => pb::DeviceType::Vm,
         DeviceType::LoadBalancer => pb::DeviceType::LoadBalancer,
+    }
+}
+
+/// What the port's device is to have of the subnet.
+pub fn port_addressing(port: &Port, subnet: &Subnet) -> pb::PortAddressing {
+    let ipv6 = port.ipv6_address.zip(subnet.ipv6);
+    pb::PortAddressing {
+        address: format!("{}/{}", port.address, subnet.cidr.prefix_len()),
+        gateway: subnet.gateway.to_string(),
+        dhcp_enabled: subnet.dhcp_enabled,
+        dns_servers: subnet.dns_servers.iter().map(IpAddr::to_string).collect(),
+        ipv6_address: ipv6
+            .map(|(address, ipv6)| format!("{address}/{}", ipv6.cidr.prefix_len()))
+            .unwrap_or_default(),
+        ipv6_gateway: ipv6
+            .map(|(_, ipv6)| ipv6.gateway.to_string())
+            .unwrap_or_default(),
+        mtu: port.mtu(),
     }
 }
 

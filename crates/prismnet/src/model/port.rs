@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use photon_resource::{
     Changes, Error, Mac, Meta, NewMeta, PortId, SecurityGroupId, SubnetId, VmId, VpcId, tap_name,
@@ -9,6 +10,12 @@ use photon_resource::{
 
 /// As many groups as one port may have: each is a jump in the host's filter.
 const MAX_GROUPS: usize = 16;
+
+/// The bounds of a device's MTU in bytes: IPv6's least (RFC 8200 section 5), and what a TAP takes (65521), less VXLAN's 50
+/// bytes for good measure.
+const MTU: RangeInclusive<u32> = 1280..=65_485;
+/// What interfaces carry if nothing else is said: Ethernet's.
+const USUAL_MTU: u32 = 1500;
 
 /// A port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +42,8 @@ pub struct Attachment {
     /// Which of the port's attachments this is: the port's own revision with which it was attached. 0: a program of before
     /// attached it, which did not count them.
     pub generation: u64,
+    /// The largest packet of the device, in bytes. 0: not more than 1500.
+    pub mtu: u32,
     pub status: PortStatus,
 }
 
@@ -84,6 +93,8 @@ pub struct NewAttachment {
     pub device_id: String,
     pub device_type: DeviceType,
     pub node: String,
+    /// As [`Attachment::mtu`].
+    pub mtu: u32,
 }
 
 impl NewAttachment {
@@ -97,6 +108,10 @@ impl NewAttachment {
                 &self.device_id,
                 "the id of a VM, a UUID",
             ));
+        }
+        if self.mtu != 0 && !MTU.contains(&self.mtu) {
+            let expected = "0, or 1280 to 65485 bytes";
+            return Err(Error::invalid("mtu", self.mtu, expected));
         }
         validate_node(&self.node)
     }
@@ -174,6 +189,12 @@ impl Port {
         self.attachment.as_ref().map(|_| tap_name(self.id))
     }
 
+    /// The largest packet that its host carries, in bytes.
+    pub fn mtu(&self) -> u32 {
+        let asked = self.attachment.as_ref().map_or(0, |it| it.mtu);
+        asked.max(USUAL_MTU)
+    }
+
     /// Gives it to a device. `true` if that changed anything, which the caller notes in [`Meta::touch`]: a second call by
     /// the same device for the same host does not. Errors: `FailedPrecondition` naming the device or host that has it.
     pub fn attach(&mut self, new: NewAttachment) -> Result<bool, Error> {
@@ -197,6 +218,7 @@ impl Port {
             device_type: new.device_type,
             node: new.node,
             generation: self.meta.revision + 1,
+            mtu: new.mtu,
             status: PortStatus::Building,
         });
         Ok(true)
@@ -266,6 +288,7 @@ mod tests {
             device_id: device.into(),
             device_type: DeviceType::LoadBalancer,
             node: node.into(),
+            mtu: 0,
         }
     }
 
@@ -276,6 +299,7 @@ mod tests {
         assert!(port.attach(claim("a", "n1")).unwrap());
         assert!(!port.attach(claim("a", "n1")).unwrap());
         assert!(port.interface_name().unwrap().starts_with("pt"));
+        assert_eq!(port.mtu(), 1500);
         for (other, text) in [
             (claim("b", "n1"), "attached to device a on n1"),
             (claim("a", "n2"), "not on n2"),
@@ -325,6 +349,20 @@ mod tests {
             (vm(&id, ""), "node ''"),
             (vm(&id, "a/b"), "node 'a/b'"),
             (vm(&id, "a..b"), "node 'a..b'"),
+            (
+                NewAttachment {
+                    mtu: 1279,
+                    ..vm(&id, "n")
+                },
+                "mtu '1279'",
+            ),
+            (
+                NewAttachment {
+                    mtu: 65_486,
+                    ..vm(&id, "n")
+                },
+                "mtu '65486'",
+            ),
         ] {
             let error = wrong.validate().unwrap_err().to_string();
             assert!(error.contains(field), "{error}");

@@ -3,10 +3,12 @@
 use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::port_service_server::PortService;
 use photon_catalog::desk::WatchStream;
-use photon_catalog::{Access, Answer, Desk, News};
-use tonic::Request;
+use photon_catalog::{Access, Answer, Desk, News, Stored};
+use photon_resource::Scope;
+use photon_service::status;
+use tonic::{Request, Status};
 
-use crate::model::Port;
+use crate::model::{Port, Subnet};
 use crate::{app, convert};
 
 /// The service over `app`.
@@ -22,6 +24,17 @@ impl Ports {
             desk: Desk::new(access),
             app,
         }
+    }
+
+    /// Whether the caller may do `verb` with ports of the whole cloud, as those do who run what ports are attached to. A
+    /// host makes interfaces for each attached port, and a tenant's own right would be to as many as it likes, on hosts
+    /// that it should not know.
+    async fn for_devices<T>(&self, request: &Request<T>, verb: &str) -> Result<(), Status> {
+        let access = self.desk.access();
+        let caller = access.caller(request).await.map_err(status)?;
+        let (action, all) = (Port::KIND.action(verb), Port::KIND.any(Scope::System));
+        let asked = access.guard().authorize(&caller, &action, &all, &[]);
+        asked.await.map_err(status)
     }
 }
 
@@ -121,14 +134,20 @@ impl PortService for Ports {
         &self,
         request: Request<pb::AttachPortRequest>,
     ) -> Answer<pb::AttachPortResponse> {
+        self.for_devices(&request, "attach").await?;
         self.desk
-            .change(request, "attach", |mutation, port, request| async move {
-                let new = convert::attachment(&request)?;
-                let answer = |port: &Port| pb::AttachPortResponse {
-                    port: Some(convert::port(port)),
-                };
-                self.app.attach(mutation, port.id, new, answer).await
-            })
+            .change(
+                request,
+                "attach",
+                |mutation, port: Port, request| async move {
+                    let new = convert::attachment(&request)?;
+                    let answer = |port: &Port, subnet: &Subnet| pb::AttachPortResponse {
+                        port: Some(convert::port(port)),
+                        addressing: Some(convert::port_addressing(port, subnet)),
+                    };
+                    self.app.attach(mutation, &port, new, answer).await
+                },
+            )
             .await
     }
 
@@ -136,6 +155,7 @@ impl PortService for Ports {
         &self,
         request: Request<pb::DetachPortRequest>,
     ) -> Answer<pb::DetachPortResponse> {
+        self.for_devices(&request, "detach").await?;
         self.desk
             .change(request, "detach", |mutation, port, request| async move {
                 let answer = |port: &Port| pb::DetachPortResponse {

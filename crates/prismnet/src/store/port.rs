@@ -42,6 +42,9 @@ struct AttachmentRecord {
     /// Absent: it was attached by a program of before.
     #[serde(default, skip_serializing_if = "is_absent")]
     generation: u64,
+    /// Absent: nothing was said of it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    mtu: u32,
     status: StatusRecord,
 }
 
@@ -58,6 +61,10 @@ enum StatusRecord {
     Building,
     Active,
     Error(String),
+}
+
+fn is_zero(mtu: &u32) -> bool {
+    *mtu == 0
 }
 
 fn is_absent(generation: &u64) -> bool {
@@ -97,6 +104,7 @@ impl From<&Attachment> for AttachmentRecord {
             node: attachment.node.clone(),
             after: 0,
             generation: attachment.generation,
+            mtu: attachment.mtu,
             status: match &attachment.status {
                 PortStatus::Building => StatusRecord::Building,
                 PortStatus::Active => StatusRecord::Active,
@@ -116,6 +124,7 @@ impl From<AttachmentRecord> for Attachment {
             },
             node: record.node,
             generation: record.generation,
+            mtu: record.mtu,
             status: match record.status {
                 StatusRecord::Building => PortStatus::Building,
                 StatusRecord::Active => PortStatus::Active,

@@ -81,6 +81,7 @@ fn ports() {
         device_type: DeviceType::LoadBalancer,
         node: "n1".into(),
         generation: 9,
+        mtu: 8950,
         status,
     };
     let mut port = Port {
@@ -96,7 +97,7 @@ fn ports() {
     };
     stored_as(
         &port,
-        r#"{"v":1,"d":{"id":"ID","vpc_id":"ID","subnet_id":"ID",META,"address":"10.0.1.2","ipv6_address":"fd00::2","mac_tail":11259375,"security_groups":["ID"],"attachment":{"device_id":"vm","device_type":"load_balancer","node":"n1","after":0,"generation":9,"status":{"error":"no TAP"}}}}"#,
+        r#"{"v":1,"d":{"id":"ID","vpc_id":"ID","subnet_id":"ID",META,"address":"10.0.1.2","ipv6_address":"fd00::2","mac_tail":11259375,"security_groups":["ID"],"attachment":{"device_id":"vm","device_type":"load_balancer","node":"n1","after":0,"generation":9,"mtu":8950,"status":{"error":"no TAP"}}}}"#,
     );
     // As it was written before attachments were counted.
     let before = r#"{"v":1,"d":{"id":"ID","vpc_id":"ID","subnet_id":"ID",META,"address":"10.0.1.2","ipv6_address":"fd00::2","mac_tail":11259375,"security_groups":["ID"],"attachment":{"device_id":"vm","device_type":"load_balancer","node":"n1","after":9,"status":{"error":"no TAP"}}}}"#;
@@ -104,6 +105,7 @@ fn ports() {
     let read = Port::restore(port.id, flaredb::decode("k", before.as_bytes()).unwrap()).unwrap();
     assert_eq!(read.attachment.as_ref().unwrap().generation, 0);
     port.attachment.as_mut().unwrap().generation = 0;
+    port.attachment.as_mut().unwrap().mtu = 0;
     assert_eq!(read, port);
     for status in [PortStatus::Building, PortStatus::Active] {
         port.attachment = Some(Attachment {

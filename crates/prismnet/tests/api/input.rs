@@ -334,8 +334,6 @@ async fn ports() {
     unknown!(tenant.ports, get_port, GetPortRequest, id, "port");
     unknown!(tenant.ports, update_port, UpdatePortRequest, id, "port");
     unknown!(tenant.ports, delete_port, DeletePortRequest, id, "port");
-    unknown!(tenant.ports, attach_port, AttachPortRequest, id, "port");
-    unknown!(tenant.ports, detach_port, DetachPortRequest, id, "port");
     refused!(
         tenant.ports,
         update_port,
@@ -353,11 +351,12 @@ async fn ports() {
             ),
         ]
     );
+    let eth0 = tenant.read_port("eth0").await.id;
     refused!(
-        tenant.ports,
+        tenant.devices,
         attach_port,
         pb::AttachPortRequest {
-            id: "eth0".into(),
+            id: eth0.clone(),
             device_id: new_id(),
             device_type: pb::DeviceType::Vm.into(),
             node: "n1".into(),
@@ -372,15 +371,16 @@ async fn ports() {
                 "DEVICE_TYPE_VM or DEVICE_TYPE_LOAD_BALANCER"
             ),
             (|r| r.device_type = 77, "device_type '77'"),
+            (|r| r.mtu = 100_000, "mtu '100000'"),
             (|r| r.node = String::new(), "node ''"),
             (|r| r.node = "a b".into(), "node 'a b'"),
         ]
     );
     refused!(
-        tenant.ports,
+        tenant.devices,
         detach_port,
         pb::DetachPortRequest {
-            id: "eth0".into(),
+            id: eth0.clone(),
             ..Default::default()
         },
         [(|r| r.device_id = "a b".into(), "device_id 'a b'")]

@@ -284,7 +284,7 @@ async fn a_port_has_addresses_a_group_and_one_device_at_a_time() {
         &format!("port 'eth0' is attached to device {device} on n1"),
     );
     let wrong = tenant
-        .ports
+        .devices
         .detach_port(pb::DetachPortRequest {
             id: port.id.clone(),
             device_id: other,

@@ -77,10 +77,7 @@ async fn every_port_is_on_one_page_and_filters_choose() {
     assert_eq!(odd_of_back, ["p05", "p15"]);
 
     let device = new_id();
-    let port = pb::Port {
-        id: "p03".into(),
-        ..Default::default()
-    };
+    let port = tenant.read_port("p03").await;
     tenant.attach(&port, &device, "n1").await.unwrap();
     let filters = [
         pb::ListPortsRequest {

@@ -66,6 +66,58 @@ async fn report(
     agent.nodes.report_status(request).await.map(|_| ())
 }
 
+/// What attaches a port hears all that its guest may have to be told; the host hears what the guest may send.
+#[tokio::test]
+async fn attaching_answers_what_the_device_needs() {
+    let cloud = Cloud::start().await;
+    let mut tenant = cloud.tenant("acme").await;
+    let vpc = tenant.vpc("main", "10.0.0.0/16").await;
+    let request = pb::CreateSubnetRequest {
+        vpc_id: vpc.id.clone(),
+        name: "quiet".into(),
+        cidr: "10.0.9.0/24".into(),
+        ipv6_cidr: "fd00:1:0:9::/64".into(),
+        dns_servers: vec!["192.0.2.53".into()],
+        ..Default::default()
+    };
+    let answer = tenant.subnets.create_subnet(request).await.unwrap();
+    let subnet = answer.into_inner().subnet.unwrap();
+    let request = pb::CreatePortRequest {
+        ip_address: "10.0.9.10".into(),
+        ipv6_address: "fd00:1:0:9::10".into(),
+        ..new_port(&subnet, "eth0")
+    };
+    let answer = tenant.ports.create_port(request).await.unwrap();
+    let port = answer.into_inner().port.unwrap();
+    let mut request = pb::AttachPortRequest {
+        id: port.id,
+        device_id: new_id(),
+        device_type: pb::DeviceType::Vm.into(),
+        node: "n1".into(),
+        mtu: 8950,
+        ..Default::default()
+    };
+    let answer = tenant.devices.attach_port(request.clone()).await.unwrap();
+    let expected = pb::PortAddressing {
+        address: "10.0.9.10/24".into(),
+        gateway: "10.0.9.1".into(),
+        dhcp_enabled: false,
+        dns_servers: vec!["192.0.2.53".into()],
+        ipv6_address: "fd00:1:0:9::10/64".into(),
+        ipv6_gateway: "fd00:1:0:9::1".into(),
+        mtu: 8950,
+    };
+    assert_eq!(answer.into_inner().addressing, Some(expected.clone()));
+    // It has it already, and what was agreed then.
+    request.mtu = 1450;
+    let answer = tenant.devices.attach_port(request).await.unwrap();
+    assert_eq!(answer.into_inner().addressing, Some(expected));
+    let mut agent = cloud.agent("n1").await;
+    let mut stream = watch(&mut agent, "n1").await;
+    let desired = until(&mut stream, |desired| !ports(desired).is_empty()).await;
+    assert_eq!(ports(&desired)[0].mtu, 8950);
+}
+
 #[tokio::test]
 async fn a_host_hears_of_every_change_that_concerns_it() {
     let cloud = Cloud::start().await;
@@ -99,6 +151,7 @@ async fn a_host_hears_of_every_change_that_concerns_it() {
             device_id: device,
             device_type: pb::DeviceType::Vm.into(),
             hostname: "eth0".into(),
+            mtu: 0,
         }]
     );
     assert_eq!(seen.groups.len(), 1);

@@ -79,8 +79,26 @@ async fn another_tenants_things_do_not_exist() {
     hidden!(ports, get_port, GetPortRequest, id, port.id, "port");
     hidden!(ports, update_port, UpdatePortRequest, id, port.id, "port");
     hidden!(ports, delete_port, DeletePortRequest, id, port.id, "port");
-    hidden!(ports, attach_port, AttachPortRequest, id, port.id, "port");
-    hidden!(ports, detach_port, DetachPortRequest, id, port.id, "port");
+    // Whoever's they are: that is for who runs devices.
+    for id in [&port.id, &new_id()] {
+        for mut tenant in [globex.clone(), acme.clone()] {
+            let attach = pb::AttachPortRequest {
+                id: id.clone(),
+                device_id: new_id(),
+                device_type: pb::DeviceType::Vm.into(),
+                node: "n1".into(),
+                ..Default::default()
+            };
+            let refused = tenant.ports.attach_port(attach).await;
+            expect_error(refused, Code::PermissionDenied, "network:ports:attach");
+            let detach = pb::DetachPortRequest {
+                id: id.clone(),
+                ..Default::default()
+            };
+            let refused = tenant.ports.detach_port(detach).await;
+            expect_error(refused, Code::PermissionDenied, "network:ports:detach");
+        }
+    }
     hidden!(
         groups,
         get_security_group,

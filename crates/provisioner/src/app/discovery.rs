@@ -11,7 +11,7 @@ use photon_reconcile::Signal;
 use photon_resource::Error;
 
 use super::change::{now, put};
-use crate::identify::{Found, identify};
+use crate::identify::{Asked, Found, fits, identify};
 use crate::model::{Hardware, Key, Machine, MachineId, State};
 use crate::store;
 
@@ -31,12 +31,6 @@ pub enum Reported {
     Contradiction(String),
 }
 
-/// How firmware asks what it is to boot.
-#[derive(Clone, Debug, Default)]
-pub struct Asked {
-    pub keys: Vec<Key>,
-}
-
 /// Takes reports. Clones are the same.
 #[derive(Clone)]
 pub struct Discovery {
@@ -51,23 +45,19 @@ impl Discovery {
         Self { db, ledger, wake }
     }
 
-    /// The machine that boots, if it is known. Of several (a part has moved) the first by UUID, serial number, MAC
-    /// address; one that is not retired goes before one that is.
+    /// The machine that boots, if it is known: of several the one that fits best.
     pub async fn booting(&self, asked: &Asked) -> Result<Option<Machine>, Error> {
-        let mut retired = None;
-        for key in &asked.keys {
-            let Some(id) = store::machine_by_key(&self.db, key).await? else {
-                continue;
-            };
-            match store::machine_get(&self.db, id).await? {
-                Some(machine) if machine.state == State::Retired => {
-                    retired = retired.or(Some(machine));
-                }
-                Some(machine) => return Ok(Some(machine)),
-                None => {}
+        let mut best = None;
+        for key in asked.keys() {
+            if let Some(id) = store::machine_by_key(&self.db, &key).await?
+                && let Some(machine) = store::machine_get(&self.db, id).await?
+                && let Some(fit) = fits(asked, &machine)
+                && best.as_ref().is_none_or(|(least, _)| fit > *least)
+            {
+                best = Some((fit, machine));
             }
         }
-        Ok(retired)
+        Ok(best.map(|(_, machine)| machine))
     }
 
     /// Takes in what a machine at `address` says that it is made of.

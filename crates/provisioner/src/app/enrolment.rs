@@ -7,7 +7,7 @@ use chainfire::{Ledger, Outcome};
 use flaredb::{Db, Transaction};
 use photon_catalog::{Actor, Effect, commit_own, work};
 use photon_reconcile::Signal;
-use photon_resource::{Error, ResourceName, Scope};
+use photon_resource::{Error, ResourceName, Scope, is_hidden};
 use photon_service::Limiter;
 use sha2::{Digest, Sha256};
 
@@ -300,7 +300,7 @@ impl Enrolment {
 
     async fn try_ready(&self, actor: &Actor, peer: &Peer, version: &str) -> Result<(), Error> {
         let host = self.host_of(peer)?;
-        if version.chars().count() > 128 || version.chars().any(char::is_control) {
+        if version.chars().count() > 128 || version.chars().any(is_hidden) {
             let expected = "at most 128 characters without control characters";
             return Err(Error::invalid("version", version, expected));
         }

@@ -101,6 +101,21 @@ fn a_certificate_has_the_names_that_the_authority_decides_and_no_others() {
 }
 
 #[test]
+fn an_authority_of_a_time_to_come_signs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let day = Duration::from_secs(86_400);
+    make(dir.path(), "example", now + day).unwrap();
+    let authority = Authority::load(&settings(dir.path())).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let error = authority.issue("node02", None, &key, now).unwrap_err();
+    assert!(matches!(error, Error::FailedPrecondition(_)), "{error}");
+    authority.issue("node02", None, &key, now + day).unwrap();
+    let error = authority.issue("node02", None, &key, now + LIFE * 2);
+    assert!(error.unwrap_err().to_string().contains("ended"));
+}
+
+#[test]
 fn a_certificate_of_another_cluster_is_no_hosts_here() {
     let dir = tempfile::tempdir().unwrap();
     let here = authority(dir.path());

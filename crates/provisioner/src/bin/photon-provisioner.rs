@@ -36,6 +36,12 @@ fn main() -> ExitCode {
             }
             Ok(made) => {
                 println!("made {}", made.join(", "));
+                if bootstrap::clock_is_unset(Path::new("/run")) {
+                    eprintln!(
+                        "photon-provisioner: the clock has not been set by NTP yet; if it turns out to be ahead, run \
+                         `systemctl restart photon-pki.service` then"
+                    );
+                }
                 ExitCode::SUCCESS
             }
             Err(error) => {

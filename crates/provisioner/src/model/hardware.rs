@@ -4,14 +4,19 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use photon_resource::Mac;
+use photon_resource::{Mac, is_hidden};
 
 /// How many interfaces of a machine are kept.
 pub const MOST_INTERFACES: usize = 64;
+/// By how many of its MAC addresses a machine is found: with all that is read and written for each, a change stays
+/// within what one transaction may ([`flaredb::MAX_OPS`]).
+const MOST_MAC_KEYS: usize = 24;
 /// How many characters of any text that a machine tells are kept.
 const LONGEST_TEXT: usize = 128;
 
-/// What firmware says where its maker has filled in nothing: such a value does not tell a machine from others.
+/// What firmware says where its maker has filled in nothing: such a value does not tell a machine from others. This is
+/// the only such list, and a help: what is not in it shows itself ([`crate::identify`]). It only grows, or a stored
+/// machine would be contradicted by its own report.
 const PLACEHOLDERS: &[&str] = &[
     "none",
     "n/a",
@@ -35,6 +40,14 @@ const PLACEHOLDERS: &[&str] = &[
     "123456789",
     "1234567890",
     "empty",
+    "default_string",
+    "$(default_string)",
+    "enter serial",
+    "serialnumber",
+    "serial number",
+    "to be filled by oem",
+    "type1productserial",
+    "01234567890123456789ab",
 ];
 
 /// UUIDs that boards without one of their own are known to show.
@@ -71,6 +84,9 @@ pub struct Interface {
     pub mac: Mac,
     pub up: bool,
     pub speed_mbps: u32,
+    /// It hangs at USB, as the card that a BMC shows its host: in every server of a model that one may have the same
+    /// address.
+    pub usb: bool,
 }
 
 /// A disk.
@@ -100,10 +116,20 @@ impl Hardware {
         let mut keys: Vec<Key> = Vec::with_capacity(2 + self.interfaces.len());
         keys.extend(self.uuid.map(Key::Uuid));
         keys.extend(self.serial.clone().map(Key::Serial));
-        keys.extend(self.interfaces.iter().map(|it| Key::Mac(it.mac)));
-        keys.sort();
-        keys.dedup();
+        let mut macs: Vec<Key> = self.macs().map(Key::Mac).collect();
+        macs.sort();
+        macs.dedup();
+        macs.truncate(MOST_MAC_KEYS);
+        keys.extend(macs);
         keys
+    }
+
+    /// The MAC addresses by which it is known again: without those at USB, if it has others.
+    pub fn macs(&self) -> impl Iterator<Item = Mac> {
+        let only_usb = self.interfaces.iter().all(|it| it.usb);
+        let interfaces = self.interfaces.iter();
+        let telling = interfaces.filter(move |it| only_usb || !it.usb);
+        telling.map(|it| it.mac)
     }
 }
 
@@ -137,11 +163,11 @@ pub fn smbios_uuid(text: &str) -> Option<Uuid> {
     (!uuid.is_nil() && !uuid.is_max() && !shared).then_some(uuid)
 }
 
-/// One line, without control characters, cut to size.
+/// One line, without hidden characters, cut to size.
 pub fn plain(text: &str) -> String {
     let kept: String = text
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_hidden(c) { ' ' } else { c })
         .take(LONGEST_TEXT)
         .collect();
     kept.trim().to_owned()

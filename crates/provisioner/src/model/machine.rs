@@ -294,6 +294,7 @@ mod tests {
                 mac: "52:54:00:00:00:01".parse().unwrap(),
                 up: true,
                 speed_mbps: 0,
+                usb: false,
             }],
             ..Hardware::default()
         };

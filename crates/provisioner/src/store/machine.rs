@@ -75,6 +75,8 @@ struct InterfaceRecord {
     mac: String,
     up: bool,
     speed_mbps: u32,
+    #[serde(default)]
+    usb: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -135,6 +137,7 @@ impl HardwareRecord {
                     mac: it.mac.to_string(),
                     up: it.up,
                     speed_mbps: it.speed_mbps,
+                    usb: it.usb,
                 })
                 .collect(),
             disks: hardware
@@ -160,6 +163,7 @@ impl HardwareRecord {
                 mac: it.mac.parse().map_err(Error::internal)?,
                 up: it.up,
                 speed_mbps: it.speed_mbps,
+                usb: it.usb,
             });
         }
         let disks = self.disks.into_iter().map(|it| Disk {
@@ -363,9 +367,11 @@ pub async fn machine_put(
             tx.delete(&by_key(&key));
         }
     }
-    let known = before.map(|it| it.hardware.keys()).unwrap_or_default();
-    for key in keys.iter().filter(|key| !known.contains(key)) {
-        tx.put(&by_key(key), &own)?;
+    for key in &keys {
+        // Whoever has it keeps it: nobody is made unfindable by another's report.
+        if is_free(tx, key, machine.id).await? {
+            tx.put(&by_key(key), &own)?;
+        }
     }
     let old_name = before.and_then(|it| it.name.as_ref());
     if old_name != machine.name.as_ref() {
@@ -377,6 +383,18 @@ pub async fn machine_put(
         }
     }
     machine.write(tx)
+}
+
+/// Whether nobody else who is not retired is found by this, and `own` is not either yet.
+async fn is_free(tx: &mut Transaction, key: &Key, own: MachineId) -> Result<bool, Error> {
+    let Some(id) = machine_by_key_read(tx, key).await? else {
+        return Ok(true);
+    };
+    if id == own {
+        return Ok(false);
+    }
+    let holder = machine_read(tx, id).await?;
+    Ok(holder.is_none_or(|holder| holder.state == State::Retired))
 }
 
 /// One page of the machines that `keep` lets pass, the oldest first.

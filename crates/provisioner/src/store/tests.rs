@@ -15,6 +15,7 @@ fn machine(serial: &str, mac: &str) -> Machine {
             mac: mac.parse().unwrap(),
             up: true,
             speed_mbps: 10_000,
+            usb: true,
         }],
         disks: vec![Disk {
             device: "/dev/vda".into(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use photon_api::inventory::Interface;
+use photon_api::inventory::{Interface, Report};
 use photon_api::provisioner::v1::*;
 use tonic::Code;
 
@@ -85,6 +85,66 @@ async fn a_moved_part_is_told_and_changes_nothing() {
     // Taking the one out frees its parts.
     rack.retire(&third, &third).await.unwrap();
     assert_eq!(rack.post_report(&mixed).await.0, 200);
+}
+
+/// What vendors give to every board of a model: a sample UUID, a placeholder for a serial number, the address of a BMC's
+/// card.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_boards_of_one_model_are_two_machines() {
+    let rack = Rack::start().await;
+    let uuid = "8a95d198-7f46-11e5-bf8b-08002704d48e";
+    let sample_uuid = |n| Report {
+        uuid: uuid.into(),
+        serial: String::new(),
+        ..report_of(n)
+    };
+    let placeholder = |n| Report {
+        serial: "Fill me in, please".into(),
+        ..report_of(n)
+    };
+    let bmc = |n| {
+        let mut report = report_of(n);
+        report.interfaces.push(Interface {
+            name: "enp0s20f0u14".into(),
+            mac: "be:3a:f2:b6:05:9f".into(),
+            ..Interface::default()
+        });
+        report
+    };
+    let mut seen: Vec<(Report, String)> = Vec::new();
+    for report in [
+        sample_uuid(1),
+        sample_uuid(2),
+        placeholder(3),
+        placeholder(4),
+        bmc(5),
+        bmc(6),
+    ] {
+        let answer = rack.report_as(&report).await;
+        assert!(seen.iter().all(|(_, id)| *id != answer.id), "{report:?}");
+        seen.push((report, answer.id));
+    }
+    rack.approve(&seen[0].1, "node02").await.unwrap();
+    // Each is known again, and has its own hardware.
+    for (report, id) in &seen {
+        assert_eq!(rack.report_as(report).await.id, *id, "{report:?}");
+        let machine = rack.machine(id).await;
+        assert!(machine.conflicts.is_empty(), "{:?}", machine.conflicts);
+        let had = machine.inventory.unwrap().interfaces;
+        let macs = |mac: &String| report.interfaces.iter().any(|it| it.mac == *mac);
+        assert!(had.iter().all(|it| macs(&it.mac)), "{had:?}");
+    }
+    // Nor does the one boot what is for the other.
+    let path = |n| {
+        let mac = mac(n).replace(':', "%3a");
+        format!("/boot.ipxe?mac={mac}&serial=&uuid={uuid}")
+    };
+    for (n, called) in [(1, "node02"), (2, &seen[1].1)] {
+        let (_, script) = rack.http("GET", &path(n), &[], b"").await;
+        assert!(script.contains(&format!("machine {called} (")), "{script}");
+    }
+    let (_, script) = rack.http("GET", &path(9), &[], b"").await;
+    assert!(script.contains("not known yet"), "{script}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

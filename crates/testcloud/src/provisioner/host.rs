@@ -8,7 +8,8 @@ use photon_api::provisioner::v1::{ApproveMachineRequest, MachineIdentity, Machin
 use photon_enrol::host::{self, Failure, Wait};
 use photon_enrol::report::{Posted, inventory, post};
 use photon_testkit::until;
-use provisioner::authority::Authority;
+use provisioner::Settings;
+use provisioner::authority::{self, Authority};
 use rcgen::KeyPair;
 use tempfile::TempDir;
 
@@ -115,7 +116,16 @@ impl Rack {
         let settings = self.settings();
         let then = SystemTime::now() - day * (settings.certificate_days + days);
         let key = KeyPair::from_pem(&host.read("host-key.pem")).unwrap();
-        let authority = Authority::load(&settings).unwrap();
+        // The authority's certificate is as old as its test; of the same key, it could be older.
+        let past = tempfile::tempdir().unwrap();
+        let key_file = "ca-key.pem";
+        std::fs::copy(settings.ca_dir.join(key_file), past.path().join(key_file)).unwrap();
+        authority::make(past.path(), &settings.cluster, then).unwrap();
+        let past = Settings {
+            ca_dir: past.path().to_owned(),
+            ..settings
+        };
+        let authority = Authority::load(&past).unwrap();
         let issued = authority.issue(host.name, None, &key, then).unwrap();
         assert!(issued.expires_at < SystemTime::now());
         std::fs::write(host.pki("host.pem"), issued.pem).unwrap();

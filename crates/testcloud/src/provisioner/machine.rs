@@ -31,7 +31,12 @@ impl Identified for Host {
 impl Rack {
     /// What the machine number `n` gets for its inventory.
     pub async fn report(&self, n: u8) -> Answer {
-        report(self.boot_at(), &report_of(n)).await
+        self.report_as(&report_of(n)).await
+    }
+
+    /// What a machine gets for this inventory.
+    pub async fn report_as(&self, inventory: &Report) -> Answer {
+        report(self.boot_at(), inventory).await
     }
 
     pub async fn post_report(&self, report: &Report) -> (u16, String) {
@@ -168,6 +173,7 @@ pub fn report_of(n: u8) -> Report {
             mac: mac(n),
             up: true,
             speed_mbps: 0,
+            usb: false,
         }],
         disks: vec![Disk {
             device: "/dev/vda".into(),

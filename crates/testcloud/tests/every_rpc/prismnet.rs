@@ -162,7 +162,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     };
     let mut ports = PortServiceClient::new(cloud.channel("prismnet"));
     ports
-        .attach_port(scene.tenant.admin.request(attach(&detached)))
+        .attach_port(cloud.operator.request(attach(&detached)))
         .await
         .unwrap();
 
@@ -314,14 +314,14 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
                 ..Default::default()
             },
         ),
-        scene.changes(
+        scene.system(
             "prismnet.v1.PortService/AttachPort",
-            HIDDEN,
+            &cloud.operator,
             attach(&attached),
         ),
-        scene.changes(
+        scene.system(
             "prismnet.v1.PortService/DetachPort",
-            HIDDEN,
+            &cloud.operator,
             DetachPortRequest {
                 id: detached,
                 ..Default::default()

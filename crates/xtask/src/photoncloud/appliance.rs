@@ -8,9 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::BINDIR;
 use super::programs::Programs;
 use super::rendered::{Rendered, UNITS};
+use super::{BINDIR, KERNEL_SETTINGS};
 use crate::rack::Host;
 
 /// Programs of a compute host.
@@ -34,6 +34,9 @@ pub fn lay_out(root: &Path, name: &str) -> Result<()> {
         symlink(Path::new("..").join(unit), wants.join(unit))
             .with_context(|| format!("cannot enable {unit}"))?;
     }
+    let settings = root.join(KERNEL_SETTINGS);
+    std::fs::create_dir_all(settings.parent().context("a file lies in a directory")?)?;
+    std::fs::write(settings, super::kernel_settings())?;
     std::fs::write(root.join("etc/hostname"), format!("{name}\n"))?;
     Ok(())
 }
@@ -53,6 +56,7 @@ pub async fn install(host: &Host, programs: &Programs, name: &str) -> Result<()>
          ln -sfn /run/rack/share/bin {BINDIR}\n\
          ln -sf {BINDIR}/photon /usr/local/bin/photon\n\
          cp -a --no-preserve=ownership /run/rack/share/root/etc/. /etc/\n\
+         /usr/lib/systemd/systemd-sysctl /{KERNEL_SETTINGS}\n\
          hostname {name}\n\
          ip link set vec0 down\n\
          ip link set vec0 name enp1s0\n\

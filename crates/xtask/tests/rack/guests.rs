@@ -8,6 +8,7 @@ use photon_api::plasmavmc::v1::{
     ImportImageHeader, ImportImageRequest, NetworkInterface, RestartPolicy, StartVmRequest, Vm,
     VmPhase, VmSpec, import_image_request::Message,
 };
+use photon_api::prismnet::v1::{CreatePortRequest, CreateSubnetRequest, CreateVpcRequest, Port};
 use photon_e2e::Session;
 use photon_e2e::console::Console;
 use photon_e2e::guest::{Guest, Line};
@@ -110,6 +111,34 @@ async fn said(session: &Session, vm: &Vm, last: &str, limit: Duration) -> String
     text
 }
 
+/// A port that no guest hears its addresses of: its subnet has no DHCP, and its IPv6 address is not that of its MAC.
+async fn quiet_port(session: &Session) -> Port {
+    let request = CreateVpcRequest {
+        name: "quiet".into(),
+        cidr: "10.0.9.0/24".into(),
+        ipv6_cidr: "fd00:9::/48".into(),
+        ..Default::default()
+    };
+    let answer = session.vpcs().create_vpc(request).await.unwrap();
+    let request = CreateSubnetRequest {
+        vpc_id: answer.into_inner().vpc.unwrap().id,
+        name: "quiet".into(),
+        cidr: "10.0.9.0/24".into(),
+        ipv6_cidr: "fd00:9::/64".into(),
+        ..Default::default()
+    };
+    let answer = session.subnets().create_subnet(request).await.unwrap();
+    let request = CreatePortRequest {
+        subnet_id: answer.into_inner().subnet.unwrap().id,
+        name: "quiet".into(),
+        ip_address: "10.0.9.10".into(),
+        ipv6_address: "fd00:9::10".into(),
+        ..Default::default()
+    };
+    let answer = session.ports().create_port(request).await.unwrap();
+    answer.into_inner().port.unwrap()
+}
+
 #[tokio::test]
 async fn a_disk_image_boots_and_cloud_init_applies_its_owners_data() {
     let image = tokio::task::spawn_blocking(|| cloud_guest::ensure(&Cache::open().unwrap()))
@@ -140,18 +169,22 @@ async fn a_disk_image_boots_and_cloud_init_applies_its_owners_data() {
          - {{path: /root/other, permissions: '0600', encoding: b64, content: {other}}}\n\
          - path: /root/report\n  permissions: '0700'\n  content: |\n\
          \x20   enter() {{ ssh -i $1 -o StrictHostKeyChecking=no -o BatchMode=yes -o IdentitiesOnly=yes debian@$address \"$2\"; }}\n\
-         \x20   address=$(ip -4 -o addr show dev eth0 | awk '{{print $4}}' | cut -d/ -f1)\n\
+         \x20   address=$(ip -4 -o addr show dev lan | awk '{{print $4}}' | cut -d/ -f1)\n\
          \x20   echo \"PHOTON-GUEST address $address\"\n\
+         \x20   echo \"PHOTON-GUEST back $(ip -o addr show dev back scope global | awk '{{print $4}}' | xargs)\"\n\
+         \x20   echo \"PHOTON-GUEST default by $(ip -4 route show default | awk '{{print $5}}' | xargs)\"\n\
+         \x20   for gateway in 10.0.9.1 fd00:9::1; do busybox ping -c 3 -W 20 $gateway >/dev/null && echo PHOTON-GUEST reached $gateway; done\n\
          \x20   enter /root/own 'echo PHOTON-GUEST entered as $(whoami) on $(hostname)'\n\
          \x20   enter /root/other true || echo PHOTON-GUEST stranger refused\n\
          \x20   echo PHOTON-GUEST reported\n\
          runcmd:\n\
-         - until ip -4 -o addr show dev eth0 | grep -q inet; do sleep 0.2; done; sh /root/report >/dev/ttyS0 2>&1\n"
+         - until ip -4 -o addr show dev lan | grep -q inet; do sleep 0.2; done; sh /root/report >/dev/ttyS0 2>&1\n"
     );
     let port = session
         .create_port(&tenant.subnet, "web-1", "10.0.1.10")
         .await
         .unwrap();
+    let quiet = quiet_port(session).await;
     let begun = Instant::now();
     let vm = create(
         session,
@@ -164,10 +197,16 @@ async fn a_disk_image_boots_and_cloud_init_applies_its_owners_data() {
                 // Larger than the image.
                 size_bytes: 2 << 30,
             }],
-            network: vec![NetworkInterface {
-                id: "eth0".into(),
-                port_id: port.id.clone(),
-            }],
+            network: vec![
+                NetworkInterface {
+                    id: "lan".into(),
+                    port_id: port.id.clone(),
+                },
+                NetworkInterface {
+                    id: "back".into(),
+                    port_id: quiet.id.clone(),
+                },
+            ],
             hostname: "shop".into(),
             ssh_authorized_keys: vec![public.trim().to_owned()],
             user_data,
@@ -181,6 +220,10 @@ async fn a_disk_image_boots_and_cloud_init_applies_its_owners_data() {
     eprintln!("reported after {:.1} s", begun.elapsed().as_secs_f64());
     for expected in [
         "PHOTON-GUEST address 10.0.1.10\n",
+        "PHOTON-GUEST back 10.0.9.10/24 fd00:9::10/64\n",
+        "PHOTON-GUEST default by lan\n",
+        "PHOTON-GUEST reached 10.0.9.1\n",
+        "PHOTON-GUEST reached fd00:9::1\n",
         "PHOTON-GUEST entered as debian on shop\n",
         "PHOTON-GUEST stranger refused\n",
     ] {

@@ -1,6 +1,7 @@
 //! The rack itself, and PhotonCloud on it: real hosts, real guests, real packets.
 //! Run by `cargo xtask test`; alone: `cargo test -p xtask --test rack`.
 
+mod addresses;
 mod cloud;
 mod debris;
 mod faults;

@@ -188,6 +188,10 @@ async fn firmware_without_ipxe_gets_it_over_tftp() {
     assert_eq!(known.inventory.unwrap().uuid, hardware.uuid);
     let journal = "journalctl --no-pager -o cat -u photon-boot-server.service";
     let journal = stage.node01().check(journal).await.unwrap();
+    // Firmware, iPXE and the image each name themselves in their own way, and are one machine.
+    let leases = "grep -c ' 192[.]0[.]2[.]' /var/lib/private/photon-boot-server/leases";
+    let leases = stage.node01().check(leases).await.unwrap();
+    assert_eq!(leases.trim(), "1", "{journal}");
     assert!(
         journal.contains("ipxe.efi to 192.0.2."),
         "nothing was sent over TFTP: {journal}"

@@ -85,7 +85,7 @@ fn line(machine: &Machine) -> String {
         state_name(machine),
         machine.reason
     );
-    text.trim_end().replace(char::is_control, " ")
+    text.trim_end().replace(photon_resource::is_hidden, " ")
 }
 
 /// `photon machine watch`: also over a restart of the provisioner, without which the machine goes on.

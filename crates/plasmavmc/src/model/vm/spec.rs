@@ -16,6 +16,8 @@ const MAX_INTERFACES: usize = 16;
 /// Each takes one of the 32 slots of the machine's root bus; the chipset has two, the seed and the source of random
 /// numbers one each.
 const MAX_DEVICES: usize = 28;
+/// The loopback interface's name, and what stands beside interfaces' names in `/proc/sys/net/ipv4/conf`.
+const TAKEN_IN_LINUX: [&str; 3] = ["lo", "all", "default"];
 const MAX_SSH_KEYS: usize = 64;
 /// All of them together, in bytes: a VM is one record in the store, which has bounds of its own.
 const MAX_SSH_KEY_BYTES: usize = 64 * 1024;
@@ -103,8 +105,17 @@ impl<I> Spec<I> {
         let (mut ids, mut ports) = (HashSet::new(), HashSet::new());
         for (index, interface) in self.network.iter().enumerate() {
             let field = format!("spec.network[{index}]");
-            // An interface's name in Linux has 15 bytes.
+            // The guest's interface has this name, which in Linux has 15 bytes.
             validate_part_name(&format!("{field}.id"), &interface.id, 15)?;
+            if TAKEN_IN_LINUX.contains(&interface.id.as_str()) {
+                let expected =
+                    "a name that Linux does not have already: not 'lo', 'all' or 'default'";
+                return Err(Error::invalid(
+                    format!("{field}.id"),
+                    &interface.id,
+                    expected,
+                ));
+            }
             if !ids.insert(&interface.id) {
                 let expected = "an id that no other interface of the VM has";
                 return Err(Error::invalid(

@@ -72,7 +72,7 @@ fn a_usual_spec_is_accepted_and_takes_the_images_size() {
 #[test]
 fn bad_specs_are_refused_with_what_a_person_reads() {
     type Case = (fn(&mut Spec<String>), &'static str);
-    let cases: [Case; 19] = [
+    let cases: [Case; 20] = [
         (
             |s| s.ssh_authorized_keys = vec![format!("{KEY} {}", "x".repeat(2000)); 40],
             "spec.ssh_authorized_keys '(83360 bytes)' is not valid: expected at most 65536 bytes together",
@@ -133,6 +133,10 @@ fn bad_specs_are_refused_with_what_a_person_reads() {
         (
             |s| s.network[0].id = String::new(),
             "spec.network[0].id '' is not valid: expected 1 to 15 of a-z",
+        ),
+        (
+            |s| s.network[0].id = "lo".into(),
+            "spec.network[0].id 'lo' is not valid: expected a name that Linux does not have already",
         ),
         (
             |s| s.network.push(interface("eth0")),

@@ -5,7 +5,9 @@ use photon_resource::{ImageId, Labels, Meta, OrgId, PortId, PrincipalId, Project
 use serde::{Deserialize, Serialize};
 
 use crate::model::phase::{Phase, Stage, Status};
-use crate::model::{Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, Vm};
+use crate::model::{
+    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, Vm,
+};
 
 /// What is wanted of a VM.
 #[derive(Serialize, Deserialize)]
@@ -71,6 +73,19 @@ struct PortRecord {
     interface_id: String,
     mac_address: String,
     interface_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    addressing: Option<AddressingRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AddressingRecord {
+    address: String,
+    gateway: String,
+    dhcp: bool,
+    dns_servers: Vec<String>,
+    ipv6_address: String,
+    ipv6_gateway: String,
+    mtu: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -281,6 +296,15 @@ impl PortRecord {
             interface_id: port.interface_id.clone(),
             mac_address: port.mac_address.clone(),
             interface_name: port.interface_name.clone(),
+            addressing: port.addressing.clone().map(|it| AddressingRecord {
+                address: it.address,
+                gateway: it.gateway,
+                dhcp: it.dhcp,
+                dns_servers: it.dns_servers,
+                ipv6_address: it.ipv6_address,
+                ipv6_gateway: it.ipv6_gateway,
+                mtu: it.mtu,
+            }),
         }
     }
 
@@ -290,6 +314,15 @@ impl PortRecord {
             interface_id: self.interface_id,
             mac_address: self.mac_address,
             interface_name: self.interface_name,
+            addressing: self.addressing.map(|it| Addressing {
+                address: it.address,
+                gateway: it.gateway,
+                dhcp: it.dhcp,
+                dns_servers: it.dns_servers,
+                ipv6_address: it.ipv6_address,
+                ipv6_gateway: it.ipv6_gateway,
+                mtu: it.mtu,
+            }),
         }
     }
 }

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::phase::{Phase, Stage, Status};
-use crate::model::{Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec};
+use crate::model::{
+    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec,
+};
 
 fn vm(name: &str) -> Vm {
     let now = Time::from_micros(1_700_000_000_123_456);
@@ -58,6 +60,15 @@ fn vm(name: &str) -> Vm {
             interface_id: "eth0".into(),
             mac_address: "fa:16:3e:00:00:01".into(),
             interface_name: "pt0123456789a".into(),
+            addressing: Some(Addressing {
+                address: "10.0.1.10/24".into(),
+                gateway: "10.0.1.1".into(),
+                dhcp: false,
+                dns_servers: vec!["192.0.2.53".into()],
+                ipv6_address: "fd00:1::10/64".into(),
+                ipv6_gateway: "fd00:1::1".into(),
+                mtu: 1450,
+            }),
         }],
         change: 1,
         status: Status {

@@ -124,6 +124,11 @@ pub fn not_within(left: Expr, set: &str) -> Statement<'static> {
     is_not(left, text(format!("@{set}")))
 }
 
+/// `interface` has a name that begins so.
+pub fn begins(interface: Expr, prefix: &str) -> Statement<'static> {
+    is(interface, text(format!("{prefix}*")))
+}
+
 /// Ethernet type: `ip`, `ip6`, `arp`.
 pub fn ether_type(name: &'static str) -> Statement<'static> {
     is(payload("ether", "type"), text(name))

@@ -75,6 +75,7 @@ fn port(subnet: &Subnet, group: &SecurityGroup, host: u16, node: Option<&str>) -
             device_type: DeviceType::Vm,
             node: node.into(),
             generation: 2,
+            mtu: 0,
             status: PortStatus::Building,
         }),
     }

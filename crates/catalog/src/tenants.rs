@@ -1,4 +1,4 @@
-//! What a server holds of tenants: for IAM, which deletes no project of which anything is left elsewhere (decision 0027).
+//! What a server holds of tenants: for IAM, which deletes no project of which anything is left elsewhere (decision 0029).
 //!
 //! IAM asks every server, and then deletes. What a call would make meanwhile that was permitted before is kept out by a mark
 //! in the server's own store, which whatever is made reads in its transaction. The mark is written first and then the store is

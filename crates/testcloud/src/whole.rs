@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 
 use photon_api::iam::v1::IssueTokenRequest;
-use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
+use photon_api::iam::v1::issue_token_request::Credential;
 use photon_testkit::{Caller, Cloud, Session};
 use tonic::transport::Channel;
 

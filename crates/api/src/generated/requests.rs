@@ -913,7 +913,6 @@ impl Repeatable for crate::provisioner::v1::IssueJoinTokenRequest {
     }
 }
 impl InTenant for crate::tenancy::v1::ListHoldingsRequest {
-impl InTenant for crate::quota::v1::GetQuotasRequest {
     fn org_id(&self) -> &str {
         &self.org_id
     }
@@ -922,6 +921,21 @@ impl InTenant for crate::quota::v1::GetQuotasRequest {
     }
 }
 impl InTenant for crate::tenancy::v1::CloseProjectRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::quota::v1::GetQuotasRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
 impl InTenant for crate::quota::v1::SetQuotaRequest {
     fn org_id(&self) -> &str {
         &self.org_id

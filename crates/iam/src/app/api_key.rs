@@ -15,7 +15,7 @@ use crate::model::{ApiKey, Principal};
 use crate::store::{api_key as store, principal};
 
 const DAY: u64 = 24 * 3600;
-/// How long a key lives whose request does not say (decision 0028).
+/// How long a key lives whose request does not say (decision 0030).
 const USUAL_TTL: u64 = 90 * DAY;
 /// How long one may live.
 const LONGEST_TTL: u64 = 365 * DAY;

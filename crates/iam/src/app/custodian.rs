@@ -1,4 +1,4 @@
-//! IAM as one who asks other servers: what they still hold of a tenant that is to be deleted (decision 0027).
+//! IAM as one who asks other servers: what they still hold of a tenant that is to be deleted (decision 0029).
 //!
 //! It asks as a principal of its own, which is made when it is first needed. That has no credential: only this process, which
 //! has the signing key, gets tokens for it.

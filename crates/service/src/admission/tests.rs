@@ -37,6 +37,7 @@ fn principal(kind: PrincipalKind, org: Option<&str>) -> Who {
         project_id: None,
         node: None,
         token_id: "t".into(),
+        impersonator: None,
         expires_at: SystemTime::now(),
     }))
 }

@@ -89,18 +89,13 @@ impl Holder {
     }
 
     fn refusal(&self, name: &'static str, used: u64, more: u64, limit: u64) -> flaredb::Error {
-        let (whose, flags) = match self {
-            Holder::Project(org, project) => (
-                format!("the project {org}/{project}"),
-                format!("--org {org} --project {project}"),
-            ),
-            Holder::Organization(org) => {
-                (format!("the organization {org}"), format!("--org {org}"))
-            }
+        let whose = match self {
+            Holder::Project(org, project) => format!("the project {org}/{project}"),
+            Holder::Organization(org) => format!("the organization {org}"),
         };
         let text = format!(
-            "{whose} may have {limit} {name}, has {used} and would take {more} more; an operator can raise it: \
-             photon quota set {name} NUMBER {flags}"
+            "{whose} may have {limit} {name}, has {used} and would take {more} more; an operator can raise it \
+             (quota.v1.QuotaService/SetQuota)"
         );
         flaredb::Error::LimitReached {
             what: name,

@@ -41,9 +41,14 @@ fn unfinished(channel: &Channel, token: Option<&str>) -> JoinHandle<Status> {
     })
 }
 
-/// Those of `calls` that are answered soon.
-async fn answered(calls: Vec<JoinHandle<Status>>) -> Vec<Status> {
-    tokio::time::sleep(Duration::from_millis(500)).await;
+/// Those of `calls` that are answered: as many as are expected, and any that come soon after.
+async fn answered(calls: Vec<JoinHandle<Status>>, expected: usize) -> Vec<Status> {
+    let finished = || calls.iter().filter(|call| call.is_finished()).count();
+    let begun = Instant::now();
+    while finished() < expected && begun.elapsed() < Duration::from_secs(8) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let mut answers = Vec::new();
     for call in calls.into_iter().filter(JoinHandle::is_finished) {
         answers.push(call.await.unwrap());
@@ -62,7 +67,7 @@ async fn calls_that_never_end_keep_nobody_else_out() {
             calls.extend((0..share).map(|_| unfinished(&channel, token)));
         }
         let asked = calls.len();
-        let refused = answered(calls).await;
+        let refused = answered(calls, asked - share).await;
         assert_eq!(refused.len(), asked - share, "{token:?}");
         for status in refused {
             assert_eq!(status.code(), Code::ResourceExhausted, "{status}");

@@ -5,8 +5,11 @@
 //! looked through: what came before it is found, what comes after it is refused. It ends by itself, so that an IAM that is
 //! killed leaves nothing behind that somebody would have to know of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use chainfire::Ledger;
 use flaredb::{Db, Record, Transaction};
 use futures::future::BoxFuture;
 use photon_api::tenancy::v1::tenant_service_server::TenantService;
@@ -19,9 +22,9 @@ use serde::{Deserialize, Serialize};
 use tonic::{Request, Response, Status};
 
 use crate::access::Access;
-use crate::change::{Effect, commit_unrecorded, work};
+use crate::change::{Actor, Effect, commit_own, commit_unrecorded, work};
 use crate::record::Reference;
-use crate::stored::{Stored, load_many};
+use crate::stored::{Stored, get, load_many};
 
 /// How long a project stays closed: longer than a call may take (30 s by default) that was permitted before, and than IAM
 /// takes to delete what it closed.
@@ -60,31 +63,70 @@ pub(crate) async fn require_open(tx: &mut Transaction, scope: &Scope) -> Result<
     }
 }
 
-/// Counts the things of one kind in a scope.
-type Count = fn(Db, Scope) -> BoxFuture<'static, Result<Option<Holding>, Error>>;
+/// A kind of things that tenants have here.
+#[async_trait]
+trait Table: Send + Sync {
+    /// How many a tenant has, and what some of them are called; `None`: none.
+    async fn holding(&self, db: &Db, scope: &Scope) -> Result<Option<Holding>, Error>;
+    /// Removes what the server made by itself.
+    async fn clear(&self, own: &Own<'_>, scope: &Scope) -> Result<(), Error>;
+}
+
+/// How a server changes something by itself.
+struct Own<'a> {
+    db: &'a Db,
+    ledger: &'a Ledger,
+    actor: &'a Actor,
+    action: &'a str,
+}
+
+/// Removes something in a transaction.
+pub type Remove<R> = for<'t> fn(&'t R, &'t mut Transaction) -> BoxFuture<'t, Result<(), Error>>;
+
+struct Of<R> {
+    /// What the server makes by itself: which, and how they are removed. `None`: nothing.
+    automatic: Option<(fn(&R) -> bool, Remove<R>)>,
+}
 
 /// `tenancy.v1.TenantService` over a server's own store.
 #[derive(Clone)]
 pub struct Tenants {
     access: Access,
+    ledger: Ledger,
+    actor: Actor,
     service: &'static str,
-    kinds: Vec<Count>,
+    tables: Vec<Arc<dyn Table>>,
 }
 
 impl Tenants {
-    /// A server whose actions begin with `service`, which holds nothing yet.
-    pub fn new(access: Access, service: &'static str) -> Self {
+    /// A server whose actions begin with `service`, which holds nothing yet. What it removes by itself is `actor`'s doing.
+    pub fn new(access: Access, ledger: Ledger, actor: Actor, service: &'static str) -> Self {
         Self {
             access,
+            ledger,
+            actor,
             service,
-            kinds: Vec::new(),
+            tables: Vec::new(),
         }
     }
 
     /// Tenants have such things here.
     #[must_use]
     pub fn with<R: Stored>(mut self) -> Self {
-        self.kinds.push(|db, scope| Box::pin(count::<R>(db, scope)));
+        self.tables.push(Arc::new(Of::<R> { automatic: None }));
+        self
+    }
+
+    /// Tenants have such things here. Those that `automatic` tells nobody asked for: they hold no project, and go when it is
+    /// closed.
+    #[must_use]
+    pub fn with_automatic<R: Stored>(
+        mut self,
+        automatic: fn(&R) -> bool,
+        remove: Remove<R>,
+    ) -> Self {
+        let automatic = Some((automatic, remove));
+        self.tables.push(Arc::new(Of { automatic }));
         self
     }
 
@@ -98,8 +140,8 @@ impl Tenants {
 
     async fn holdings(&self, scope: &Scope) -> Result<Vec<Holding>, Error> {
         let mut holdings = Vec::new();
-        for count in &self.kinds {
-            holdings.extend(count(self.access.db().clone(), scope.clone()).await?);
+        for table in &self.tables {
+            holdings.extend(table.holding(self.access.db(), scope).await?);
         }
         Ok(holdings)
     }
@@ -116,8 +158,19 @@ impl Tenants {
             })
         });
         commit_unrecorded(db, &mut close).await?;
-        let holdings = self.holdings(&Scope::Project(org, project)).await?;
-        if !holdings.is_empty() {
+        let scope = Scope::Project(org, project);
+        let holdings = self.holdings(&scope).await?;
+        if holdings.is_empty() {
+            let own = Own {
+                db,
+                ledger: &self.ledger,
+                actor: &self.actor,
+                action: &format!("{}:tenants:close", self.service),
+            };
+            for table in &self.tables {
+                table.clear(&own, &scope).await?;
+            }
+        } else {
             let mut open = work(key, |key, tx| {
                 Box::pin(async move {
                     tx.delete(key);
@@ -130,29 +183,80 @@ impl Tenants {
     }
 }
 
-/// How many there are of a kind, and what some of them are called; `None`: there is none.
-async fn count<R: Stored>(db: Db, scope: Scope) -> Result<Option<Holding>, Error> {
-    let found = db
-        .page::<Reference>(&R::list_prefix(&scope), None, COUNTED)
-        .await?
-        .items;
-    if found.is_empty() {
-        return Ok(None);
+impl<R: Stored> Of<R> {
+    fn is_automatic(&self, resource: &R) -> bool {
+        self.automatic.is_some_and(|(is, _)| is(resource))
     }
-    let first = found.iter().take(NAMED);
-    let ids: Vec<R::Id> = first
-        .map(|(_, entry)| entry.id.parse())
-        .collect::<Result<_, _>>()?;
-    let named = load_many::<R>(&db, &ids).await?;
-    let names = named.into_iter().flatten().map(|it| {
-        let name = it.common().name.map(str::to_owned);
-        name.unwrap_or_else(|| it.id().to_string())
-    });
-    Ok(Some(Holding {
-        noun: R::KIND.noun.to_owned(),
-        count: u32::try_from(found.len()).unwrap_or(u32::MAX),
-        names: names.collect(),
-    }))
+
+    /// Up to [`COUNTED`] things in a scope that `which` tells.
+    async fn some(
+        &self,
+        db: &Db,
+        scope: &Scope,
+        which: impl Fn(&R) -> bool + Send,
+    ) -> Result<Vec<R>, Error> {
+        let (prefix, mut after) = (R::list_prefix(scope), None);
+        let mut some = Vec::new();
+        loop {
+            let page = db
+                .page::<Reference>(&prefix, after.as_deref(), COUNTED)
+                .await?;
+            let ids = page.items.iter().map(|(_, entry)| entry.id.parse());
+            let ids: Vec<R::Id> = ids.collect::<Result<_, _>>()?;
+            let found = load_many::<R>(db, &ids).await?;
+            some.extend(found.into_iter().flatten().filter(&which));
+            match page.items.last() {
+                Some((last, _)) if page.more && some.len() < COUNTED => {
+                    after = Some(last.clone());
+                }
+                _ => break,
+            }
+        }
+        some.truncate(COUNTED);
+        Ok(some)
+    }
+}
+
+#[async_trait]
+impl<R: Stored> Table for Of<R> {
+    async fn holding(&self, db: &Db, scope: &Scope) -> Result<Option<Holding>, Error> {
+        let found = self.some(db, scope, |it| !self.is_automatic(it)).await?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let names = found.iter().take(NAMED).map(|it| {
+            let name = it.common().name.map(str::to_owned);
+            name.unwrap_or_else(|| it.id().to_string())
+        });
+        Ok(Some(Holding {
+            noun: R::KIND.noun.to_owned(),
+            count: u32::try_from(found.len()).unwrap_or(u32::MAX),
+            names: names.collect(),
+        }))
+    }
+
+    async fn clear(&self, own: &Own<'_>, scope: &Scope) -> Result<(), Error> {
+        let Some((_, remove)) = self.automatic else {
+            return Ok(());
+        };
+        for it in self.some(own.db, scope, |it| self.is_automatic(it)).await? {
+            let mut gone = work((it.id(), remove), |(id, remove), tx| {
+                Box::pin(async move {
+                    match get::<R>(tx, id).await {
+                        Ok(it) => {
+                            remove(&it, tx).await?;
+                            Ok(Effect::about(&it, ()).because("its project is being deleted"))
+                        }
+                        // Another call for the same project was here first.
+                        Err(Error::NotFound { .. }) => Ok(Effect::nothing(())),
+                        Err(error) => Err(error),
+                    }
+                })
+            });
+            commit_own(own.db, own.ledger, own.actor, own.action, &mut gone).await?;
+        }
+        Ok(())
+    }
 }
 
 #[tonic::async_trait]

@@ -13,7 +13,7 @@ use photon_api::plasmavmc::v1::vm_service_server::VmServiceServer;
 use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
 use photon_catalog::quota::{Count, Quotas};
-use photon_catalog::{Access, Tenants};
+use photon_catalog::{Access, Actor, Tenants};
 use photon_program::Identity;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
@@ -88,7 +88,8 @@ pub async fn run(
         component,
     );
 
-    let tenants = Tenants::new(access.clone(), kind::VMS.service)
+    let actor = Actor::server(format!("{}-server", COMPONENT.name));
+    let tenants = Tenants::new(access.clone(), ledger.clone(), actor, kind::VMS.service)
         .with::<Vm>()
         .with::<Image>();
 

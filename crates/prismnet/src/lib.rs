@@ -26,7 +26,7 @@ use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
 use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
 use photon_catalog::quota::{Count, Quantity, Quotas};
-use photon_catalog::{Access, Tenants};
+use photon_catalog::{Access, Actor, Tenants};
 use photon_program::Component;
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
@@ -89,11 +89,20 @@ fn services(
     let mutations = Mutations::new(db.clone(), ledger.clone());
     let access = Access::new(db.clone(), guard.clone(), mutations);
     let addresses = app::Addresses::new(db.clone());
-    let tenants = Tenants::new(access.clone(), model::kind::VPCS.service)
-        .with::<model::Vpc>()
-        .with::<model::Subnet>()
-        .with::<model::Port>()
-        .with::<model::SecurityGroup>();
+    let actor = Actor::server(format!("{}-server", COMPONENT.name));
+    let tenants = Tenants::new(
+        access.clone(),
+        ledger.clone(),
+        actor,
+        model::kind::VPCS.service,
+    )
+    .with::<model::Vpc>()
+    .with::<model::Subnet>()
+    .with::<model::Port>()
+    .with_automatic::<SecurityGroup>(
+        |group| group.is_default,
+        |group, tx| Box::pin(store::security_group_delete(tx, group)),
+    );
 
     let vpcs = app::Vpcs::new(db.clone());
     let subnets = app::Subnets::new(db.clone(), addresses.clone());

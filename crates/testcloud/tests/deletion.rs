@@ -7,8 +7,14 @@ use photon_api::components::{COMPONENTS, IAM};
 use photon_api::iam::v1::{
     DeleteOrganizationRequest, DeletePrincipalRequest, DeleteProjectRequest,
 };
+use photon_api::prismnet::v1::port_service_client::PortServiceClient;
+use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
+use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
-use photon_api::prismnet::v1::{CreateVpcRequest, DeleteVpcRequest};
+use photon_api::prismnet::v1::{
+    CreatePortRequest, CreateSubnetRequest, CreateVpcRequest, DeletePortRequest,
+    DeleteSubnetRequest, DeleteVpcRequest, ListSecurityGroupsRequest,
+};
 use photon_api::tenancy::v1::CloseProjectRequest;
 use photon_api::tenancy::v1::tenant_service_client::TenantServiceClient;
 use photon_testcloud::TestCloud;
@@ -77,6 +83,63 @@ async fn a_project_with_something_in_it_stays_and_one_without_goes_forever() {
     let again = cloud.people.operator().await;
     let status = again.create_project("acme", "web").await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists, "{status}");
+}
+
+/// The `default` group comes with the first port, and nobody may delete it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_made_by_itself_holds_no_project_and_goes_with_it() {
+    let cloud = TestCloud::start().await;
+    let admin = &cloud.acme.admin;
+    let vpc = create_vpc(&cloud, admin, "net").await.unwrap();
+    let subnet = CreateSubnetRequest {
+        vpc_id: vpc.clone(),
+        name: "inside".into(),
+        cidr: "10.0.1.0/24".into(),
+        ..Default::default()
+    };
+    let mut subnets = SubnetServiceClient::new(cloud.channel("prismnet"));
+    let made = subnets.create_subnet(admin.request(subnet)).await.unwrap();
+    let subnet = made.into_inner().subnet.expect("what was made").id;
+    let port = CreatePortRequest {
+        subnet_id: subnet.clone(),
+        name: "first".into(),
+        ..Default::default()
+    };
+    let mut ports = PortServiceClient::new(cloud.channel("prismnet"));
+    let made = ports.create_port(admin.request(port)).await.unwrap();
+    let port = made.into_inner().port.expect("what was made");
+    let groups = async || {
+        let request = ListSecurityGroupsRequest {
+            org_id: "acme".into(),
+            project_id: "web".into(),
+            ..Default::default()
+        };
+        let mut groups = SecurityGroupServiceClient::new(cloud.channel("prismnet"));
+        let listed = groups
+            .list_security_groups(cloud.operator.request(request))
+            .await;
+        listed.unwrap().into_inner().security_groups
+    };
+    assert_eq!(groups().await[0].name, "default");
+
+    // A refusal leaves it there.
+    let status = delete_project(&cloud).await.unwrap_err();
+    assert!(!status.message().contains("security group"), "{status}");
+    assert_eq!(groups().await.len(), 1);
+
+    let request = DeletePortRequest {
+        id: port.id,
+        ..Default::default()
+    };
+    ports.delete_port(admin.request(request)).await.unwrap();
+    let request = DeleteSubnetRequest {
+        id: subnet,
+        ..Default::default()
+    };
+    subnets.delete_subnet(admin.request(request)).await.unwrap();
+    delete_vpc(&cloud, admin, vpc).await;
+    delete_project(&cloud).await.unwrap();
+    assert_eq!(groups().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,7 +138,8 @@ pub mod tenant_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// What the server holds of a project, or of a whole organization. Needs `SERVICE:tenants:list` in the system.
+        /// What the server holds of a project, or of a whole organization, but for what it made by itself (`default` security groups).
+        /// Needs `SERVICE:tenants:list` in the system.
         pub async fn list_holdings(
             &mut self,
             request: impl tonic::IntoRequest<super::ListHoldingsRequest>,
@@ -164,7 +165,8 @@ pub mod tenant_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Closes a project for a minute: nothing can be made in it, also by calls that were permitted before. If something is in it,
-        /// it stays open, and the answer says what. IAM deletes the project meanwhile. Needs `SERVICE:tenants:close` in the system.
+        /// it stays open, and the answer says what; else what the server made by itself in it is removed. IAM deletes the project
+        /// meanwhile. Needs `SERVICE:tenants:close` in the system.
         pub async fn close_project(
             &mut self,
             request: impl tonic::IntoRequest<super::CloseProjectRequest>,
@@ -204,7 +206,8 @@ pub mod tenant_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with TenantServiceServer.
     #[async_trait]
     pub trait TenantService: std::marker::Send + std::marker::Sync + 'static {
-        /// What the server holds of a project, or of a whole organization. Needs `SERVICE:tenants:list` in the system.
+        /// What the server holds of a project, or of a whole organization, but for what it made by itself (`default` security groups).
+        /// Needs `SERVICE:tenants:list` in the system.
         async fn list_holdings(
             &self,
             request: tonic::Request<super::ListHoldingsRequest>,
@@ -213,7 +216,8 @@ pub mod tenant_service_server {
             tonic::Status,
         >;
         /// Closes a project for a minute: nothing can be made in it, also by calls that were permitted before. If something is in it,
-        /// it stays open, and the answer says what. IAM deletes the project meanwhile. Needs `SERVICE:tenants:close` in the system.
+        /// it stays open, and the answer says what; else what the server made by itself in it is removed. IAM deletes the project
+        /// meanwhile. Needs `SERVICE:tenants:close` in the system.
         async fn close_project(
             &self,
             request: tonic::Request<super::CloseProjectRequest>,

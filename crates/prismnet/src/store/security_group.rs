@@ -221,6 +221,9 @@ pub async fn security_group_delete(
     for remote in group.remote_groups().collect::<BTreeSet<_>>() {
         users::rules_of_group(remote).remove(tx, group.id);
     }
+    if group.is_default {
+        tx.delete(&default_key(&group.meta.org_id, &group.meta.project_id));
+    }
     remove(tx, group);
     Ok(())
 }

@@ -84,8 +84,14 @@ struct Own<'a> {
 pub type Remove<R> = for<'t> fn(&'t R, &'t mut Transaction) -> BoxFuture<'t, Result<(), Error>>;
 
 struct Of<R> {
-    /// What the server makes by itself: which, and how they are removed. `None`: nothing.
-    automatic: Option<(fn(&R) -> bool, Remove<R>)>,
+    /// `None`: the server makes none of them by itself.
+    automatic: Option<Automatic<R>>,
+}
+
+/// What the server makes by itself.
+struct Automatic<R> {
+    is: fn(&R) -> bool,
+    remove: Remove<R>,
 }
 
 /// `tenancy.v1.TenantService` over a server's own store.
@@ -125,7 +131,10 @@ impl Tenants {
         automatic: fn(&R) -> bool,
         remove: Remove<R>,
     ) -> Self {
-        let automatic = Some((automatic, remove));
+        let automatic = Some(Automatic {
+            is: automatic,
+            remove,
+        });
         self.tables.push(Arc::new(Of { automatic }));
         self
     }
@@ -185,7 +194,9 @@ impl Tenants {
 
 impl<R: Stored> Of<R> {
     fn is_automatic(&self, resource: &R) -> bool {
-        self.automatic.is_some_and(|(is, _)| is(resource))
+        self.automatic
+            .as_ref()
+            .is_some_and(|automatic| (automatic.is)(resource))
     }
 
     /// Up to [`COUNTED`] things in a scope that `which` tells.
@@ -236,7 +247,7 @@ impl<R: Stored> Table for Of<R> {
     }
 
     async fn clear(&self, own: &Own<'_>, scope: &Scope) -> Result<(), Error> {
-        let Some((_, remove)) = self.automatic else {
+        let Some(Automatic { remove, .. }) = self.automatic else {
             return Ok(());
         };
         for it in self.some(own.db, scope, |it| self.is_automatic(it)).await? {

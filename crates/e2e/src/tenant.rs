@@ -41,6 +41,19 @@ impl Account {
         })
     }
 
+    /// The same user, for what is the organization's and of none of its projects.
+    #[must_use]
+    pub fn of_organization(self) -> Self {
+        Account {
+            project: String::new(),
+            ..self
+        }
+    }
+
+    /// Signs in, for the project.
+    ///
+    /// # Errors
+    /// When IAM can't be reached or refuses.
     pub async fn sign_in(&self, channels: &Channels) -> Result<Session> {
         Session::open(
             channels,

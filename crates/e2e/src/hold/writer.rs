@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use photon_api::iam::v1::{CreatePrincipalRequest, PrincipalKind};
 use photon_api::plasmavmc::v1::{Image, Labels, UpdateImageRequest};
 use photon_api::prismnet::v1::{CreatePortRequest, Subnet};
@@ -36,6 +36,14 @@ impl Target {
             Target::ServiceAccounts => "iam",
             Target::Ports(_) => "prismnet",
             Target::ImageCount(_) => "plasmavmc",
+        }
+    }
+
+    /// Who writes: service accounts are the organization's, beyond what a project's token may do.
+    fn writer(&self, account: Account) -> Account {
+        match self {
+            Target::ServiceAccounts => account.of_organization(),
+            Target::Ports(_) | Target::ImageCount(_) => account,
         }
     }
 
@@ -128,12 +136,16 @@ pub struct Writer {
 
 impl Writer {
     /// Writes until it is told to stop. `begun` is told when the first write was acknowledged.
+    ///
+    /// # Errors
+    /// When the server refuses the first write for good.
     pub async fn run(
         mut self,
         target: Target,
         begun: tokio::sync::oneshot::Sender<()>,
     ) -> Result<Writes> {
-        let mut session = self.account.sign_in(&self.channels).await?.hurried(CALL);
+        let account = target.writer(self.account);
+        let mut session = account.sign_in(&self.channels).await?.hurried(CALL);
         let mut writes = Writes {
             service: target.service(),
             acknowledged: 0,
@@ -163,6 +175,10 @@ impl Writer {
                     }
                     number += 1;
                 }
+                Err(error) if begun.is_some() && !is_passing(&error) => {
+                    return Err(error)
+                        .context(format!("{} refuses to be written to", writes.service));
+                }
                 Err(error) => {
                     let again = is_passing(&error);
                     writes.last_error = Some(match error.code() {
@@ -179,7 +195,7 @@ impl Writer {
             }
             if session.expires_at - jiff::Timestamp::now().as_second() < FRESH {
                 // If IAM cannot be reached now, the old token still serves, and this is tried again.
-                if let Ok(Ok(fresh)) = timeout(CALL, self.account.sign_in(&self.channels)).await {
+                if let Ok(Ok(fresh)) = timeout(CALL, account.sign_in(&self.channels)).await {
                     session = fresh.hurried(CALL);
                 }
             }

@@ -116,10 +116,13 @@ async fn what_is_not_so_is_said(host: &Host) {
     assert_eq!(status, 0, "{seen:#}\n{said}");
     let (status, seen, said) = e2e(host, "verify --journal /run/journal").await;
     assert_eq!(status, 0, "{seen:#}\n{said}");
-    let foreign = r#"{"kind":"port","org":"e2e-hold","project":"web","id":"01990000-0000-7000-8000-000000000000"}"#;
-    host.check(&format!("echo '{foreign}' >> /run/journal"))
-        .await
-        .unwrap();
+    host.check(
+        r#"grep '"kind":"port"' /run/journal | head -n 1 \
+          | sed 's/"id":"[^"]*"/"id":"01990000-0000-7000-8000-000000000000"/' > /run/foreign \
+          && cat /run/foreign >> /run/journal"#,
+    )
+    .await
+    .unwrap();
     let (status, seen, _) = e2e(host, "verify --journal /run/journal").await;
     assert_eq!(status, 1, "{seen:#}");
     let lost = seen["lost"].as_array().unwrap();

@@ -92,6 +92,8 @@ async fn what_a_server_made_by_itself_holds_no_project_and_goes_with_it() {
     let admin = &cloud.acme.admin;
     let vpc = create_vpc(&cloud, admin, "net").await.unwrap();
     let subnet = CreateSubnetRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
         vpc_id: vpc.clone(),
         name: "inside".into(),
         cidr: "10.0.1.0/24".into(),
@@ -101,6 +103,8 @@ async fn what_a_server_made_by_itself_holds_no_project_and_goes_with_it() {
     let made = subnets.create_subnet(admin.request(subnet)).await.unwrap();
     let subnet = made.into_inner().subnet.expect("what was made").id;
     let port = CreatePortRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
         subnet_id: subnet.clone(),
         name: "first".into(),
         ..Default::default()
@@ -111,7 +115,6 @@ async fn what_a_server_made_by_itself_holds_no_project_and_goes_with_it() {
     let groups = async || {
         let request = ListSecurityGroupsRequest {
             org_id: "acme".into(),
-            project_id: "web".into(),
             ..Default::default()
         };
         let mut groups = SecurityGroupServiceClient::new(cloud.channel("prismnet"));

@@ -6,6 +6,7 @@
 //!   ├─ endpoints  where the servers are: as somebody says, as IAM tells, else beside the one that is known
 //!   ├─ directory  asking IAM where the others are
 //!   ├─ policy     how long a call may take and how often it is tried
+//!   ├─ emptying   everything in a project, removed in an order that works
 //!   ├─ arguments  a flag and a variable for each endpoint (feature `clap`)
 //!   └─ error      a refusal taken apart: code, text, fields, quotas, when to try again
 //! ```
@@ -17,6 +18,7 @@
 mod arguments;
 pub mod call;
 mod directory;
+mod emptying;
 mod endpoints;
 mod error;
 mod policy;
@@ -25,6 +27,7 @@ mod session;
 
 #[cfg(feature = "clap")]
 pub use arguments::EndpointArgs;
+pub use emptying::{Step, Stuck};
 pub use endpoints::{Endpoints, title};
 pub use error::{Error, Refusal, Violation};
 pub use photon_api::components::{COMPONENTS, Component, component};

@@ -87,7 +87,7 @@ impl Flags for New {
             name: self.name,
             cidr: self.cidr,
             gateway: self.gateway,
-            dhcp_enabled: !self.no_dhcp,
+            dhcp_enabled: Some(!self.no_dhcp),
             description: self.description,
             dns_servers: self.dns_servers,
             ipv6_cidr: self.ipv6_cidr,

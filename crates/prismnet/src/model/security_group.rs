@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use photon_resource::{Error, Meta, NewMeta, RuleId, SecurityGroupId, validate_description};
+use photon_resource::{
+    Changes, Error, Meta, NewMeta, RuleId, SecurityGroupId, validate_description,
+};
 
 /// Name of the group that every project gets with its first port.
 pub const DEFAULT_GROUP: &str = "default";
@@ -80,6 +82,23 @@ pub struct NewRule {
 pub struct NewSecurityGroup {
     pub meta: NewMeta,
     pub rules: Vec<NewRule>,
+}
+
+/// What an update changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityGroupChanges {
+    pub meta: Changes,
+    /// `None`: they stay as they are.
+    pub rules: Option<Vec<NewRule>>,
+}
+
+impl SecurityGroupChanges {
+    /// Errors: `InvalidArgument` naming the field.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.meta.validate()?;
+        let mut rules = self.rules.iter().flatten();
+        rules.try_for_each(NewRule::validate)
+    }
 }
 
 impl PortRange {
@@ -251,6 +270,23 @@ impl SecurityGroup {
     /// [`MAX_RULES`].
     pub fn add_rule(&mut self, new: NewRule) -> Result<(), Error> {
         push_rule(&mut self.rules, new)
+    }
+
+    /// Has these rules and no others. One that says the same as a rule that is there keeps its id.
+    ///
+    /// Errors: `AlreadyExists` for two that say the same, `ResourceExhausted` beyond [`MAX_RULES`].
+    pub fn set_rules(&mut self, new: Vec<NewRule>) -> Result<(), Error> {
+        let mut rules = Vec::with_capacity(new.len());
+        for rule in new {
+            let there = self.rules.iter().find(|it| rule.same_as(it));
+            let id = there.map(|rule| rule.id);
+            push_rule(&mut rules, rule)?;
+            if let (Some(id), Some(pushed)) = (id, rules.last_mut()) {
+                pushed.id = id;
+            }
+        }
+        self.rules = rules;
+        Ok(())
     }
 
     /// Removes a rule. Errors: `NotFound`.

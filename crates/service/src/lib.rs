@@ -12,6 +12,7 @@ mod call;
 pub mod claims;
 mod events;
 mod guard;
+pub mod holds;
 mod iam_client;
 mod limit;
 mod mutation;

@@ -81,7 +81,7 @@ pub async fn create<A: prost::Message + Default>(
                     .await?
                     .ok_or_else(|| Error::not_found("principal", owner.id))?;
                 require_scope(tx, name.scope()).await?;
-                store::s3_key_create(tx, s3_key)?;
+                store::s3_key_create(tx, s3_key, &owner.home())?;
                 let key = store::key(&s3_key.access_key_id);
                 Ok(Effect::at(name.clone(), key, s3_key.clone()))
             })
@@ -141,7 +141,7 @@ pub async fn delete<A: prost::Message + Default>(
                 let before = store::s3_key_get(tx, id)
                     .await?
                     .ok_or_else(|| Error::not_found("S3 access key", &id))?;
-                store::s3_key_delete(tx, &before);
+                store::s3_key_delete(tx, &before, &Scope::Org(org.clone()));
                 Ok(Effect::at(
                     name(org, &before.project_id, &id),
                     store::key(id),

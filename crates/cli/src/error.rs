@@ -26,6 +26,8 @@ pub enum Failure {
     },
     /// Something is wrong here: a file, a flag, an answer. The text says what to do.
     Local(String),
+    /// What nobody may give the caller the right to. The text says who does it.
+    NotPermitted(String),
     /// A wait ended without what was waited for.
     TimedOut(String),
     /// Whoever read our output has gone, having seen enough.
@@ -69,6 +71,7 @@ impl Failure {
             },
             Self::Unreachable { .. } => 5,
             Self::Local(_) => 1,
+            Self::NotPermitted(_) => 4,
             Self::TimedOut(_) => 6,
             Self::NobodyReads => 0,
             Self::Interrupted => 130,
@@ -95,7 +98,9 @@ impl Failure {
                  Is the server running there? `photon context show` shows the endpoints in use; change them \
                  with `photon context set` or {service}_ENDPOINT."
             ),
-            Self::Local(text) | Self::TimedOut(text) => format!("error: {text}"),
+            Self::Local(text) | Self::NotPermitted(text) | Self::TimedOut(text) => {
+                format!("error: {text}")
+            }
             Self::NobodyReads => String::new(),
             Self::Interrupted => "interrupted".to_owned(),
         }

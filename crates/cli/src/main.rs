@@ -58,6 +58,9 @@ enum Command {
     /// Projects of an organization.
     #[command(subcommand)]
     Project(Verbs<Projects>),
+    /// How much a project and an organization may have, and have.
+    #[command(subcommand)]
+    Quota(commands::quota::QuotaCommand),
     /// People who sign in with a password.
     #[command(subcommand)]
     User(Verbs<Users>),
@@ -185,6 +188,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Whoami => commands::login::whoami(&desk).await,
         Command::Org(verb) => desk.run(verb).await,
         Command::Project(verb) => desk.run(verb).await,
+        Command::Quota(command) => commands::quota::run(command, &desk).await,
         Command::User(verb) => desk.run(verb).await,
         Command::ServiceAccount(verb) => desk.run(verb).await,
         Command::ApiKey(command) => commands::api_key::run(command, &desk).await,
@@ -220,7 +224,7 @@ mod tests {
     use clap::CommandFactory;
 
     /// Verbs that change nothing at a server, or what a server has no `request_id` for, with the reason.
-    const WITHOUT: [(&str, &str); 16] = [
+    const WITHOUT: [(&str, &str); 17] = [
         ("login", "a token is new each time"),
         ("logout", "a token that is gone stays gone"),
         ("whoami", "looks"),
@@ -232,6 +236,7 @@ mod tests {
             "signing-key rotate",
             "a rotation repeated is one more rotation",
         ),
+        ("quota show", "looks"),
         ("vm console", "a stream"),
         ("vm watch", "looks"),
         ("machine show", "looks"),

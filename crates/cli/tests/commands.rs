@@ -384,3 +384,95 @@ async fn a_context_of_before_leads_where_it_led() {
     assert_eq!(shown["ca_file"], "/ca.pem");
     assert_eq!(shown["org"], "acme");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_of_all_services_are_shown_together_and_set_where_they_are_counted() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let admin = tenant(&cloud, folder.path());
+    let operator = Photon::of(&cloud, folder.path(), &cloud.operator.token);
+    let of = |shown: &Value, name: &str| -> Value {
+        let rows = shown.as_array().unwrap().iter();
+        let mut found = rows.filter(|row| row["name"] == name);
+        let row = found
+            .next()
+            .unwrap_or_else(|| panic!("{name} is not in {shown}"));
+        assert!(found.next().is_none(), "{name} is there twice");
+        row.clone()
+    };
+    admin
+        .json(&["vpc", "create", "main", "--cidr", "10.0.0.0/16"])
+        .await;
+    let mut set = vec!["quota", "set", "vpcs=1", "memory=128GiB", "bindings=50"];
+    set.extend(["--org", "acme", "--project", "web", "--request-id", "q1"]);
+    let first = operator.json(&set).await;
+    assert_eq!(of(&first, "vpcs")["service"], "prismnet");
+    assert_eq!(of(&first, "memory_mib")["service"], "plasmavmc");
+    assert_eq!(of(&first, "bindings")["service"], "iam");
+    assert_eq!(operator.json(&set).await, first, "given again");
+
+    let shown = admin.json(&["quota", "show"]).await;
+    let vpcs = of(&shown, "vpcs");
+    assert_eq!(
+        vpcs["project"],
+        serde_json::json!({"used": 1, "limit": 1, "set": true})
+    );
+    assert_eq!(vpcs["organization"]["used"], 1);
+    assert_eq!(vpcs["organization"]["set"], false);
+    assert_eq!(of(&shown, "memory_mib")["project"]["limit"], 128 << 10);
+    assert_eq!(of(&shown, "projects")["project"], Value::Null);
+    // A member of the project alone sees the project's alone.
+    let member = Photon::of(&cloud, folder.path(), &cloud.acme.member.token)
+        .with("PHOTON_ORG", "acme")
+        .with("PHOTON_PROJECT", "web");
+    let shown = member.json(&["quota", "show"]).await;
+    assert_eq!(of(&shown, "vpcs")["organization"], Value::Null);
+    let answer = admin
+        .run(&["vpc", "create", "two", "--cidr", "10.1.0.0/16"])
+        .await;
+    assert!(
+        answer
+            .stderr
+            .contains("`photon quota set vpcs=N --org acme --project web`"),
+        "{answer:?}"
+    );
+    let answer = admin.run(&["quota", "set", "vpcs=5"]).await;
+    assert_eq!(answer.code, Some(4), "{answer:?}");
+    assert!(
+        answer.stderr.contains("only an operator sets quotas"),
+        "{answer:?}"
+    );
+
+    // Nothing is set if one of them can't be.
+    let refused = async |arguments: &[&str], said: &str| {
+        let mut all = vec!["quota", "set", "vms=3"];
+        all.extend(arguments);
+        all.extend(["--org", "acme"]);
+        let answer = operator.run(&all).await;
+        assert_ne!(answer.code, Some(0), "{answer:?}");
+        assert!(answer.stderr.contains(said), "{answer:?}");
+    };
+    let web = ["--project", "web"];
+    refused(
+        &["vpc=3", web[0], web[1]],
+        "there is no quota 'vpc'; there is: bindings",
+    )
+    .await;
+    refused(&["vcpus=4G", web[0], web[1]], "vcpus=4G: expected a number").await;
+    refused(&["vms=4", web[0], web[1]], "vms is set twice").await;
+    refused(&["projects=4", web[0], web[1]], "--whole-org").await;
+    refused(&["--project", "wbe"], "project 'wbe' not found").await;
+    let shown = admin.json(&["quota", "show"]).await;
+    assert_eq!(of(&shown, "vms")["project"]["set"], false);
+    // The whole organization's, also where the context has a project; and as the settings say again.
+    let operator = operator
+        .with("PHOTON_PROJECT", "web")
+        .with("PHOTON_ORG", "acme");
+    operator
+        .json(&["quota", "set", "projects=4", "--whole-org"])
+        .await;
+    operator.json(&["quota", "set", "vpcs=default"]).await;
+    let shown = admin.json(&["quota", "show"]).await;
+    assert_eq!(of(&shown, "projects")["organization"]["limit"], 4);
+    assert_eq!(of(&shown, "vpcs")["project"]["set"], false);
+}

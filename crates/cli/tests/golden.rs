@@ -229,6 +229,14 @@ const OPERATOR: &[&str] = &[
     "org delete orchid --yes",
     "node list",
     "node list -o json",
+    "quota set vcpus=64 memory=128GiB --org acme --project web",
+    "quota set projects=5 --org acme",
+    "quota set projects=5 --org acme --project web",
+    "quota set vcpu=64 --org acme --project web",
+    "quota set vms=many --org acme --project web",
+    "quota set vms=7 --org acme --project wbe",
+    "quota show",
+    "quota show --org acme -o json",
 ];
 
 const TENANT: &[&str] = &[
@@ -325,6 +333,9 @@ const TENANT: &[&str] = &[
     "audit verify --service prismnet -o json",
     "whoami",
     "whoami -o json",
+    "quota show",
+    "quota show --project wbe",
+    "quota set vcpus=1000",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,6 +80,16 @@ pub struct ApiKey {
     pub confined: Option<(OrgId, ProjectId)>,
 }
 
+impl ApiKey {
+    /// Where it is, if its principal is of `home`: one for a project is in the project.
+    pub fn scope(&self, home: &Scope) -> Scope {
+        match &self.confined {
+            Some((org, project)) => Scope::Project(org.clone(), project.clone()),
+            None => home.clone(),
+        }
+    }
+}
+
 /// A key pair for SigV4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3AccessKey {

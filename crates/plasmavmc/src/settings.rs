@@ -19,7 +19,7 @@ pub const QUANTITIES: [Quantity; 6] = [
 const fn quantity(name: &'static str, per_project: u64) -> Quantity {
     Quantity {
         name,
-        per_project,
+        per_project: Some(per_project),
         per_organization: 5 * per_project,
     }
 }
@@ -64,7 +64,7 @@ impl Settings {
         let mut quantities = QUANTITIES;
         for quantity in &mut quantities {
             if quantity.name == "image_bytes" {
-                quantity.per_project = self.image_quota_bytes;
+                quantity.per_project = Some(self.image_quota_bytes);
                 let five = self.image_quota_bytes.saturating_mul(5);
                 quantity.per_organization = five;
             }

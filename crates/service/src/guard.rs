@@ -180,6 +180,7 @@ impl Guard {
                 allowed: false,
                 reason: "it is outside of the tenant that the token is for".to_owned(),
                 extent: Extent::None,
+                absent: false,
             });
         }
         let facts = facts(caller, attributes);
@@ -201,6 +202,26 @@ impl Guard {
     ) -> Result<bool, Error> {
         let decision = self.decide(caller, action, resource, attributes).await?;
         Ok(decision.allowed)
+    }
+
+    /// Makes sure that the organization or project is there of which `all` are all resources of a type, for what a server
+    /// keeps about it and not in it. Nothing is recorded.
+    ///
+    /// Errors: `NotFound` naming what is not there, to whoever may do `action` there; others are told nothing.
+    /// `Unavailable`, `Unauthenticated` (revoked meanwhile).
+    pub async fn require_place(
+        &self,
+        caller: &Caller,
+        action: &str,
+        all: &ResourceName,
+    ) -> Result<(), Error> {
+        let decision = self.decide(caller, action, all, &[]).await?;
+        let (org, project) = (all.scope().org(), all.scope().project());
+        match (decision.absent, project, org) {
+            (true, Some(project), _) => Err(Error::not_found("project", project)),
+            (true, None, Some(org)) => Err(Error::not_found("organization", org)),
+            _ => Ok(()),
+        }
     }
 
     /// Which of all resources of a type (`all`) `caller` may do `action` to. Nothing is recorded.

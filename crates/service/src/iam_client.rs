@@ -229,6 +229,7 @@ impl Authorizer for IamClient {
                 (false, false) if response.allowed => Extent::Some,
                 (false, false) => Extent::None,
             },
+            absent: response.absent,
         })
     }
 

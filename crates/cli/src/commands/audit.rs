@@ -8,7 +8,7 @@ use photon_api::chainfire::v1::{ListEventsRequest, Outcome, VerifyChainRequest};
 use photon_client::{COMPONENTS, Component, component};
 use serde_json::json;
 
-use super::present;
+use super::{asked, present};
 use crate::error::Failure;
 use crate::noun::Desk;
 use crate::output::{Column, to_json};
@@ -96,28 +96,6 @@ fn wanted(service: Option<&'static Component>) -> Vec<&'static Component> {
     }
 }
 
-/// What one service answers. A service of which nobody has told where it is may be absent: not every cloud has all. Then
-/// that is said, for a chain that was not read is not one that is whole. IAM is asked before, and there is always one.
-async fn asked<T>(
-    desk: &Desk<'_>,
-    service: &Component,
-    named: bool,
-    asking: impl Future<Output = Result<T, photon_client::Error>>,
-) -> Result<Option<T>, Failure> {
-    let told = desk.session.context.knows(service.name);
-    match asking.await {
-        Ok(answer) => Ok(Some(answer)),
-        Err(photon_client::Error::Unreachable { endpoint, .. }) if !told && !named => {
-            eprintln!(
-                "note: no events of {}: none answers at {endpoint}. If this cloud has one, say where: --{} URL.",
-                service.title, service.endpoint_flag
-            );
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// A chain's head as the reader kept it.
 #[derive(Clone)]
 pub struct Head {
@@ -171,7 +149,8 @@ async fn list(filter: Filter, desk: &Desk<'_>) -> Result<(), Failure> {
             ..Default::default()
         };
         let asking = desk.session.list_at(service.name, request).try_collect();
-        let asked: Option<Vec<_>> = asked(desk, service, filter.service.is_some(), asking).await?;
+        let named = filter.service.is_some();
+        let asked: Option<Vec<_>> = asked(desk, service, named, "events", asking).await?;
         events.extend(asked.unwrap_or_default());
     }
     // Chains are ordered each by itself; people read them by time.
@@ -198,7 +177,7 @@ async fn verify(
         };
         let named = service.is_some() || known.is_some();
         let asking = desk.session.call_at(of.name, request);
-        let Some(answer) = asked(desk, of, named, asking).await? else {
+        let Some(answer) = asked(desk, of, named, "events", asking).await? else {
             continue;
         };
         let name = of.name;

@@ -13,6 +13,7 @@ pub mod org;
 pub mod port;
 pub mod principal;
 pub mod project;
+pub mod quota;
 pub mod role;
 pub mod security_group;
 pub mod size;
@@ -24,8 +25,34 @@ use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 
 use clap::Args;
+use photon_client::Component;
 
 use crate::error::Failure;
+use crate::noun::Desk;
+
+/// What one service answers that each has for itself. A service of which nobody has told where it is may be absent: not every
+/// cloud has all. Then that is said, for a chain that was not read is not one that is whole, unless the service was `named` by
+/// whoever asks. IAM is asked before, and there is always one.
+async fn asked<T>(
+    desk: &Desk<'_>,
+    service: &Component,
+    named: bool,
+    what: &str,
+    asking: impl Future<Output = Result<T, photon_client::Error>>,
+) -> Result<Option<T>, Failure> {
+    let told = desk.session.context.knows(service.name);
+    match asking.await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(photon_client::Error::Unreachable { endpoint, .. }) if !told && !named => {
+            eprintln!(
+                "note: no {what} of {}: none answers at {endpoint}. If this cloud has one, say where: --{} URL.",
+                service.title, service.endpoint_flag
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// The field of an answer that a correct server always fills.
 pub fn present<T>(field: Option<T>, what: &str) -> Result<T, Failure> {

@@ -28,6 +28,25 @@ pub fn parse_mib(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Bytes for people, in the largest unit of which there is one: `20GiB`, `1.5TiB`. What is no tenth of it is rounded.
+pub fn show_bytes(bytes: u64) -> String {
+    let units = ["", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let at = bytes.checked_ilog2().unwrap_or(0) as usize / 10;
+    let one = 1_u64 << (10 * at);
+    let (whole, rest) = (bytes / one, bytes % one);
+    // In 128 bits, because ten times a part of an EiB has more than 64.
+    let tenths = u128::from(rest) * 10 / u128::from(one);
+    match tenths {
+        0 => format!("{whole}{}", units[at]),
+        tenths => format!("{whole}.{tenths}{}", units[at]),
+    }
+}
+
+/// MiB for people.
+pub fn show_mib(mib: u64) -> String {
+    show_bytes(mib.saturating_mul(MIB))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +66,23 @@ mod tests {
         for bad in ["", "G", "-1", "10X", "99999999T"] {
             assert!(parse_bytes(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sizes_are_shown_with_the_units_that_they_are_read_with() {
+        for (bytes, text) in [
+            (0, "0"),
+            (512, "512"),
+            (1 << 20, "1MiB"),
+            (20 << 40, "20TiB"),
+            (3 << 29, "1.5GiB"),
+            ((1 << 30) + 1, "1GiB"),
+            (u64::MAX, "15.9EiB"),
+        ] {
+            assert_eq!(show_bytes(bytes), text, "{bytes}");
+        }
+        assert_eq!(parse_bytes(&show_bytes(3 << 29)), Ok(3 << 29));
+        assert_eq!(show_mib(1 << 20), "1TiB");
     }
 
     #[test]

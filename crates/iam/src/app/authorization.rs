@@ -26,6 +26,8 @@ pub struct Outcome {
     pub outside_tenant: bool,
     /// Of all resources of a type: which it is allowed on.
     pub extent: Extent,
+    /// It is refused alone because there is no such organization or project.
+    pub absent: bool,
 }
 
 /// Verifies a token and that nothing that it depends on was revoked: itself, its principal, the API key that it was
@@ -107,15 +109,20 @@ pub async fn decide(
         now: SystemTime::now(),
     };
     let answer = known.rights.decide(&question);
-    // Only who might create or list there learns that there is no such place. What is left of an organization that is gone,
-    // such as its events, stays to be read.
+    // Only who might create, set or list there learns that there is no such place. What is left of an organization that is
+    // gone, such as its events, stays to be read.
     let verb = action.as_str().rsplit(':').next();
     let there = match (verb, scope) {
-        (Some("create"), _) | (Some("list"), Scope::Project(..)) => core.live.exists(scope).await?,
+        (Some("create" | "set"), _) | (Some("list"), Scope::Project(..)) => {
+            core.live.exists(scope).await?
+        }
         _ => true,
     };
     if answer.allowed && !there {
-        return Ok(no(format!("there is no {scope}")));
+        return Ok(Outcome {
+            absent: true,
+            ..no(format!("there is no {scope}"))
+        });
     }
     let extent = match resource.id() {
         "*" => extent(&known.rights, &question, answer.allowed),
@@ -127,6 +134,7 @@ pub async fn decide(
         bindings: answer.bindings,
         outside_tenant: false,
         extent,
+        absent: false,
     })
 }
 
@@ -237,6 +245,7 @@ impl Authorizer for Core {
             allowed: outcome.allowed,
             reason: outcome.reason,
             extent: outcome.extent,
+            absent: outcome.absent,
         })
     }
 

@@ -119,10 +119,9 @@ pub async fn api_key_count(
     principal: PrincipalId,
     limit: usize,
 ) -> Result<usize, Error> {
-    let page = tx
-        .db()
-        .page::<Reference>(&of_prefix(principal), None, limit);
-    Ok(page.await?.items.len())
+    let prefix = of_prefix(principal);
+    let page = tx.db().page::<Reference>(&prefix, None, limit).await?;
+    Ok(page.items.len())
 }
 
 /// Deletes at most `limit` of a principal's, and says how many; guard it with the principal's credentials.

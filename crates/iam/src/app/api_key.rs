@@ -9,7 +9,7 @@ use photon_resource::{
 };
 use photon_service::Mutation;
 
-use super::{Core, ceiling, now};
+use super::{Core, bounds, ceiling, now};
 use crate::credential::ApiSecret;
 use crate::model::{ApiKey, Principal};
 use crate::store::{api_key as store, principal};
@@ -121,6 +121,7 @@ pub async fn create<A: prost::Message + Default>(
                 principal::principal_get(tx, owner.id)
                     .await?
                     .ok_or_else(|| Error::not_found("principal", owner.id))?;
+                bounds::check_api_key(tx, owner).await?;
                 store::api_key_create(tx, api_key, &owner.home())?;
                 let key = store::key(api_key.id);
                 Ok(Effect::at(name.clone(), key, api_key.clone()))

@@ -6,7 +6,7 @@ use photon_resource::{
 };
 use photon_service::Mutation;
 
-use super::{Core, ceiling, now, require_scope};
+use super::{Core, bounds, ceiling, now, require_scope};
 use crate::credential::new_s3_pair;
 use crate::model::{Principal, S3AccessKey};
 use crate::store::{principal, s3_key as store};
@@ -81,6 +81,7 @@ pub async fn create<A: prost::Message + Default>(
                     .await?
                     .ok_or_else(|| Error::not_found("principal", owner.id))?;
                 require_scope(tx, name.scope()).await?;
+                bounds::check_s3_key(tx, owner).await?;
                 store::s3_key_create(tx, s3_key, &owner.home())?;
                 let key = store::key(&s3_key.access_key_id);
                 Ok(Effect::at(name.clone(), key, s3_key.clone()))

@@ -113,6 +113,17 @@ pub async fn api_key_ids(db: &Db, principal: PrincipalId) -> Result<Vec<ApiKeyId
         .collect()
 }
 
+/// How many a principal has, counted up to `limit`; guard it with the principal's credentials.
+pub async fn api_key_count(
+    tx: &Transaction,
+    principal: PrincipalId,
+    limit: usize,
+) -> Result<usize, Error> {
+    let prefix = of_prefix(principal);
+    let page = tx.db().page::<Reference>(&prefix, None, limit).await?;
+    Ok(page.items.len())
+}
+
 /// Deletes at most `limit` of a principal's, and says how many; guard it with the principal's credentials.
 pub async fn api_key_delete_some(
     tx: &mut Transaction,

@@ -105,6 +105,17 @@ pub fn s3_key_delete(tx: &mut Transaction, s3_key: &S3AccessKey, home: &Scope) {
     tx.delete(&of_key(s3_key.principal_id, &s3_key.access_key_id));
 }
 
+/// How many a principal has, counted up to `limit`; guard it with the principal's credentials.
+pub async fn s3_key_count(
+    tx: &Transaction,
+    principal: PrincipalId,
+    limit: usize,
+) -> Result<usize, Error> {
+    let prefix = of_prefix(principal);
+    let page = tx.db().page::<Reference>(&prefix, None, limit).await?;
+    Ok(page.items.len())
+}
+
 /// Deletes at most `limit` of a principal's, and says how many; guard it with the principal's credentials.
 pub async fn s3_key_delete_some(
     tx: &mut Transaction,

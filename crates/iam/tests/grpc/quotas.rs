@@ -196,3 +196,20 @@ async fn an_operator_sets_quotas_of_what_is_there() {
         "project 'wbe' not found",
     );
 }
+
+#[tokio::test]
+async fn one_principal_does_not_use_up_the_keys_of_its_organization() {
+    let iam = photon_testcloud::iam::start().await;
+    let admin = iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    let ci = admin.create_service_account("acme", "ci").await.unwrap();
+    for _ in 0..100 {
+        admin.create_api_key(&ci).await.unwrap();
+    }
+    expect_error(
+        admin.create_api_key(&ci).await,
+        Code::ResourceExhausted,
+        "'ci' has its 100 API keys: delete one",
+    );
+    let other = admin.create_service_account("acme", "cd").await.unwrap();
+    admin.create_api_key(&other).await.unwrap();
+}

@@ -94,6 +94,14 @@ async fn counted(
             Ok(answer) => counted.extend(answer.map(|answer| (service, answer))),
             // Of the release before.
             Err(failure) if failure.code() == Some(Code::Unimplemented) => {}
+            // With an operator's token, which is for no organization.
+            Err(failure)
+                if failure.code() == Some(Code::InvalidArgument) && desk.session.org.is_empty() =>
+            {
+                return Err(Failure::Local(
+                    "the cloud itself has no quota: say whose is meant (--org ORG, --project PROJECT)".into(),
+                ));
+            }
             Err(failure) => return Err(failure),
         }
     }

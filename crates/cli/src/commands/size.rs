@@ -28,7 +28,7 @@ pub fn parse_mib(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Bytes for people, in the largest unit of which there is one: `20GiB`, `1.5TiB`. What is no tenth of it is rounded.
+/// Bytes for people, in the largest unit of which there is one: `20GiB`, `1.5TiB`. Tenths are cut off, not rounded up.
 pub fn show_bytes(bytes: u64) -> String {
     let units = ["", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let at = bytes.checked_ilog2().unwrap_or(0) as usize / 10;

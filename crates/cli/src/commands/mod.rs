@@ -138,14 +138,44 @@ fn read_secret(file: Option<&Path>, prompt: &str) -> Result<String, Failure> {
 
 /// The whole text of a file (`-`: standard input).
 fn read_text(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(read_bytes(path)?)
+        .map_err(|_| Failure::file("read", path, "it is no text (UTF-8)"))
+}
+
+/// User data as a request has them: as text, or as bytes where they are none (compressed ones).
+#[derive(Default)]
+struct UserData {
+    text: Option<String>,
+    binary: Option<Vec<u8>>,
+}
+
+/// User data from a file (`-`: standard input).
+fn read_user_data(path: Option<&Path>) -> Result<UserData, Failure> {
+    let Some(path) = path else {
+        return Ok(UserData::default());
+    };
+    Ok(match String::from_utf8(read_bytes(path)?) {
+        Ok(text) => UserData {
+            text: Some(text),
+            binary: None,
+        },
+        Err(other) => UserData {
+            text: None,
+            binary: Some(other.into_bytes()),
+        },
+    })
+}
+
+/// All of a file (`-`: standard input).
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     if path == Path::new("-") {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         std::io::stdin()
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .map_err(|error| Failure::Local(format!("cannot read standard input: {error}")))?;
-        return Ok(text);
+        return Ok(bytes);
     }
-    std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, error))
+    std::fs::read(path).map_err(|error| Failure::file("read", path, error))
 }
 
 /// Asks before something that cannot be undone; `--yes` answers for scripts.

@@ -17,7 +17,7 @@ use photon_client::{Followed, News};
 use tonic::Code;
 
 use super::size::parse_mib;
-use super::{ChosenLabels, OtherLabels, Renaming, confirm, read_text};
+use super::{ChosenLabels, OtherLabels, Renaming, confirm, read_user_data};
 use crate::error::Failure;
 use crate::noun::{
     About, ByName, Changing, Desk, Flags, Noun, Once, One, USUAL, Words, may_be_gone, plain_request,
@@ -106,7 +106,7 @@ pub struct Update {
     /// Memory in MiB, or with a unit: 2G.
     #[arg(long, value_parser = parse_mib)]
     memory: Option<u64>,
-    /// File with cloud-init user data; `-` is standard input.
+    /// File with cloud-init user data, plain or compressed with gzip; `-` is standard input.
     #[arg(long)]
     user_data: Option<PathBuf>,
     #[command(flatten)]
@@ -117,13 +117,15 @@ impl Flags for Update {
     type Request = UpdateVmRequest;
 
     async fn request(self, _: &Desk<'_>) -> Result<UpdateVmRequest, Failure> {
+        let user_data = read_user_data(self.user_data.as_deref())?;
         Ok(UpdateVmRequest {
             name: self.meta.rename,
             description: self.meta.description,
             labels: self.labels.map().map(|labels| Labels { labels }),
             vcpus: self.vcpus,
             memory_mib: self.memory,
-            user_data: self.user_data.as_deref().map(read_text).transpose()?,
+            user_data: user_data.text,
+            user_data_binary: user_data.binary,
             ..Default::default()
         })
     }

@@ -69,5 +69,6 @@ pub fn node_to_wire(standing: &Standing) -> pb::Node {
         last_seen: Some(timestamp(node.last_seen)),
         ready: *ready,
         agent_version: node.agent_version.clone(),
+        ..Default::default()
     }
 }

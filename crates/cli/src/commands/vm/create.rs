@@ -10,7 +10,7 @@ use photon_api::plasmavmc::v1::{
 use photon_api::prismnet::v1::GetPortRequest;
 
 use super::super::size::{parse_bytes, parse_mib};
-use super::super::{NewLabels, read_text};
+use super::super::{NewLabels, read_text, read_user_data};
 use super::{Until, Wait, finish};
 use crate::error::Failure;
 use crate::noun::{Desk, Once};
@@ -41,7 +41,7 @@ pub struct NewVm {
     /// Port (name or id) to plug in; can be repeated: eth0, eth1, …
     #[arg(long = "port")]
     ports: Vec<String>,
-    /// File with cloud-init user data; `-` is standard input.
+    /// File with cloud-init user data, plain or compressed with gzip; `-` is standard input.
     #[arg(long)]
     user_data: Option<PathBuf>,
     /// File with SSH public keys for the guest's user, in authorized_keys format.
@@ -81,16 +81,13 @@ pub enum Restart {
 
 /// `photon vm create`
 pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let user_data = read_user_data(new.user_data.as_deref())?;
     let mut spec = VmSpec {
         vcpus: new.vcpus,
         memory_mib: new.memory,
         kernel_command_line: new.command_line,
-        user_data: new
-            .user_data
-            .as_deref()
-            .map(read_text)
-            .transpose()?
-            .unwrap_or_default(),
+        user_data: user_data.text.unwrap_or_default(),
+        user_data_binary: user_data.binary.unwrap_or_default(),
         hostname: new.hostname,
         restart_policy: match new.restart {
             Restart::OnFailure => RestartPolicy::OnFailure,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::phase::{Phase, Stage, Status};
 use crate::model::{
-    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec,
+    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, UserData,
 };
 
 fn vm(name: &str) -> Vm {
@@ -42,13 +42,14 @@ fn vm(name: &str) -> Vm {
                 id: "eth0".into(),
                 port_id,
             }],
-            user_data: "#cloud-config".into(),
+            user_data: UserData::from_text("#cloud-config".into()),
             ssh_authorized_keys: vec!["key".into()],
             hostname: name.into(),
             restart_policy: RestartPolicy::Always,
             hypervisor: Hypervisor::Qemu,
         },
         spec_revision: 3,
+        user_data_changes: 0,
         power_state: PowerState::Off,
         reboot_generation: 4,
         force: true,
@@ -91,7 +92,10 @@ async fn create(db: &Db, vm: &Vm) -> Result<(), Error> {
 #[tokio::test]
 async fn a_vm_comes_back_as_it_was_and_leaves_nothing_behind() {
     let db = Db::memory();
-    let one = vm("one");
+    let mut one = vm("one");
+    // No text: compressed.
+    one.spec.user_data = UserData::from_bytes(b"\x1f\x8b\x08\xff".to_vec());
+    one.user_data_changes = 3;
     create(&db, &one).await.unwrap();
     let stored = Vm {
         change: one.change + 1,

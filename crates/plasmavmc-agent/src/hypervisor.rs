@@ -83,6 +83,15 @@ pub struct Launch {
     pub generates_code: bool,
 }
 
+/// Memory that processes take beside their guests' at most, in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overhead {
+    pub per_vm_mib: u32,
+    pub per_vcpu_mib: u32,
+    /// For each GiB of the guest's memory.
+    pub per_gib_mib: u32,
+}
+
 /// What a guest told of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuestEvent {
@@ -142,6 +151,9 @@ pub trait Control: Send + Sync {
 pub trait Hypervisor: Send + Sync + 'static {
     /// The process of a machine. Pure.
     fn launch(&self, machine: &Machine, accelerator: Accelerator) -> Launch;
+
+    /// What each machine's process takes beside the guest's memory.
+    fn overhead(&self, accelerator: Accelerator) -> Overhead;
 
     /// Connects to a running machine whose process runs as `uid`.
     async fn control(&self, runtime_dir: &Path, uid: u32)

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use super::{Accelerator, Boot, Control, ControlError, Hypervisor, Launch, Machine, qmp::Qmp};
+use super::{
+    Accelerator, Boot, Control, ControlError, Hypervisor, Launch, Machine, Overhead, qmp::Qmp,
+};
 
 #[cfg(test)]
 mod live;
@@ -12,11 +14,13 @@ mod live;
 mod tests;
 
 /// Translated code that TCG keeps. Its own default is a gigabyte, which no limit of a small VM could hold.
-const TCG_CODE_CACHE_MIB: u64 = 64;
+const TCG_CODE_CACHE_MIB: u32 = 64;
 /// QEMU's own memory beside the guest's: program, device models, disk caches.
-const PROCESS_MIB: u64 = 160;
+const PROCESS_MIB: u32 = 160;
 /// And for each virtual processor: its thread's stacks and its share of TCG's bookkeeping.
-const PER_VCPU_MIB: u64 = 8;
+const PER_VCPU_MIB: u32 = 8;
+/// And for each GiB of the guest: page tables, dirty bitmaps and TCG's softmmu tables grow with it.
+const PER_GIB_MIB: u32 = 32;
 /// Threads beside one for each virtual processor: main loop, RCU, and the pool for disk requests (64).
 const TASKS: u64 = 80;
 const MIB: u64 = 1024 * 1024;
@@ -56,15 +60,28 @@ impl Hypervisor for Qemu {
         }
         let tcg = accelerator == Accelerator::Tcg;
         let vcpus = u64::from(machine.vcpus);
-        let overhead = PROCESS_MIB + PER_VCPU_MIB * vcpus + if tcg { TCG_CODE_CACHE_MIB } else { 0 }
-            // Page tables, dirty bitmaps and TCG's softmmu tables grow with the guest.
-            + machine.memory_mib / 32;
+        let of_each = self.overhead(accelerator);
+        let overhead = u64::from(of_each.per_vm_mib)
+            + u64::from(of_each.per_vcpu_mib) * vcpus
+            + u64::from(of_each.per_gib_mib) * machine.memory_mib / 1024;
         Launch {
             argv: arguments(&self.program, machine, accelerator),
             devices,
             memory_bytes: (machine.memory_mib + overhead) * MIB,
             tasks: TASKS + vcpus,
             generates_code: tcg,
+        }
+    }
+
+    fn overhead(&self, accelerator: Accelerator) -> Overhead {
+        Overhead {
+            per_vm_mib: PROCESS_MIB
+                + match accelerator {
+                    Accelerator::Kvm => 0,
+                    Accelerator::Tcg => TCG_CODE_CACHE_MIB,
+                },
+            per_vcpu_mib: PER_VCPU_MIB,
+            per_gib_mib: PER_GIB_MIB,
         }
     }
 

@@ -3,7 +3,7 @@
 use photon_resource::{Changes, Error, ImageId, Meta, NewMeta, PortId, Time, VmId};
 
 use super::phase::{Phase, Stage, Status};
-use super::{Hypervisor, UserData, kind};
+use super::{Hypervisor, Load, UserData, kind};
 
 mod spec;
 #[cfg(test)]
@@ -44,7 +44,7 @@ pub struct Interface {
     pub port_id: PortId,
 }
 
-/// What a VM takes of its host.
+/// Processors and memory of a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Size {
     pub vcpus: u32,
@@ -246,6 +246,17 @@ impl Vm {
 }
 
 impl Spec {
+    /// What a VM of it takes of its host.
+    pub fn load(&self) -> Load {
+        let sizes = self.disks.iter().map(|disk| disk.size_bytes);
+        Load {
+            vms: 1,
+            vcpus: self.size.vcpus,
+            memory_mib: self.size.memory_mib,
+            disk_bytes: sizes.fold(0, u64::saturating_add),
+        }
+    }
+
     /// Every image that it refers to, each once, in the order of disks and then the kernel.
     pub fn images(&self) -> Vec<ImageId> {
         let mut images = Vec::new();

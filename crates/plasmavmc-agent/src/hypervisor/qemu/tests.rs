@@ -70,7 +70,7 @@ fn a_kernel_is_booted_by_qboot_and_a_disk_by_its_loader() {
 #[test]
 fn memory_has_room_for_the_process() {
     let launch = launch(&machine(), Accelerator::Tcg);
-    assert!(launch.memory_bytes > (256 + TCG_CODE_CACHE_MIB + PROCESS_MIB) * MIB);
+    assert!(launch.memory_bytes > u64::from(256 + TCG_CODE_CACHE_MIB + PROCESS_MIB) * MIB);
     assert!(launch.memory_bytes < 1024 * MIB);
 }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consoles::serve_consoles;
 use crate::guests::Guests;
-use crate::hypervisor::{Accelerator, Hypervisor, Qemu, accelerator};
+use crate::hypervisor::{Accelerator, Hypervisor, Qemu, accelerator, qemu};
 use crate::images::{Images, Registry};
 use crate::layout::Layout;
 use crate::link::{self, NoRegistry, ServerImages};
@@ -170,7 +170,8 @@ async fn host(
         Some(accelerator) => accelerator,
         None => accelerator(&program, Path::new("/dev/kvm"), &layout.accelerator()).await,
     };
-    let hypervisor: Arc<dyn Hypervisor> = Arc::new(Qemu::new(program));
+    let has_hub = qemu::has_hub(&program).await;
+    let hypervisor: Arc<dyn Hypervisor> = Arc::new(Qemu::new(program).with_hub(has_hub));
     let systemd: Arc<dyn ServiceManager> = Arc::new(SystemdBus::default());
     Ok(Host {
         layout: layout.clone(),

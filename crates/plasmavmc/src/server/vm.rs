@@ -326,11 +326,22 @@ fn told_to_wire(told: Told) -> pb::WatchVmResponse {
     }
 }
 
+/// The most that is typed in one message, in bytes: so many messages wait for a host that their size counts.
+const MAX_INPUT: usize = 64 * 1024;
+
 /// What an owner types after the first message.
 fn typed(input: Streaming<pb::ConsoleRequest>) -> Typed {
     futures::stream::unfold(input, async |mut input| {
         let message = input.message().await.ok().flatten()?;
         let typed = match message.message {
+            Some(Message::Input(input)) if input.len() > MAX_INPUT => {
+                let value = format!("({} bytes)", input.len());
+                Err(Error::invalid(
+                    "input",
+                    value,
+                    "at most 65536 bytes in each message",
+                ))
+            }
             Some(Message::Input(input)) => Ok(input),
             _ => Err(Error::invalid(
                 "message",

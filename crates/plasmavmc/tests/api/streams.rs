@@ -171,6 +171,16 @@ async fn a_console_that_is_opened_wrongly_or_by_others_is_refused() {
         Code::InvalidArgument,
         "expected 'input' in every message after the first",
     );
+    let (mut output, typed) = console(&mut tenant, &vm.id).await.unwrap();
+    typed
+        .send(message(Message::Input(vec![b'x'; 65_537])))
+        .await
+        .unwrap();
+    expect_error(
+        within(output.message()).await,
+        Code::InvalidArgument,
+        "input '(65537 bytes)' is not valid: expected at most 65536 bytes in each message",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! User data often holds secrets: who may look at VMs need not see it.
 
+use photon_api::chainfire::v1::Outcome;
 use photon_api::plasmavmc::v1 as pb;
 
 use crate::host::Host;
@@ -58,6 +59,7 @@ async fn user_data_is_for_those_who_may_read_it_and_for_the_host() {
         hidden(vm);
         assert!(vm.spec.as_ref().unwrap().user_data_binary.is_empty());
     }
+    member.get(&made.id).await.unwrap();
     let seen = member.get(&made.id).await.unwrap().spec.unwrap();
     assert_eq!((seen.user_data_binary, seen.user_data.as_str()), (gzip, ""));
 
@@ -68,13 +70,16 @@ async fn user_data_is_for_those_who_may_read_it_and_for_the_host() {
     };
     let mut operator = cloud.operator().await;
     let events = operator.events.list_events(request).await.unwrap();
-    assert!(
-        events
-            .into_inner()
-            .events
-            .iter()
-            .all(|event| event.action != "compute:instances:getUserData")
-    );
+    let events = events.into_inner().events;
+    let readings = events
+        .iter()
+        .filter(|event| event.action == "compute:instances:getUserData");
+    // Of those who were shown them each is recorded, and once for all that it looks again within the hour.
+    let readers: Vec<&str> = readings
+        .inspect(|event| assert_eq!(event.outcome(), Outcome::Success))
+        .map(|event| event.principal_name.as_str())
+        .collect();
+    assert_eq!(readers, ["admin", "member", "member"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,7 @@ mod services;
 mod session;
 
 #[cfg(feature = "clap")]
-pub use arguments::EndpointArgs;
+pub use arguments::{EndpointArgs, parse_url};
 pub use endpoints::{Endpoints, title};
 pub use error::{Error, Refusal, Violation};
 pub use photon_api::components::{COMPONENTS, Component, component};

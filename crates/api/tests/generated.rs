@@ -79,7 +79,8 @@ fn components() -> String {
         write!(
             rust,
             "\n/// {title}.\npub static {}: Component = Component {{\n    name: {name:?},\n    title: {title:?},\n    \
-             serves: {serves:?},\n    port: {port},\n    more_ports: &{more_ports:?},\n    endpoint_variable: \"PHOTON_{}_ENDPOINT\",\n    \
+             serves: {serves:?},\n    port: {port},\n    more_ports: &{more_ports:?},\n    \
+             endpoint_variable: \"PHOTON_{}_ENDPOINT\",\n    \
              endpoint_flag: \"{name}-endpoint\",\n    \
              default_endpoint: \"http://127.0.0.1:{port}\",\n    programs: &[\n",
             constant(name),

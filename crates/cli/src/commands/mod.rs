@@ -91,13 +91,21 @@ pub struct OtherLabels {
     /// KEY=VALUE; replaces all labels; can be repeated.
     #[arg(long = "label", value_parser = parse_label)]
     labels: Vec<(String, String)>,
+    /// Take all labels away.
+    #[arg(long, conflicts_with = "labels")]
+    no_labels: bool,
 }
 
 impl OtherLabels {
     /// As a request has them; nothing: those that there are stay.
     fn map<M: FromIterator<(String, String)>>(self) -> Option<M> {
-        (!self.labels.is_empty()).then(|| self.labels.into_iter().collect())
+        replaced(self.labels, self.no_labels).map(|labels| labels.into_iter().collect())
     }
+}
+
+/// What takes the place of a list: nothing if none was given, an empty list if it is to be emptied.
+fn replaced<T>(given: Vec<T>, emptied: bool) -> Option<Vec<T>> {
+    (emptied || !given.is_empty()).then_some(given)
 }
 
 /// A secret from a file (`-`: standard input), or asked for on the terminal without showing it. Only the
@@ -193,8 +201,32 @@ pub fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     std::io::stdin()
         .read_line(&mut answer)
         .map_err(|error| Failure::Local(format!("cannot read from the terminal: {error}")))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::Local("nothing was changed".into())),
+    match agrees(&answer) {
+        true => Ok(()),
+        false => Err(Failure::Declined),
+    }
+}
+
+fn agrees(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_one() {
+        assert!(agrees("y\n") && agrees("Yes\n"));
+        for no in ["n\n", "\n", "", "yellow\n"] {
+            assert!(!agrees(no), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_stays_is_replaced_or_emptied() {
+        assert_eq!(replaced(Vec::<u8>::new(), false), None);
+        assert_eq!(replaced(vec![1], false), Some(vec![1]));
+        assert_eq!(replaced(Vec::<u8>::new(), true), Some(Vec::new()));
     }
 }

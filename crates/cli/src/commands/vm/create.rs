@@ -30,13 +30,13 @@ pub struct NewVm {
     #[arg(long)]
     image: Option<String>,
     /// Size of the boot disk, for example 20G. Default: the image's.
-    #[arg(long, value_parser = parse_bytes, default_value = "0")]
+    #[arg(long, value_parser = parse_bytes, default_value = "0", hide_default_value = true)]
     disk_size: u64,
     /// A further, empty disk of this size; can be repeated.
     #[arg(long = "disk", value_parser = parse_bytes, value_name = "SIZE")]
     disks: Vec<u64>,
     /// Kernel command line, instead of the image's.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     command_line: String,
     /// Port (name or id) to plug in; can be repeated: eth0, eth1, …
     #[arg(long = "port")]
@@ -48,7 +48,7 @@ pub struct NewVm {
     #[arg(long)]
     ssh_keys: Option<PathBuf>,
     /// The guest's host name. Default: the VM's name.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     hostname: String,
     /// What happens when the guest ends by itself.
     #[arg(long, value_enum, default_value_t = Restart::OnFailure)]
@@ -57,10 +57,15 @@ pub struct NewVm {
     #[arg(long, conflicts_with = "wait")]
     stopped: bool,
     /// Host to place it on (operators).
-    #[arg(long, default_value = "")]
-    node: String,
+    #[arg(
+        long,
+        visible_alias = "node",
+        default_value = "",
+        hide_default_value = true
+    )]
+    host: String,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     labels: NewLabels,
@@ -136,7 +141,7 @@ pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure
         spec: Some(spec),
         description: new.description,
         labels: new.labels.map(),
-        node: new.node,
+        node: new.host,
         power_state: if new.stopped {
             PowerState::Off
         } else {

@@ -15,7 +15,6 @@ use std::marker::PhantomData;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use clap_complete::engine::ArgValueCandidates;
 use futures::{StreamExt, TryStreamExt};
-use photon_api::iam::v1::GetProjectRequest;
 use photon_client::call::{Call, Carries, Change, List, Named, Of, Resource, Unary};
 use serde_json::Value;
 use tonic::Code;
@@ -374,27 +373,7 @@ impl Desk<'_> {
         mut request: R,
     ) -> Result<R::Answer, Failure> {
         *request.request_id_mut() = once.id();
-        self.place_exists(&mut request).await?;
         self.call(request).await
-    }
-
-    /// That the project is there which a request is about, as far as the caller may know: who may do anything in an
-    /// organization is refused nothing in a project that only a slip of the pen has made.
-    async fn place_exists<R: Call>(&self, request: &mut R) -> Result<(), Failure> {
-        let session = self.session;
-        let of_project = request.scope_mut().1.is_some_and(|given| given.is_empty());
-        if !of_project || session.project.is_empty() {
-            return Ok(());
-        }
-        let project = GetProjectRequest {
-            org_id: session.org.clone(),
-            id: session.project.clone(),
-        };
-        match session.call(project).await {
-            // Who may not look at the project is judged by what they asked for.
-            Err(error) if error.code() == Some(Code::NotFound) => Err(error.into()),
-            _ => Ok(()),
-        }
     }
 
     /// Changes something, once; the thing as it is then.
@@ -415,19 +394,11 @@ impl Desk<'_> {
         self.first(request, usize::MAX).await
     }
 
-    /// The first items of a list, so many at the most. An empty one is that of a project that is there.
-    pub async fn first<R: List>(
-        &self,
-        mut request: R,
-        most: usize,
-    ) -> Result<Vec<R::Item>, Failure> {
+    /// The first items of a list, so many at the most.
+    pub async fn first<R: List>(&self, request: R, most: usize) -> Result<Vec<R::Item>, Failure> {
         let session = self.session;
-        let asked = request.clone().within(&session.org, &session.project);
-        let found: Vec<R::Item> = session.list(asked).take(most).try_collect().await?;
-        if found.is_empty() {
-            self.place_exists(&mut request).await?;
-        }
-        Ok(found)
+        let asked = request.within(&session.org, &session.project);
+        Ok(session.list(asked).take(most).try_collect().await?)
     }
 
     /// Names by ids, of all that such a list has; nothing where it cannot be had.

@@ -212,7 +212,7 @@ fn called(value: &Value) -> String {
         .or_else(|| text("id"))
         .or_else(|| text("access_key_id"));
     match (own, value) {
-        (Some(own), _) => own.replace(photon_resource::is_hidden, " "),
+        (Some(own), _) => own.replace(is_hidden, " "),
         (None, Value::Object(fields)) => fields
             .values()
             .find(|field| field.is_object())

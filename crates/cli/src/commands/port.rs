@@ -64,9 +64,9 @@ impl Whole for Ports {
 /// What else a port can do.
 #[derive(Subcommand)]
 pub enum PortAction {
-    /// Give it back to the VM that was made with it, after `detach`. A VM that runs has it from its next start.
+    /// Give it back to the VM that was made with it, after `detach` (operators). A VM that runs has it from its next start.
     Attach(Changing<Attachment>),
-    /// Take it from its VM. Asks while the VM runs, which loses this network at once.
+    /// Take it from its VM (operators). Asks while the VM runs, which loses this network at once.
     Detach(Changing<Detachment>),
 }
 

@@ -197,6 +197,8 @@ pub struct Reboot {
     /// Reset at once, without asking the guest.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// What to remove, and how.
@@ -270,7 +272,9 @@ pub async fn run(command: VmCommand, desk: &Desk<'_>) -> Result<(), Failure> {
                 force: flags.force,
                 ..Default::default()
             };
-            desk.output.one(&desk.make(&once, request).await?)
+            // Until the new run is reported it is `stopping` or `starting`.
+            let vm = desk.make(&once, request).await?;
+            finish(desk, vm, &flags.wait, Until::Running).await
         }
         VmCommand::Delete(Changing { flags, once }) => delete(flags, &once, desk).await,
         VmCommand::Console(vm) => {

@@ -31,7 +31,8 @@ impl Progress {
 
     /// Shows the text.
     pub fn show(&self, text: &str) {
-        self.0.set_message(text.replace(photon_resource::is_hidden, " "));
+        self.0
+            .set_message(text.replace(photon_resource::is_hidden, " "));
     }
 
     /// Counts bytes.

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches};
 use clap_complete::CompletionCandidate;
+use clap_complete::engine::ArgValueCandidates;
 use clap_complete::env::{CompleteEnv, Shells};
-use photon_client::call::Named;
+use photon_api::plasmavmc::v1::ListNodesRequest;
+use photon_api::provisioner::v1::ListMachinesRequest;
+use photon_client::call::{List, Named};
 
 use crate::Cli;
+use crate::context::Config;
 use crate::error::Failure;
 use crate::noun::{Desk, Flags, Noun};
 use crate::output::{Format, Output};
@@ -46,20 +50,58 @@ pub fn script(shell: clap_complete::Shell, output: &Output) -> Result<(), Failur
     output.text(&String::from_utf8_lossy(&script))
 }
 
-/// The names of a noun in the current context's scope; none when they cannot be had.
-pub fn names<N: Noun>() -> Vec<CompletionCandidate> {
+/// Completes with the names of a noun in the current context's scope; with nothing when they cannot be had.
+pub fn names<N: Noun>() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let by_id = N::WORDS.named.0 == "ID";
+        candidates(<N::Filter as Flags>::Request::default(), |one| {
+            if by_id { one.id() } else { one.name() }.to_owned()
+        })
+    })
+}
+
+/// Completes with hosts.
+pub fn hosts() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| candidates(ListNodesRequest::default(), |host| host.name.clone()))
+}
+
+/// Completes with machines: with the names of those that have one, else with their ids.
+pub fn machines() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        candidates(ListMachinesRequest::default(), |machine| {
+            match machine.name.is_empty() {
+                true => machine.id.clone(),
+                false => machine.name.clone(),
+            }
+        })
+    })
+}
+
+/// Completes with the contexts that are kept.
+pub fn contexts() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let kept = Config::load().unwrap_or_default().contexts;
+        kept.into_keys().map(CompletionCandidate::new).collect()
+    })
+}
+
+fn candidates<R: List>(request: R, called: fn(&R::Item) -> String) -> Vec<CompletionCandidate> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let Ok(runtime) = runtime else {
         return Vec::new();
     };
-    let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, listed::<N>()).await });
+    let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, listed(request)).await });
     let found = found.ok().and_then(Result::ok).unwrap_or_default();
-    found.into_iter().map(CompletionCandidate::new).collect()
+    found
+        .iter()
+        .map(called)
+        .map(CompletionCandidate::new)
+        .collect()
 }
 
-async fn listed<N: Noun>() -> Result<Vec<String>, Failure> {
+async fn listed<R: List>(request: R) -> Result<Vec<R::Item>, Failure> {
     let command = Connection::augment_args(clap::Command::new("photon"));
     // No flags, but what the environment says.
     let connection = command
@@ -71,12 +113,5 @@ async fn listed<N: Noun>() -> Result<Vec<String>, Failure> {
         session: &session,
         output: &Output::new(Format::Name),
     };
-    let request = <N::Filter as Flags>::Request::default();
-    let found = desk.first(request, MOST).await?;
-    let by_id = N::WORDS.named.0 == "ID";
-    Ok(found
-        .iter()
-        .map(|one| if by_id { one.id() } else { one.name() })
-        .map(str::to_owned)
-        .collect())
+    desk.first(request, MOST).await
 }

@@ -13,7 +13,6 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
-use clap_complete::engine::ArgValueCandidates;
 use futures::{StreamExt, TryStreamExt};
 use photon_client::call::{Call, Carries, Change, List, Named, Of, Resource, Unary};
 use serde_json::Value;
@@ -224,7 +223,7 @@ pub struct One<N: Noun> {
         id = "which",
         value_name = N::WORDS.named.0,
         help = N::WORDS.named.1,
-        add = ArgValueCandidates::new(names::<N>)
+        add = names::<N>()
     )]
     pub name: String,
     #[arg(skip)]
@@ -238,7 +237,7 @@ pub struct About<N: Noun> {
         id = "which",
         value_name = N::WORDS.named.0,
         help = N::WORDS.named.1,
-        add = ArgValueCandidates::new(names::<N>)
+        add = names::<N>()
     )]
     name: String,
     #[command(flatten)]
@@ -252,7 +251,7 @@ pub struct Removal<N: Noun> {
         id = "which",
         value_name = N::WORDS.named.0,
         help = N::WORDS.named.1,
-        add = ArgValueCandidates::new(names::<N>)
+        add = names::<N>()
     )]
     name: String,
     /// Do not ask.

@@ -9,6 +9,9 @@ use clap::Args;
 use photon_client::{Channels, EndpointArgs, parse_url};
 use tonic::codegen::http::Uri;
 
+use crate::commands::org::Orgs;
+use crate::commands::project::Projects;
+use crate::completion::{contexts, names};
 use crate::context::{self, Config, Context};
 use crate::error::Failure;
 
@@ -17,7 +20,7 @@ use crate::error::Failure;
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// The context to use instead of the current one. It says what neither flags nor the environment do.
-    #[arg(long, global = true, env = "PHOTON_CONTEXT")]
+    #[arg(long, global = true, env = "PHOTON_CONTEXT", add = contexts())]
     pub context: Option<String>,
     /// URL of the cloud; all its servers are found through it. Default: the context's.
     #[arg(long, global = true, value_name = "URL", value_parser = parse_url, env = "PHOTON_ENDPOINT")]
@@ -31,10 +34,10 @@ pub struct Connection {
     #[arg(long, global = true)]
     pub insecure: bool,
     /// The organization that the command is about. Default: the context's, else the token's.
-    #[arg(long, global = true, env = "PHOTON_ORG")]
+    #[arg(long, global = true, env = "PHOTON_ORG", add = names::<Orgs>())]
     pub org: Option<String>,
     /// The project that the command is about. Default: the context's, else the token's.
-    #[arg(long, global = true, env = "PHOTON_PROJECT")]
+    #[arg(long, global = true, env = "PHOTON_PROJECT", add = names::<Projects>())]
     pub project: Option<String>,
 }
 

@@ -7,7 +7,8 @@ use photon_api::iam::v1::{
 };
 use photon_client::call::Of;
 
-use super::principal::whose;
+use super::principal::{Users, whose};
+use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{Changing, Desk, Listed};
 use crate::output::Column;
@@ -59,6 +60,7 @@ pub enum S3KeyCommand {
 #[derive(Args)]
 pub struct Owner {
     /// Principal (name or id).
+    #[arg(add = names::<Users>())]
     principal: String,
 }
 
@@ -76,6 +78,7 @@ pub struct NewApiKey {
 #[derive(Args)]
 pub struct NewS3Key {
     /// Principal (name or id) that it is for.
+    #[arg(add = names::<Users>())]
     principal: String,
     /// What it is for.
     #[arg(long, default_value = "", hide_default_value = true)]

@@ -7,7 +7,9 @@ use photon_api::iam::v1::{
 };
 use photon_client::call::Of;
 
-use super::principal::whose;
+use super::principal::{Users, whose};
+use super::role::Roles;
+use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{Changing, Desk, name_ids};
 use crate::output::{Column, Shape, to_rows};
@@ -33,7 +35,7 @@ pub enum BindingCommand {
     #[command(visible_alias = "ls")]
     List {
         /// Only of this principal (name or id).
-        #[arg(long)]
+        #[arg(long, add = names::<Users>())]
         principal: Option<String>,
         /// Only at or below this scope.
         #[arg(long, default_value = "", hide_default_value = true)]
@@ -50,8 +52,10 @@ pub enum BindingCommand {
 #[derive(Args)]
 pub struct New {
     /// Principal (name or id).
+    #[arg(add = names::<Users>())]
     principal: String,
     /// Role (name or id).
+    #[arg(add = names::<Roles>())]
     role: String,
     /// `system`, `org/ORG` or `org/ORG/project/PROJECT`.
     #[arg(long)]

@@ -8,6 +8,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use photon_client::{COMPONENTS, Component, parse_url};
 use serde_json::{Value, json};
 
+use crate::completion::contexts;
 use crate::context::{self, Config, Context};
 use crate::error::Failure;
 use crate::output::{Output, Shape};
@@ -22,6 +23,7 @@ pub enum ContextCommand {
     #[command(visible_alias = "show")]
     Get {
         /// Default: the current one.
+        #[arg(add = contexts())]
         name: Option<String>,
     },
     /// Make a context or change one: `photon context set home --endpoint https://cloud.example.org:50080 --org acme
@@ -33,12 +35,14 @@ pub enum ContextCommand {
     /// Make a context the current one.
     Use {
         /// Its name.
+        #[arg(add = contexts())]
         name: String,
     },
     /// Remove a context and its token.
     #[command(visible_alias = "rm")]
     Delete {
         /// Its name.
+        #[arg(add = contexts())]
         name: String,
     },
 }
@@ -47,6 +51,7 @@ pub enum ContextCommand {
 #[derive(Args)]
 pub struct Set {
     /// Its name.
+    #[arg(add = contexts())]
     name: String,
     #[command(flatten)]
     given: Given,

@@ -15,6 +15,7 @@ mod switch;
 
 use clap::{Args, Subcommand};
 
+use crate::completion::hosts;
 use crate::error::Failure;
 use crate::output::{Output, Shape};
 
@@ -34,6 +35,7 @@ pub enum HostCommand {
 #[derive(Args)]
 pub struct OfHost {
     /// Its host name.
+    #[arg(add = hosts())]
     pub name: String,
     #[command(flatten)]
     pub shape: Shape,

@@ -17,6 +17,7 @@ use photon_client::call::Resource;
 use serde_json::Value;
 
 use super::size::parse_seconds;
+use crate::completion::machines;
 use crate::error::Failure;
 use crate::noun::{Changing, Desk, Once};
 use crate::output::{Column, Shape, to_json, to_rows};
@@ -47,6 +48,7 @@ pub enum MachineCommand {
     #[command(visible_alias = "show")]
     Get {
         /// Host name, MAC address, serial number or id.
+        #[arg(add = machines())]
         machine: String,
     },
     /// Make a machine a host: it is installed under this name when it netboots, and its disks are wiped.
@@ -57,6 +59,7 @@ pub enum MachineCommand {
     /// Exit code: 0 ready; 1 failed or retired; 6 not there in time.
     Watch {
         /// Host name, MAC address, serial number or id.
+        #[arg(add = machines())]
         machine: Option<String>,
         /// Give up after so many seconds, or so long with a unit: 20m. Default: never.
         #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
@@ -78,6 +81,7 @@ pub enum MachineCommand {
 #[derive(Args)]
 pub struct Approval {
     /// MAC address, serial number or id.
+    #[arg(add = machines())]
     machine: String,
     /// Its host name: one of the flake's `nixosConfigurations`.
     #[arg(long)]
@@ -94,6 +98,7 @@ pub struct Approval {
 #[derive(Args)]
 pub struct Wipe {
     /// Host name, MAC address, serial number or id.
+    #[arg(add = machines())]
     machine: String,
     /// The host name again, in place of typing it back when asked.
     #[arg(long, value_name = "NAME")]
@@ -104,6 +109,7 @@ pub struct Wipe {
 #[derive(Args)]
 pub struct Retirement {
     /// Host name, MAC address, serial number or id.
+    #[arg(add = machines())]
     machine: String,
     /// The host name (of a machine without one: the id) again, in place of typing it back when asked.
     #[arg(long, value_name = "NAME")]
@@ -114,6 +120,7 @@ pub struct Retirement {
 #[derive(Args)]
 pub struct Token {
     /// Its host name, whole: that confirms which host is meant.
+    #[arg(add = machines())]
     name: String,
     /// Write the token to this new file, which only you can read, instead of to standard output.
     #[arg(long, value_name = "FILE")]

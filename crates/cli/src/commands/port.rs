@@ -10,7 +10,11 @@ use photon_api::prismnet::v1::{
 
 use serde_json::Value;
 
+use super::security_group::SecurityGroups;
+use super::subnet::Subnets;
+use super::vm::Vms;
 use super::{NewLabels, OtherLabels, Renaming, confirm, replaced};
+use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{
     Action, Changing, Desk, Flags, Noun, USUAL, Whole, Words, may_be_gone, name_ids,
@@ -74,9 +78,10 @@ pub enum PortAction {
 #[derive(Args)]
 pub struct Attachment {
     /// Name or id.
+    #[arg(add = names::<Ports>())]
     name: String,
     /// VM (name or id).
-    #[arg(long)]
+    #[arg(long, add = names::<Vms>())]
     vm: String,
 }
 
@@ -84,6 +89,7 @@ pub struct Attachment {
 #[derive(Args)]
 pub struct Detachment {
     /// Name or id.
+    #[arg(add = names::<Ports>())]
     name: String,
     /// Do not ask.
     #[arg(long)]
@@ -164,7 +170,7 @@ pub struct New {
     /// Its name, unique in the project.
     name: String,
     /// Subnet (name or id).
-    #[arg(long)]
+    #[arg(long, add = names::<Subnets>())]
     subnet: String,
     /// Its address. Default: a free one.
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -173,7 +179,7 @@ pub struct New {
     #[arg(long, default_value = "", hide_default_value = true)]
     ipv6: String,
     /// Security group (name or id); can be repeated. Default: the project's `default`.
-    #[arg(long = "security-group")]
+    #[arg(long = "security-group", add = names::<SecurityGroups>())]
     security_groups: Vec<String>,
     /// What it is for.
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -204,7 +210,7 @@ impl Flags for New {
 #[derive(Args)]
 pub struct Filter {
     /// Only of this subnet (name or id).
-    #[arg(long)]
+    #[arg(long, add = names::<Subnets>())]
     subnet: Option<String>,
 }
 
@@ -226,7 +232,7 @@ pub struct Update {
     #[command(flatten)]
     meta: Renaming,
     /// Security group (name or id); replaces all; can be repeated.
-    #[arg(long = "security-group")]
+    #[arg(long = "security-group", add = names::<SecurityGroups>())]
     security_groups: Vec<String>,
     /// Take it out of all security groups: then nothing reaches it and it reaches nothing.
     #[arg(long, conflicts_with = "security_groups")]

@@ -10,6 +10,7 @@ use photon_api::iam::v1::{
 };
 
 use super::{Renaming, present, read_secret};
+use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{Action, Changing, Desk, Flags, Noun, One, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
@@ -159,6 +160,7 @@ impl Action for AccessAction {
 #[derive(Args)]
 pub struct Password {
     /// Name or id.
+    #[arg(add = names::<Users>())]
     name: String,
     /// File with the new password; `-` is standard input. Without it you are asked.
     #[arg(long)]

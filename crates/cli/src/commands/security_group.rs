@@ -13,6 +13,7 @@ use photon_client::call::Resource;
 use serde_json::{Value, json};
 
 use super::{NewLabels, OtherLabels, Renaming};
+use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{Action, All, Changing, Desk, Flags, Noun, USUAL, Whole, Words, plain_request};
 use crate::output::{Column, Shape, to_json};
@@ -141,6 +142,7 @@ impl Action for RuleAction {
 #[derive(Args)]
 pub struct OldRule {
     /// Group (name or id).
+    #[arg(add = names::<SecurityGroups>())]
     name: String,
     /// The rule's id, as `get` shows it.
     rule: String,
@@ -187,6 +189,7 @@ plain_request! {
 #[derive(Args)]
 pub struct NewRule {
     /// Group (name or id).
+    #[arg(add = names::<SecurityGroups>())]
     name: String,
     /// What comes to the ports of the group.
     #[arg(
@@ -218,6 +221,7 @@ pub struct NewRule {
         long,
         visible_alias = "to-group",
         value_name = "GROUP",
+        add = names::<SecurityGroups>(),
         conflicts_with = "from"
     )]
     from_group: Option<String>,

@@ -7,7 +7,9 @@ use photon_api::prismnet::v1::{
 };
 use serde_json::Value;
 
+use super::vpc::Vpcs;
 use super::{NewLabels, OtherLabels, Renaming, replaced};
+use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{Desk, Flags, NoMore, Noun, USUAL, Whole, Words, name_ids};
 use crate::output::Column;
@@ -60,7 +62,7 @@ pub struct New {
     /// Its name, unique in the project.
     name: String,
     /// VPC (name or id).
-    #[arg(long)]
+    #[arg(long, add = names::<Vpcs>())]
     vpc: String,
     /// Its addresses, inside the VPC's, for example 10.0.1.0/24.
     #[arg(long)]
@@ -107,7 +109,7 @@ impl Flags for New {
 #[derive(Args)]
 pub struct Filter {
     /// Only of this VPC (name or id).
-    #[arg(long)]
+    #[arg(long, add = names::<Vpcs>())]
     vpc: Option<String>,
 }
 

@@ -22,6 +22,7 @@ use tonic::Code;
 
 use super::size::{parse_mib, parse_seconds};
 use super::{ChosenLabels, OtherLabels, Renaming, confirm, read_user_data};
+use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{
     About, Changing, Desk, Flags, Listed, Noun, Once, One, USUAL, Words, may_be_gone, plain_request,
@@ -112,6 +113,7 @@ pub enum VmCommand {
     /// Print a line for every change. Without a name: of all VMs of the project.
     Watch {
         /// Name or id.
+        #[arg(add = names::<Vms>())]
         name: Option<String>,
     },
 }

@@ -9,9 +9,12 @@ use photon_api::plasmavmc::v1::{
 };
 use photon_api::prismnet::v1::GetPortRequest;
 
+use super::super::image::Images;
+use super::super::port::Ports;
 use super::super::size::{parse_bytes, parse_mib};
 use super::super::{NewLabels, read_text, read_user_data};
 use super::{Until, Wait, finish};
+use crate::completion::{hosts, names};
 use crate::error::Failure;
 use crate::noun::{Desk, Once};
 
@@ -27,7 +30,7 @@ pub struct NewVm {
     #[arg(long, value_parser = parse_mib, default_value = "512")]
     memory: u64,
     /// Image (name or id) of a disk to boot from, or of a kernel and initrd.
-    #[arg(long)]
+    #[arg(long, add = names::<Images>())]
     image: Option<String>,
     /// Size of the boot disk, for example 20G. Default: the image's.
     #[arg(long, value_parser = parse_bytes, default_value = "0", hide_default_value = true)]
@@ -39,7 +42,7 @@ pub struct NewVm {
     #[arg(long, default_value = "", hide_default_value = true)]
     command_line: String,
     /// Port (name or id) to plug in; can be repeated: eth0, eth1, …
-    #[arg(long = "port")]
+    #[arg(long = "port", add = names::<Ports>())]
     ports: Vec<String>,
     /// File with cloud-init user data, plain or compressed with gzip; `-` is standard input.
     #[arg(long)]
@@ -60,6 +63,7 @@ pub struct NewVm {
     #[arg(
         long,
         visible_alias = "node",
+        add = hosts(),
         default_value = "",
         hide_default_value = true
     )]

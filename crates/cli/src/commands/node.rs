@@ -16,6 +16,9 @@ const COLUMNS: &[Column] = &[
     ("VCPUS USED", "vcpus_used"),
     ("MEMORY", "memory_mib"),
     ("MEMORY USED", "memory_mib_used"),
+    ("OVERHEAD", "memory_mib_overhead"),
+    ("DISK", "disk_bytes"),
+    ("DISK USED", "disk_bytes_used"),
     ("ACCELERATOR", "accelerator"),
     ("LAST SEEN", "last_seen"),
 ];

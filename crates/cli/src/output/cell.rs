@@ -190,7 +190,7 @@ fn length(of: SignedDuration) -> String {
 /// Bytes of what a field counts, by its name's end.
 fn unit(path: &str) -> Option<u64> {
     let last = path.rsplit('.').next().unwrap_or(path);
-    let last = last.trim_end_matches("_used");
+    let last = last.trim_end_matches("_used").trim_end_matches("_overhead");
     if last.ends_with("_bytes") {
         Some(1)
     } else if last.ends_with("_mib") {
@@ -245,6 +245,7 @@ mod tests {
             ),
             ("spec.memory_mib", json!(2048), "2 GiB", "2048"),
             ("memory_mib_used", json!(512), "512 MiB", "512"),
+            ("memory_mib_overhead", json!(232), "232 MiB", "232"),
             ("size_bytes", json!(1536), "1.5 KiB", "1536"),
             ("vcpus", json!(4), "4", "4"),
             ("phase", json!("VM_PHASE_RUNNING"), "running", "running"),

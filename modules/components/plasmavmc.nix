@@ -16,6 +16,9 @@
           vcpu_overcommit =
             optional (lib.types.ints.between 1 64) 4
               "How many vCPUs are promised for each CPU of a host.";
+          disk_overcommit =
+            optional (lib.types.ints.between 1 64) 2
+              "How many times the size of a host's file system is promised to disks, which take what was written to them.";
           node_timeout_seconds =
             optional (lib.types.ints.between 1 3600) 30
               "A host that has not been heard of for so many seconds gets no new virtual machines.";

@@ -238,10 +238,13 @@ async fn every_servers_chain_is_read_or_its_absence_is_said() {
     );
 
     // One that is said to be there must answer.
-    let there = operator().with("PROVISIONER_ENDPOINT", nowhere);
+    let there = operator().with("PHOTON_PROVISIONER_ENDPOINT", nowhere);
     assert_eq!(there.run(&verify).await.code, Some(5));
 
-    let there = operator().with("PROVISIONER_ENDPOINT", cloud.server("provisioner").url());
+    let there = operator().with(
+        "PHOTON_PROVISIONER_ENDPOINT",
+        cloud.server("provisioner").url(),
+    );
     let answer = there.run(&verify).await;
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
     let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
@@ -475,4 +478,88 @@ async fn quotas_of_all_services_are_shown_together_and_set_where_they_are_counte
     let shown = admin.json(&["quota", "show"]).await;
     assert_eq!(of(&shown, "projects")["organization"]["limit"], 4);
     assert_eq!(of(&shown, "vpcs")["project"]["set"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_that_is_not_there_is_an_error_and_not_an_empty_one() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let photon = tenant(&cloud, folder.path());
+    for line in [
+        "--project wbe vpc list",
+        "--project wbe vm list",
+        "--project wbe vpc create main --cidr 10.0.0.0/16",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let answer = photon.run(&words).await;
+        assert_eq!(answer.code, Some(3), "{line}: {answer:?}");
+        assert!(
+            answer.stderr.contains("project 'wbe' not found"),
+            "{answer:?}"
+        );
+    }
+    let answer = photon.run(&["vpc", "list", "--no-headers"]).await;
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(0), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_could_not_sign_in_is_told_what_to_check() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("password"), "wrong horse battery").unwrap();
+    let login = ["login", "nobody-such", "--password-file", "password"];
+    let answer = tenant(&cloud, folder.path()).run(&login).await;
+    assert_eq!(answer.code, Some(4), "{answer:?}");
+    assert!(answer.stderr.contains("Check the name"), "{answer:?}");
+    assert!(!answer.stderr.contains("photon login"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_variable_of_before_counts_too() {
+    let folder = tempfile::tempdir().unwrap();
+    // Bound and let go: nothing listens there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    for name in ["IAM_ENDPOINT", "PHOTON_IAM_ENDPOINT"] {
+        let photon = Photon::new(folder.path()).with(name, &url);
+        let answer = photon.run(&["org", "list"]).await;
+        assert_eq!(answer.code, Some(5), "{answer:?}");
+        assert!(
+            answer
+                .stderr
+                .contains(&format!("cannot reach the sign-in service at {url}")),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_command_has_its_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let photon = Photon::new(folder.path());
+    let answer = photon.run(&["man", "."]).await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    for name in ["photon", "photon-vm-create", "photon-host-upgrade"] {
+        let page = std::fs::read_to_string(folder.path().join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+    assert!(!folder.path().join("photon-help.1").exists());
+    assert_eq!(photon.run(&["man", "absent"]).await.code, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_completed() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let photon = tenant(&cloud, folder.path());
+    let made = ["vpc", "create", "backbone", "--cidr", "10.0.0.0/16"];
+    assert_eq!(photon.run(&made).await.code, Some(0));
+    // As a shell asks when the tab key is pressed after "photon vpc get b".
+    let asking = photon
+        .with("PHOTON_COMPLETE", "bash")
+        .with("_CLAP_COMPLETE_INDEX", "3")
+        .with("_CLAP_COMPLETE_SPACE", "true");
+    let answer = asking.run(&["--", "photon", "vpc", "get", "b"]).await;
+    assert_eq!(answer.stdout.trim(), "backbone", "{answer:?}");
 }

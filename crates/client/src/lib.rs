@@ -26,7 +26,7 @@ mod services;
 mod session;
 
 #[cfg(feature = "clap")]
-pub use arguments::EndpointArgs;
+pub use arguments::{EndpointArgs, parse_url};
 pub use emptying::{Step, Stuck};
 pub use endpoints::{Endpoints, title};
 pub use error::{Error, Refusal, Violation};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::stat::{Mode, umask};
+use nix::sys::statvfs::statvfs;
 use photon_agent::{Agent, Cache, Command, Ready, carry_out};
 use photon_api::components::PLASMAVMC;
 use photon_api::plasmavmc::v1 as wire;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consoles::serve_consoles;
 use crate::guests::Guests;
-use crate::hypervisor::{Accelerator, Hypervisor, Qemu, accelerator};
+use crate::hypervisor::{Accelerator, Hypervisor, Qemu, accelerator, qemu};
 use crate::images::{Images, Registry};
 use crate::layout::Layout;
 use crate::link::{self, NoRegistry, ServerImages};
@@ -89,7 +90,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<()> 
     agent.report(published, link::report);
     agent.watch(host.links.changes());
     agent.spawn(signals::units(Arc::clone(&host.systemd), signal.clone()));
-    let node = node(&settings, host.accelerator)?;
+    let node = node(&settings, &host)?;
     agent.spawn(link::heartbeat(session.clone(), node));
     agent.spawn(serve_consoles(session, host.guests.clone()));
     let reconciler = VmReconciler::new(host, wanted, reports, signal);
@@ -169,7 +170,8 @@ async fn host(
         Some(accelerator) => accelerator,
         None => accelerator(&program, Path::new("/dev/kvm"), &layout.accelerator()).await,
     };
-    let hypervisor: Arc<dyn Hypervisor> = Arc::new(Qemu::new(program));
+    let has_hub = qemu::has_hub(&program).await;
+    let hypervisor: Arc<dyn Hypervisor> = Arc::new(Qemu::new(program).with_hub(has_hub));
     let systemd: Arc<dyn ServiceManager> = Arc::new(SystemdBus::default());
     Ok(Host {
         layout: layout.clone(),
@@ -208,7 +210,7 @@ fn program_or_name(name: &Path) -> PathBuf {
 }
 
 /// What the host can hold.
-fn node(settings: &Settings, accelerator: Accelerator) -> anyhow::Result<wire::Node> {
+fn node(settings: &Settings, host: &Host) -> anyhow::Result<wire::Node> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
     let total_kib: u64 = meminfo
         .lines()
@@ -216,11 +218,19 @@ fn node(settings: &Settings, accelerator: Accelerator) -> anyhow::Result<wire::N
         .and_then(|number| number.parse().ok())
         .context("/proc/meminfo has no MemTotal")?;
     let reserved = settings.component.reserved_memory_mib;
+    let overhead = host.hypervisor.overhead(host.accelerator);
+    let disks = statvfs(&host.layout.vms()).context("the file system of disks")?;
     Ok(wire::Node {
         name: settings.node.clone(),
         vcpus: u32::try_from(std::thread::available_parallelism()?.get())?,
         memory_mib: (total_kib / 1024).saturating_sub(reserved),
-        accelerator: accelerator.to_string(),
+        accelerator: host.accelerator.to_string(),
+        memory_overhead: Some(wire::MemoryOverhead {
+            per_vm_mib: overhead.per_vm_mib,
+            per_vcpu_mib: overhead.per_vcpu_mib,
+            per_gib_mib: overhead.per_gib_mib,
+        }),
+        disk_bytes: disks.blocks() * disks.fragment_size(),
         hypervisors: vec![wire::HypervisorKind::Qemu.into()],
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Default::default()

@@ -336,6 +336,37 @@ impl Guard {
         .await;
     }
 
+    /// Records that the caller is given what no change shows and its owner must yet be able to find: a console, a secret.
+    /// In the chain of the resource's tenant. To be done before it is given.
+    ///
+    /// Errors: it can't be recorded, and must not be given then.
+    pub async fn record_access(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let claims = &caller.claims;
+        let event = NewEvent {
+            org_id: resource.scope().org().cloned(),
+            project_id: resource.scope().project().cloned(),
+            principal_id: Some(claims.principal_id),
+            principal_name: claims.principal_name.clone(),
+            impersonator: claims.impersonator.clone(),
+            source: caller.source.clone(),
+            action: action.to_owned(),
+            resource: resource.to_string(),
+            outcome: Outcome::Success,
+            reason: reason.to_owned(),
+            request_id: caller.request_id.clone(),
+            before_digest: None,
+            after_digest: None,
+        };
+        self.ledger.record(event).await.map_err(Error::internal)?;
+        Ok(())
+    }
+
     async fn record_stranger(&self, method: &str, source: &str, request_id: &str, reason: &str) {
         let admitted = self.strangers.admit(source.to_owned(), Instant::now());
         let Some(suppressed) = admitted else {

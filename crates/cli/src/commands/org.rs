@@ -32,7 +32,7 @@ impl Noun for Orgs {
         ("ID", "id"),
         ("NAME", "name"),
         ("DESCRIPTION", "description"),
-        ("CREATED", "created_at"),
+        ("AGE", "created_at"),
     ];
 
     fn question(org: &Organization) -> String {
@@ -51,10 +51,10 @@ pub struct NewPlace {
     /// Its id, forever: 2 to 39 of a-z, 0-9 and '-'.
     pub id: String,
     /// Its name for people. Default: the id.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub name: String,
     /// What it is.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub description: String,
 }
 

@@ -33,7 +33,7 @@ impl Noun for Projects {
         ("ID", "id"),
         ("NAME", "name"),
         ("DESCRIPTION", "description"),
-        ("CREATED", "created_at"),
+        ("AGE", "created_at"),
     ];
 
     fn question(project: &Project) -> String {

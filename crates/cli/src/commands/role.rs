@@ -9,7 +9,7 @@ use photon_api::iam::v1::{
 };
 use serde::Deserialize;
 
-use super::{Renaming, read_text};
+use super::{Renaming, read_text, replaced};
 use crate::error::Failure;
 use crate::noun::{All, Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
 use crate::output::Column;
@@ -53,7 +53,7 @@ pub struct New {
     /// Its name, unique in the organization.
     name: String,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     permissions: Permissions,
@@ -79,17 +79,20 @@ pub struct Update {
     meta: Renaming,
     #[command(flatten)]
     permissions: Permissions,
+    /// Take all its permissions away.
+    #[arg(long, conflicts_with_all = ["permit", "permissions_file"])]
+    no_permissions: bool,
 }
 
 impl Flags for Update {
     type Request = UpdateRoleRequest;
 
     async fn request(self, _: &Desk<'_>) -> Result<UpdateRoleRequest, Failure> {
-        let permissions = self.permissions.read()?;
+        let permissions = replaced(self.permissions.read()?, self.no_permissions);
         Ok(UpdateRoleRequest {
             name: self.meta.rename,
             description: self.meta.description,
-            permissions: (!permissions.is_empty()).then_some(PermissionList { permissions }),
+            permissions: permissions.map(|permissions| PermissionList { permissions }),
             ..Default::default()
         })
     }

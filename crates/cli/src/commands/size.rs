@@ -1,4 +1,4 @@
-//! Sizes as people write them: `20G`, `20GB`, `512MiB`. A letter means a power of 1024, whatever follows it, as it does
+//! Sizes and lengths of time as people write them: `20G`, `20GB`, `512MiB`. A letter means a power of 1024, whatever follows it, as it does
 //! for qemu-img, LVM and most who sell memory.
 
 use parse_size::Config;
@@ -47,6 +47,23 @@ pub fn show_mib(mib: u64) -> String {
     show_bytes(mib.saturating_mul(MIB))
 }
 
+/// Seconds of a length of time: a number alone is seconds, `90s`, `5m` and `8h` say what they are.
+pub fn parse_seconds(text: &str) -> Result<u32, String> {
+    let wrong = || "expected seconds or a number with s, m, h or d, such as 5m".to_owned();
+    if let Ok(seconds) = text.parse() {
+        return Ok(seconds);
+    }
+    let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
+    let seconds = match days {
+        Some(days) => i64::checked_mul(days, 86_400).ok_or_else(wrong)?,
+        None => text
+            .parse::<jiff::SignedDuration>()
+            .map_err(|_| wrong())?
+            .as_secs(),
+    };
+    u32::try_from(seconds).map_err(|_| wrong())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +100,22 @@ mod tests {
         }
         assert_eq!(parse_bytes(&show_bytes(3 << 29)), Ok(3 << 29));
         assert_eq!(show_mib(1 << 20), "1TiB");
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in [
+            ("30", 30),
+            ("90s", 90),
+            ("5m", 300),
+            ("8h", 28_800),
+            ("1d", 86_400),
+        ] {
+            assert_eq!(parse_seconds(text), Ok(seconds), "{text}");
+        }
+        for bad in ["", "-5m", "soon", "5x", "99999999999h"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

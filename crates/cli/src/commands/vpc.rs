@@ -31,8 +31,8 @@ impl Noun for Vpcs {
         ("NAME", "name"),
         ("CIDR", "cidr"),
         ("IPV6", "ipv6_cidr"),
-        ("PROJECT", "project_id"),
         ("LABELS", "labels"),
+        ("AGE", "created_at"),
     ];
 
     fn question(vpc: &Vpc) -> String {
@@ -54,10 +54,10 @@ pub struct New {
     #[arg(long)]
     cidr: String,
     /// Its IPv6 addresses.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     ipv6_cidr: String,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     labels: NewLabels,

@@ -1,10 +1,14 @@
 //! QEMU: the command line of a machine, and its sockets.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use photon_host::process;
 
-use super::{Accelerator, Boot, Control, ControlError, Hypervisor, Launch, Machine, qmp::Qmp};
+use super::{
+    Accelerator, Boot, Control, ControlError, Hypervisor, Launch, Machine, Overhead, qmp::Qmp,
+};
 
 #[cfg(test)]
 mod live;
@@ -12,19 +16,24 @@ mod live;
 mod tests;
 
 /// Translated code that TCG keeps. Its own default is a gigabyte, which no limit of a small VM could hold.
-const TCG_CODE_CACHE_MIB: u64 = 64;
+const TCG_CODE_CACHE_MIB: u32 = 64;
 /// QEMU's own memory beside the guest's: program, device models, disk caches.
-const PROCESS_MIB: u64 = 160;
+const PROCESS_MIB: u32 = 160;
 /// And for each virtual processor: its thread's stacks and its share of TCG's bookkeeping.
-const PER_VCPU_MIB: u64 = 8;
+const PER_VCPU_MIB: u32 = 8;
+/// And for each GiB of the guest: page tables, dirty bitmaps and TCG's softmmu tables grow with it.
+const PER_GIB_MIB: u32 = 32;
 /// Threads beside one for each virtual processor: main loop, RCU, and the pool for disk requests (64).
 const TASKS: u64 = 80;
 const MIB: u64 = 1024 * 1024;
+/// QEMU says what it can within milliseconds.
+const ASKING_LIMIT: Duration = Duration::from_secs(10);
 
 /// QEMU as it is installed on this host.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     program: PathBuf,
+    has_hub: bool,
 }
 
 impl Qemu {
@@ -32,7 +41,14 @@ impl Qemu {
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
+            has_hub: false,
         }
+    }
+
+    /// Says whether the program can give a serial line several ends (`-chardev hub`, QEMU 10.0 and later); see
+    /// [`has_hub`].
+    pub fn with_hub(self, has_hub: bool) -> Self {
+        Self { has_hub, ..self }
     }
 
     /// The program.
@@ -56,15 +72,29 @@ impl Hypervisor for Qemu {
         }
         let tcg = accelerator == Accelerator::Tcg;
         let vcpus = u64::from(machine.vcpus);
-        let overhead = PROCESS_MIB + PER_VCPU_MIB * vcpus + if tcg { TCG_CODE_CACHE_MIB } else { 0 }
-            // Page tables, dirty bitmaps and TCG's softmmu tables grow with the guest.
-            + machine.memory_mib / 32;
+        let of_each = self.overhead(accelerator);
+        let overhead = u64::from(of_each.per_vm_mib)
+            + u64::from(of_each.per_vcpu_mib) * vcpus
+            + u64::from(of_each.per_gib_mib) * machine.memory_mib / 1024;
         Launch {
-            argv: arguments(&self.program, machine, accelerator),
+            argv: arguments(self, machine, accelerator),
             devices,
             memory_bytes: (machine.memory_mib + overhead) * MIB,
             tasks: TASKS + vcpus,
             generates_code: tcg,
+            keeps_output: self.has_hub,
+        }
+    }
+
+    fn overhead(&self, accelerator: Accelerator) -> Overhead {
+        Overhead {
+            per_vm_mib: PROCESS_MIB
+                + match accelerator {
+                    Accelerator::Kvm => 0,
+                    Accelerator::Tcg => TCG_CODE_CACHE_MIB,
+                },
+            per_vcpu_mib: PER_VCPU_MIB,
+            per_gib_mib: PER_GIB_MIB,
         }
     }
 
@@ -91,9 +121,26 @@ const MONITOR_SOCKET: &str = "qmp.sock";
 /// A second monitor, so that the unit's stop command works while the agent holds the first.
 const POWER_SOCKET: &str = "power.sock";
 const CONSOLE_SOCKET: &str = "console.sock";
+/// Where what the guest printed last is kept, and how much of it, in bytes: a power of two.
+pub(crate) const PRINTED: &str = "printed";
+pub(crate) const PRINTED_LIMIT: usize = 64 * 1024;
 
-fn arguments(program: &Path, machine: &Machine, accelerator: Accelerator) -> Vec<String> {
-    let mut argv = vec![program.display().to_string()];
+/// Whether this program knows `-chardev hub`. One that can't be asked is taken not to.
+pub async fn has_hub(program: &Path) -> bool {
+    let program = program.display().to_string();
+    match process::run(&program, &["-chardev", "help"], b"", ASKING_LIMIT).await {
+        Ok(kinds) => String::from_utf8_lossy(&kinds)
+            .split_whitespace()
+            .any(|kind| kind == "hub"),
+        Err(error) => {
+            tracing::warn!(%error, "not known whether QEMU has hubs: guests get consoles without");
+            false
+        }
+    }
+}
+
+fn arguments(qemu: &Qemu, machine: &Machine, accelerator: Accelerator) -> Vec<String> {
+    let mut argv = vec![qemu.program.display().to_string()];
     let mut add = |option: &str, value: String| {
         argv.push(option.to_owned());
         argv.push(value);
@@ -217,7 +264,19 @@ fn arguments(program: &Path, machine: &Machine, accelerator: Accelerator) -> Vec
         // Without a client QEMU drops what the guest prints, so nothing waits for us.
         format!("socket,id={id},path={path},server=on,wait=off")
     };
-    add("-chardev", socket("console", CONSOLE_SOCKET));
+    if qemu.has_hub {
+        // A client that does not read makes the guest wait, so there is one only while somebody looks; what is printed
+        // meanwhile is kept here.
+        add(
+            "-chardev",
+            format!("ringbuf,id={PRINTED},size={PRINTED_LIMIT}"),
+        );
+        add("-chardev", socket("typed", CONSOLE_SOCKET));
+        let hub = format!("hub,id=console,chardevs.0={PRINTED},chardevs.1=typed");
+        add("-chardev", hub);
+    } else {
+        add("-chardev", socket("console", CONSOLE_SOCKET));
+    }
     add("-serial", "chardev:console".to_owned());
     for (id, name) in [("monitor", MONITOR_SOCKET), ("power", POWER_SOCKET)] {
         add("-chardev", socket(id, name));

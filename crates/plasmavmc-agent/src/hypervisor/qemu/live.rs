@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use photon_reconcile::Backoff;
 use tokio::process::{Child, Command};

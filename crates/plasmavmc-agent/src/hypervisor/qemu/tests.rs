@@ -68,9 +68,20 @@ fn a_kernel_is_booted_by_qboot_and_a_disk_by_its_loader() {
 }
 
 #[test]
+fn what_is_printed_is_kept_where_qemu_can_and_else_said_not_to_be() {
+    let old = launch(&machine(), Accelerator::Tcg);
+    assert!(!old.keeps_output && has(&old, "-chardev", "socket,id=console,"));
+    let new = Qemu::new("/usr/bin/qemu").with_hub(true);
+    let new = new.launch(&machine(), Accelerator::Tcg);
+    assert!(new.keeps_output && has(&new, "-chardev", "hub,id=console,"));
+    // In this order: it is kept before the line says that there is more.
+    assert!(has(&new, "-chardev", "chardevs.0=printed,chardevs.1=typed"));
+}
+
+#[test]
 fn memory_has_room_for_the_process() {
     let launch = launch(&machine(), Accelerator::Tcg);
-    assert!(launch.memory_bytes > (256 + TCG_CODE_CACHE_MIB + PROCESS_MIB) * MIB);
+    assert!(launch.memory_bytes > u64::from(256 + TCG_CODE_CACHE_MIB + PROCESS_MIB) * MIB);
     assert!(launch.memory_bytes < 1024 * MIB);
 }
 

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consoles::serve_consoles;
 use crate::guests::Guests;
+use crate::hypervisor::qemu::{DiskLimits, FASTEST, LONGEST_BURST};
 use crate::hypervisor::{Accelerator, Hypervisor, Qemu, accelerator};
 use crate::images::{Images, Registry};
 use crate::layout::Layout;
@@ -46,6 +47,13 @@ pub struct Section {
     accelerator: Option<Accelerator>,
     /// Memory that is not for VMs.
     reserved_memory_mib: u64,
+    /// What one disk of a VM may read and write together, in bytes per second; 0: no limit. As the next two, it holds for
+    /// VMs that are started from then on (decision 0033).
+    disk_bytes_per_second: u64,
+    /// How many requests one disk may make per second; 0: no limit.
+    disk_operations_per_second: u64,
+    /// For how many seconds a disk that has rested may be four times as fast; 0: never.
+    disk_burst_seconds: u64,
 }
 
 impl Default for Section {
@@ -55,6 +63,19 @@ impl Default for Section {
             qemu_img: "qemu-img".into(),
             accelerator: None,
             reserved_memory_mib: 256,
+            disk_bytes_per_second: 256 << 20,
+            disk_operations_per_second: 10_000,
+            disk_burst_seconds: 10,
+        }
+    }
+}
+
+impl Section {
+    fn disk_limits(&self) -> DiskLimits {
+        DiskLimits {
+            bytes_per_second: self.disk_bytes_per_second,
+            operations_per_second: self.disk_operations_per_second,
+            burst_seconds: self.disk_burst_seconds,
         }
     }
 }
@@ -66,6 +87,24 @@ impl ComponentSettings for Section {
         }
         if let Some(qemu_img) = env("PLASMAVMC_QEMU_IMG") {
             self.qemu_img = qemu_img.into();
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        for (key, value, most) in [
+            ("disk_bytes_per_second", self.disk_bytes_per_second, FASTEST),
+            (
+                "disk_operations_per_second",
+                self.disk_operations_per_second,
+                FASTEST,
+            ),
+            ("disk_burst_seconds", self.disk_burst_seconds, LONGEST_BURST),
+        ] {
+            if value > most {
+                let key = format!("{}.{key}", COMPONENT.name);
+                return Err(Invalid::new(key, value, format!("0 to {most}")));
+            }
         }
         Ok(())
     }
@@ -169,7 +208,8 @@ async fn host(
         Some(accelerator) => accelerator,
         None => accelerator(&program, Path::new("/dev/kvm"), &layout.accelerator()).await,
     };
-    let hypervisor: Arc<dyn Hypervisor> = Arc::new(Qemu::new(program));
+    let qemu = Qemu::new(program).with_disk_limits(section.disk_limits());
+    let hypervisor: Arc<dyn Hypervisor> = Arc::new(qemu);
     let systemd: Arc<dyn ServiceManager> = Arc::new(SystemdBus::default());
     Ok(Host {
         layout: layout.clone(),

@@ -22,7 +22,7 @@ in
       operationsPerSecond = limit 50000 "How many requests one disk may make per second. 0: no limit; null: 10000.";
       burstSeconds = limit 30 "For how many seconds a disk that has rested may be four times as fast, at most 60. 0: never; null: 10.";
     };
-    vpc.connections = limit 262144 "About how many connections of one VPC the host tracks; what would begin one more is dropped, now and then from three quarters of it on. Keep it well below `photoncloud.dataplane.connections`, which all VPCs of the host share. 0: no limit; null: 65536.";
+    vpc.connections = limit 262144 "About how many connections of one VPC the host tracks; what would begin one more is dropped, one in a hundred already from five eighths of it on. Keep it well below `photoncloud.dataplane.connections`, which all VPCs of the host share. 0: no limit; null: 65536.";
   };
 
   config.photoncloud = {

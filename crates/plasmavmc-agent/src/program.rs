@@ -266,3 +266,28 @@ fn node(settings: &Settings, accelerator: Accelerator) -> anyhow::Result<wire::N
         ..Default::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_qemu_would_not_take_are_refused_by_name() {
+        assert_eq!(Section::default().validate(), Ok(()));
+        let none = Section {
+            disk_bytes_per_second: 0,
+            disk_operations_per_second: 0,
+            disk_burst_seconds: 0,
+            ..Section::default()
+        };
+        assert_eq!(none.validate(), Ok(()));
+        assert_eq!(none.disk_limits(), DiskLimits::NONE);
+        let too_long = Section {
+            disk_burst_seconds: LONGEST_BURST + 1,
+            ..none
+        };
+        let error = too_long.validate().unwrap_err();
+        assert_eq!(error.key, "plasmavmc-agent.disk_burst_seconds");
+        assert_eq!(error.expected, "0 to 60");
+    }
+}

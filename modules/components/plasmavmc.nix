@@ -42,6 +42,15 @@
           reserved_memory_mib =
             optional lib.types.ints.unsigned 2048
               "Memory of the host that is not for virtual machines, in MiB.";
+          disk_bytes_per_second =
+            optional lib.types.ints.unsigned 1073741824
+              "Of `photoncloud.fairUse.disk.bytesPerSecond`.";
+          disk_operations_per_second =
+            optional lib.types.ints.unsigned 50000
+              "Of `photoncloud.fairUse.disk.operationsPerSecond`.";
+          disk_burst_seconds =
+            optional (lib.types.ints.between 0 60) 30
+              "Of `photoncloud.fairUse.disk.burstSeconds`.";
         };
         example.plasmavmc-agent.reserved_memory_mib = 4096;
         path = pkgs: [ pkgs.qemu_kvm ];

@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consoles::serve_consoles;
 use crate::guests::Guests;
-use crate::hypervisor::{Accelerator, Hypervisor, Qemu, accelerator, qemu};
+use crate::hypervisor::qemu::{self, DiskLimits, FASTEST, LONGEST_BURST};
+use crate::hypervisor::{Accelerator, Hypervisor, Qemu, accelerator};
 use crate::images::{Images, Registry};
 use crate::layout::Layout;
 use crate::link::{self, NoRegistry, ServerImages};
@@ -47,6 +48,13 @@ pub struct Section {
     accelerator: Option<Accelerator>,
     /// Memory that is not for VMs.
     reserved_memory_mib: u64,
+    /// What one disk of a VM may read and write together, in bytes per second; 0: no limit. As the next two, it holds for
+    /// VMs that are started from then on (decision 0033).
+    disk_bytes_per_second: u64,
+    /// How many requests one disk may make per second; 0: no limit.
+    disk_operations_per_second: u64,
+    /// For how many seconds a disk that has rested may be four times as fast; 0: never.
+    disk_burst_seconds: u64,
 }
 
 impl Default for Section {
@@ -56,6 +64,19 @@ impl Default for Section {
             qemu_img: "qemu-img".into(),
             accelerator: None,
             reserved_memory_mib: 256,
+            disk_bytes_per_second: 256 << 20,
+            disk_operations_per_second: 10_000,
+            disk_burst_seconds: 10,
+        }
+    }
+}
+
+impl Section {
+    fn disk_limits(&self) -> DiskLimits {
+        DiskLimits {
+            bytes_per_second: self.disk_bytes_per_second,
+            operations_per_second: self.disk_operations_per_second,
+            burst_seconds: self.disk_burst_seconds,
         }
     }
 }
@@ -67,6 +88,24 @@ impl ComponentSettings for Section {
         }
         if let Some(qemu_img) = env("PLASMAVMC_QEMU_IMG") {
             self.qemu_img = qemu_img.into();
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        for (key, value, most) in [
+            ("disk_bytes_per_second", self.disk_bytes_per_second, FASTEST),
+            (
+                "disk_operations_per_second",
+                self.disk_operations_per_second,
+                FASTEST,
+            ),
+            ("disk_burst_seconds", self.disk_burst_seconds, LONGEST_BURST),
+        ] {
+            if value > most {
+                let key = format!("{}.{key}", COMPONENT.name);
+                return Err(Invalid::new(key, value, format!("0 to {most}")));
+            }
         }
         Ok(())
     }
@@ -171,7 +210,10 @@ async fn host(
         None => accelerator(&program, Path::new("/dev/kvm"), &layout.accelerator()).await,
     };
     let has_hub = qemu::has_hub(&program).await;
-    let hypervisor: Arc<dyn Hypervisor> = Arc::new(Qemu::new(program).with_hub(has_hub));
+    let qemu = Qemu::new(program)
+        .with_hub(has_hub)
+        .with_disk_limits(section.disk_limits());
+    let hypervisor: Arc<dyn Hypervisor> = Arc::new(qemu);
     let systemd: Arc<dyn ServiceManager> = Arc::new(SystemdBus::default());
     Ok(Host {
         layout: layout.clone(),
@@ -235,4 +277,29 @@ fn node(settings: &Settings, host: &Host) -> anyhow::Result<wire::Node> {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Default::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_qemu_would_not_take_are_refused_by_name() {
+        assert_eq!(Section::default().validate(), Ok(()));
+        let none = Section {
+            disk_bytes_per_second: 0,
+            disk_operations_per_second: 0,
+            disk_burst_seconds: 0,
+            ..Section::default()
+        };
+        assert_eq!(none.validate(), Ok(()));
+        assert_eq!(none.disk_limits(), DiskLimits::NONE);
+        let too_long = Section {
+            disk_burst_seconds: LONGEST_BURST + 1,
+            ..none
+        };
+        let error = too_long.validate().unwrap_err();
+        assert_eq!(error.key, "plasmavmc-agent.disk_burst_seconds");
+        assert_eq!(error.expected, "0 to 60");
+    }
 }

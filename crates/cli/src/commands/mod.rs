@@ -46,7 +46,8 @@ async fn asked<T>(
         Err(photon_client::Error::Unreachable { endpoint, .. }) if !told && !named => {
             tell!(
                 "note: no {what} of {}: none answers at {endpoint}. If this cloud has one, say where: --{} URL.",
-                service.title, service.endpoint_flag
+                service.title,
+                service.endpoint_flag
             );
             Ok(None)
         }

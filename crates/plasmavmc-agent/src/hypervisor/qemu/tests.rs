@@ -94,6 +94,59 @@ fn a_machine_without_network_opens_no_device() {
     assert!(launch(&machine, Accelerator::Tcg).devices.is_empty());
 }
 
+#[test]
+fn each_disk_is_held_to_the_hosts_limits_and_a_seed_is_not() {
+    let mut machine = machine();
+    let more = DiskFile {
+        serial: "data".to_owned(),
+        path: "/var/lib/vm/disk-data.qcow2".into(),
+    };
+    machine.disks.push(more);
+    let limited = |limits| {
+        Qemu::new("/usr/bin/qemu-system-x86_64")
+            .with_disk_limits(limits)
+            .launch(&machine, Accelerator::Tcg)
+    };
+    let groups = |launch: &Launch| -> Vec<serde_json::Value> {
+        let pairs = launch.argv.windows(2);
+        let objects = pairs.filter(|pair| pair[0] == "-object");
+        objects
+            .map(|pair| serde_json::from_str(&pair[1]).expect("JSON"))
+            .collect()
+    };
+    let limits = DiskLimits {
+        bytes_per_second: 1000,
+        operations_per_second: 10,
+        burst_seconds: 5,
+    };
+    let both = limited(limits);
+    let group = |index| {
+        json!({"qom-type": "throttle-group", "id": format!("limit{index}"), "limits": {
+            "bps-total": 1000, "bps-total-max": 4000, "bps-total-max-length": 5,
+            "iops-total": 10, "iops-total-max": 40, "iops-total-max-length": 5,
+        }})
+    };
+    assert_eq!(groups(&both), [group(0), group(1)]);
+    for index in [0, 1] {
+        let node = format!("driver=throttle,node-name=limited{index}");
+        assert!(has(&both, "-blockdev", &node));
+        assert!(has(&both, "-device", &format!("drive=limited{index},")));
+    }
+    assert!(has(&both, "-device", "drive=seed"));
+
+    let operations = limited(DiskLimits {
+        bytes_per_second: 0,
+        burst_seconds: 0,
+        ..limits
+    });
+    let found = groups(&operations);
+    assert_eq!(found[0]["limits"], json!({"iops-total": 10}));
+
+    let none = limited(DiskLimits::NONE);
+    assert!(groups(&none).is_empty() && !has(&none, "-blockdev", "throttle"));
+    assert!(has(&none, "-device", "drive=disk0,"));
+}
+
 proptest! {
     #[test]
     fn no_name_or_path_adds_an_option(name in "[ -~]{0,20}", path in "/[ -~]{0,20}") {

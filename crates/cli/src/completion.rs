@@ -85,7 +85,10 @@ pub fn contexts() -> ArgValueCandidates {
     })
 }
 
-fn candidates<R: List>(request: R, called: fn(&R::Item) -> String) -> Vec<CompletionCandidate> {
+fn candidates<R: List>(
+    request: R,
+    called: impl Fn(&R::Item) -> String,
+) -> Vec<CompletionCandidate> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

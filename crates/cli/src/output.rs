@@ -20,7 +20,7 @@ pub use progress::Progress;
 pub use shape::Shape;
 
 use crate::error::Failure;
-use cell::{Reader, cell, describe, lookup};
+use cell::{Reader, cell, describe};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(json["name"], "web");
         assert_eq!(json["phase"], "VM_PHASE_RUNNING");
         assert_eq!(json["org_id"], "");
-        let shown = |path| cell(path, lookup(&json, path), Reader::Program);
+        let shown = |path| cell(path, super::cell::lookup(&json, path), Reader::Program);
         assert_eq!(shown("phase"), "running");
         assert_eq!(shown("spec.vcpus"), "-");
     }

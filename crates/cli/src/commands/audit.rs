@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{asked, present};
 use crate::error::Failure;
 use crate::noun::{Desk, Listed};
-use crate::output::{Column, Shape, tell, to_json, to_rows};
+use crate::output::{Column, Shape, to_json, to_rows};
 
 const COLUMNS: &[Column] = &[
     ("TIME", "time"),

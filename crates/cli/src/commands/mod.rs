@@ -29,6 +29,7 @@ use photon_client::Component;
 
 use crate::error::Failure;
 use crate::noun::Desk;
+use crate::output::tell;
 
 /// What one service answers that each has for itself. A service of which nobody has told where it is may be absent: not every
 /// cloud has all. Then that is said, for a chain that was not read is not one that is whole, unless the service was `named` by

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::security_group::SecurityGroups;
 use super::subnet::Subnets;
 use super::vm::Vms;
-use super::{NewLabels, OtherLabels, Renaming, confirm, replaced};
+use super::{NewLabels, OtherLabels, Renaming, confirm, present, replaced};
 use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{
@@ -124,7 +124,8 @@ async fn attach(change: Changing<Attachment>, desk: &Desk<'_>) -> Result<(), Fai
         node: vm.node,
         ..Default::default()
     };
-    desk.output.one(&desk.make(&change.once, request).await?)
+    let answer = desk.change(&change.once, request).await?;
+    desk.output.one(&present(answer.port, "port")?)
 }
 
 async fn detach(change: Changing<Detachment>, desk: &Desk<'_>) -> Result<(), Failure> {

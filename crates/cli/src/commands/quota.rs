@@ -12,7 +12,7 @@ use super::size::{parse_bytes, parse_mib, show_bytes, show_mib};
 use super::{asked, present};
 use crate::error::Failure;
 use crate::noun::{Changing, Desk};
-use crate::output::Column;
+use crate::output::{Column, Shape};
 
 const OF_PROJECT: [Column; 2] = [("USED", "project.used"), ("LIMIT", "project.limit")];
 const OF_ORGANIZATION: [Column; 2] = [
@@ -26,7 +26,7 @@ pub enum QuotaCommand {
     /// Show how much the project (--project) and the organization (--org) may have, and have.
     ///
     /// A limit is the server's default unless one was set.
-    Show,
+    Show(Shape),
     /// Set how much a project (--project), or else an organization (--org) with all of its projects, may have (operators).
     ///
     /// What is there already stays, also beyond it. For example:
@@ -67,7 +67,7 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
 /// `photon quota`
 pub async fn run(command: QuotaCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        QuotaCommand::Show => show(desk).await,
+        QuotaCommand::Show(shape) => show(desk, &shape).await,
         QuotaCommand::Set(change) => set(change, desk).await,
     }
 }
@@ -108,7 +108,7 @@ async fn counted(
     Ok(counted)
 }
 
-async fn show(desk: &Desk<'_>) -> Result<(), Failure> {
+async fn show(desk: &Desk<'_>, shape: &Shape) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let mut of_project = false;
     for (service, answer) in counted(desk, &desk.session.project).await? {
@@ -135,7 +135,8 @@ async fn show(desk: &Desk<'_>) -> Result<(), Failure> {
             }));
         }
     }
-    desk.output.rows(rows, &columns(of_project, true))
+    desk.output
+        .rows(rows, &columns(of_project, true), shape, None)
 }
 
 fn columns(of_project: bool, of_organization: bool) -> Vec<Column> {
@@ -259,7 +260,8 @@ async fn set(change: Changing<Settings>, desk: &Desk<'_>) -> Result<(), Failure>
     // What was set is said, also if the next could not be.
     if !rows.is_empty() || failed.is_none() {
         let of_project = !project.is_empty();
-        desk.output.rows(rows, &columns(of_project, !of_project))?;
+        let columns = columns(of_project, !of_project);
+        desk.output.rows(rows, &columns, &Shape::default(), None)?;
     }
     failed.map_or(Ok(()), Err)
 }

@@ -98,6 +98,13 @@ pub trait Noun: 'static {
 pub trait Whole: Noun {
     type New: Flags<Request: Change<Answer: Carries<Resource = Self::Resource>>>;
     type Actions: Action;
+    type Removal: Removing;
+}
+
+/// How one of a noun is removed: [`Removal`], but for what holds others.
+pub trait Removing: Args {
+    /// Removes it, after asking.
+    async fn remove(self, once: &Once, desk: &Desk<'_>) -> Result<(), Failure>;
 }
 
 /// What else a noun can do, as subcommands.
@@ -138,7 +145,7 @@ pub enum Verbs<N: Whole> {
     #[command(flatten)]
     Actions(N::Actions),
     #[command(about = N::WORDS.delete, visible_alias = "rm")]
-    Delete(Changing<Removal<N>>),
+    Delete(Changing<N::Removal>),
 }
 
 /// What a noun without further verbs can do.
@@ -253,12 +260,26 @@ pub struct Removal<N: Noun> {
         help = N::WORDS.named.1,
         add = names::<N>()
     )]
-    name: String,
+    pub name: String,
     /// Do not ask.
     #[arg(long)]
-    yes: bool,
+    pub yes: bool,
     #[arg(skip)]
     noun: PhantomData<fn() -> N>,
+}
+
+impl<N: Noun> Removing for Removal<N> {
+    async fn remove(self, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+        let id = match desk.find::<N::Get>(N::WORDS.noun, &self.name).await {
+            Ok(found) => {
+                confirm(self.yes, &N::question(&found))?;
+                found.id().to_owned()
+            }
+            Err(failure) => may_be_gone(failure, once, &self.name)?,
+        };
+        desk.change(once, N::Delete::of(id)).await?;
+        desk.output.done(&N::gone(&self.name))
+    }
 }
 
 /// A list that nothing is chosen from.
@@ -294,7 +315,7 @@ impl Desk<'_> {
             Verbs::List(list) => self.list::<N>(list).await,
             Verbs::Update(change) => self.update(change).await,
             Verbs::Actions(action) => action.carry_out(self).await,
-            Verbs::Delete(removal) => self.remove(removal).await,
+            Verbs::Delete(Changing { flags, once }) => flags.remove(&once, self).await,
         }
     }
 
@@ -321,20 +342,6 @@ impl Desk<'_> {
         let mut request = changes.request(self).await?;
         *request.id_mut() = self.id_of::<N>(&name, &change.once).await?;
         N::print(self, &self.make(&change.once, request).await?).await
-    }
-
-    /// Removes one, after asking.
-    pub async fn remove<N: Noun>(&self, removal: Changing<Removal<N>>) -> Result<(), Failure> {
-        let Removal { name, yes, .. } = removal.flags;
-        let id = match self.find::<N::Get>(N::WORDS.noun, &name).await {
-            Ok(found) => {
-                confirm(yes, &N::question(&found))?;
-                found.id().to_owned()
-            }
-            Err(failure) => may_be_gone(failure, &removal.once, &name)?,
-        };
-        self.change(&removal.once, N::Delete::of(id)).await?;
-        self.output.done(&N::gone(&name))
     }
 
     /// The id of what has this name or id.

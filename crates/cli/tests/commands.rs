@@ -563,3 +563,55 @@ async fn names_are_completed() {
     let answer = asking.run(&["--", "photon", "vpc", "get", "b"]).await;
     assert_eq!(answer.stdout.trim(), "backbone", "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_goes_with_all_that_is_in_it() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let admin = tenant(&cloud, folder.path());
+    let run = async |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        admin.run(&words).await
+    };
+    for line in [
+        "vpc create main --cidr 10.0.0.0/16",
+        "subnet create front --vpc main --cidr 10.0.1.0/24 --gateway 10.0.1.1",
+        "port create eth0 --subnet front",
+        // Each names the other, so that neither can be deleted first.
+        "security-group create a",
+        "security-group create b",
+        "security-group add-rule a --in --protocol tcp --from-group b",
+        "security-group add-rule b --in --protocol tcp --from-group a",
+        "security-group add-rule default --in --protocol tcp --from-group a",
+    ] {
+        let answer = run(line).await;
+        assert_eq!(answer.code, Some(0), "{line}: {answer:?}");
+    }
+    let answer = run("project delete web --yes").await;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.stderr.contains("still holds"), "{answer:?}");
+    // Who is not asked, because there is no terminal, learns what would go.
+    let answer = run("project delete web --cascade").await;
+    let what = "Remove project web with 1 port, 2 security groups, 1 subnet, 1 VPC?";
+    assert!(answer.stderr.contains(what), "{answer:?}");
+    assert_eq!(run("port get eth0").await.code, Some(0));
+
+    let answer = run("project delete web --cascade --yes").await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    for said in [
+        "removing port eth0",
+        "removing security group a",
+        "removing VPC main",
+    ] {
+        assert!(answer.stderr.contains(said), "{answer:?}");
+    }
+    assert_eq!(run("project get web").await.code, Some(3));
+
+    let operator = Photon::of(&cloud, folder.path(), &cloud.operator.token);
+    let answer = operator
+        .run(&["org", "delete", "acme", "--cascade", "--yes"])
+        .await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let answer = operator.run(&["org", "get", "acme"]).await;
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use photon_api::plasmavmc::v1::{
-    DeleteImageRequest, DeleteVmRequest, ListImagesRequest, ListVmsRequest, Vm,
+    DeleteImageRequest, DeleteVmRequest, Image, ListImagesRequest, ListVmsRequest, Vm,
 };
 use photon_api::prismnet::v1::{
     DeletePortRequest, DeleteSecurityGroupRequest, DeleteSubnetRequest, DeleteVpcRequest,
@@ -114,11 +114,8 @@ impl Session {
             .await?;
         self.until_vms_are_gone(limit, told).await?;
 
-        // Images of others that are public are listed too.
         let images = self.there::<ListImagesRequest>().await?;
-        let own = images
-            .into_iter()
-            .filter(|image| image.org_id == self.org && image.project_id == self.project);
+        let own = images.into_iter().filter(|image| self.is_own(image));
         self.remove::<DeleteImageRequest>("image", doomed!(own), told)
             .await?;
 
@@ -139,6 +136,33 @@ impl Session {
         let vpcs = self.there::<ListVpcsRequest>().await?;
         self.remove::<DeleteVpcRequest>("VPC", doomed!(vpcs), told)
             .await
+    }
+
+    /// How many things are in the session's project, by what they are called, without those of which there are none.
+    ///
+    /// # Errors
+    /// When what there is can't be asked for.
+    pub async fn project_contents(&self) -> Result<Vec<(&'static str, usize)>, Error> {
+        let images = self.there::<ListImagesRequest>().await?;
+        let groups = self.there::<ListSecurityGroupsRequest>().await?;
+        let mut contents = vec![
+            ("VM", self.there::<ListVmsRequest>().await?.len()),
+            ("image", images.iter().filter(|it| self.is_own(it)).count()),
+            ("port", self.there::<ListPortsRequest>().await?.len()),
+            (
+                "security group",
+                groups.iter().filter(|group| !group.is_default).count(),
+            ),
+            ("subnet", self.there::<ListSubnetsRequest>().await?.len()),
+            ("VPC", self.there::<ListVpcsRequest>().await?.len()),
+        ];
+        contents.retain(|(_, count)| *count > 0);
+        Ok(contents)
+    }
+
+    /// Images of others that are public are listed too.
+    fn is_own(&self, image: &Image) -> bool {
+        image.org_id == self.org && image.project_id == self.project
     }
 
     async fn there<R: List>(&self) -> Result<Vec<R::Item>, Error> {

@@ -18,7 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{NewLabels, OtherLabels, Renaming, present};
 use crate::error::Failure;
 use crate::noun::{
-    About, All, Changing, Desk, Listed, Noun, Once, One, Removal, USUAL, Words, plain_request,
+    About, All, Changing, Desk, Listed, Noun, Once, One, Removal, Removing, USUAL, Words,
+    plain_request,
 };
 use crate::output::{Column, Progress};
 
@@ -139,7 +140,7 @@ pub async fn run(command: ImageCommand, desk: &Desk<'_>) -> Result<(), Failure> 
         ImageCommand::Get(one) => desk.show(one).await,
         ImageCommand::List(list) => desk.list::<Images>(list).await,
         ImageCommand::Update(change) => desk.update(change).await,
-        ImageCommand::Delete(removal) => desk.remove(removal).await,
+        ImageCommand::Delete(Changing { flags, once }) => flags.remove(&once, desk).await,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod audit;
 pub mod binding;
+mod cascade;
 pub mod context;
 pub mod host;
 pub mod image;

@@ -17,7 +17,7 @@ use super::{NewLabels, OtherLabels, Renaming, confirm, present, replaced};
 use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{
-    Action, Changing, Desk, Flags, Noun, USUAL, Whole, Words, may_be_gone, name_ids,
+    Action, Changing, Desk, Flags, Noun, Removal, USUAL, Whole, Words, may_be_gone, name_ids,
 };
 use crate::output::Column;
 
@@ -63,6 +63,7 @@ impl Noun for Ports {
 impl Whole for Ports {
     type New = New;
     type Actions = PortAction;
+    type Removal = Removal<Self>;
 }
 
 /// What else a port can do.

@@ -12,7 +12,9 @@ use photon_api::iam::v1::{
 use super::{Renaming, present, read_secret};
 use crate::completion::names;
 use crate::error::Failure;
-use crate::noun::{Action, Changing, Desk, Flags, Noun, One, USUAL, Whole, Words, plain_request};
+use crate::noun::{
+    Action, Changing, Desk, Flags, Noun, One, Removal, USUAL, Whole, Words, plain_request,
+};
 use crate::output::Column;
 
 const WORDS: Words = Words {
@@ -82,6 +84,7 @@ impl Noun for Users {
 impl Whole for Users {
     type New = NewUser;
     type Actions = UserAction;
+    type Removal = Removal<Self>;
 }
 
 impl Noun for ServiceAccounts {
@@ -109,6 +112,7 @@ impl Noun for ServiceAccounts {
 impl Whole for ServiceAccounts {
     type New = NewServiceAccount;
     type Actions = AccessAction;
+    type Removal = Removal<Self>;
 }
 
 /// What else a user can do.

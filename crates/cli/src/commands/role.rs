@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{Renaming, read_text, replaced};
 use crate::error::Failure;
-use crate::noun::{All, Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
+use crate::noun::{All, Desk, Flags, NoMore, Noun, Removal, USUAL, Whole, Words};
 use crate::output::Column;
 
 /// Roles: what may be done.
@@ -45,6 +45,7 @@ impl Noun for Roles {
 impl Whole for Roles {
     type New = New;
     type Actions = NoMore;
+    type Removal = Removal<Self>;
 }
 
 /// A role to make.

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use super::{NewLabels, OtherLabels, Renaming};
 use crate::completion::names;
 use crate::error::Failure;
-use crate::noun::{Action, All, Changing, Desk, Flags, Noun, USUAL, Whole, Words, plain_request};
+use crate::noun::{
+    Action, All, Changing, Desk, Flags, Noun, Removal, USUAL, Whole, Words, plain_request,
+};
 use crate::output::{Column, Shape, to_json};
 
 /// Security groups and their rules.
@@ -106,6 +108,7 @@ fn rule_row(rule: &SecurityGroupRule, groups: &HashMap<String, String>) -> Value
 impl Whole for SecurityGroups {
     type New = New;
     type Actions = RuleAction;
+    type Removal = Removal<Self>;
 }
 
 /// What else a security group can do.

@@ -11,7 +11,7 @@ use super::vpc::Vpcs;
 use super::{NewLabels, OtherLabels, Renaming, replaced};
 use crate::completion::names;
 use crate::error::Failure;
-use crate::noun::{Desk, Flags, NoMore, Noun, USUAL, Whole, Words, name_ids};
+use crate::noun::{Desk, Flags, NoMore, Noun, Removal, USUAL, Whole, Words, name_ids};
 use crate::output::Column;
 
 /// Subnets of a VPC.
@@ -54,6 +54,7 @@ impl Noun for Subnets {
 impl Whole for Subnets {
     type New = New;
     type Actions = NoMore;
+    type Removal = Removal<Self>;
 }
 
 /// A subnet to make.

@@ -7,7 +7,7 @@ use photon_api::prismnet::v1::{
 };
 
 use super::{ChosenLabels, NewLabels, OtherLabels, Renaming};
-use crate::noun::{NoMore, Noun, USUAL, Whole, Words, plain_request};
+use crate::noun::{NoMore, Noun, Removal, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
 
 /// Virtual private clouds.
@@ -43,6 +43,7 @@ impl Noun for Vpcs {
 impl Whole for Vpcs {
     type New = New;
     type Actions = NoMore;
+    type Removal = Removal<Self>;
 }
 
 /// A VPC to make.

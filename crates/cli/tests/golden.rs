@@ -193,6 +193,13 @@ impl Scrubber {
         if word.len() == 17 && word.split(':').all(|part| part.len() == 2 && hex(part)) {
             return "mm:mm:mm:mm:mm:mm".to_owned();
         }
+        // The name of a port's interface, which is made of its id.
+        if word
+            .strip_prefix("pt")
+            .is_some_and(|rest| rest.len() > 8 && hex(rest))
+        {
+            return format!("{:-<14}", "pt");
+        }
         if word.len() == 64 && hex(word) {
             return format!("{:-<64}", "hash");
         }

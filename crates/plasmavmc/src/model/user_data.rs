@@ -10,8 +10,9 @@ use photon_resource::Error;
 /// What is larger fits when it is compressed, which cloud-init takes.
 const MOST: usize = 64 * 1024;
 
-/// What gzip begins with (RFC 1952), and what that is in base64.
+/// What gzip begins with, its header's length in bytes (RFC 1952), and what the beginning is in base64.
 const GZIP: &[u8] = b"\x1f\x8b\x08";
+const GZIP_HEADER: usize = 10;
 const GZIP_IN_BASE64: &str = "H4sI";
 
 /// User data: a text, or bytes that cloud-init unpacks. Often they hold secrets: they are not shown.
@@ -27,6 +28,7 @@ impl UserData {
             let lines: String = trimmed.split_ascii_whitespace().collect();
             if let Ok(bytes) = STANDARD.decode(lines)
                 && bytes.starts_with(GZIP)
+                && bytes.len() >= GZIP_HEADER
             {
                 return Self(bytes);
             }
@@ -80,7 +82,7 @@ mod tests {
     fn text_stays_as_it_is_and_compressed_data_in_base64_become_bytes() {
         let text = "#cloud-config\npassword: H4sI\n";
         assert_eq!(UserData::from_text(text.into()).text(), Some(text));
-        let gzip = [GZIP, &[0, 0xff, 0xfe]].concat();
+        let gzip = [GZIP, &[0, 0, 0, 0, 0, 0, 3, 0xff, 0xfe]].concat();
         let encoded = STANDARD.encode(&gzip);
         let (first, second) = encoded.split_at(5);
         for written in [encoded.clone(), format!("{first}\n{second}\n")] {

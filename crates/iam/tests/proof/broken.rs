@@ -1,7 +1,5 @@
 //! Compilers that are wrong, each in one way: the proofs catch them, and show a request that should not be allowed.
 
-use photon_proof::{Counterexample, World};
-
 use super::walls::at_most;
 use super::*;
 
@@ -55,7 +53,8 @@ async fn one_that_takes_the_organization_for_the_project() {
 
 #[tokio::test]
 async fn one_that_forgets_whose_the_binding_is() {
-    caught("principal == Principal::", "principal != Principal::").await;
+    let whose = format!("principal == Principal::\"{ALICE}\"");
+    caught(&whose, "principal").await;
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! The built-in roles are ordered as docs/getting-started/roles.md says.
 
 use iam::policy::{built_in, built_in_roles};
-use photon_proof::{Counterexample, World};
 
 use super::*;
 

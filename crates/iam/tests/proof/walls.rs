@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use iam::policy::{Question, Wall};
 use photon_policy::words::{a_resource, an_action};
-use photon_proof::World;
 use proptest::prelude::*;
 
 use super::*;
@@ -33,16 +32,14 @@ async fn nothing_permits_outside_its_bindings_scope_principal_and_time() {
     let principal = principal();
     for place in SCOPES.map(scope) {
         let mut permissions = Vec::new();
-        for action in action_patterns() {
+        for action in ACTIONS {
             for resource in resource_patterns() {
-                permissions.push(permission(&action, &resource, FREE));
+                permissions.push(permission(action, &resource, FREE));
             }
         }
         let given = compiled(&principal, vec![grant(&place, Some(end()), permissions)]);
-        let outside = prover
-            .within(&given, &at_most(&principal, &place), &World::with([&place]))
-            .await
-            .unwrap();
+        let outer = at_most(&principal, &place);
+        let outside = beyond(&mut prover, &given, &outer, &World::with([&place])).await;
         assert!(outside.is_none(), "{place}: {}", outside.unwrap());
     }
 }
@@ -69,11 +66,11 @@ async fn a_token_reaches_no_further_than_it_is_for_whatever_its_bearer_may() {
         let wall = Wall::around(Some(&acme), project).as_condition();
         let behind = World::with(&scopes).assuming(wall);
         let outer = at_most(&principal, &place);
-        let outside = prover.within(&rights, &outer, &behind).await.unwrap();
+        let outside = beyond(&mut prover, &rights, &outer, &behind).await;
         assert!(outside.is_none(), "{place}: {}", outside.unwrap());
         // It is the wall that keeps them: without it they go further.
         let open = World::with(&scopes);
-        let outside = prover.within(&rights, &outer, &open).await.unwrap();
+        let outside = beyond(&mut prover, &rights, &outer, &open).await;
         let outside = outside.expect("these rights are everywhere");
         assert!(outside.permitted_by(&rights) && !outside.permitted_by(&outer));
     }

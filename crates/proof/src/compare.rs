@@ -140,11 +140,7 @@ fn readable(
             format!("(context.service == \"{service}\" && {types}.contains(context.type))")
         })
         .collect();
-    types.push(format!(
-        "({}.contains(context.service) && {}.contains(context.type))",
-        list(named.services.iter().map(String::as_str).chain(["compute"])),
-        list(named.types.iter().map(String::as_str).chain(["instances"])),
-    ));
+    types.extend(named.kinds.iter().cloned());
     let verbs = list(
         VERBS
             .iter()
@@ -186,8 +182,8 @@ fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
 /// The words that roles name.
 #[derive(Default)]
 struct Named {
-    services: BTreeSet<String>,
-    types: BTreeSet<String>,
+    /// Services and types of resources, as Cedar expressions.
+    kinds: BTreeSet<String>,
     verbs: BTreeSet<String>,
     orgs: BTreeSet<String>,
     projects: BTreeSet<String>,
@@ -196,14 +192,24 @@ struct Named {
 
 impl Named {
     fn add(&mut self, permission: &Permission) {
-        let [service, kind, verb] = permission.action.words();
-        self.services.extend(service.map(str::to_owned));
-        self.types.extend(kind.map(str::to_owned));
+        let [service, of_action, verb] = permission.action.words();
+        let [org, project, of_resource, id] = permission.resource.words();
+        let kind = of_action.or(of_resource);
+        if let Some(kind) = kind {
+            let service = service.map(|it| format!("context.service == \"{it}\" && "));
+            let service = service.unwrap_or_default();
+            self.kinds
+                .insert(format!("({service}context.type == \"{kind}\")"));
+        } else if let Some(service) = service
+            && !TYPES.iter().any(|(known, _)| *known == service)
+        {
+            self.kinds.insert(format!(
+                "(context.service == \"{service}\" && context.type == \"things\")"
+            ));
+        }
         self.verbs.extend(verb.map(str::to_owned));
-        let [org, project, kind, id] = permission.resource.words();
         self.orgs.extend(org.map(str::to_owned));
         self.projects.extend(project.map(str::to_owned));
-        self.types.extend(kind.map(str::to_owned));
         self.ids.extend(id.map(str::to_owned));
     }
 }

@@ -283,7 +283,7 @@ mod tests {
     use clap::CommandFactory;
 
     /// Verbs that change nothing at a server, or what a server has no `request_id` for, with the reason.
-    const WITHOUT: [(&str, &str); 16] = [
+    const WITHOUT: [(&str, &str); 17] = [
         ("login", "a token is new each time"),
         ("logout", "a token that is gone stays gone"),
         ("whoami", "looks"),
@@ -298,6 +298,7 @@ mod tests {
         ("vm console", "a stream"),
         ("vm watch", "looks"),
         ("machine watch", "looks"),
+        ("role compare", "looks"),
         ("host status", "over SSH"),
         ("host upgrade", "over SSH"),
         ("host rollback", "over SSH"),

@@ -615,3 +615,43 @@ async fn a_project_goes_with_all_that_is_in_it() {
     let answer = operator.run(&["org", "get", "acme"]).await;
     assert_eq!(answer.code, Some(3), "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_are_compared_by_what_they_allow() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let photon = tenant(&cloud, folder.path());
+    let make = "role create looker --permit compute:instances:get";
+    photon.json(&make.split(' ').collect::<Vec<_>>()).await;
+    let compare = ["role", "compare", "looker", "ProjectViewer"];
+    let found = photon.json(&compare).await;
+    assert_eq!(found["scope"], "org/acme/project/web");
+    assert_eq!(found["only_first"], Value::Array(Vec::new()));
+    let beyond = found["only_second"].as_array().unwrap();
+    assert_eq!(beyond.len(), 3, "{beyond:?}");
+    assert_eq!(beyond[0]["permission"]["action"], "*:*:get");
+    let action = beyond[0]["example"]["action"].as_str().unwrap();
+    assert!(
+        action.ends_with(":get") && action != "compute:instances:get",
+        "{action}"
+    );
+
+    let said = photon.run(&compare).await.stdout;
+    let first =
+        "Given at org/acme/project/web:\n\nAll that looker allows, ProjectViewer allows too.\n";
+    assert!(said.starts_with(first), "{said}");
+    assert!(
+        said.contains("\nProjectViewer allows what looker does not:\n  *:*:get\n    for example "),
+        "{said}"
+    );
+
+    let without = [&compare[..], &["--solver", "/nowhere/cvc5"]].concat();
+    let answer = photon.run(&without).await;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(
+        answer
+            .stderr
+            .contains("the solver /nowhere/cvc5 can't be started"),
+        "{answer:?}"
+    );
+}

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
+pub use photon_policy::Permission;
 use photon_resource::{
     ApiKeyId, BindingId, Error, OrgId, PrincipalId, PrincipalKind, ProjectId, Scope, is_hidden,
 };
 
 use crate::credential::validate_password;
-use crate::policy::{ActionPattern, Condition, ResourcePattern};
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,14 +100,6 @@ pub struct S3AccessKey {
     /// The secret, sealed under the server's key: SigV4 needs the secret itself to verify a request.
     pub sealed_secret: Vec<u8>,
     pub created_at: SystemTime,
-}
-
-/// One line of a role: what may be done to what, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permission {
-    pub action: ActionPattern,
-    pub resource: ResourcePattern,
-    pub condition: Option<Condition>,
 }
 
 /// A list of permissions under a name.

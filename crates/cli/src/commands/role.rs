@@ -1,8 +1,10 @@
 //! Roles.
 
+mod compare;
+
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use photon_api::iam::v1::{
     CreateRoleRequest, DeleteRoleRequest, GetRoleRequest, ListRolesRequest, Permission,
     PermissionList, Role, UpdateRoleRequest,
@@ -11,7 +13,7 @@ use serde::Deserialize;
 
 use super::{Renaming, read_text, replaced};
 use crate::error::Failure;
-use crate::noun::{All, Desk, Flags, NoMore, Noun, Removal, USUAL, Whole, Words};
+use crate::noun::{Action, All, Desk, Flags, Noun, Removal, USUAL, Whole, Words};
 use crate::output::Column;
 
 /// Roles: what may be done.
@@ -44,8 +46,27 @@ impl Noun for Roles {
 
 impl Whole for Roles {
     type New = New;
-    type Actions = NoMore;
+    type Actions = RoleAction;
     type Removal = Removal<Self>;
+}
+
+/// What else can be done with roles.
+#[derive(Subcommand)]
+pub enum RoleAction {
+    /// Say what one role allows that another does not, with examples.
+    ///
+    /// Both as if given at one scope: --scope, else --project, else --org, else the whole cloud. Each permission that goes
+    /// beyond the other role is shown with a request that it allows; where none is shown, there is no such request at all.
+    /// Needs the solver cvc5 on this machine.
+    Compare(compare::Comparison),
+}
+
+impl Action for RoleAction {
+    async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Compare(comparison) => comparison.run(desk).await,
+        }
+    }
 }
 
 /// A role to make.

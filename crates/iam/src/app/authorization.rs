@@ -13,7 +13,7 @@ use photon_resource::{
 use super::Core;
 use crate::live::Known;
 use crate::model::Permission;
-use crate::policy::{Question, Rights, beyond};
+use crate::policy::{Outside, Question, Rights, Wall, beyond};
 use crate::token::Verified;
 
 /// What was decided, and why.
@@ -85,22 +85,22 @@ pub async fn decide(
         reason,
         ..Outcome::default()
     };
-    if !within_wall(claims, scope) {
-        return Ok(Outcome {
-            outside_tenant: true,
-            ..no("it is outside of the tenant that the token is for".to_owned())
-        });
-    }
-    // Whatever its bearer may do elsewhere: whoever finds a project's token finds no more than the project.
-    if let Some(project) = &claims.project_id
-        && scope.project() != Some(project)
-    {
-        return Ok(no(match scope.project() {
-            Some(other) => format!("the token is for project {project}, not {other}"),
-            None => format!(
-                "the token is for project {project}, and this takes one for the whole organization"
-            ),
-        }));
+    match Wall::of(claims).check(scope) {
+        Ok(()) => {}
+        Err(Outside::Tenant) => {
+            return Ok(Outcome {
+                outside_tenant: true,
+                ..no("it is outside of the tenant that the token is for".to_owned())
+            });
+        }
+        Err(Outside::Project(project)) => {
+            return Ok(no(match scope.project() {
+                Some(other) => format!("the token is for project {project}, not {other}"),
+                None => format!(
+                    "the token is for project {project}, and this takes one for the whole organization"
+                ),
+            }));
+        }
     }
     let question = Question {
         action,
@@ -215,12 +215,6 @@ pub async fn allowed_on_a_condition(
             now: SystemTime::now(),
         })
     }))
-}
-
-/// The tenancy wall: `resource.org == token.org`, whatever the policy says. A token of the system has none before
-/// it; one that a principal of the system got for an organization has.
-fn within_wall(claims: &Claims, scope: &Scope) -> bool {
-    claims.org_id.is_none() || claims.org_id.as_ref() == scope.org()
 }
 
 /// IAM's own guard verifies and decides in process, by the same functions that answer other servers.

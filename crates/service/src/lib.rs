@@ -18,6 +18,7 @@ mod mutation;
 mod server;
 mod store;
 mod tls;
+mod turns;
 
 pub use answer::{DOMAIN, answer, code, status};
 pub use boot::main;

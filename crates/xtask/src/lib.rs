@@ -15,6 +15,7 @@ pub mod documents;
 pub mod grpcurl;
 pub mod host_agent;
 pub mod images;
+pub mod native;
 pub mod photoncloud;
 pub mod prepare;
 pub mod prerequisites;

@@ -7,6 +7,7 @@
 //!                       rack: hosts in a network namespace ◄── images: built once, kept in the cache
 //! ```
 
+pub mod abuse;
 pub mod bench;
 pub mod cache;
 pub mod check;

@@ -13,8 +13,8 @@ use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{AuthorizeEachRequest, AuthorizeRequest, GetJwksRequest};
 use photon_program::{Endpoints, Invalid, with_token};
 use photon_resource::{
-    Action, Authorizer, Caller, Claims, Decision, Described, Error, Extent, ResourceName,
-    TokenVerifier,
+    Action, Authorizer, Caller, Claims, Decision, Described, Error, Extent, PrincipalId,
+    ResourceName, TokenVerifier,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, Semaphore};
@@ -22,11 +22,13 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use crate::claims::{KeySet, Rejection};
+use crate::turns::Turns;
 
 /// How long IAM may take to answer. After that there is no decision, and none is a refusal.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// How many decisions may be asked for at once. More wait here and not in IAM, where their [`DEADLINE`] would run:
-/// a burst of calls is to take a little longer, not to be refused.
+/// a burst of calls is to take a little longer, not to be refused. Callers get their turns one after the other, so that
+/// one's burst is not the others' delay.
 const DECISIONS: usize = 32;
 /// How long a call waits for its turn to be decided.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +48,7 @@ const REMEMBERED: usize = 4096;
 pub struct IamClient {
     channel: Channel,
     keys: Arc<Keys>,
-    decisions: Arc<Semaphore>,
+    decisions: Arc<Turns<PrincipalId>>,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl IamClient {
                 waiters: Semaphore::new(WAITERS),
                 verified: RwLock::default(),
             }),
-            decisions: Arc::new(Semaphore::new(DECISIONS)),
+            decisions: Turns::new(DECISIONS),
         })
     }
 
@@ -215,7 +217,7 @@ impl Authorizer for IamClient {
         };
         let request = asking(message, caller)?;
         let mut client = IamAuthzServiceClient::new(self.channel.clone());
-        let response = self.decided(client.authorize(request)).await?;
+        let response = self.decided(caller, client.authorize(request)).await?;
         Ok(Decision {
             allowed: response.allowed,
             reason: match response.reason.as_str() {
@@ -250,7 +252,8 @@ impl Authorizer for IamClient {
         };
         let request = asking(message, caller)?;
         let mut client = IamAuthzServiceClient::new(self.channel.clone());
-        let allowed = self.decided(client.authorize_each(request)).await?.allowed;
+        let asked = client.authorize_each(request);
+        let allowed = self.decided(caller, asked).await?.allowed;
         // One answer less, and they would be others'.
         if allowed.len() != resources.len() {
             return Err(no_decision());
@@ -270,11 +273,11 @@ impl IamClient {
     /// What IAM answers, when it is its turn.
     async fn decided<T>(
         &self,
+        caller: &Caller,
         asked: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
-        let turn = tokio::time::timeout(PATIENCE, self.decisions.acquire()).await;
-        // The semaphore is never closed; out of patience or not, without a turn there is no decision.
-        let Ok(Ok(_turn)) = turn else {
+        let turn = self.decisions.take(caller.claims.principal_id);
+        let Ok(_turn) = tokio::time::timeout(PATIENCE, turn).await else {
             tracing::warn!("too many calls wait for IAM's decision");
             return Err(no_decision());
         };

@@ -19,6 +19,7 @@ mod mutation;
 mod server;
 mod store;
 mod tls;
+mod turns;
 
 pub use answer::{DOMAIN, answer, code, status};
 pub use boot::main;

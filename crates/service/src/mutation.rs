@@ -12,13 +12,19 @@ use flaredb::{
     encode_for,
 };
 use photon_program::request_id::is_request_id;
-use photon_resource::{Caller, Claims, Error, OrgId, ProjectId, ResourceName};
+use photon_resource::{Caller, Claims, Error, OrgId, PrincipalId, ProjectId, ResourceName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use crate::limit::Limiter;
+
 /// How often a change is tried when others get there first.
 const ATTEMPTS: u32 = 100;
+/// What one tenant's principal may have written at once, and one more KiB of it after how long: a small request can change
+/// a large record, which is written anew, logged, and kept as an answer.
+const WRITTEN_KIB: u32 = 12 << 10;
+const KIB_AGAIN: Duration = Duration::from_millis(16);
 /// How long a repeated `request_id` finds the first answer, at least.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Records of this much time share a lease: one for each would double the writes of a change.
@@ -39,6 +45,7 @@ struct Inner {
     db: Db,
     ledger: Ledger,
     lease: Mutex<Option<(Instant, LeaseId)>>,
+    written: Limiter<PrincipalId>,
 }
 
 /// One changing call. A clone is the same call: of those with a `request_id` only one commits.
@@ -116,6 +123,7 @@ impl Mutations {
             db,
             ledger,
             lease: Mutex::new(None),
+            written: Limiter::new(WRITTEN_KIB, KIB_AGAIN),
         }))
     }
 
@@ -221,8 +229,9 @@ impl Mutation {
         response: Resp,
         replayed: Option<&Resp>,
     ) -> Result<Option<Resp>, Error> {
-        self.remember(&mut tx, replayed.unwrap_or(&response))
-            .await?;
+        let answer = replayed.unwrap_or(&response);
+        self.pay(after, answer)?;
+        self.remember(&mut tx, answer).await?;
         let event = self.event(resource, before, after, reason);
         let committed = self.shared.ledger.commit(tx, event).await;
         Ok(self.settled(committed).await?.then_some(response))
@@ -250,6 +259,34 @@ impl Mutation {
         self.remember(&mut tx, &response).await?;
         let committed = tx.commit().await;
         Ok(self.settled(committed).await?.then_some(response))
+    }
+
+    /// Charges a tenant's principal for what is about to be written, once for all attempts.
+    ///
+    /// Errors: `ResourceExhausted` if it has written more than it may.
+    fn pay<Resp: prost::Message>(&self, after: Option<&[u8]>, answer: &Resp) -> Result<(), Error> {
+        let claims = &self.caller.claims;
+        if claims.org_id.is_none() || self.attempts > 0 {
+            return Ok(());
+        }
+        // The record and its copy in the log of changes; the answer in base64.
+        let record = 2 * after.map_or(0, <[u8]>::len);
+        let kept = self.kept.as_ref().map_or(0, |_| answer.encoded_len());
+        let kib = u32::try_from((record + kept / 3 * 4) >> 10).unwrap_or(u32::MAX);
+        if kib == 0 {
+            return Ok(());
+        }
+        let (who, now) = (claims.principal_id, Instant::now());
+        let written = &self.shared.written;
+        written.turn(who, now, Duration::ZERO).map_err(|after| {
+            let seconds = after.as_secs() + 1;
+            Error::ResourceExhausted(format!(
+                "{} has changed so much that the store takes no more of it now: try again in {seconds} s",
+                claims.principal_name
+            ))
+        })?;
+        written.charge(who, now, kib - 1);
+        Ok(())
     }
 
     /// Keeps the answer for repeated calls.
@@ -382,7 +419,7 @@ mod tests {
     use std::time::SystemTime;
 
     use photon_api::prismnet::v1::Vpc;
-    use photon_resource::{PrincipalId, PrincipalKind};
+    use photon_resource::PrincipalKind;
 
     use super::*;
 

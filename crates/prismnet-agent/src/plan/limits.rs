@@ -79,13 +79,15 @@ fn pace(
     interface: fn() -> Expression<'static>,
 ) -> Vec<Statements> {
     let mut rules = Vec::new();
+    let (packets, bytes) = (limits.port_packets_per_second, limits.port_bytes_per_second);
     let rates = [
-        ("packets", Rate::packets(limits.port_packets_per_second)),
-        ("bytes", Rate::bytes(limits.port_bytes_per_second)),
+        (format!("{packets}-packets"), Rate::packets(packets)),
+        (format!("{bytes}-bytes"), Rate::bytes(bytes)),
     ];
-    for (unit, rate) in rates {
+    for (limit, rate) in rates {
         if let Some(rate) = rate {
-            let set = format!("{what}-{unit}");
+            // An element keeps the limit with which it was made: another limit has another set.
+            let set = format!("{what}-{limit}");
             table.meters(&set, SetType::Ifname, TAPS, true);
             rules.push(vec![faster(interface(), &set, rate), counted(), drop()]);
         }
@@ -104,14 +106,12 @@ pub fn connections(table: &mut Table, desired: &Desired, limits: Limits) {
     let mut of_bridge = BTreeMap::new();
     for vpc in &desired.vpcs {
         let name = format!("{}-connections", vpc.vrf());
-        table.meters(&name, SetType::Mark, lists, false);
+        // As with ports: another limit has another set.
+        let set = format!("{name}-{lists}-of-{most}");
+        table.meters(&set, SetType::Mark, lists, false);
         table.chain(
             &name,
-            vec![vec![
-                connections_over(&name, lists, most),
-                counted(),
-                drop(),
-            ]],
+            vec![vec![connections_over(&set, lists, most), counted(), drop()]],
         );
         for subnet in &vpc.subnets {
             of_bridge.insert(subnet.bridge(), Verdict::Jump(target(&name)));

@@ -268,6 +268,13 @@ pub struct Removal<N: Noun> {
     noun: PhantomData<fn() -> N>,
 }
 
+impl<N: Noun> Removal<N> {
+    /// The same, of which the question has been answered.
+    pub fn agreed(self) -> Self {
+        Self { yes: true, ..self }
+    }
+}
+
 impl<N: Noun> Removing for Removal<N> {
     async fn remove(self, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
         let id = match desk.find::<N::Get>(N::WORDS.noun, &self.name).await {

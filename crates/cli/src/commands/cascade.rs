@@ -52,11 +52,7 @@ impl Removing for Cascade<Projects> {
         };
         confirm(self.removal.yes, &question)?;
         empty(&inside).await?;
-        let yes = Removal {
-            yes: true,
-            ..self.removal
-        };
-        yes.remove(once, desk).await
+        self.removal.agreed().remove(once, desk).await
     }
 }
 
@@ -95,11 +91,7 @@ impl Removing for Cascade<Orgs> {
             tell!("removing principal {}", principal.name);
             gone(inside.call(DeletePrincipalRequest::of(&principal.id)).await)?;
         }
-        let yes = Removal {
-            yes: true,
-            ..self.removal
-        };
-        yes.remove(once, desk).await
+        self.removal.agreed().remove(once, desk).await
     }
 }
 

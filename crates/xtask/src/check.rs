@@ -32,14 +32,12 @@ pub fn run() -> Result<()> {
     // Not one of "all targets", because a plain `cargo test` shall not run it. The whole workspace, though one package has
     // it: so no library is compiled anew with other features.
     step(
-        "clippy on the tests that run alone",
+        "clippy on the rack tests",
         &[
             "clippy",
             "--workspace",
             "--test",
             "rack",
-            "--test",
-            "abuse",
             "--locked",
             "--",
             "-D",
@@ -63,7 +61,6 @@ pub fn run() -> Result<()> {
         &["test", "--workspace", "--locked", "--doc"],
     )?;
     let _images = images.wait()?;
-    abuse_test()?;
     // The whole workspace, though one package has them: so the libraries are those of the step before.
     rack_tests()?;
     say(format!("everything passed in {}", human(begun.elapsed())));
@@ -84,15 +81,6 @@ fn with_programs() -> Result<Command> {
 /// Those that measure how long something is away, by the beginning of their names: they have the machine for
 /// themselves.
 const TIMED: &[&str] = &["faults::", "upgrade::an_upgrade_"];
-
-/// It measures, and others' work would be mistaken for what it looks for.
-fn abuse_test() -> Result<()> {
-    let abuse = ["test", "--workspace", "--locked", "--test", "abuse"];
-    run_step(
-        "a stranger, a viewer and a member do their worst",
-        with_programs()?.args(abuse),
-    )
-}
 
 fn rack_tests() -> Result<()> {
     let rack = ["test", "--workspace", "--locked", "--test", "rack", "--"];

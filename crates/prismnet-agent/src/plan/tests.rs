@@ -385,7 +385,7 @@ impl Kernel {
 fn names_meters(command: &str) -> bool {
     let is_set = command.contains(r#":{"set":{"#);
     command.contains(r#"{"set":{"op":"#)
-        || (is_set && (command.contains(r#""dynamic""#) || command.contains(r#"-connections""#)))
+        || (is_set && (command.contains(r#""dynamic""#) || command.contains("-connections-")))
         || (is_set
             && ["sent-", "received-"]
                 .iter()

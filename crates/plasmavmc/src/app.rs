@@ -26,4 +26,4 @@ pub use node::{Nodes, Standing};
 pub use report::{Reporter, Reports};
 pub use saga::{Progress, Saga};
 pub use vm::Vms;
-pub use watch::{Told, VmWatch, Watches};
+pub use watch::{Gone, Told, VmWatch, Watches};

@@ -17,6 +17,7 @@ mod limit;
 mod mutation;
 mod server;
 mod store;
+mod supervise;
 mod tls;
 
 pub use answer::{DOMAIN, answer, code, status};
@@ -27,3 +28,4 @@ pub use iam_client::IamClient;
 pub use limit::Limiter;
 pub use mutation::{Mutation, Mutations};
 pub use server::{Services, serve};
+pub use supervise::Supervision;

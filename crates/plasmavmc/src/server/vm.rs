@@ -7,9 +7,9 @@ use photon_api::plasmavmc::v1::console_request::Message;
 use photon_api::plasmavmc::v1::vm_service_server::VmService;
 use photon_catalog::desk::WatchStream;
 use photon_catalog::stored::attributes_of;
-use photon_catalog::{Access, Answer, Desk, Named, Stored, Supervision};
+use photon_catalog::{Access, Answer, Desk, Named, Stored};
 use photon_resource::{Caller, Error, ResourceName};
-use photon_service::{answer, status};
+use photon_service::{Supervision, answer, status};
 use tonic::{Request, Streaming};
 
 use crate::app::{Consoles, Told, Typed, Watches};
@@ -81,8 +81,8 @@ impl Vms {
         vm: Option<&Vm>,
     ) -> Supervision {
         let attributes = vm.map(attributes_of).unwrap_or_default();
-        let guard = self.access().guard().clone();
-        Supervision::new(guard, caller, Vm::KIND.action(verb), resource, attributes)
+        let guard = self.access().guard();
+        guard.supervise(caller, Vm::KIND.action(verb), resource, attributes)
     }
 }
 
@@ -316,13 +316,22 @@ impl VmService for Vms {
 }
 
 fn told_to_wire(told: Told) -> pb::WatchVmResponse {
-    let (vm, deleted) = match told {
-        Told::Now(vm) => (vm, false),
-        Told::Gone(vm) => (vm, true),
-    };
-    pb::WatchVmResponse {
-        vm: Some(convert::vm_to_wire(&vm)),
-        deleted,
+    match told {
+        Told::Now(vm) => pb::WatchVmResponse {
+            vm: Some(convert::vm_to_wire(&vm)),
+            deleted: false,
+        },
+        Told::Gone(gone) => pb::WatchVmResponse {
+            vm: Some(pb::Vm {
+                id: gone.id.to_string(),
+                name: gone.name,
+                org_id: gone.org_id.to_string(),
+                project_id: gone.project_id.to_string(),
+                phase: pb::VmPhase::Deleting.into(),
+                ..Default::default()
+            }),
+            deleted: true,
+        },
     }
 }
 

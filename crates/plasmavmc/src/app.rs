@@ -13,6 +13,7 @@ mod saga;
 mod underway;
 mod vm;
 mod vm_create;
+mod vm_interfaces;
 mod watch;
 
 pub use access::{image_to_use, sees_user_data};

@@ -10,8 +10,8 @@ pub use image::{ExpectedFile, Image, ImageChanges, ImageFile, ImageFormat, Image
 pub use node::{Hypervisor, Node};
 pub use ssh_key::check_ssh_key;
 pub use vm::{
-    Addressing, Disk, Interface, NewVm, Port, PowerState, RestartPolicy, Size, Spec, Vm, VmChanges,
-    VmFilter,
+    Addressing, Disk, Interface, Leaving, NewVm, Port, PowerState, RestartPolicy, Size, Spec, Vm,
+    VmChanges, VmFilter,
 };
 
 /// The types of resources.

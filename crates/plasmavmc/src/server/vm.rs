@@ -179,6 +179,55 @@ impl VmService for Vms {
             .await
     }
 
+    async fn attach_interface(
+        &self,
+        request: Request<pb::AttachInterfaceRequest>,
+    ) -> Answer<pb::AttachInterfaceResponse> {
+        self.desk
+            .change(
+                request,
+                "attachInterface",
+                |mutation, vm: Vm, request| async move {
+                    let interface = convert::new_interface(&request)?;
+                    let (port, expected) = (interface.port_id, request.expected_revision);
+                    let given = request.interface.unwrap_or_default().port_id;
+                    let answer = |vm: &Vm| pb::AttachInterfaceResponse {
+                        vm: Some(convert::vm_to_wire(vm)),
+                    };
+                    let attached = self
+                        .app
+                        .attach_interface(mutation, vm.id, interface, expected, answer)
+                        .await;
+                    attached.map_err(|error| convert::port_as_given(error, port, &given))
+                },
+            )
+            .await
+    }
+
+    async fn detach_interface(
+        &self,
+        request: Request<pb::DetachInterfaceRequest>,
+    ) -> Answer<pb::DetachInterfaceResponse> {
+        self.desk
+            .change(
+                request,
+                "detachInterface",
+                |mutation, vm: Vm, request| async move {
+                    let port = convert::port_id("port_id", &request.port_id)?;
+                    let expected = request.expected_revision;
+                    let answer = |vm: &Vm| pb::DetachInterfaceResponse {
+                        vm: Some(convert::vm_to_wire(vm)),
+                    };
+                    let detached = self
+                        .app
+                        .detach_interface(mutation, vm.id, port, expected, answer)
+                        .await;
+                    detached.map_err(|error| convert::port_as_given(error, port, &request.port_id))
+                },
+            )
+            .await
+    }
+
     async fn start_vm(&self, request: Request<pb::StartVmRequest>) -> Answer<pb::StartVmResponse> {
         self.desk
             .change(request, "start", |mutation, vm: Vm, _| {

@@ -10,8 +10,7 @@ use photon_resource::VmId;
 
 use super::layout::Layout;
 use crate::hypervisor::{Accelerator, Boot, DiskFile, Hypervisor, Launch, Machine, Nic};
-use crate::plan::desired::DesiredVm;
-use crate::plan::desired::RestartPolicy;
+use crate::plan::desired::{DesiredInterface, DesiredVm, RestartPolicy};
 use crate::plan::{Run, Unit};
 
 #[cfg(test)]
@@ -23,6 +22,8 @@ pub const PREFIX: &str = "photon-vm-";
 /// The unit itself remembers what it was started for, so that no file can tell otherwise.
 const REBOOT_GENERATION: &str = "PHOTON_REBOOT_GENERATION";
 const ACCELERATOR: &str = "PHOTON_ACCELERATOR";
+/// The TAPs that it opens at each start, with commas between.
+const TAPS: &str = "PHOTON_TAPS";
 /// Names the stop command's program in QEMU's own environment: Nix's garbage collector keeps every store
 /// path that it finds in the environment of a running process, so an upgrade of the agent does not take
 /// away the program that a VM of before it is stopped with.
@@ -72,16 +73,17 @@ pub fn machine(layout: &Layout, id: VmId, vm: &DesiredVm) -> Machine {
             })
             .collect(),
         seed: Some(layout.seed(id)),
-        interfaces: vm
-            .interfaces
-            .iter()
-            .map(|interface| Nic {
-                tap: interface.tap.clone(),
-                mac: interface.mac.clone(),
-                mtu: interface.mtu,
-            })
-            .collect(),
+        interfaces: vm.interfaces.iter().map(nic).collect(),
         runtime_dir: layout.runtime(id),
+    }
+}
+
+/// An interface as the hypervisor sees it.
+pub fn nic(interface: &DesiredInterface) -> Nic {
+    Nic {
+        tap: interface.tap.clone(),
+        mac: interface.mac.clone(),
+        mtu: interface.mtu,
     }
 }
 
@@ -115,6 +117,7 @@ pub fn service(
         .collect();
     readable.push(layout.notes(id));
     readable.push(stop_program.into());
+    let taps: Vec<&str> = vm.interfaces.iter().map(|it| it.tap.as_str()).collect();
     TransientService {
         name: id.unit_name(),
         description: format!("VM {} of {}/{}", vm.name, vm.org, vm.project),
@@ -137,6 +140,7 @@ pub fn service(
                 vm.reboot_generation.to_string(),
             ),
             (ACCELERATOR.to_owned(), accelerator.to_string()),
+            (TAPS.to_owned(), taps.join(",")),
             (STOP_PROGRAM.to_owned(), stop_program.to_owned()),
         ],
         // At shutdown the guests still have their network while they are asked to power down.
@@ -171,6 +175,12 @@ pub fn observed(status: &ServiceStatus, panicked: Option<&str>) -> Unit {
             .unwrap_or(0),
         accelerator: status.variable(ACCELERATOR).unwrap_or_default().to_owned(),
         started_at: status.started_at,
+        taps: status.variable(TAPS).map(|taps| {
+            taps.split(',')
+                .filter(|tap| !tap.is_empty())
+                .map(str::to_owned)
+                .collect()
+        }),
     };
     if status.job.as_deref() == Some("stop") {
         return Unit::Stopping(run);

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::message::{Decoder, Message, command};
-use crate::hypervisor::{Control, ControlError, GuestEvent, connect_as};
+use crate::hypervisor::qemu::plugs;
+use crate::hypervisor::{Accelerator, Control, ControlError, GuestEvent, Nic, Plugs, connect_as};
 
 /// Longest time that QEMU may take for a command: it answers at once unless it hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -68,6 +69,11 @@ impl Qmp {
     ///
     /// Errors: `Closed`, `Silent`, `Refused`.
     pub async fn execute(&self, name: &str) -> Result<Value, ControlError> {
+        self.ask(name, json!({})).await
+    }
+
+    /// As [`execute`](Self::execute), with arguments: a JSON object.
+    pub async fn ask(&self, name: &str, arguments: Value) -> Result<Value, ControlError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         {
@@ -77,7 +83,12 @@ impl Qmp {
             }
             pending.answers.insert(id, sender);
         }
-        let sent = self.writer.lock().await.write_all(&command(id, name)).await;
+        let sent = self
+            .writer
+            .lock()
+            .await
+            .write_all(&command(id, name, arguments))
+            .await;
         if sent.is_err() {
             lock(&self.pending).answers.remove(&id);
             return Err(ControlError::Closed);
@@ -119,6 +130,24 @@ impl Control for Qmp {
 
     async fn power_button(&self) -> Result<(), ControlError> {
         self.execute("system_powerdown").await.map(drop)
+    }
+
+    async fn plugs(&self) -> Result<Plugs, ControlError> {
+        plugs::look(self).await
+    }
+
+    async fn plug(
+        &self,
+        nic: &Nic,
+        accelerator: Accelerator,
+        place: &str,
+    ) -> Result<(), ControlError> {
+        let tap = plugs::tap(nic, accelerator == Accelerator::Kvm);
+        plugs::plug(self, nic, tap, place).await
+    }
+
+    async fn unplug(&self, tap: &str) -> Result<(), ControlError> {
+        plugs::unplug(self, tap).await
     }
 
     async fn event(&self) -> Option<GuestEvent> {

@@ -97,13 +97,15 @@ fn parse(line: &[u8]) -> Result<Message, Malformed> {
         Some("STOP") => Message::Event(GuestEvent::Stopped),
         Some("RESUME") => Message::Event(GuestEvent::Resumed),
         Some("GUEST_PANICKED") => Message::Event(GuestEvent::Panicked),
+        // Of qapi/qdev.json.
+        Some("DEVICE_DELETED") => Message::Event(GuestEvent::Unplugged),
         _ => Message::Other,
     })
 }
 
-/// A command as a line.
-pub fn command(id: u64, name: &str) -> Vec<u8> {
-    let mut line = json!({ "execute": name, "id": id })
+/// A command with its arguments, a JSON object, as a line.
+pub fn command(id: u64, name: &str, arguments: Value) -> Vec<u8> {
+    let mut line = json!({ "execute": name, "arguments": arguments, "id": id })
         .to_string()
         .into_bytes();
     line.push(b'\n');

@@ -1,6 +1,9 @@
 //! Ports.
 
 use clap::{Args, Subcommand};
+use photon_api::plasmavmc::v1::{
+    AttachInterfaceRequest, DetachInterfaceRequest, GetVmRequest, NetworkInterface,
+};
 use photon_api::prismnet::v1::{
     CreatePortRequest, DeletePortRequest, DetachPortRequest, GetPortRequest,
     GetSecurityGroupRequest, GetSubnetRequest, Labels, ListPortsRequest, Port, SecurityGroupIds,
@@ -9,7 +12,7 @@ use photon_api::prismnet::v1::{
 
 use super::{NewLabels, OtherLabels, Renaming};
 use crate::error::Failure;
-use crate::noun::{Action, ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words};
+use crate::noun::{Action, ByName, Changing, Desk, Flags, Noun, Once, USUAL, Whole, Words};
 use crate::output::Column;
 
 /// Ports of a subnet.
@@ -52,22 +55,87 @@ impl Whole for Ports {
 /// What else a port can do.
 #[derive(Subcommand)]
 pub enum PortAction {
-    /// Take it from its device.
-    Detach(Changing<ByName>),
+    /// Give it to a VM, which gets one more network interface, at once if it runs.
+    Attach(Changing<Attach>),
+    /// Take it from its VM: the interface goes, at once if the guest lets go of it.
+    Detach(Changing<Detach>),
+}
+
+/// Which VM gets it.
+#[derive(Args)]
+pub struct Attach {
+    /// Port (name or id).
+    name: String,
+    /// VM (name or id).
+    vm: String,
+    /// Name of the new interface in the VM. Default: the first of eth0, eth1, … that the VM has not.
+    #[arg(long = "as", value_name = "INTERFACE")]
+    interface: Option<String>,
+}
+
+/// From what it is taken.
+#[derive(Args)]
+pub struct Detach {
+    #[command(flatten)]
+    port: ByName,
+    /// Take it from whatever has it, without asking the guest. For operators, when the device is gone.
+    #[arg(long)]
+    force: bool,
 }
 
 impl Action for PortAction {
     async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
-        let PortAction::Detach(change) = self;
-        let id = desk
-            .id_of::<Ports>(&change.flags.name, &change.once)
-            .await?;
-        let request = DetachPortRequest {
-            id,
-            ..Default::default()
-        };
-        desk.output.one(&desk.make(&change.once, request).await?)
+        match self {
+            Self::Attach(Changing { flags, once }) => attach(flags, &once, desk).await,
+            Self::Detach(Changing { flags, once }) if flags.force => {
+                let request = DetachPortRequest {
+                    id: desk.id_of::<Ports>(&flags.port.name, &once).await?,
+                    ..Default::default()
+                };
+                desk.output.one(&desk.make(&once, request).await?)
+            }
+            Self::Detach(Changing { flags, once }) => detach(&flags.port.name, &once, desk).await,
+        }
     }
+}
+
+async fn attach(flags: Attach, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let vm = desk.find::<GetVmRequest>("VM", &flags.vm).await?;
+    let port_id = desk.id_of::<Ports>(&flags.name, once).await?;
+    let network = vm.spec.map(|spec| spec.network).unwrap_or_default();
+    // The same again, if that is what was done.
+    let there = network
+        .iter()
+        .find(|interface| interface.port_id == port_id);
+    let free = |name: &String| !network.iter().any(|interface| interface.id == *name);
+    let id = match (flags.interface, there) {
+        (Some(id), _) => id,
+        (None, Some(there)) => there.id.clone(),
+        (None, None) => (0..)
+            .map(|number| format!("eth{number}"))
+            .find(free)
+            .unwrap_or_default(),
+    };
+    let request = AttachInterfaceRequest {
+        id: vm.id,
+        interface: Some(NetworkInterface { id, port_id }),
+        ..Default::default()
+    };
+    desk.output.one(&desk.make(once, request).await?)
+}
+
+async fn detach(name: &str, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let port = desk.find::<GetPortRequest>("port", name).await?;
+    if port.device_id.is_empty() {
+        let text = format!("port {} is attached to nothing", port.name);
+        return Err(Failure::Local(text));
+    }
+    let request = DetachInterfaceRequest {
+        id: port.device_id,
+        port_id: port.id,
+        ..Default::default()
+    };
+    desk.output.one(&desk.make(once, request).await?)
 }
 
 /// A port to make.

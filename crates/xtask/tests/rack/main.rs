@@ -7,6 +7,7 @@ mod debris;
 mod faults;
 mod guests;
 mod hosts;
+mod hot_plug;
 mod isolation;
 mod netboot;
 mod onboarding;

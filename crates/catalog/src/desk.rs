@@ -2,21 +2,20 @@
 //! who carries it out.
 
 use std::future::Future;
-use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 
 use futures::Stream;
 use photon_api::request;
 use photon_resource::{Error, PageRequest};
-use photon_service::{Mutation, answer, status};
+use photon_service::{Mutation, Supervision, answer, status};
 use tonic::{Request, Response, Status};
 
 use crate::access::{Access, Named};
 use crate::feed::{Feed, News};
+use crate::follower::Follower;
 use crate::list::{Listing, Query};
 use crate::stored::Stored;
-use crate::supervise::Supervision;
 use crate::wire::Tenant;
 
 /// What a handler answers.
@@ -26,16 +25,16 @@ pub type Answer<T> = Result<Response<T>, Status>;
 pub type WatchStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
 
 /// Takes the calls about resources of one type. Clones share everything.
-pub struct Desk<R> {
+pub struct Desk<R: Stored> {
     access: Access,
-    of: PhantomData<fn() -> R>,
+    follower: Follower<R>,
 }
 
-impl<R> Clone for Desk<R> {
+impl<R: Stored> Clone for Desk<R> {
     fn clone(&self) -> Self {
         Self {
             access: self.access.clone(),
-            of: PhantomData,
+            follower: self.follower.clone(),
         }
     }
 }
@@ -44,8 +43,8 @@ impl<R: Stored> Desk<R> {
     /// Calls go through `access`.
     pub fn new(access: Access) -> Self {
         Self {
+            follower: Follower::new(access.db().clone()),
             access,
-            of: PhantomData,
         }
     }
 
@@ -205,9 +204,8 @@ impl<R: Stored> Desk<R> {
             let (org, project) = (request.org_id(), request.project_id());
             let scope = self.access.all::<R>(&caller, "watch", org, project).await?;
             let since = (request.since_revision() != 0).then_some(request.since_revision());
-            let feed = Feed::<R>::start(self.access.db().clone(), scope.clone(), since).await?;
-            let supervision = Supervision::new(
-                self.access.guard().clone(),
+            let feed = self.follower.feed(scope.clone(), since).await?;
+            let supervision = self.access.guard().supervise(
                 caller,
                 R::KIND.action("watch"),
                 R::KIND.any(scope),

@@ -1,17 +1,20 @@
-//! A table as a stream: what is there, then what changes. Watch calls, inventories in memory and other servers follow it.
+//! A table as a stream: what is there, then what changes. Watch calls and other servers follow it.
 //!
-//! A feed costs what changes and keeps no copy: it reads what is there by pages, as fast as it is asked, and then the
-//! store's change log. That a resource is gone is told by the index entry that goes with it in the same commit, which
-//! also says whose it was.
+//! A feed costs what changes and keeps no copy: it reads what is there by pages, as fast as it is asked, and then hears
+//! what all feeds of the table hear of one [`Follower`]. One that begins at an earlier revision, or that is read too
+//! slowly, first takes from the store's change log what it missed. That a resource is gone is told by the index entry
+//! that goes with it in the same commit, which also says whose it was.
 
 use std::collections::VecDeque;
-use std::marker::PhantomData;
+use std::sync::Arc;
 
-use flaredb::{Change, Db, Revision, Watch};
+use flaredb::{Change, Db, Revision, Watch, WatchItem};
 use photon_resource::{Error, PageRequest, Scope};
+use tokio::sync::broadcast;
 
+use crate::follower::{Follower, Heard, Item};
 use crate::list::{Query, list};
-use crate::stored::{Stored, load};
+use crate::stored::Stored;
 
 /// How many resources that are there already are read at once.
 const BATCH: usize = 256;
@@ -29,16 +32,34 @@ pub enum News<R: Stored> {
 
 /// Follows the resources of a scope.
 pub struct Feed<R: Stored> {
-    db: Db,
+    follower: Follower<R>,
     scope: Scope,
     /// `None`: all of the scope.
     only: Option<R::Id>,
-    changes: Watch,
     /// The next page of what is there already; `None`: all has been told.
     page: Option<PageRequest>,
-    began_at: Revision,
+    /// Everything up to here was heard, or read with the pages.
+    reached: Revision,
+    source: Source<R>,
     waiting: VecDeque<(News<R>, Revision)>,
-    of: PhantomData<R>,
+}
+
+/// Where a feed hears what changes.
+enum Source<R: Stored> {
+    /// It has missed something.
+    Behind,
+    /// It catches up by itself; then with all others, who have been heard meanwhile.
+    Log(Log, broadcast::Receiver<Arc<Heard<R>>>),
+    /// With all others.
+    Shared(broadcast::Receiver<Arc<Heard<R>>>),
+}
+
+/// The store's log, up to a revision.
+struct Log {
+    watch: Watch,
+    until: Revision,
+    /// What was taken of it, and is not understood yet.
+    taken: Option<WatchItem>,
 }
 
 impl<R: Stored> Feed<R> {
@@ -46,30 +67,35 @@ impl<R: Stored> Feed<R> {
     /// `None`: first all that is there.
     ///
     /// Errors: `FailedPrecondition` for a revision that the store's log does not reach back to, or never was at.
-    pub async fn start(db: Db, scope: Scope, since: Option<Revision>) -> Result<Self, Error> {
-        let began_at = match since {
-            Some(revision) => revision,
-            None => db.revision().await?,
+    pub(crate) async fn start(
+        follower: Follower<R>,
+        scope: Scope,
+        since: Option<Revision>,
+    ) -> Result<Self, Error> {
+        let (reached, source) = match since {
+            Some(revision) => (revision, Source::from_log(&follower, revision).await?),
+            None => {
+                // From before the first look: what changes meanwhile is told twice rather than never.
+                let listener = follower.listen().await?;
+                (follower.db().revision().await?, Source::Shared(listener))
+            }
         };
-        // From before the first look: what changes meanwhile is told twice rather than never.
-        let changes = db.watch(R::TABLE, began_at).await.map_err(lost)?;
         let first = PageRequest {
             size: BATCH,
             after: None,
         };
         Ok(Self {
-            db,
+            follower,
             scope,
             only: None,
-            changes,
             page: since.is_none().then_some(first),
-            began_at,
+            reached,
+            source,
             waiting: VecDeque::new(),
-            of: PhantomData,
         })
     }
 
-    /// Tells of one resource alone; what happens to others costs nothing.
+    /// Tells of one resource alone; what happens to others costs next to nothing.
     pub fn only(mut self, id: R::Id) -> Self {
         self.only = Some(id);
         self
@@ -89,13 +115,7 @@ impl<R: Stored> Feed<R> {
                 self.look(page).await?;
                 continue;
             }
-            let commit = self.changes.next().await.transpose().map_err(lost)?;
-            let Some(commit) = commit else {
-                return Err(Error::Unavailable(
-                    "the server is stopping: watch again".into(),
-                ));
-            };
-            self.hear(&commit).await?;
+            self.hear().await?;
         }
     }
 
@@ -108,12 +128,12 @@ impl<R: Stored> Feed<R> {
             page,
         };
         let wanted = |found: &R| self.only.as_ref().is_none_or(|only| *only == found.id());
-        let found = list::<R>(&self.db, query, wanted).await?;
+        let found = list::<R>(self.follower.db(), query, wanted).await?;
         let news = found.items.into_iter().map(News::Now);
-        self.waiting.extend(news.map(|news| (news, self.began_at)));
+        self.waiting.extend(news.map(|news| (news, self.reached)));
         self.page = match found.next_page_token.as_str() {
             "" => {
-                self.waiting.push_back((News::Synced, self.began_at));
+                self.waiting.push_back((News::Synced, self.reached));
                 None
             }
             token => Some(PageRequest::parse(BATCH as u32, token)?),
@@ -121,35 +141,92 @@ impl<R: Stored> Feed<R> {
         Ok(())
     }
 
-    async fn hear(&mut self, commit: &[Change]) -> Result<(), Error> {
-        for change in commit {
-            let Some(id) = R::id_of_key(&change.key) else {
-                continue;
-            };
-            if self.only.as_ref().is_some_and(|only| *only != id) {
-                continue;
+    /// One thing more that happened, whether or not it is to be told.
+    async fn hear(&mut self) -> Result<(), Error> {
+        let only = self.only.as_ref();
+        let (revision, items) = match &mut self.source {
+            Source::Behind => {
+                self.source = Source::from_log(&self.follower, self.reached).await?;
+                return Ok(());
             }
-            let news = match R::changed(&id, change)? {
-                Changed::Whole(resource) => Some(resource),
-                Changed::Part => load::<R>(&self.db, &id).await?,
-                Changed::Gone => {
-                    let was_ours = R::scope_of_removed(commit, &id)
-                        .is_some_and(|scope| self.scope.contains(&scope));
-                    if was_ours {
-                        self.waiting.push_back((News::Gone(id), change.revision));
-                    }
-                    continue;
+            Source::Log(log, _) if self.reached < log.until => {
+                let heard = log.next(self.follower.db(), only).await?;
+                // Taken, and kept from here on: nothing is waited for between.
+                log.taken = None;
+                heard
+            }
+            Source::Log(..) => {
+                let caught_up = std::mem::replace(&mut self.source, Source::Behind);
+                if let Source::Log(_, listener) = caught_up {
+                    self.source = Source::Shared(listener);
                 }
-            };
-            // What is gone by now is told by the commit that took it.
-            if let Some(resource) = news
-                && self.scope.contains(&resource.scope())
-            {
-                self.waiting
-                    .push_back((News::Now(resource), change.revision));
+                return Ok(());
             }
+            Source::Shared(listener) => match listener.recv().await {
+                Ok(heard) if heard.revision <= self.reached => return Ok(()),
+                Ok(heard) => {
+                    let items = heard.items.iter();
+                    let ours = items.filter(|item| item.concerns(&self.scope, only));
+                    (heard.revision, ours.cloned().collect())
+                }
+                // It was read too slowly, or the one who told has ended: the log knows what was missed.
+                Err(_) => {
+                    self.source = Source::Behind;
+                    return Ok(());
+                }
+            },
+        };
+        self.reached = revision;
+        self.take(revision, items)
+    }
+
+    /// What is to be told of what was heard.
+    fn take(&mut self, revision: Revision, items: Vec<Item<R>>) -> Result<(), Error> {
+        for item in items {
+            if !item.concerns(&self.scope, self.only.as_ref()) {
+                continue;
+            }
+            let news = match item {
+                Item::Now(resource) => News::Now(resource),
+                Item::Gone(id, _) => News::Gone(id),
+                Item::Unreadable(_, reason) => return Err(Error::internal(reason)),
+            };
+            self.waiting.push_back((news, revision));
         }
         Ok(())
+    }
+}
+
+impl<R: Stored> Source<R> {
+    async fn from_log(follower: &Follower<R>, since: Revision) -> Result<Self, Error> {
+        let listener = follower.listen().await?;
+        let log = Log {
+            // What the listener does not hear any more is not later than this.
+            until: follower.db().revision().await?,
+            watch: follower.db().watch(R::TABLE, since).await.map_err(lost)?,
+            taken: None,
+        };
+        Ok(Self::Log(log, listener))
+    }
+}
+
+impl Log {
+    /// The next thing in the log; again the same until it was taken.
+    async fn next<R: Stored>(
+        &mut self,
+        db: &Db,
+        only: Option<&R::Id>,
+    ) -> Result<(Revision, Vec<Item<R>>), Error> {
+        if self.taken.is_none() {
+            let item = self.watch.next_item().await.transpose().map_err(lost)?;
+            self.taken = Some(item.ok_or_else(stopping)?);
+        }
+        let items = match &self.taken {
+            Some(WatchItem::Commit(commit)) => Heard::of(db, commit, only).await?,
+            _ => Vec::new(),
+        };
+        let revision = self.taken.as_ref().map_or(0, WatchItem::revision);
+        Ok((revision, items))
     }
 }
 
@@ -177,6 +254,10 @@ pub(crate) fn scope_of_deleted_entry(commit: &[Change], all: &str, id: &str) -> 
             _ => None,
         }
     })
+}
+
+fn stopping() -> Error {
+    Error::Unavailable("the server is stopping: watch again".into())
 }
 
 fn lost(error: flaredb::Error) -> Error {

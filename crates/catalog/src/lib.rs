@@ -14,9 +14,9 @@
 //! | [`access`] | whether a call may reach what it names; what is hidden reads as what is absent |
 //! | [`desk`] | the handlers of a service: one line for each call |
 //! | [`node`] | a host speaks for itself alone |
-//! | [`supervise`] | the right to an open stream, asked for again and again |
 //! | [`tenants`] | what there is of a tenant, and an end to making more |
-//! | [`feed`] | a table as a stream: for watches, inventories and other servers |
+//! | [`feed`] | a table as a stream: for watches and other servers |
+//! | [`follower`] | one reader of a table's changes for all feeds of it |
 //! | [`wire`] | the parts of messages that all components have |
 //!
 //! No rule of any domain is here. A component whose case is special goes below: it overrides a method of [`Stored`], or
@@ -26,11 +26,11 @@ pub mod access;
 pub mod change;
 pub mod desk;
 pub mod feed;
+pub mod follower;
 pub mod list;
 pub mod node;
 pub mod quota;
 pub mod stored;
-pub mod supervise;
 pub mod tenants;
 pub mod users;
 pub mod wire;
@@ -43,10 +43,10 @@ pub use change::{
 };
 pub use desk::{Answer, Desk};
 pub use feed::{Feed, News};
+pub use follower::Follower;
 pub use list::{Listing, Query, list};
 pub use record::{MetaRecord, Reference};
 pub use stored::{Common, Stored, find, get, insert, load, load_many, put, remove, replace};
-pub use supervise::Supervision;
 pub use tenants::Tenants;
 pub use users::Users;
 pub use wire::Tenant;

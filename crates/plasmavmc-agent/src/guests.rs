@@ -5,7 +5,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::statvfs::statvfs;
 use photon_host::durable;
@@ -16,8 +16,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::layout::Layout;
 use crate::hypervisor::console::{self, Console};
-use crate::hypervisor::{Control, ControlError, GuestEvent, Hypervisor};
-use crate::plan::Run;
+use crate::hypervisor::{
+    self, Accelerator, Control, ControlError, GuestEvent, Hypervisor, Nic, Plugs,
+};
+use crate::plan::{Attempt, Held, Interfaces, Run};
 
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,12 @@ const ROOM: u64 = 16 << 20;
 /// What a process said last is read for as long as this after its end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// An interface that could not be plugged, or that a guest does not let go of, is tried again after this.
+const PLUG_AGAIN: Duration = Duration::from_secs(10);
+
 type ControlSlot = watch::Sender<Option<Arc<dyn Control>>>;
+/// A connection to a guest, and what is known of its interfaces.
+type Connected = (Arc<dyn Control>, Arc<Mutex<Plugging>>);
 
 /// All running guests of this host. Clones share them.
 #[derive(Clone)]
@@ -65,8 +72,18 @@ struct Guest {
     control: ControlSlot,
     out_of_room: Arc<AtomicBool>,
     console: Arc<Console>,
+    interfaces: Arc<Mutex<Plugging>>,
     /// Ends the connections when the guest is forgotten.
     _tasks: DropGuard,
+}
+
+/// What is known of a guest's interfaces.
+#[derive(Default)]
+struct Plugging {
+    /// `None`: not yet.
+    plugs: Option<Plugs>,
+    /// By TAP: when a change was last tried, and why that did not work.
+    tried: BTreeMap<String, (Instant, Option<String>)>,
 }
 
 impl Guests {
@@ -101,11 +118,91 @@ impl Guests {
     ///
     /// Errors: there is no connection to it (yet), or it refuses.
     pub async fn reset(&self, id: VmId) -> Result<(), ControlError> {
-        let control = self
-            .lock()
-            .get(&id)
-            .and_then(|guest| guest.control.borrow().clone());
-        control.ok_or(ControlError::Closed)?.reset().await
+        let (control, _) = self.connected(id)?;
+        control.reset().await
+    }
+
+    /// The connection to a running guest, and what is known of its interfaces.
+    fn connected(&self, id: VmId) -> Result<Connected, ControlError> {
+        let guests = self.lock();
+        let guest = guests.get(&id).ok_or(ControlError::Closed)?;
+        let control = guest.control.borrow().clone();
+        let control = control.ok_or(ControlError::Closed)?;
+        Ok((control, Arc::clone(&guest.interfaces)))
+    }
+
+    /// The interfaces of a running guest; `None`: they are not known (yet).
+    pub fn interfaces(&self, id: VmId) -> Option<Interfaces> {
+        let guests = self.lock();
+        let plugging = plugging(&guests.get(&id)?.interfaces);
+        let recent = plugging
+            .tried
+            .iter()
+            .filter(|(_, (at, _))| at.elapsed() < PLUG_AGAIN);
+        let plugs = plugging.plugs.as_ref()?;
+        let held = plugs.held.iter().map(|(tap, held)| {
+            let held = match held {
+                hypervisor::Held::Plugged => Held::Plugged,
+                hypervisor::Held::Fixed => Held::Fixed,
+                hypervisor::Held::Bare => Held::Bare,
+            };
+            (tap.clone(), held)
+        });
+        Some(Interfaces {
+            held: held.collect(),
+            free: plugs.free.len(),
+            has_places: plugs.has_places,
+            tried: recent
+                .map(|(tap, (_, error))| {
+                    let attempt = match error {
+                        None => Attempt::Asked,
+                        Some(reason) => Attempt::Failed(reason.clone()),
+                    };
+                    (tap.clone(), attempt)
+                })
+                .collect(),
+        })
+    }
+
+    /// Plugs an interface into a running guest. That it did not work is known by [`interfaces`](Self::interfaces).
+    pub async fn plug(&self, id: VmId, nic: &Nic, accelerator: Accelerator) {
+        let plugged = async {
+            let (control, _) = self.connected(id)?;
+            let plugs = control.plugs().await?;
+            let place = plugs.free.first().cloned().unwrap_or_default();
+            control.plug(nic, accelerator, &place).await
+        };
+        let plugged = plugged.await;
+        self.tried(id, &nic.tap, plugged).await;
+    }
+
+    /// Goes a step towards taking an interface out of a running guest. That it did not work is known as for
+    /// [`plug`](Self::plug).
+    pub async fn unplug(&self, id: VmId, tap: &str) {
+        let asked = async {
+            let (control, _) = self.connected(id)?;
+            control.unplug(tap).await
+        };
+        let asked = asked.await;
+        self.tried(id, tap, asked).await;
+    }
+
+    /// Notes what came of it, and looks at what there is now.
+    async fn tried(&self, id: VmId, tap: &str, result: Result<(), ControlError>) {
+        let Ok((control, interfaces)) = self.connected(id) else {
+            return;
+        };
+        if let Err(error) = &result {
+            tracing::warn!(vm = %id, tap, %error, "an interface can't be plugged or unplugged");
+        }
+        let tried = (Instant::now(), result.err().map(|error| error.to_string()));
+        plugging(&interfaces).tried.insert(tap.to_owned(), tried);
+        look_at_interfaces(id, &*control, &interfaces).await;
+        let signal = self.signal.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(PLUG_AGAIN).await;
+            signal.notify();
+        });
     }
 
     /// Whether a running guest stands still because its host has no room for what it writes.
@@ -121,12 +218,14 @@ impl Guests {
         let control = ControlSlot::new(None);
         let console = Arc::new(Console::new(self.layout.console(id)));
         let out_of_room = Arc::new(AtomicBool::new(false));
+        let interfaces = Arc::default();
         let follower = Follower {
             guests: self.clone(),
             id,
             started_at: running.started_at,
             slot: control.clone(),
             out_of_room: Arc::clone(&out_of_room),
+            interfaces: Arc::clone(&interfaces),
             stop: stop.clone(),
         };
         // That the guest panicked is said with the last that its process says, and systemd may tell of the end first.
@@ -147,6 +246,7 @@ impl Guests {
             control,
             out_of_room,
             console,
+            interfaces,
             _tasks: stop.drop_guard(),
         }
     }
@@ -163,6 +263,7 @@ struct Follower {
     started_at: Option<SystemTime>,
     slot: ControlSlot,
     out_of_room: Arc<AtomicBool>,
+    interfaces: Arc<Mutex<Plugging>>,
     /// The run has ended.
     stop: CancellationToken,
 }
@@ -196,6 +297,8 @@ impl Follower {
     async fn listen(&self, control: &dyn Control) {
         // It may stand still since before we were here.
         self.look(control).await;
+        look_at_interfaces(self.id, control, &self.interfaces).await;
+        self.guests.signal.notify();
         loop {
             let event = if self.out_of_room.load(Ordering::Relaxed) {
                 match tokio::time::timeout(LOOK_FOR_ROOM, control.event()).await {
@@ -212,6 +315,9 @@ impl Follower {
             self.note(&event);
             if matches!(event, GuestEvent::Stopped | GuestEvent::Resumed) {
                 self.look(control).await;
+            }
+            if event == GuestEvent::Unplugged {
+                look_at_interfaces(self.id, control, &self.interfaces).await;
             }
             self.guests.signal.notify();
         }
@@ -259,6 +365,27 @@ impl Follower {
             _ => tracing::info!(vm = %id, ?event, "guest"),
         }
     }
+}
+
+fn plugging(interfaces: &Mutex<Plugging>) -> MutexGuard<'_, Plugging> {
+    interfaces.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is not known is not changed, and what is there stays: the next look may tell.
+async fn look_at_interfaces(id: VmId, control: &dyn Control, interfaces: &Mutex<Plugging>) {
+    let plugs = match control.plugs().await {
+        Ok(plugs) => plugs,
+        Err(error) => {
+            tracing::warn!(vm = %id, %error, "the guest's interfaces are not known");
+            return;
+        }
+    };
+    let mut known = plugging(interfaces);
+    let before = known.plugs.replace(plugs.clone()).unwrap_or_default();
+    // What was tried has had its effect: the next step needs no patience.
+    known
+        .tried
+        .retain(|tap, (_, error)| error.is_some() || before.held.get(tap) == plugs.held.get(tap));
 }
 
 /// What a VM may still write to the file system of this directory, in bytes.

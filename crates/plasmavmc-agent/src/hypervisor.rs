@@ -5,6 +5,7 @@
 //! implementation; Firecracker's API socket fits the same two halves.
 
 pub mod console;
+mod plugs;
 pub mod power_down;
 mod probe;
 pub mod qemu;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use photon_resource::VmId;
 
+pub use plugs::{Held, Plugs};
 pub use probe::{Accelerator, accelerator};
 pub use qemu::Qemu;
 
@@ -108,6 +110,8 @@ pub enum GuestEvent {
     Resumed,
     /// Its kernel panicked: the process ends.
     Panicked,
+    /// It has let go of a device.
+    Unplugged,
 }
 
 /// What goes wrong between the agent and a hypervisor process.
@@ -148,6 +152,18 @@ pub trait Control: Send + Sync {
     async fn printed(&self) -> Result<Vec<u8>, ControlError>;
     /// Presses its power button; the guest decides what to do.
     async fn power_button(&self) -> Result<(), ControlError>;
+    /// What network interfaces it has, and where there is room for more.
+    async fn plugs(&self) -> Result<Plugs, ControlError>;
+    /// Plugs an interface into a free place of [`plugs`](Self::plugs). One that is there already stays as it is.
+    async fn plug(
+        &self,
+        nic: &Nic,
+        accelerator: Accelerator,
+        place: &str,
+    ) -> Result<(), ControlError>;
+    /// Goes a step towards taking the interface on this TAP out: the guest is asked to let go of its device, and tells by
+    /// [`GuestEvent::Unplugged`] if it does; then the TAP is closed.
+    async fn unplug(&self, tap: &str) -> Result<(), ControlError>;
     /// The next thing that the guest told. `None`: the process ended or the connection broke.
     async fn event(&self) -> Option<GuestEvent>;
 }

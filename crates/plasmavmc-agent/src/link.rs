@@ -71,6 +71,9 @@ fn vm_report(id: VmId, report: Report) -> wire::VmReport {
         started_at: report.started_at.map(Into::into),
         reboot_generation: report.reboot_generation,
         gone: report.gone,
+        interfaces: report.taps.map(|taps| wire::HeldInterfaces {
+            names: taps.into_iter().collect(),
+        }),
     }
 }
 

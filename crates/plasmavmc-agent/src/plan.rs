@@ -21,7 +21,10 @@ use serde::Serialize;
 use desired::{Desired, DesiredVm, PowerState, RestartPolicy, Sha256Hex};
 
 pub mod desired;
+mod interfaces;
 pub mod seed;
+
+pub use interfaces::{Attempt, Held, Interfaces};
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +55,8 @@ pub struct ObservedVm {
     pub prepared: Option<String>,
     /// Its process runs, and its guest stands still because the host has no room for what it writes.
     pub out_of_room: bool,
+    /// Of a process that runs; `None`: not known (yet).
+    pub interfaces: Option<Interfaces>,
     /// Whether it has files or a user.
     pub has_files: bool,
     /// Reboot generation of its last start, which a reboot of the host does not forget.
@@ -85,6 +90,9 @@ pub struct Run {
     pub started_at: Option<SystemTime>,
     /// Its process keeps what the guest prints.
     pub keeps_output: bool,
+    /// TAPs that its process opens when it starts, also when systemd restarts it; `None`: started by an agent that did not
+    /// say, of whose interfaces none can be taken out.
+    pub taps: Option<BTreeSet<String>>,
 }
 
 impl Run {
@@ -137,6 +145,10 @@ pub enum Step {
     Kill,
     /// Press the reset button, and note that this generation is done.
     Reset { generation: u64 },
+    /// Plug in an interface, while the guest runs.
+    Plug { tap: String },
+    /// Go a step towards taking an interface out: ask the guest, then close the TAP.
+    Unplug { tap: String },
     /// Let systemd forget a unit whose process has ended.
     Clear,
     /// Forget that it was started.
@@ -170,6 +182,8 @@ pub struct Report {
     pub reboot_generation: u64,
     /// A VM that must go has gone.
     pub gone: bool,
+    /// TAPs that its process has open; `None`: not known.
+    pub taps: Option<BTreeSet<String>>,
 }
 
 /// What has to be done, per VM in order, and what is to be told.
@@ -277,7 +291,13 @@ fn plan_on(
             }];
             (steps, report(there, Phase::Stopping, "rebooting"))
         }
-        Unit::Running(_) => (vec![], report(there, Phase::Running, halted(there))),
+        Unit::Running(_) => {
+            let (steps, mut message) = interfaces::plan(vm, there, &observed.interfaces);
+            if there.out_of_room {
+                message = halted(there).to_owned();
+            }
+            (steps, report(there, Phase::Running, &message))
+        }
         Unit::Stopping(_) => (
             kill_if(vm.force, id, observed),
             report(there, Phase::Stopping, "it will be started again"),
@@ -289,6 +309,12 @@ fn plan_on(
             vec![],
             report(there, Phase::Stopped, "the guest powered itself down"),
         ),
+        // It may have failed for want of an interface that was taken out, which every start of this unit would open.
+        Unit::Failed(run, _)
+            if interfaces::is_outdated(run, vm) && vm.restart_policy != RestartPolicy::Never =>
+        {
+            (vec![Step::Clear], report(there, Phase::Starting, ""))
+        }
         Unit::Failed(_, reason) => (vec![], report(there, Phase::Failed, reason)),
     }
 }
@@ -427,6 +453,7 @@ fn report(there: &ObservedVm, phase: Phase, message: &str) -> Report {
             .or(there.started)
             .unwrap_or(0),
         gone: false,
+        taps: interfaces::taps(there),
     }
 }
 

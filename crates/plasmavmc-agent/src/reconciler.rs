@@ -206,6 +206,15 @@ impl VmReconciler {
                 let path = host.layout.reset(id);
                 durable::write_volatile(&path, generation.as_bytes(), 0o644)?;
             }
+            // What comes of it is observed: it holds up nothing else of the VM.
+            Step::Plug { tap } => {
+                let interfaces = &described()?.interfaces;
+                if let Some(interface) = interfaces.iter().find(|it| it.tap == *tap) {
+                    let nic = unit::nic(interface);
+                    host.guests.plug(id, &nic, host.accelerator).await;
+                }
+            }
+            Step::Unplug { tap } => host.guests.unplug(id, tap).await,
             Step::Clear => {
                 host.systemd.stop(&unit).await?;
                 host.systemd.reset_failed(&unit).await?;
@@ -301,6 +310,7 @@ impl Reconciler for VmReconciler {
         }
         for (id, vm) in &mut vms {
             vm.out_of_room = self.host.guests.is_out_of_room(*id);
+            vm.interfaces = self.host.guests.interfaces(*id);
         }
         let links = self.host.links.list().await?;
         let files = desired.vms.values().flat_map(DesiredVm::image_files);

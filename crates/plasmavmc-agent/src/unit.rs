@@ -10,8 +10,7 @@ use photon_resource::VmId;
 
 use super::layout::Layout;
 use crate::hypervisor::{Accelerator, Boot, DiskFile, Hypervisor, Launch, Machine, Nic};
-use crate::plan::desired::DesiredVm;
-use crate::plan::desired::RestartPolicy;
+use crate::plan::desired::{DesiredInterface, DesiredVm, RestartPolicy};
 use crate::plan::{Run, Unit};
 
 #[cfg(test)]
@@ -26,6 +25,8 @@ const ACCELERATOR: &str = "PHOTON_ACCELERATOR";
 /// `kept`: the process keeps what its guest prints. Units of an earlier release are without it.
 const CONSOLE: &str = "PHOTON_CONSOLE";
 const KEPT: &str = "kept";
+/// The TAPs that it opens at each start, with commas between.
+const TAPS: &str = "PHOTON_TAPS";
 /// Names the stop command's program in QEMU's own environment: Nix's garbage collector keeps every store
 /// path that it finds in the environment of a running process, so an upgrade of the agent does not take
 /// away the program that a VM of before it is stopped with.
@@ -75,16 +76,17 @@ pub fn machine(layout: &Layout, id: VmId, vm: &DesiredVm) -> Machine {
             })
             .collect(),
         seed: Some(layout.seed(id)),
-        interfaces: vm
-            .interfaces
-            .iter()
-            .map(|interface| Nic {
-                tap: interface.tap.clone(),
-                mac: interface.mac.clone(),
-                mtu: interface.mtu,
-            })
-            .collect(),
+        interfaces: vm.interfaces.iter().map(nic).collect(),
         runtime_dir: layout.runtime(id),
+    }
+}
+
+/// An interface as the hypervisor sees it.
+pub fn nic(interface: &DesiredInterface) -> Nic {
+    Nic {
+        tap: interface.tap.clone(),
+        mac: interface.mac.clone(),
+        mtu: interface.mtu,
     }
 }
 
@@ -119,6 +121,7 @@ pub fn service(
         .collect();
     readable.push(layout.notes(id));
     readable.push(stop_program.into());
+    let taps: Vec<&str> = vm.interfaces.iter().map(|it| it.tap.as_str()).collect();
     let mut environment = vec![
         (
             REBOOT_GENERATION.to_owned(),
@@ -126,6 +129,7 @@ pub fn service(
         ),
         (ACCELERATOR.to_owned(), accelerator.to_string()),
         (STOP_PROGRAM.to_owned(), stop_program.to_owned()),
+        (TAPS.to_owned(), taps.join(",")),
     ];
     if keeps_output {
         environment.push((CONSOLE.to_owned(), KEPT.to_owned()));
@@ -180,6 +184,12 @@ pub fn observed(status: &ServiceStatus, panicked: Option<&str>) -> Unit {
         accelerator: status.variable(ACCELERATOR).unwrap_or_default().to_owned(),
         started_at: status.started_at,
         keeps_output: status.variable(CONSOLE) == Some(KEPT),
+        taps: status.variable(TAPS).map(|taps| {
+            taps.split(',')
+                .filter(|tap| !tap.is_empty())
+                .map(str::to_owned)
+                .collect()
+        }),
     };
     if status.job.as_deref() == Some("stop") {
         return Unit::Stopping(run);

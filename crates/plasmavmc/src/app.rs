@@ -13,6 +13,7 @@ mod saga;
 mod underway;
 mod vm;
 mod vm_create;
+mod vm_interfaces;
 mod watch;
 
 pub use access::{Readers, image_to_use};
@@ -26,4 +27,4 @@ pub use node::{Nodes, Standing};
 pub use report::{Reporter, Reports};
 pub use saga::{Progress, Saga};
 pub use vm::Vms;
-pub use watch::{Told, VmWatch, Watches};
+pub use watch::{Gone, Told, VmWatch, Watches};

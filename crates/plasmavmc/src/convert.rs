@@ -16,8 +16,8 @@ pub use node::{node_from_wire, node_to_wire};
 #[cfg(test)]
 use vm::spec_from_wire;
 pub use vm::{
-    desired_to_wire, left_to_wire, new_vm, report_from_wire, stop, vm_changes, vm_filter,
-    vm_to_wire, vm_with_user_data,
+    desired_to_wire, left_to_wire, new_interface, new_vm, port_as_given, port_id, report_from_wire,
+    stop, vm_changes, vm_filter, vm_to_wire, vm_with_user_data,
 };
 
 /// An enum's number that this program does not know.

@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 
 use crate::call::CallContext;
 use crate::limit::Limiter;
+use crate::supervise::OpenStreams;
 
 /// How many events of refusals one address without an accepted token can cause in a row, and after how long one more.
 const STRANGERS_BURST: u32 = 10;
@@ -34,6 +35,8 @@ pub struct Guard {
     /// Which refusals are worth an event of their own, so that nobody can fill the disk with them.
     strangers: Arc<Limiter<String>>,
     refusals: Arc<Limiter<PrincipalId>>,
+    /// Whose streams are open.
+    open_streams: Arc<OpenStreams>,
 }
 
 impl Guard {
@@ -50,7 +53,12 @@ impl Guard {
             ledger,
             strangers: Arc::new(Limiter::new(STRANGERS_BURST, STRANGERS_REFILL)),
             refusals: Arc::new(Limiter::new(BURST, REFILL)),
+            open_streams: Arc::default(),
         }
+    }
+
+    pub(crate) fn open_streams(&self) -> &Arc<OpenStreams> {
+        &self.open_streams
     }
 
     /// What tells from a token who calls.
@@ -140,11 +148,24 @@ impl Guard {
             }
         };
         self.record(caller, action, resource, &refusal).await;
-        let action: Action = action.parse().map_err(Error::internal)?;
+        Err(Self::refusal(caller, action, resource, &refusal))
+    }
+
+    /// What a caller is told who is refused `action` on `resource`: what it may not know of looks absent.
+    pub(crate) fn refusal(
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        reason: &str,
+    ) -> Error {
+        let action: Action = match action.parse() {
+            Ok(action) => action,
+            Err(error) => return Error::internal(error),
+        };
         if caller.may_see(resource.scope()) || resource.id() == "*" || is_create_or_list(&action) {
-            Err(denied(&action, resource, &refusal))
+            denied(&action, resource, reason)
         } else {
-            Err(Error::not_found("resource", resource.id()))
+            Error::not_found("resource", resource.id())
         }
     }
 

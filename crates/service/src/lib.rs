@@ -18,6 +18,7 @@ mod limit;
 mod mutation;
 mod server;
 mod store;
+mod supervise;
 mod tls;
 mod turns;
 
@@ -29,3 +30,4 @@ pub use iam_client::IamClient;
 pub use limit::Limiter;
 pub use mutation::{Mutation, Mutations};
 pub use server::{Services, serve};
+pub use supervise::Supervision;

@@ -402,6 +402,9 @@ pub struct Vm {
     /// does for callers who may not see it.
     #[prost(bool, tag = "18")]
     pub user_data_withheld: bool,
+    /// Ports (ids) whose interfaces were detached, and that its guest has not let go of yet.
+    #[prost(string, repeated, tag = "19")]
+    pub leaving_port_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What CreateVm is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -553,6 +556,52 @@ pub struct UpdateVmResponse {
     #[prost(message, optional, tag = "1")]
     pub vm: ::core::option::Option<Vm>,
 }
+/// What AttachInterface is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachInterfaceRequest {
+    /// Id of the VM.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The new interface: its name in the VM, and its port.
+    #[prost(message, optional, tag = "2")]
+    pub interface: ::core::option::Option<NetworkInterface>,
+    /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
+    #[prost(uint64, tag = "14")]
+    pub expected_revision: u64,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What AttachInterface answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AttachInterfaceResponse {
+    /// The VM, as it is now wanted.
+    #[prost(message, optional, tag = "1")]
+    pub vm: ::core::option::Option<Vm>,
+}
+/// What DetachInterface is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DetachInterfaceRequest {
+    /// Id of the VM.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The interface's port (id).
+    #[prost(string, tag = "2")]
+    pub port_id: ::prost::alloc::string::String,
+    /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
+    #[prost(uint64, tag = "14")]
+    pub expected_revision: u64,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What DetachInterface answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DetachInterfaceResponse {
+    /// The VM, as it is now wanted.
+    #[prost(message, optional, tag = "1")]
+    pub vm: ::core::option::Option<Vm>,
+}
 /// What StartVm is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartVmRequest {
@@ -676,7 +725,7 @@ pub struct WatchVmRequest {
 /// What WatchVm answers.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchVmResponse {
-    /// The VM, as it is now.
+    /// The VM, as it is now; of one that is gone its id, name, organization and project alone.
     #[prost(message, optional, tag = "1")]
     pub vm: ::core::option::Option<Vm>,
     /// The VM is gone; the stream of a single VM ends here.
@@ -903,6 +952,16 @@ pub struct VmReport {
     /// A deleted VM is gone from the host, disks and all.
     #[prost(bool, tag = "8")]
     pub gone: bool,
+    /// The interfaces that its process has open, so that no port is taken from under it. Absent: not known.
+    #[prost(message, optional, tag = "9")]
+    pub interfaces: ::core::option::Option<HeldInterfaces>,
+}
+/// Interfaces of a host that a process has open.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeldInterfaces {
+    /// Names of TAPs.
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What ReportStatus is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2155,6 +2214,58 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.VmService", "UpdateVm"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives a VM one more network interface, on a port. A guest that runs gets it at once. Changes nothing if it has just that
+        /// interface. FAILED_PRECONDITION if the port is attached to anything.
+        pub async fn attach_interface(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AttachInterfaceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AttachInterfaceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.VmService/AttachInterface",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.VmService", "AttachInterface"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a network interface from a VM. A guest that runs is asked to let go of it; the port is attached, and in
+        /// `leaving_port_ids`, until it has. Changes nothing if that is on its way.
+        pub async fn detach_interface(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DetachInterfaceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DetachInterfaceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.VmService/DetachInterface",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.VmService", "DetachInterface"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Starts a VM that is stopped.
         pub async fn start_vm(
             &mut self,
@@ -2342,6 +2453,24 @@ pub mod vm_service_server {
             request: tonic::Request<super::UpdateVmRequest>,
         ) -> std::result::Result<
             tonic::Response<super::UpdateVmResponse>,
+            tonic::Status,
+        >;
+        /// Gives a VM one more network interface, on a port. A guest that runs gets it at once. Changes nothing if it has just that
+        /// interface. FAILED_PRECONDITION if the port is attached to anything.
+        async fn attach_interface(
+            &self,
+            request: tonic::Request<super::AttachInterfaceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AttachInterfaceResponse>,
+            tonic::Status,
+        >;
+        /// Takes a network interface from a VM. A guest that runs is asked to let go of it; the port is attached, and in
+        /// `leaving_port_ids`, until it has. Changes nothing if that is on its way.
+        async fn detach_interface(
+            &self,
+            request: tonic::Request<super::DetachInterfaceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DetachInterfaceResponse>,
             tonic::Status,
         >;
         /// Starts a VM that is stopped.
@@ -2631,6 +2760,96 @@ pub mod vm_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateVmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.VmService/AttachInterface" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttachInterfaceSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::AttachInterfaceRequest>
+                    for AttachInterfaceSvc<T> {
+                        type Response = super::AttachInterfaceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AttachInterfaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::attach_interface(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttachInterfaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.VmService/DetachInterface" => {
+                    #[allow(non_camel_case_types)]
+                    struct DetachInterfaceSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::DetachInterfaceRequest>
+                    for DetachInterfaceSvc<T> {
+                        type Response = super::DetachInterfaceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DetachInterfaceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::detach_interface(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DetachInterfaceSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

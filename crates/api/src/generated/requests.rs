@@ -790,6 +790,26 @@ impl Repeatable for crate::plasmavmc::v1::UpdateVmRequest {
         &self.request_id
     }
 }
+impl Named for crate::plasmavmc::v1::AttachInterfaceRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::plasmavmc::v1::AttachInterfaceRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::plasmavmc::v1::DetachInterfaceRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::plasmavmc::v1::DetachInterfaceRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
 impl Named for crate::plasmavmc::v1::StartVmRequest {
     fn id(&self) -> &str {
         &self.id

@@ -1,10 +1,12 @@
 //! Ports.
 
 use clap::{Args, Subcommand};
-use photon_api::plasmavmc::v1::{GetVmRequest, ListVmsRequest, VmPhase};
+use photon_api::plasmavmc::v1::{
+    AttachInterfaceRequest, DetachInterfaceRequest, GetVmRequest, ListVmsRequest, NetworkInterface,
+    VmPhase,
+};
 use photon_api::prismnet::v1::{
-    AttachPortRequest, CreatePortRequest, DeletePortRequest, DetachPortRequest, DeviceType,
-    GetPortRequest, GetSecurityGroupRequest, GetSubnetRequest, Labels, ListPortsRequest, Port,
+    CreatePortRequest, DeletePortRequest, DetachPortRequest, GetPortRequest, GetSecurityGroupRequest, GetSubnetRequest, Labels, ListPortsRequest, Port,
     SecurityGroupIds, UpdatePortRequest,
 };
 
@@ -13,11 +15,11 @@ use serde_json::Value;
 use super::security_group::SecurityGroups;
 use super::subnet::Subnets;
 use super::vm::Vms;
-use super::{NewLabels, OtherLabels, Renaming, confirm, present, replaced};
+use super::{NewLabels, OtherLabels, Renaming, confirm, replaced};
 use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{
-    Action, Changing, Desk, Flags, Noun, Removal, USUAL, Whole, Words, may_be_gone, name_ids,
+    Action, Changing, Desk, Flags, Noun, Once, Removal, USUAL, Whole, Words, may_be_gone, name_ids,
 };
 use crate::output::Column;
 
@@ -69,9 +71,9 @@ impl Whole for Ports {
 /// What else a port can do.
 #[derive(Subcommand)]
 pub enum PortAction {
-    /// Give it back to the VM that was made with it, after `detach` (operators). A VM that runs has it from its next start.
+    /// Give it to a VM, which gets one more network interface, at once if it runs.
     Attach(Changing<Attachment>),
-    /// Take it from its VM (operators). Asks while the VM runs, which loses this network at once.
+    /// Take it from its VM: the interface goes, at once if the guest lets go of it. Asks while the VM runs.
     Detach(Changing<Detachment>),
 }
 
@@ -84,6 +86,9 @@ pub struct Attachment {
     /// VM (name or id).
     #[arg(long, add = names::<Vms>())]
     vm: String,
+    /// Name of the new interface in the VM. Default: the first of eth0, eth1, … that the VM has not.
+    #[arg(long = "as", value_name = "INTERFACE")]
+    interface: Option<String>,
 }
 
 /// Which port is taken away.
@@ -92,6 +97,9 @@ pub struct Detachment {
     /// Name or id.
     #[arg(add = names::<Ports>())]
     name: String,
+    /// Take it from whatever has it, without asking the guest. For operators, when the device is gone.
+    #[arg(long)]
+    force: bool,
     /// Do not ask.
     #[arg(long)]
     yes: bool,
@@ -100,58 +108,76 @@ pub struct Detachment {
 impl Action for PortAction {
     async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
         match self {
-            Self::Attach(change) => attach(change, desk).await,
-            Self::Detach(change) => detach(change, desk).await,
+            Self::Attach(Changing { flags, once }) => attach(flags, &once, desk).await,
+            Self::Detach(Changing { flags, once }) => detach(flags, &once, desk).await,
         }
     }
 }
 
-async fn attach(change: Changing<Attachment>, desk: &Desk<'_>) -> Result<(), Failure> {
-    let Attachment { name, vm } = change.flags;
-    let port = desk.find::<GetPortRequest>("port", &name).await?;
-    let vm = desk.find::<GetVmRequest>("VM", &vm).await?;
-    let network = vm.spec.into_iter().flat_map(|spec| spec.network);
-    let mut own = network.map(|interface| interface.port_id);
-    if !own.any(|id| id == port.id) {
-        return Err(Failure::Local(format!(
-            "VM {} was not made with port {}: a VM's ports are chosen by `photon vm create --port`",
-            vm.name, port.name
-        )));
-    }
-    let request = AttachPortRequest {
-        id: port.id,
-        device_id: vm.id,
-        device_type: DeviceType::Vm.into(),
-        node: vm.node,
+async fn attach(flags: Attachment, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let vm = desk.find::<GetVmRequest>("VM", &flags.vm).await?;
+    let port_id = desk.id_of::<Ports>(&flags.name, once).await?;
+    let network = vm.spec.map(|spec| spec.network).unwrap_or_default();
+    // The same again, if that is what was done.
+    let there = network
+        .iter()
+        .find(|interface| interface.port_id == port_id);
+    let free = |name: &String| !network.iter().any(|interface| interface.id == *name);
+    let id = match (flags.interface, there) {
+        (Some(id), _) => id,
+        (None, Some(there)) => there.id.clone(),
+        (None, None) => (0..)
+            .map(|number| format!("eth{number}"))
+            .find(free)
+            .unwrap_or_default(),
+    };
+    let request = AttachInterfaceRequest {
+        id: vm.id,
+        interface: Some(NetworkInterface { id, port_id }),
         ..Default::default()
     };
-    let answer = desk.change(&change.once, request).await?;
-    desk.output.one(&present(answer.port, "port")?)
+    desk.output.one(&desk.make(once, request).await?)
 }
 
-async fn detach(change: Changing<Detachment>, desk: &Desk<'_>) -> Result<(), Failure> {
-    let Detachment { name, yes } = change.flags;
-    let id = match desk.find::<GetPortRequest>("port", &name).await {
-        Ok(port) => {
-            if let Some(vm) = runs_with(desk, &port).await {
-                confirm(
-                    yes,
-                    &format!(
-                        "VM {vm} runs, and loses port {} ({}) at once: it gets it back only by `photon port attach` and a \
-                         start. Take it away?",
-                        port.name, port.ip_address
-                    ),
-                )?;
-            }
-            port.id
+async fn detach(flags: Detachment, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let port = match desk.find::<GetPortRequest>("port", &flags.name).await {
+        Ok(port) => port,
+        Err(failure) if flags.force => {
+            let id = may_be_gone(failure, once, &flags.name)?;
+            return force(id, once, desk).await;
         }
-        Err(failure) => may_be_gone(failure, &change.once, &name)?,
+        Err(failure) => return Err(failure),
     };
+    if let Some(vm) = runs_with(desk, &port).await {
+        confirm(
+            flags.yes,
+            &format!(
+                "VM {vm} runs, and loses port {} ({}) now. Take it away?",
+                port.name, port.ip_address
+            ),
+        )?;
+    }
+    if flags.force {
+        return force(port.id, once, desk).await;
+    }
+    if port.device_id.is_empty() {
+        let text = format!("port {} is attached to nothing", port.name);
+        return Err(Failure::Local(text));
+    }
+    let request = DetachInterfaceRequest {
+        id: port.device_id,
+        port_id: port.id,
+        ..Default::default()
+    };
+    desk.output.one(&desk.make(once, request).await?)
+}
+
+async fn force(id: String, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
     let request = DetachPortRequest {
         id,
         ..Default::default()
     };
-    desk.output.one(&desk.make(&change.once, request).await?)
+    desk.output.one(&desk.make(once, request).await?)
 }
 
 /// The VM that has the port, unless that is known to be stopped.

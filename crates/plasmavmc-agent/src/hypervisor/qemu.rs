@@ -17,6 +17,7 @@ mod disk_limits;
 
 #[cfg(test)]
 mod live;
+pub(crate) mod plugs;
 #[cfg(test)]
 mod tests;
 
@@ -72,15 +73,11 @@ impl Qemu {
 #[async_trait]
 impl Hypervisor for Qemu {
     fn launch(&self, machine: &Machine, accelerator: Accelerator) -> Launch {
-        let mut devices = Vec::new();
-        if !machine.interfaces.is_empty() {
-            devices.push(PathBuf::from("/dev/net/tun"));
-        }
+        // Interfaces may come while it runs.
+        let mut devices = vec![PathBuf::from("/dev/net/tun")];
         if accelerator == Accelerator::Kvm {
             devices.push(PathBuf::from("/dev/kvm"));
-            if !machine.interfaces.is_empty() {
-                devices.push(PathBuf::from("/dev/vhost-net"));
-            }
+            devices.push(PathBuf::from("/dev/vhost-net"));
         }
         let tcg = accelerator == Accelerator::Tcg;
         let vcpus = u64::from(machine.vcpus);
@@ -258,29 +255,13 @@ fn arguments(qemu: &Qemu, machine: &Machine, accelerator: Accelerator) -> Vec<St
         );
         add("-device", "virtio-blk-pci,drive=seed".to_owned());
     }
-    let vhost = match accelerator {
-        Accelerator::Kvm => "on",
-        Accelerator::Tcg => "off",
-    };
+    for port in plugs::ports(machine) {
+        add("-device", port);
+    }
     for (index, nic) in machine.interfaces.iter().enumerate() {
-        add(
-            "-netdev",
-            format!(
-                "tap,id=net{index},ifname={},script=no,downscript=no,vhost={vhost}",
-                escape(&nic.tap)
-            ),
-        );
-        let mtu = match nic.mtu {
-            0 => String::new(),
-            mtu => format!(",host_mtu={mtu}"),
-        };
-        add(
-            "-device",
-            format!(
-                "virtio-net-pci,netdev=net{index},mac={},romfile={mtu}",
-                escape(&nic.mac)
-            ),
-        );
+        let (netdev, device) = plugs::options(nic, index, accelerator == Accelerator::Kvm);
+        add("-netdev", netdev);
+        add("-device", device);
     }
     add("-device", "virtio-rng-pci".to_owned());
     // A guest's kernel tells here that it has panicked. The process then ends with an error, so that the unit's

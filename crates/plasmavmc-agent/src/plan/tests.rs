@@ -30,6 +30,7 @@ fn run(reboot_generation: u64) -> Run {
         accelerator: "tcg".to_owned(),
         started_at: Some(SystemTime::UNIX_EPOCH),
         keeps_output: false,
+        taps: None,
     }
 }
 
@@ -39,6 +40,7 @@ fn host(vm: DesiredVm, unit: Unit) -> Observed {
         unit,
         prepared: Some(vm.preparation(id())),
         out_of_room: false,
+        interfaces: None,
         has_files: true,
         started: None,
     };
@@ -350,6 +352,9 @@ fn carry_out(host: &mut Observed, step: &Step) {
         }
         Step::Kill | Step::Clear => there.unit = Unit::Absent,
         Step::Reset { generation } => there.unit = Unit::Running(run(*generation)),
+        Step::Plug { .. } | Step::Unplug { .. } => {
+            unreachable!("what is plugged in is not known here")
+        }
         Step::Forget => there.started = None,
         Step::Remove => {
             host.vms.remove(&id());

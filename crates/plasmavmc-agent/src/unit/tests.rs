@@ -8,6 +8,7 @@ fn vm(policy: &str) -> DesiredVm {
         "org": "acme-corp", "project": "web", "name": "a", "hostname": "a", "vcpus": 2, "memory_mib": 128,
         "power": "on", "restart_policy": policy, "reboot_generation": 4, "user_data": "password: hunter2",
         "disks": [{"id": "root", "size_bytes": 1 << 20}],
+        "interfaces": [{"tap": "pt0", "mac": "fa:16:3e:00:00:01"}],
         "kernel": {"kernel": {"sha256": "a".repeat(64), "size_bytes": 1, "source": {"path": "/k"}}},
     }))
     .unwrap()
@@ -95,6 +96,7 @@ fn what_was_started_is_read_back_from_the_unit() {
         accelerator: "tcg".to_owned(),
         started_at: None,
         keeps_output: false,
+        taps: Some(["pt0".to_owned()].into()),
     };
     use ActiveState::{Activating, Active, Deactivating, Failed, Inactive};
     let seen = |active, sub| observed(&status(active, sub), None);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
 use photon_catalog::node::only_itself;
-use photon_catalog::{Access, Change, Effect, Supervision, commit};
+use photon_catalog::{Access, Change, Effect, commit};
 use photon_resource::{Caller, Error, Page, PageRequest, Time};
-use photon_service::Mutation;
+use photon_service::{Mutation, Supervision};
 use tokio::time::Instant;
 
 use crate::model::{Load, Node, kind};
@@ -69,8 +69,8 @@ impl Nodes {
     pub fn supervision(&self, caller: Caller, verb: &str, node: &str) -> Supervision {
         let attributes = vec![("node".to_owned(), node.to_owned())];
         let name = Node::resource_name(node);
-        let guard = self.access.guard().clone();
-        Supervision::new(guard, caller, kind::NODES.action(verb), name, attributes)
+        let guard = self.access.guard();
+        guard.supervise(caller, kind::NODES.action(verb), name, attributes)
     }
 
     /// Takes in that a host is there. Stored, and recorded, only if what it has has changed.

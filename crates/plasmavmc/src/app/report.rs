@@ -125,13 +125,14 @@ impl Reports {
                 return Ok(());
             }
             let released = after.stage != before.stage;
-            if released {
+            let let_go = after.leaving != before.leaving;
+            if released || let_go {
                 store::vm::vm_update(&mut tx, &before, &after).await?;
             } else {
                 store::vm::vm_update_status(&mut tx, &after)?;
             }
             // A new phase is news for the log; a new message alone is not.
-            let committed = if released || after.status.phase != before.status.phase {
+            let committed = if released || let_go || after.status.phase != before.status.phase {
                 let claims = &caller.claims;
                 // Of what is stored: a phase alone leaves what is wanted as it is.
                 let key = Vm::key(&id);
@@ -149,6 +150,7 @@ impl Reports {
                     outcome: Outcome::Success,
                     reason: match after.stage {
                         Stage::Releasing => "its host has removed it".to_owned(),
+                        _ if let_go => "its guest has let go of an interface".to_owned(),
                         _ => format!("it is {}", after.status.phase.as_str()),
                     },
                     request_id: caller.request_id.clone(),
@@ -160,7 +162,7 @@ impl Reports {
                 tx.commit().await?
             };
             if matches!(committed, Committed::Done(_)) {
-                if released {
+                if released || let_go {
                     self.saga.begin(id);
                 }
                 return Ok(());

@@ -1,5 +1,5 @@
 //! What the server itself does for a VM: attach its ports before its host hears of it, detach them when the
-//! host is done with it.
+//! host is done with it; the same for each interface that comes and goes meanwhile.
 //!
 //! Each step looks at the record, does what its stage asks for, and may be repeated: after a crash anywhere
 //! the next pass goes on from the record. One task at a time works on a VM, so that a detach never overtakes
@@ -16,15 +16,15 @@ use futures::StreamExt;
 use futures::future::join_all;
 use photon_catalog::{Actor, Change, Effect, Stored, commit_own, commit_unrecorded, load};
 use photon_reconcile::{Driver, Plan, Reconciler, Signal, Timing};
-use photon_resource::{Error, VmId};
-use tokio::sync::oneshot;
+use photon_resource::{Error, PortId, VmId};
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::COMPONENT;
 use crate::model::phase::{Command, Stage};
-use crate::model::{Load, Port, Vm};
+use crate::model::{Interface, Load, Port, Vm};
 use crate::prismnet::{NotAttached, Ports};
 use crate::store;
 
@@ -83,6 +83,18 @@ impl Saga {
         }
     }
 
+    /// Nobody else works on the VM until this is dropped.
+    pub async fn alone(&self, id: VmId) -> OwnedMutexGuard<()> {
+        self.lock_of(id).lock_owned().await
+    }
+
+    /// Notes that a port is about to be attached to a VM that is there; what does not come of it is taken back.
+    ///
+    /// Errors: `FailedPrecondition` when another VM has it.
+    pub async fn note_attaching(&self, id: VmId, port_id: PortId) -> Result<(), Error> {
+        commit_unrecorded(&self.db, &mut Attaching { id, port_id }).await
+    }
+
     /// Does all that the server has to do for the VM now, without waiting; what fails is tried again in the background.
     pub fn begin(&self, id: VmId) {
         drop(self.start(id, None));
@@ -117,12 +129,20 @@ impl Saga {
     ) -> Result<Progress, Error> {
         let lock = self.lock_of(id);
         let _alone = lock.lock().await;
+        self.take_back(id).await?;
         let mut refused = None;
         loop {
             let Some(vm) = load::<Vm>(&self.db, &id).await? else {
                 return Ok(refused.map_or(Progress::Removed, Progress::Refused));
             };
             match vm.stage {
+                Stage::Placed if vm.has_ports_to_detach() => {
+                    if let Err(error) = self.detach_left(&vm).await {
+                        self.explain(id, "a port is not detached yet", &error)
+                            .await?;
+                        return Err(error);
+                    }
+                }
                 Stage::Placed | Stage::Removing => return Ok(Progress::Settled),
                 Stage::Attaching => match self.attach(&vm).await {
                     Ok(ports) => {
@@ -167,19 +187,8 @@ impl Saga {
     }
 
     async fn attach(&self, vm: &Vm) -> Result<Vec<Port>, NotAttached> {
-        let attached = vm.spec.network.iter().map(|interface| async move {
-            let port = self
-                .ports
-                .attach(interface.port_id, vm.id, &vm.node)
-                .await?;
-            Ok(Port {
-                port_id: interface.port_id,
-                interface_id: interface.id.clone(),
-                mac_address: port.mac_address,
-                interface_name: port.interface_name,
-                addressing: port.addressing,
-            })
-        });
+        let attached = vm.spec.network.iter();
+        let attached = attached.map(|interface| self.attach_one(vm, interface));
         let (mut ports, mut failed) = (Vec::new(), None);
         for result in join_all(attached).await {
             match result {
@@ -192,9 +201,45 @@ impl Saga {
         failed.map_or(Ok(ports), Err)
     }
 
+    /// Attaches the port of one interface. A second time changes nothing.
+    pub async fn attach_one(&self, vm: &Vm, interface: &Interface) -> Result<Port, NotAttached> {
+        let attached = self.ports.attach(interface.port_id, vm.id, &vm.node);
+        let port = attached.await?;
+        Ok(Port {
+            port_id: interface.port_id,
+            interface_id: interface.id.clone(),
+            mac_address: port.mac_address,
+            interface_name: port.interface_name,
+            addressing: port.addressing,
+        })
+    }
+
+    /// Detaches what its host has no more.
+    async fn detach_left(&self, vm: &Vm) -> Result<(), Error> {
+        let id = vm.id;
+        for port_id in vm.ports_to_detach() {
+            self.ports.detach(port_id, id).await?;
+            self.commit("update", &mut Detached { id, port_id }).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what was begun of an interface, and came to nothing: the call was refused, or the server crashed in it.
+    async fn take_back(&self, id: VmId) -> Result<(), Error> {
+        for port_id in store::vm::vm_attaching(&self.db, id).await? {
+            let vm = load::<Vm>(&self.db, &id).await?;
+            if !vm.is_some_and(|vm| vm.port_ids().contains(&port_id)) {
+                self.ports.detach(port_id, id).await?;
+            }
+            let mut taken_back = TakenBack { id, port_id };
+            commit_unrecorded(&self.db, &mut taken_back).await?;
+        }
+        Ok(())
+    }
+
     async fn detach(&self, vm: &Vm) -> Result<(), Error> {
-        let detached = vm.spec.network.iter();
-        let detached = detached.map(|interface| self.ports.detach(interface.port_id, vm.id));
+        let detached = vm.port_ids().into_iter();
+        let detached = detached.map(|port| self.ports.detach(port, vm.id));
         join_all(detached).await.into_iter().collect()
     }
 
@@ -318,6 +363,68 @@ impl Change for Place {
     }
 }
 
+/// A port is about to be attached to a VM that is there.
+struct Attaching {
+    id: VmId,
+    port_id: PortId,
+}
+
+#[async_trait]
+impl Change for Attaching {
+    type Value = ();
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
+        store::vm::vm_attaching_put(tx, self.id, self.port_id).await?;
+        Ok(Effect::nothing(()))
+    }
+}
+
+/// Nothing is known any more of a port that was about to be attached, unless the VM has it.
+struct TakenBack {
+    id: VmId,
+    port_id: PortId,
+}
+
+#[async_trait]
+impl Change for TakenBack {
+    type Value = ();
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
+        let vm = Vm::read(tx, &self.id).await?;
+        if !vm.is_some_and(|vm| vm.port_ids().contains(&self.port_id)) {
+            store::vm::vm_release_port(tx, self.port_id);
+        }
+        store::vm::vm_attaching_remove(tx, self.id, self.port_id);
+        Ok(Effect::nothing(()))
+    }
+}
+
+/// A port that the VM's host has no more is detached.
+struct Detached {
+    id: VmId,
+    port_id: PortId,
+}
+
+#[async_trait]
+impl Change for Detached {
+    type Value = ();
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
+        let Some(before) = in_stage(tx, self.id, Stage::Placed).await? else {
+            return Ok(Effect::nothing(()));
+        };
+        let mut after = before.clone();
+        let port_id = self.port_id;
+        after.leaving.retain(|leaving| leaving.port_id != port_id);
+        if after == before {
+            return Ok(Effect::nothing(()));
+        }
+        store::vm::vm_release_port(tx, port_id);
+        store::vm::vm_update(tx, &before, &after).await?;
+        Ok(Effect::about(&after, ()).because(format!("port {port_id} is detached")))
+    }
+}
+
 /// Its ports are not settled yet: its status says why.
 struct Explain {
     id: VmId,
@@ -330,7 +437,7 @@ impl Change for Explain {
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
         if let Some(mut vm) = Vm::read(tx, &self.id).await?
-            && vm.stage.is_servers()
+            && (vm.stage.is_servers() || vm.has_ports_to_detach())
             && vm.status.message != self.message
         {
             vm.status.message = self.message.clone();

@@ -97,7 +97,7 @@ impl Vms {
     }
 
     /// Stores a VM that its owner has changed.
-    async fn store(
+    pub(super) async fn store(
         &self,
         tx: &mut Transaction,
         before: &Vm,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use flaredb::Transaction;
 use futures::future::try_join_all;
 use photon_catalog::{Change, Effect, Named, commit, get};
-use photon_resource::{Caller, Error, ImageId, NewMeta, PortId, VmId};
+use photon_resource::{Caller, Error, ImageId, NewMeta, OrgId, PortId, ProjectId, VmId};
 use photon_service::Mutation;
 
 use super::access::image_to_use;
@@ -120,25 +120,37 @@ impl Vms {
 /// Each port belongs to the VM's project, and is attached to nothing.
 fn check_ports(ports: Vec<(PortId, Seen)>, meta: &NewMeta) -> Result<(), Error> {
     for (index, (id, port)) in ports.into_iter().enumerate() {
-        if port.org_id != meta.org_id.as_str() {
-            return Err(Error::not_found(PortId::KIND, id));
-        }
-        if port.project_id != meta.project_id.as_str() {
-            return Err(Error::invalid(
-                format!("spec.network[{index}].port_id"),
-                id,
-                format!(
-                    "a port of the VM's project '{}'; this one belongs to project '{}'",
-                    meta.project_id, port.project_id
-                ),
-            ));
-        }
-        if !port.device_id.is_empty() {
-            return Err(Error::FailedPrecondition(format!(
-                "port {id} can't be attached: device {} has it; detach it there, or use another port",
-                port.device_id
-            )));
-        }
+        let field = format!("spec.network[{index}].port_id");
+        check_port(&field, id, &port, (&meta.org_id, &meta.project_id))?;
+    }
+    Ok(())
+}
+
+/// The port belongs to the VM's project, and is attached to nothing.
+pub(super) fn check_port(
+    field: &str,
+    id: PortId,
+    port: &Seen,
+    (org, project): (&OrgId, &ProjectId),
+) -> Result<(), Error> {
+    if port.org_id != org.as_str() {
+        return Err(Error::not_found(PortId::KIND, id));
+    }
+    if port.project_id != project.as_str() {
+        return Err(Error::invalid(
+            field,
+            id,
+            format!(
+                "a port of the VM's project '{project}'; this one belongs to project '{}'",
+                port.project_id
+            ),
+        ));
+    }
+    if !port.device_id.is_empty() {
+        return Err(Error::FailedPrecondition(format!(
+            "port {id} can't be attached: device {} has it; detach it there, or use another port",
+            port.device_id
+        )));
     }
     Ok(())
 }

@@ -1,26 +1,27 @@
 //! Streams that follow the store.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-use flaredb::Db;
-use photon_catalog::{Feed, News};
-use photon_resource::{Error, Scope, VmId};
+use flaredb::{Db, Revision};
+use photon_catalog::{Feed, Follower, News};
+use photon_resource::{Error, OrgId, ProjectId, Scope, VmId};
 
 use crate::model::Vm;
 
-/// What WatchVm follows. Clones are the same.
+/// What WatchVm follows: one reader of the store, however many watch. Clones share it.
 #[derive(Clone)]
 pub struct Watches {
-    db: Db,
+    follower: Follower<Vm>,
 }
 
-/// Follows one VM, or all of a scope.
+/// Follows one VM, or all of a scope. It keeps of each what tells whether it has changed, and no VM.
 pub struct VmWatch {
     feed: Feed<Vm>,
     /// It ends with the only VM that it follows.
     ends: bool,
-    /// As they were last told: the end of one tells what it was.
-    known: HashMap<VmId, Vm>,
+    /// Those that were told.
+    known: HashMap<VmId, Known>,
     /// Told first.
     first: Option<Vm>,
 }
@@ -29,20 +30,53 @@ pub struct VmWatch {
 #[derive(Debug)]
 pub enum Told {
     /// As it is now.
-    Now(Vm),
-    /// It is gone; as it was last told.
-    Gone(Vm),
+    Now(Box<Vm>),
+    /// It is gone.
+    Gone(Gone),
+}
+
+/// What is left to tell of a VM that is gone.
+#[derive(Debug)]
+pub struct Gone {
+    pub id: VmId,
+    pub name: String,
+    pub org_id: OrgId,
+    pub project_id: ProjectId,
+}
+
+struct Known {
+    name: String,
+    org_id: OrgId,
+    project_id: ProjectId,
+    look: u64,
+}
+
+impl Known {
+    fn of(vm: &Vm) -> Self {
+        let mut look = DefaultHasher::new();
+        // What its owner wants has a count of its own, and its status is a few short texts.
+        (vm.change, vm.meta.revision, format!("{:?}", vm.status)).hash(&mut look);
+        Self {
+            name: vm.meta.name.clone(),
+            org_id: vm.meta.org_id.clone(),
+            project_id: vm.meta.project_id.clone(),
+            look: look.finish(),
+        }
+    }
 }
 
 impl Watches {
+    /// Of the VMs in `db`.
     pub fn new(db: Db) -> Self {
-        Self { db }
+        Self {
+            follower: Follower::new(db),
+        }
     }
 
     /// Follows all VMs of a scope: first all that there are.
     pub async fn vms(&self, scope: Scope) -> Result<VmWatch, Error> {
         Ok(VmWatch {
-            feed: Feed::start(self.db.clone(), scope, None).await?,
+            feed: self.follower.feed(scope, None).await?,
             ends: false,
             known: HashMap::new(),
             first: None,
@@ -50,8 +84,8 @@ impl Watches {
     }
 
     /// Follows one VM until it is gone: first as it is, which was read at this revision or later.
-    pub async fn vm(&self, vm: Vm, since: flaredb::Revision) -> Result<VmWatch, Error> {
-        let feed = Feed::start(self.db.clone(), vm.meta.scope(), Some(since)).await?;
+    pub async fn vm(&self, vm: Vm, since: Revision) -> Result<VmWatch, Error> {
+        let feed = self.follower.feed(vm.meta.scope(), Some(since)).await?;
         Ok(VmWatch {
             feed: feed.only(vm.id),
             ends: true,
@@ -67,8 +101,8 @@ impl VmWatch {
     /// Errors: the store failed.
     pub async fn next(&mut self) -> Result<Option<Told>, Error> {
         if let Some(first) = self.first.take() {
-            self.known.insert(first.id, first.clone());
-            return Ok(Some(Told::Now(first)));
+            self.known.insert(first.id, Known::of(&first));
+            return Ok(Some(Told::Now(Box::new(first))));
         }
         loop {
             if self.ends && self.known.is_empty() {
@@ -76,14 +110,21 @@ impl VmWatch {
             }
             match self.feed.next().await?.0 {
                 News::Now(vm) => {
-                    if self.known.get(&vm.id) != Some(&vm) {
-                        self.known.insert(vm.id, vm.clone());
-                        return Ok(Some(Told::Now(vm)));
+                    let now = Known::of(&vm);
+                    let look = now.look;
+                    let before = self.known.insert(vm.id, now);
+                    if before.is_none_or(|before| before.look != look) {
+                        return Ok(Some(Told::Now(Box::new(vm))));
                     }
                 }
                 News::Gone(id) => {
-                    if let Some(vm) = self.known.remove(&id) {
-                        return Ok(Some(Told::Gone(vm)));
+                    if let Some(known) = self.known.remove(&id) {
+                        return Ok(Some(Told::Gone(Gone {
+                            id,
+                            name: known.name,
+                            org_id: known.org_id,
+                            project_id: known.project_id,
+                        })));
                     }
                 }
                 News::Synced => {}

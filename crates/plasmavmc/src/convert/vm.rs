@@ -80,6 +80,39 @@ fn given_user_data(
     }
 }
 
+/// The interface that a VM is to get.
+///
+/// Errors: `InvalidArgument`.
+pub fn new_interface(request: &pb::AttachInterfaceRequest) -> Result<Interface, Error> {
+    let given = request.interface.clone().unwrap_or_default();
+    Ok(Interface {
+        port_id: port_id("interface.port_id", &given.port_id)?,
+        id: given.id,
+    })
+}
+
+/// Errors: `InvalidArgument`.
+pub fn port_id(field: &str, text: &str) -> Result<PortId, Error> {
+    let expected = "the id of a port (a UUID)";
+    text.parse()
+        .map_err(|_| Error::invalid(field, text, expected))
+}
+
+/// An error about a port in the caller's spelling of its id: else one that is hidden would read otherwise than one that is
+/// absent.
+pub fn port_as_given(error: Error, port: PortId, given: &str) -> Error {
+    let canonical = port.to_string();
+    match error {
+        Error::NotFound { kind, id } if id == canonical => Error::not_found(kind, given),
+        Error::InvalidArgument {
+            field,
+            value,
+            expected,
+        } if value == canonical => Error::invalid(field, given, expected),
+        other => other,
+    }
+}
+
 /// Which VMs a list shows.
 ///
 /// Errors: `InvalidArgument`.
@@ -182,13 +215,10 @@ pub fn spec_from_wire(spec: pb::VmSpec, vm_name: &str) -> Result<Spec<String>, E
         .into_iter()
         .enumerate()
         .map(|(index, interface)| {
-            let port_id = interface.port_id.parse::<PortId>().map_err(|_| {
-                let field = format!("spec.network[{index}].port_id");
-                Error::invalid(field, &interface.port_id, "the id of a port (a UUID)")
-            })?;
+            let field = format!("spec.network[{index}].port_id");
             Ok(Interface {
+                port_id: port_id(&field, &interface.port_id)?,
                 id: interface.id,
-                port_id,
             })
         });
     Ok(Spec {
@@ -267,7 +297,7 @@ pub fn vm_with_user_data(vm: &Vm) -> pb::Vm {
 
 /// A VM without its user data, which often holds secrets.
 pub fn vm_to_wire(vm: &Vm) -> pb::Vm {
-    let meta = &vm.meta;
+    let (meta, leaving) = (&vm.meta, vm.leaving.iter());
     let spec = pb::VmSpec {
         user_data: String::new(),
         user_data_binary: Vec::new(),
@@ -292,6 +322,7 @@ pub fn vm_to_wire(vm: &Vm) -> pb::Vm {
         updated_at: Some(timestamp(meta.updated_at)),
         revision: meta.revision,
         user_data_withheld: !vm.spec.user_data.is_empty(),
+        leaving_port_ids: leaving.map(|leaving| leaving.port_id.to_string()).collect(),
     }
 }
 
@@ -384,6 +415,10 @@ pub fn report_from_wire(report: pb::VmReport) -> Result<(VmId, Report), Error> {
         started_at,
         reboot_generation: report.reboot_generation,
         gone: report.gone,
+        taps: report
+            .interfaces
+            // A VM has 16 at most, and as many on their way out.
+            .map(|held| held.names.into_iter().take(64).collect()),
     };
     Ok((id, report))
 }

@@ -12,6 +12,7 @@
 //! `Removing` only, so in `Attaching` nothing is on the host that would have to be removed. The phase is
 //! what people see: the host's last report, corrected by what the owner has asked for since.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use photon_resource::Error;
@@ -170,6 +171,8 @@ pub struct Report {
     pub started_at: Option<SystemTime>,
     pub reboot_generation: u64,
     pub gone: bool,
+    /// TAPs that its process has open; `None`: not known.
+    pub taps: Option<BTreeSet<String>>,
 }
 
 impl Vm {
@@ -238,7 +241,7 @@ impl Vm {
 
     /// Takes in what its host reports. Says whether anything changed.
     pub fn observe(&mut self, report: &Report) -> bool {
-        let before = (self.stage, self.status.clone());
+        let before = (self.stage, self.status.clone(), self.leaving.clone());
         match self.stage {
             // The host cannot know of it: a report of an earlier time.
             Stage::Attaching | Stage::Releasing => {}
@@ -260,9 +263,12 @@ impl Vm {
                 if !report.unit.is_empty() {
                     self.status.unit = report.unit.clone();
                 }
+                if let Some(taps) = &report.taps {
+                    self.holds(taps);
+                }
             }
         }
-        before != (self.stage, self.status.clone())
+        before != (self.stage, self.status.clone(), self.leaving.clone())
     }
 
     /// What a reported phase means to people: on the way to what the owner wants, a VM is not yet there.

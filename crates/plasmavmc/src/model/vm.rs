@@ -5,6 +5,7 @@ use photon_resource::{Changes, Error, ImageId, Meta, NewMeta, PortId, Time, VmId
 use super::phase::{Phase, Stage, Status};
 use super::{Hypervisor, Load, UserData, kind};
 
+mod interfaces;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -80,6 +81,16 @@ pub struct Port {
     pub addressing: Option<Addressing>,
 }
 
+/// A port that the VM shall have no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaving {
+    pub port_id: PortId,
+    /// Name of the TAP on the host.
+    pub interface_name: String,
+    /// Its host was told of it, and has not said since that the VM has it no more.
+    pub on_host: bool,
+}
+
 /// What a guest sets up on an interface if it does not learn it there, in PrismNET's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addressing {
@@ -119,6 +130,8 @@ pub struct Vm {
     pub node: String,
     /// Once all are attached: as many as `spec.network`, in its order. Empty before.
     pub ports: Vec<Port>,
+    /// Those that are attached, and in `spec.network` no more.
+    pub leaving: Vec<Leaving>,
     /// How often what is wanted was stored.
     pub change: u64,
     pub status: Status,
@@ -201,6 +214,7 @@ impl Vm {
             spec,
             node,
             ports: Vec::new(),
+            leaving: Vec::new(),
             change: 0,
             status: Status::new(),
         }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use photon_api::desired::{DesiredMessage, Kind, MESSAGE_BYTES};
 use photon_api::plasmavmc::v1::DesiredVms;
-use photon_catalog::Supervision;
 use photon_resource::Error;
+use photon_service::Supervision;
 
 use crate::app::{DesiredWatch, News, Wanted};
 use crate::convert;

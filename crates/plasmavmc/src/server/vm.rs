@@ -7,9 +7,9 @@ use photon_api::plasmavmc::v1::console_request::Message;
 use photon_api::plasmavmc::v1::vm_service_server::VmService;
 use photon_catalog::desk::WatchStream;
 use photon_catalog::stored::attributes_of;
-use photon_catalog::{Access, Answer, Desk, Named, Stored, Supervision};
+use photon_catalog::{Access, Answer, Desk, Named, Stored};
 use photon_resource::{Caller, Error, ResourceName};
-use photon_service::{answer, status};
+use photon_service::{Supervision, answer, status};
 use tonic::{Request, Streaming};
 
 use crate::app::{Consoles, Readers, Told, Typed, Watches};
@@ -83,8 +83,8 @@ impl Vms {
         vm: Option<&Vm>,
     ) -> Supervision {
         let attributes = vm.map(attributes_of).unwrap_or_default();
-        let guard = self.access().guard().clone();
-        Supervision::new(guard, caller, Vm::KIND.action(verb), resource, attributes)
+        let guard = self.access().guard();
+        guard.supervise(caller, Vm::KIND.action(verb), resource, attributes)
     }
 }
 
@@ -178,6 +178,55 @@ impl VmService for Vms {
                 };
                 self.app.update(mutation, vm.id, changes, answer).await
             })
+            .await
+    }
+
+    async fn attach_interface(
+        &self,
+        request: Request<pb::AttachInterfaceRequest>,
+    ) -> Answer<pb::AttachInterfaceResponse> {
+        self.desk
+            .change(
+                request,
+                "attachInterface",
+                |mutation, vm: Vm, request| async move {
+                    let interface = convert::new_interface(&request)?;
+                    let (port, expected) = (interface.port_id, request.expected_revision);
+                    let given = request.interface.unwrap_or_default().port_id;
+                    let answer = |vm: &Vm| pb::AttachInterfaceResponse {
+                        vm: Some(convert::vm_to_wire(vm)),
+                    };
+                    let attached = self
+                        .app
+                        .attach_interface(mutation, vm.id, interface, expected, answer)
+                        .await;
+                    attached.map_err(|error| convert::port_as_given(error, port, &given))
+                },
+            )
+            .await
+    }
+
+    async fn detach_interface(
+        &self,
+        request: Request<pb::DetachInterfaceRequest>,
+    ) -> Answer<pb::DetachInterfaceResponse> {
+        self.desk
+            .change(
+                request,
+                "detachInterface",
+                |mutation, vm: Vm, request| async move {
+                    let port = convert::port_id("port_id", &request.port_id)?;
+                    let expected = request.expected_revision;
+                    let answer = |vm: &Vm| pb::DetachInterfaceResponse {
+                        vm: Some(convert::vm_to_wire(vm)),
+                    };
+                    let detached = self
+                        .app
+                        .detach_interface(mutation, vm.id, port, expected, answer)
+                        .await;
+                    detached.map_err(|error| convert::port_as_given(error, port, &request.port_id))
+                },
+            )
             .await
     }
 
@@ -323,13 +372,22 @@ impl VmService for Vms {
 }
 
 fn told_to_wire(told: Told) -> pb::WatchVmResponse {
-    let (vm, deleted) = match told {
-        Told::Now(vm) => (vm, false),
-        Told::Gone(vm) => (vm, true),
-    };
-    pb::WatchVmResponse {
-        vm: Some(convert::vm_to_wire(&vm)),
-        deleted,
+    match told {
+        Told::Now(vm) => pb::WatchVmResponse {
+            vm: Some(convert::vm_to_wire(&vm)),
+            deleted: false,
+        },
+        Told::Gone(gone) => pb::WatchVmResponse {
+            vm: Some(pb::Vm {
+                id: gone.id.to_string(),
+                name: gone.name,
+                org_id: gone.org_id.to_string(),
+                project_id: gone.project_id.to_string(),
+                phase: pb::VmPhase::Deleting.into(),
+                ..Default::default()
+            }),
+            deleted: true,
+        },
     }
 }
 

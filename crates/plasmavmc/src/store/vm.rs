@@ -1,6 +1,6 @@
 //! VMs in the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use flaredb::{Db, KeyValue, Revision, Transaction, decode};
@@ -110,6 +110,13 @@ fn refused_key(id: VmId) -> String {
     format!("vm-refused/{id}")
 }
 
+/// Of ports that are being attached to a VM that is there.
+const UNDER_WAY: &str = "vm-plug/";
+
+fn under_way_key(id: VmId, port: PortId) -> String {
+    format!("{UNDER_WAY}{id}/{port}")
+}
+
 #[async_trait]
 impl Stored for Vm {
     type Id = VmId;
@@ -193,7 +200,7 @@ impl Stored for Vm {
         } else {
             tx.delete(&on_host);
         }
-        if self.stage.is_servers() {
+        if self.stage.is_servers() || self.has_ports_to_detach() {
             tx.put(&work_key(self.id), &Reference::to(self.id))?;
         } else {
             tx.delete(&work_key(self.id));
@@ -225,19 +232,31 @@ pub async fn vm_create(tx: &mut Transaction, vm: &Vm) -> Result<(), Error> {
     let entry = Reference::to(vm.id);
     tx.put(&uid_key(vm.id), &entry)?;
     for interface in &vm.spec.network {
-        let port = interface.port_id;
-        if let Some(other) = tx.get::<Reference>(&port_key(port)).await? {
-            return Err(Error::FailedPrecondition(format!(
-                "port {port} can't be attached: VM {} has it; delete that VM, or use another port",
-                other.id
-            )));
-        }
-        tx.put(&port_key(port), &entry)?;
+        vm_claim_port(tx, vm.id, interface.port_id).await?;
     }
     for image in vm.images() {
         users_of_image(image).add(tx, vm.id)?;
     }
     Ok(())
+}
+
+/// Notes that a port is this VM's, until [`vm_release_port`].
+///
+/// Errors: `FailedPrecondition` when another VM has it.
+pub async fn vm_claim_port(tx: &mut Transaction, id: VmId, port: PortId) -> Result<(), Error> {
+    let own = id.to_string();
+    match tx.get::<Reference>(&port_key(port)).await? {
+        Some(other) if other.id != own => Err(Error::FailedPrecondition(format!(
+            "port {port} can't be attached: VM {} has it; detach it there, or use another port",
+            other.id
+        ))),
+        _ => Ok(tx.put(&port_key(port), &Reference::to(id))?),
+    }
+}
+
+/// Takes that back: the port is nobody's.
+pub fn vm_release_port(tx: &mut Transaction, port: PortId) {
+    tx.delete(&port_key(port));
 }
 
 /// Stores a changed VM that was read in this transaction as `before`. Errors: `AlreadyExists` when its new name is
@@ -300,8 +319,8 @@ pub fn vm_remove(tx: &mut Transaction, vm: &Vm) {
     tx.delete(&format!("{}{}", host_prefix(&vm.node), vm.id));
     tx.delete(&work_key(vm.id));
     tx.delete(&uid_key(vm.id));
-    for interface in &vm.spec.network {
-        tx.delete(&port_key(interface.port_id));
+    for port in vm.port_ids() {
+        vm_release_port(tx, port);
     }
     for image in vm.images() {
         users_of_image(image).remove(tx, vm.id);
@@ -343,11 +362,13 @@ pub async fn vm_ids_on(db: &Db, node: &str) -> Result<(Vec<VmId>, Revision), Err
 
 /// VMs for which the server has work to do.
 pub async fn vm_ids_with_work(db: &Db) -> Result<Vec<VmId>, Error> {
-    let found = db.scan::<Reference>("vm-work/").await?;
-    found
+    let mut found = db.scan::<Reference>("vm-work/").await?;
+    found.extend(db.scan::<Reference>(UNDER_WAY).await?);
+    let ids: Result<BTreeSet<VmId>, Error> = found
         .into_iter()
         .map(|(_, entry)| entry.id.parse())
-        .collect()
+        .collect();
+    Ok(ids?.into_iter().collect())
 }
 
 /// Keeps for repeated calls why the VM's creation was undone.
@@ -366,4 +387,29 @@ pub fn vm_refused_put(
 pub async fn vm_refused_get(db: &Db, id: VmId) -> Result<Option<String>, Error> {
     let record = db.get::<RefusedRecord>(&refused_key(id)).await?;
     Ok(record.map(|record| record.reason))
+}
+
+/// Notes, before a port is asked for, that it is to be given to a VM: whatever comes in between, it is settled. The port is
+/// the VM's from here on.
+///
+/// Errors: `FailedPrecondition` when another VM has it.
+pub async fn vm_attaching_put(tx: &mut Transaction, id: VmId, port: PortId) -> Result<(), Error> {
+    vm_claim_port(tx, id, port).await?;
+    tx.put(&under_way_key(id, port), &Reference::to(id))?;
+    Ok(())
+}
+
+/// Takes the note back; the claim stays.
+pub fn vm_attaching_remove(tx: &mut Transaction, id: VmId, port: PortId) {
+    tx.delete(&under_way_key(id, port));
+}
+
+/// The ports that are noted of a VM.
+pub async fn vm_attaching(db: &Db, id: VmId) -> Result<Vec<PortId>, Error> {
+    let prefix = format!("{UNDER_WAY}{id}/");
+    let found = db.scan::<Reference>(&prefix).await?;
+    found
+        .iter()
+        .map(|(key, _)| key[prefix.len()..].parse())
+        .collect()
 }

@@ -4,6 +4,7 @@ mod changes;
 mod host;
 mod images;
 mod input;
+mod interfaces;
 mod lifecycle;
 mod lost_host;
 mod nodes;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::Stream;
 use photon_api::desired::{DesiredMessage, Kind, MESSAGE_BYTES};
@@ -11,7 +11,7 @@ use photon_api::prismnet::v1::node_service_server::NodeService;
 use photon_catalog::Access;
 use photon_catalog::node::only_itself;
 use photon_resource::{Caller, Error, ResourceName};
-use photon_service::{answer, status};
+use photon_service::{Supervision, answer, status};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -39,11 +39,9 @@ impl Nodes {
 
 /// One host's watch.
 struct Watch {
-    access: Access,
     app: app::Nodes,
     interest: app::Interest,
-    caller: Caller,
-    resource: ResourceName,
+    supervision: Supervision,
     node: String,
     accepts_changes: bool,
     /// What it was told last, and when.
@@ -68,12 +66,12 @@ impl NodeService for Nodes {
                 accepts_changes,
             } = request.into_inner();
             let resource = itself(&self.access, &caller, "watch", &node).await?;
+            let attributes = vec![("node".to_owned(), node.clone())];
+            let guard = self.access.guard();
             let watch = Watch {
-                access: self.access.clone(),
                 app: self.app.clone(),
                 interest: self.app.interest(&node),
-                caller,
-                resource,
+                supervision: guard.supervise(caller, WATCH.to_owned(), resource, attributes),
                 node,
                 accepts_changes,
                 told: None,
@@ -121,27 +119,12 @@ impl Watch {
             if let Some(message) = self.waiting.pop_front() {
                 return Ok(message);
             }
-            let expiry = self.caller.claims.expires_at;
-            let left = expiry.duration_since(SystemTime::now()).unwrap_or_default();
-            tokio::time::timeout(left, self.interest.changed())
-                .await
-                .map_err(|_| {
-                    Error::Unauthenticated(
-                        "the token has expired: watch again with a new one".into(),
-                    )
-                })??;
+            tokio::select! {
+                changed = self.interest.changed() => changed?,
+                error = self.supervision.lost() => return Err(error),
+            }
             if let Some((_, at)) = &self.told {
                 tokio::time::sleep_until(*at + PACE).await;
-                // The right to watch may have been taken away since.
-                self.access
-                    .guard()
-                    .authorize(
-                        &self.caller,
-                        WATCH,
-                        &self.resource,
-                        &[("node", self.node.as_str())],
-                    )
-                    .await?;
             }
             let desired = self.app.desired(&self.node, convert::desired);
             let messages = self.messages(&desired);

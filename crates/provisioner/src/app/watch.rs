@@ -3,8 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use photon_catalog::{Access, Feed, News, Stored, Supervision};
+use photon_catalog::{Access, Feed, News, Stored};
 use photon_resource::{Caller, Error, Scope};
+use photon_service::Supervision;
 
 use super::{Installations, Machines};
 use crate::log::Follower;
@@ -42,6 +43,7 @@ impl MachineWatch {
     /// Begins to follow the machine that `text` names; all of them if it is empty.
     pub async fn start(
         access: &Access,
+        follower: &photon_catalog::Follower<Machine>,
         machines: &Machines,
         files: Installations,
         caller: Caller,
@@ -63,14 +65,10 @@ impl MachineWatch {
             since = Some(db.revision().await?);
         }
         let mut watch = Self {
-            feed: Feed::start(db.clone(), Scope::System, since).await?,
-            supervision: Supervision::new(
-                access.guard().clone(),
-                caller,
-                action,
-                resource,
-                Vec::new(),
-            ),
+            feed: follower.feed(Scope::System, since).await?,
+            supervision: access
+                .guard()
+                .supervise(caller, action, resource, Vec::new()),
             only,
             known: HashMap::new(),
             waiting: VecDeque::new(),

@@ -12,7 +12,7 @@ use photon_api::provisioner::v1::{
     ReinstallMachineRequest, ReinstallMachineResponse, RetireMachineRequest, RetireMachineResponse,
     WatchMachineRequest, WatchMachineResponse,
 };
-use photon_catalog::Access;
+use photon_catalog::{Access, Follower};
 use photon_resource::{Caller, Error, PageRequest, Scope};
 use photon_service::{Mutation, answer, status};
 use tonic::{Request, Response, Status};
@@ -24,6 +24,7 @@ use crate::store::Token;
 
 pub struct MachineServer {
     access: Access,
+    follower: Follower<Machine>,
     machines: Machines,
     files: Installations,
 }
@@ -31,6 +32,7 @@ pub struct MachineServer {
 impl MachineServer {
     pub fn new(access: Access, machines: Machines, files: Installations) -> Self {
         Self {
+            follower: Follower::new(access.db().clone()),
             access,
             machines,
             files,
@@ -127,6 +129,7 @@ impl MachineService for MachineServer {
             let caller = self.access.caller(&request).await?;
             let watch = MachineWatch::start(
                 &self.access,
+                &self.follower,
                 &self.machines,
                 self.files.clone(),
                 caller,

@@ -39,8 +39,20 @@ impl Things<'_> {
     }
 
     async fn vm(&self, name: &str, image_id: &str) -> String {
+        self.make(self.0.vm(name, image_id)).await
+    }
+
+    /// With an interface on this port.
+    async fn vm_on(&self, name: &str, image_id: &str, port_id: &str) -> String {
+        let mut request = self.0.vm(name, image_id);
+        let spec = request.spec.as_mut().unwrap();
+        spec.network = vec![interface(port_id)];
+        self.make(request).await
+    }
+
+    async fn make(&self, request: CreateVmRequest) -> String {
         let mut client = VmServiceClient::new(self.0.cloud.channel("plasmavmc"));
-        let request = self.0.tenant.admin.request(self.0.vm(name, image_id));
+        let request = self.0.tenant.admin.request(request);
         client
             .create_vm(request)
             .await
@@ -119,6 +131,13 @@ impl Scene<'_> {
     }
 }
 
+fn interface(port_id: &str) -> NetworkInterface {
+    NetworkInterface {
+        id: "eth0".into(),
+        port_id: port_id.into(),
+    }
+}
+
 fn chunk() -> ImportImageRequest {
     ImportImageRequest {
         message: Some(import_image_request::Message::Chunk(ImportImageChunk {
@@ -162,6 +181,14 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
         things.vm("reboot", &disk).await,
         things.vm("delete", &disk).await,
     );
+
+    let network = crate::prismnet::Things(scene);
+    let within = network.vpc("plugs").await;
+    let within = network.subnet(&within, "plugs", "10.0.9.0/24").await;
+    let socket = network.port(&within, "socket").await;
+    let plug = network.port(&within, "plug").await;
+    let plain = things.vm("plain", &disk).await;
+    let plugged = things.vm_on("plugged", &disk, &plug).await;
 
     for (agent, node) in [(&agent, NODE), (&second, SECOND_NODE)] {
         report_phases(cloud, agent, node).await;
@@ -252,6 +279,24 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
             UpdateVmRequest {
                 id: kept.clone(),
                 description: changed(),
+                ..Default::default()
+            },
+        ),
+        scene.changes(
+            "plasmavmc.v1.VmService/AttachInterface",
+            HIDDEN,
+            AttachInterfaceRequest {
+                id: plain,
+                interface: Some(interface(&socket)),
+                ..Default::default()
+            },
+        ),
+        scene.changes(
+            "plasmavmc.v1.VmService/DetachInterface",
+            HIDDEN,
+            DetachInterfaceRequest {
+                id: plugged,
+                port_id: plug,
                 ..Default::default()
             },
         ),

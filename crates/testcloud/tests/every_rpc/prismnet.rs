@@ -11,10 +11,10 @@ use tonic::Code;
 use crate::{HIDDEN, NAMED, Scene, bearers};
 
 /// Makes things of a tenant in its project.
-struct Things<'a>(&'a Scene<'a>);
+pub struct Things<'a>(pub &'a Scene<'a>);
 
 impl Things<'_> {
-    async fn vpc(&self, name: &str) -> String {
+    pub async fn vpc(&self, name: &str) -> String {
         let mut client = VpcServiceClient::new(self.0.cloud.channel("prismnet"));
         let request = self.0.tenant.admin.request(self.0.vpc(name));
         client
@@ -27,7 +27,7 @@ impl Things<'_> {
             .id
     }
 
-    async fn subnet(&self, vpc_id: &str, name: &str, cidr: &str) -> String {
+    pub async fn subnet(&self, vpc_id: &str, name: &str, cidr: &str) -> String {
         let mut client = SubnetServiceClient::new(self.0.cloud.channel("prismnet"));
         let request = self
             .0
@@ -44,7 +44,7 @@ impl Things<'_> {
             .id
     }
 
-    async fn port(&self, subnet_id: &str, name: &str) -> String {
+    pub async fn port(&self, subnet_id: &str, name: &str) -> String {
         let mut client = PortServiceClient::new(self.0.cloud.channel("prismnet"));
         let request = self.0.tenant.admin.request(self.0.port(subnet_id, name));
         client

@@ -8,6 +8,7 @@ mod fair_use;
 mod faults;
 mod guests;
 mod hosts;
+mod hot_plug;
 mod isolation;
 mod netboot;
 mod onboarding;

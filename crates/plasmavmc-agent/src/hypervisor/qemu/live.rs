@@ -199,67 +199,6 @@ async fn a_guest_that_does_not_obey_gets_its_time_and_no_more() {
     assert!(control.reset().await.is_err());
 }
 
-/// As many disks and interfaces as the server takes of a VM: each has a slot of its own, and so have seed and random
-/// numbers. (Disks stand for interfaces, which would need TAPs.)
-#[tokio::test]
-async fn the_machine_has_slots_for_all_that_the_server_takes_and_no_more() {
-    const TAKEN: usize = 28;
-    let directory = tempfile::tempdir().unwrap();
-    let path = |disk: usize| directory.path().join(disk.to_string());
-    for disk in 0..=TAKEN {
-        let made = Command::new("qemu-img")
-            .args(["create", "-q", "-f", "qcow2"])
-            .arg(path(disk))
-            .arg("1M")
-            .status();
-        assert!(made.await.unwrap().success());
-    }
-    let seed = directory.path().join("seed");
-    std::fs::write(&seed, [0; 512]).unwrap();
-    let qemu = Qemu::new("qemu-system-x86_64");
-    let start = |disks: usize| {
-        let machine = Machine {
-            id: photon_resource::VmId::generate(),
-            name: "full".to_owned(),
-            vcpus: 1,
-            memory_mib: 64,
-            boot: Boot::Disk,
-            disks: (0..disks)
-                .map(|disk| DiskFile {
-                    serial: disk.to_string(),
-                    path: path(disk),
-                })
-                .collect(),
-            seed: Some(seed.clone()),
-            interfaces: vec![],
-            runtime_dir: directory.path().to_owned(),
-        };
-        let argv = qemu.launch(&machine, Accelerator::Tcg).argv;
-        Command::new(&argv[0])
-            .args(&argv[1..])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
-    };
-    let refused = start(TAKEN + 1).wait_with_output();
-    let refused = timeout(LIMIT, refused).await.unwrap().unwrap();
-    assert!(!refused.status.success());
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("no slot"), "{said}");
-
-    let mut full = start(TAKEN);
-    let answers = async {
-        while qemu.control(directory.path(), uid()).await.is_err() {
-            let ended = full.try_wait().unwrap();
-            assert!(ended.is_none(), "QEMU has ended: {ended:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(LIMIT, answers).await.expect("QEMU answers");
-}
-
 /// QEMU knows its limits as they were meant, for each disk.
 #[tokio::test]
 async fn a_disks_limits_are_those_that_qemu_keeps() {

@@ -85,13 +85,35 @@ fn memory_has_room_for_the_process() {
     assert!(launch.memory_bytes < 1024 * MIB);
 }
 
+/// An interface may come while it runs, and then it is opened.
 #[test]
-fn a_machine_without_network_opens_no_device() {
+fn every_machine_may_open_taps_and_has_places_for_interfaces() {
     let machine = Machine {
         interfaces: vec![],
         ..machine()
     };
-    assert!(launch(&machine, Accelerator::Tcg).devices.is_empty());
+    let launch = launch(&machine, Accelerator::Tcg);
+    assert_eq!(launch.devices, [PathBuf::from("/dev/net/tun")]);
+    let ports = launch
+        .argv
+        .iter()
+        .filter(|value| value.starts_with("pcie-root-port,"));
+    assert_eq!(ports.count(), 8);
+}
+
+#[test]
+fn an_interface_is_called_by_its_tap_and_is_in_a_place_of_its_own() {
+    let launch = launch(&machine(), Accelerator::Tcg);
+    assert!(has(
+        &launch,
+        "-netdev",
+        "tap,id=net-pt0123456789a,ifname=pt0123456789a,"
+    ));
+    assert!(has(
+        &launch,
+        "-device",
+        "virtio-net-pci,id=nic-pt0123456789a,bus=place-0,netdev=net-pt0123456789a,"
+    ));
 }
 
 #[test]

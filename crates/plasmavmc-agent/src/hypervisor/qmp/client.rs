@@ -16,8 +16,8 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::message::{Decoder, Message, command};
-use crate::hypervisor::qemu::{PRINTED, PRINTED_LIMIT};
-use crate::hypervisor::{Control, ControlError, GuestEvent, connect_as};
+use crate::hypervisor::qemu::{PRINTED, PRINTED_LIMIT, plugs};
+use crate::hypervisor::{Accelerator, Control, ControlError, GuestEvent, Nic, Plugs, connect_as};
 
 /// Longest time that QEMU may take for a command: it answers at once unless it hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -71,13 +71,11 @@ impl Qmp {
     ///
     /// Errors: `Closed`, `Silent`, `Refused`.
     pub async fn execute(&self, name: &str) -> Result<Value, ControlError> {
-        self.execute_with(name, &Value::Null).await
+        self.ask(name, json!({})).await
     }
 
-    /// The same with arguments.
-    ///
-    /// Errors: `Closed`, `Silent`, `Refused`.
-    pub async fn execute_with(&self, name: &str, arguments: &Value) -> Result<Value, ControlError> {
+    /// As [`execute`](Self::execute), with arguments: a JSON object.
+    pub async fn ask(&self, name: &str, arguments: Value) -> Result<Value, ControlError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         {
@@ -134,7 +132,7 @@ impl Control for Qmp {
 
     async fn printed(&self) -> Result<Vec<u8>, ControlError> {
         let arguments = json!({ "device": PRINTED, "size": PRINTED_LIMIT, "format": "base64" });
-        let answer = self.execute_with("ringbuf-read", &arguments).await?;
+        let answer = self.ask("ringbuf-read", arguments).await?;
         let encoded = answer.as_str().unwrap_or_default();
         STANDARD
             .decode(encoded)
@@ -143,6 +141,24 @@ impl Control for Qmp {
 
     async fn power_button(&self) -> Result<(), ControlError> {
         self.execute("system_powerdown").await.map(drop)
+    }
+
+    async fn plugs(&self) -> Result<Plugs, ControlError> {
+        plugs::look(self).await
+    }
+
+    async fn plug(
+        &self,
+        nic: &Nic,
+        accelerator: Accelerator,
+        place: &str,
+    ) -> Result<(), ControlError> {
+        let tap = plugs::tap(nic, accelerator == Accelerator::Kvm);
+        plugs::plug(self, nic, tap, place).await
+    }
+
+    async fn unplug(&self, tap: &str) -> Result<(), ControlError> {
+        plugs::unplug(self, tap).await
     }
 
     async fn event(&self) -> Option<GuestEvent> {

@@ -97,17 +97,17 @@ fn parse(line: &[u8]) -> Result<Message, Malformed> {
         Some("STOP") => Message::Event(GuestEvent::Stopped),
         Some("RESUME") => Message::Event(GuestEvent::Resumed),
         Some("GUEST_PANICKED") => Message::Event(GuestEvent::Panicked),
+        // Of qapi/qdev.json.
+        Some("DEVICE_DELETED") => Message::Event(GuestEvent::Unplugged),
         _ => Message::Other,
     })
 }
 
-/// A command as a line. `arguments` is an object, or nothing.
-pub fn command(id: u64, name: &str, arguments: &Value) -> Vec<u8> {
-    let command = match arguments {
-        Value::Null => json!({ "execute": name, "id": id }),
-        arguments => json!({ "execute": name, "arguments": arguments, "id": id }),
-    };
-    let mut line = command.to_string().into_bytes();
+/// A command with its arguments, a JSON object, as a line.
+pub fn command(id: u64, name: &str, arguments: Value) -> Vec<u8> {
+    let mut line = json!({ "execute": name, "arguments": arguments, "id": id })
+        .to_string()
+        .into_bytes();
     line.push(b'\n');
     line
 }

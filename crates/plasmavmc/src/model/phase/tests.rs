@@ -42,6 +42,7 @@ fn vm(stage: Stage, phase: Phase, power_state: PowerState) -> Vm {
         stage,
         node: "host".into(),
         ports: Vec::new(),
+        leaving: Vec::new(),
         change: 1,
         status: Status {
             phase,
@@ -63,6 +64,7 @@ fn report(phase: Phase) -> Report {
         started_at: None,
         reboot_generation: 0,
         gone: false,
+        taps: None,
     }
 }
 

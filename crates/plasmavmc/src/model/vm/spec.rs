@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use photon_resource::{Error, ImageId};
 
-use super::{Disk, Size, Spec};
+use super::{Disk, Interface, Size, Spec};
 use crate::model::{Image, ImageFormat, check_ssh_key, ssh_key};
 
 /// The bounds of a disk, in bytes: 1 MiB and 16 TiB.
@@ -13,8 +13,8 @@ pub const MAX_DISK_BYTES: u64 = 16 << 40;
 
 const MAX_DISKS: usize = 16;
 const MAX_INTERFACES: usize = 16;
-/// Each takes one of the 32 slots of the machine's root bus; the chipset has two, the seed and the source of random
-/// numbers one each.
+/// On hosts of the release before each takes one of the 32 slots of the machine's root bus; the chipset has two, the seed and
+/// the source of random numbers one each.
 const MAX_DEVICES: usize = 28;
 /// The loopback interface's name, and what stands beside interfaces' names in `/proc/sys/net/ipv4/conf`.
 const TAKEN_IN_LINUX: [&str; 3] = ["lo", "all", "default"];
@@ -92,35 +92,25 @@ impl<I> Spec<I> {
 
     fn validate_network(&self) -> Result<(), Error> {
         at_most("spec.network", self.network.len(), MAX_INTERFACES)?;
-        let (mut ids, mut ports) = (HashSet::new(), HashSet::new());
         for (index, interface) in self.network.iter().enumerate() {
             let field = format!("spec.network[{index}]");
-            // The guest's interface has this name, which in Linux has 15 bytes.
-            validate_part_name(&format!("{field}.id"), &interface.id, 15)?;
-            if TAKEN_IN_LINUX.contains(&interface.id.as_str()) {
-                let expected =
-                    "a name that Linux does not have already: not 'lo', 'all' or 'default'";
-                return Err(Error::invalid(
-                    format!("{field}.id"),
-                    &interface.id,
-                    expected,
-                ));
-            }
-            if !ids.insert(&interface.id) {
-                let expected = "an id that no other interface of the VM has";
-                return Err(Error::invalid(
-                    format!("{field}.id"),
-                    &interface.id,
-                    expected,
-                ));
-            }
-            if !ports.insert(interface.port_id) {
-                let expected = "a port that no other interface of the VM has";
-                let field = format!("{field}.port_id");
-                return Err(Error::invalid(field, interface.port_id, expected));
-            }
+            check_interface(&field, interface, &self.network[..index])?;
         }
         Ok(())
+    }
+
+    /// Checks an interface that is to be added.
+    ///
+    /// Errors: `InvalidArgument`.
+    pub(super) fn check_new_interface(&self, interface: &Interface) -> Result<(), Error> {
+        check_interface("interface", interface, &self.network)?;
+        let (disks, interfaces) = (self.disks.len(), self.network.len() + 1);
+        if interfaces <= MAX_INTERFACES && disks + interfaces <= MAX_DEVICES {
+            return Ok(());
+        }
+        let value = format!("({interfaces} interfaces beside {disks} disks)");
+        let expected = "at most 16 interfaces, and at most 28 disks and interfaces together";
+        Err(Error::invalid("interface", value, expected))
     }
 
     fn validate_devices(&self) -> Result<(), Error> {
@@ -259,6 +249,30 @@ fn at_most(field: &str, count: usize, limit: usize) -> Result<(), Error> {
 }
 
 /// Names of a VM's parts become file names and device names on the host.
+/// Checks an interface beside those that the VM has.
+fn check_interface(field: &str, interface: &Interface, others: &[Interface]) -> Result<(), Error> {
+    let id = format!("{field}.id");
+    // The guest's interface has this name, which in Linux has 15 bytes.
+    validate_part_name(&id, &interface.id, 15)?;
+    if TAKEN_IN_LINUX.contains(&interface.id.as_str()) {
+        let expected = "a name that Linux does not have already: not 'lo', 'all' or 'default'";
+        return Err(Error::invalid(id, &interface.id, expected));
+    }
+    if others.iter().any(|other| other.id == interface.id) {
+        let expected = "an id that no other interface of the VM has";
+        return Err(Error::invalid(id, &interface.id, expected));
+    }
+    if others
+        .iter()
+        .any(|other| other.port_id == interface.port_id)
+    {
+        let expected = "a port that no other interface of the VM has";
+        let field = format!("{field}.port_id");
+        return Err(Error::invalid(field, interface.port_id, expected));
+    }
+    Ok(())
+}
+
 fn validate_part_name(field: &str, name: &str, longest: usize) -> Result<(), Error> {
     let good = (1..=longest).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase())

@@ -52,6 +52,7 @@ fn vm(number: usize) -> Vm {
         stage: Stage::Placed,
         node: NODE.to_owned(),
         ports: Vec::new(),
+        leaving: Vec::new(),
         change: 1,
         status: Status::new(),
     }

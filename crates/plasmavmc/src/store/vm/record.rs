@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::phase::{Phase, Stage, Status};
 use crate::model::{
-    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, UserData,
-    Vm,
+    Addressing, Disk, Hypervisor, Interface, Leaving, Port, PowerState, RestartPolicy, Size, Spec,
+    UserData, Vm,
 };
 
 /// What is wanted of a VM.
@@ -32,6 +32,9 @@ pub struct DesiredRecord {
     stage: StageRecord,
     node: String,
     ports: Vec<PortRecord>,
+    /// Not in records of a release without it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    leaving: Vec<LeavingRecord>,
     created_at: Time,
     updated_at: Time,
     revision: u64,
@@ -84,6 +87,13 @@ struct PortRecord {
     interface_name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     addressing: Option<AddressingRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LeavingRecord {
+    port_id: PortId,
+    interface_name: String,
+    on_host: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -174,6 +184,7 @@ impl From<&Vm> for DesiredRecord {
             },
             node: vm.node.clone(),
             ports: vm.ports.iter().map(PortRecord::of).collect(),
+            leaving: vm.leaving.iter().map(LeavingRecord::of).collect(),
             created_at: meta.created_at,
             updated_at: meta.updated_at,
             revision: meta.revision,
@@ -216,6 +227,11 @@ impl DesiredRecord {
             },
             node: self.node,
             ports: self.ports.into_iter().map(PortRecord::into_port).collect(),
+            leaving: self
+                .leaving
+                .into_iter()
+                .map(LeavingRecord::into_leaving)
+                .collect(),
             change: self.change,
             status: status.map(StatusRecord::into_status).unwrap_or_default(),
         }
@@ -343,6 +359,24 @@ impl PortRecord {
                 ipv6_gateway: it.ipv6_gateway,
                 mtu: it.mtu,
             }),
+        }
+    }
+}
+
+impl LeavingRecord {
+    fn of(leaving: &Leaving) -> Self {
+        Self {
+            port_id: leaving.port_id,
+            interface_name: leaving.interface_name.clone(),
+            on_host: leaving.on_host,
+        }
+    }
+
+    fn into_leaving(self) -> Leaving {
+        Leaving {
+            port_id: self.port_id,
+            interface_name: self.interface_name,
+            on_host: self.on_host,
         }
     }
 }

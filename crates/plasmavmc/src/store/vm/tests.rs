@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::phase::{Phase, Stage, Status};
 use crate::model::{
-    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, UserData,
+    Addressing, Disk, Hypervisor, Interface, Leaving, Port, PowerState, RestartPolicy, Size, Spec,
+    UserData,
 };
 use crate::store::node;
 
@@ -71,6 +72,11 @@ fn vm(name: &str) -> Vm {
                 ipv6_gateway: "fd00:1::1".into(),
                 mtu: 1450,
             }),
+        }],
+        leaving: vec![Leaving {
+            port_id: PortId::generate(),
+            interface_name: "ptbbbbbbbbbbb".into(),
+            on_host: true,
         }],
         change: 1,
         status: Status {
@@ -188,7 +194,7 @@ async fn what_is_taken_is_told() {
     assert_eq!(
         told,
         format!(
-            "port {port} can't be attached: VM {} has it; delete that VM, or use another port",
+            "port {port} can't be attached: VM {} has it; detach it there, or use another port",
             one.id
         )
     );

@@ -6,8 +6,9 @@ use photon_api::plasmavmc::v1::{
     VmPhase,
 };
 use photon_api::prismnet::v1::{
-    CreatePortRequest, DeletePortRequest, DetachPortRequest, GetPortRequest, GetSecurityGroupRequest, GetSubnetRequest, Labels, ListPortsRequest, Port,
-    SecurityGroupIds, UpdatePortRequest,
+    CreatePortRequest, DeletePortRequest, DetachPortRequest, GetPortRequest,
+    GetSecurityGroupRequest, GetSubnetRequest, Labels, ListPortsRequest, Port, SecurityGroupIds,
+    UpdatePortRequest,
 };
 
 use serde_json::Value;

@@ -6,11 +6,11 @@
 //! and operators, and health has one of its own. Whoever asks faster than his share allows waits for a moment first.
 
 mod connections;
+mod permit;
 mod refusals;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use photon_program::{Limits, Share};
@@ -19,10 +19,11 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::answer::DOMAIN;
-use crate::holds::{Hold, Holds, source};
+use crate::holds::{Holds, source};
 use crate::limit::Limiter;
 
 pub(crate) use connections::{Calling, Connections};
+pub(crate) use permit::{Bytes, Permit};
 pub(crate) use refusals::Refusals;
 
 /// How long a call may wait for its turn.
@@ -33,16 +34,8 @@ const PROBES_OF_SOURCE: usize = 16;
 /// How many decisions servers may ask for on behalf of one principal: they make several for one call of its.
 const DECISIONS: usize = 256;
 const DECISIONS_PER_CALL: u32 = 10;
-/// Bytes of requests that are held in memory, by all, by one organization, principal, by strangers, by one stranger.
-const BYTES: usize = 256 << 20;
-const BYTES_OF_ORGANIZATION: usize = 64 << 20;
-const BYTES_OF_PRINCIPAL: usize = 32 << 20;
-const BYTES_OF_STRANGERS: usize = 32 << 20;
-const BYTES_OF_STRANGER: usize = 4 << 20;
-/// An answer costs one more call for each of these.
-const BYTES_PER_CALL: usize = 16 << 10;
-/// And so does the time that it took, beyond this.
-const TIME_PER_CALL: Duration = Duration::from_millis(50);
+/// How many times a principal's pace a host's agent or a server has: one that asks faster is broken, or not ours any more.
+const PROGRAMS_PACE: u32 = 10;
 
 /// What a call is to admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +112,7 @@ pub(crate) struct Admission {
     strangers: Limiter<IpAddr>,
     principals: Limiter<PrincipalId>,
     decisions: Limiter<PrincipalId>,
+    programs: Limiter<PrincipalId>,
     organizations: Limiter<OrgId>,
 }
 
@@ -129,6 +123,7 @@ impl Admission {
             strangers: pace(&limits.stranger, 1),
             principals: pace(&limits.principal, 1),
             decisions: pace(&limits.principal, DECISIONS_PER_CALL),
+            programs: pace(&limits.principal, PROGRAMS_PACE),
             organizations: pace(&limits.organization, 1),
             limits,
         }
@@ -141,13 +136,7 @@ impl Admission {
         let shares = self.shares(&who, kind);
         let taken = self.holds.take(&shares, 1);
         let hold = taken.map_err(|(_, holder)| self.used_up(&who, kind, holder))?;
-        let permit = Permit {
-            admission: Arc::clone(self),
-            who,
-            kind,
-            _hold: hold,
-            unpaid: AtomicU32::new(0),
-        };
+        let permit = Permit::new(self, who, kind, hold);
         let wait = permit.turn(Instant::now())?;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -177,9 +166,7 @@ impl Admission {
             Who::Known(claims) => {
                 let principal = Holder::Principal(claims.principal_id);
                 match (claims.kind, &claims.org_id) {
-                    (PrincipalKind::Node | PrincipalKind::Service, _) => {
-                        vec![of(principal, all / 2)]
-                    }
+                    (kind, _) if is_program(kind) => vec![of(principal, all / 2)],
                     (_, None) => vec![of(principal, own(&limits.principal))],
                     (_, Some(org)) => vec![
                         of(principal, own(&limits.principal)),
@@ -225,6 +212,11 @@ impl Admission {
     }
 }
 
+/// Whether it is one of the cloud's own programs: a host's agent, or a server.
+fn is_program(kind: PrincipalKind) -> bool {
+    matches!(kind, PrincipalKind::Node | PrincipalKind::Service)
+}
+
 /// An allowance of calls over time, `times` what the share says.
 fn pace<K: Eq + std::hash::Hash>(share: &Share, times: u32) -> Limiter<K> {
     let rate = share.per_second.saturating_mul(times).max(1);
@@ -252,151 +244,6 @@ impl Refusal {
         details.set_retry_info(Some(self.after));
         details.set_error_info("TOO_MANY_CALLS", DOMAIN, std::collections::HashMap::new());
         Status::with_error_details(Code::ResourceExhausted, &*self.text, details)
-    }
-}
-
-/// What a call holds until its answer is told.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    admission: Arc<Admission>,
-    who: Who,
-    kind: Kind,
-    _hold: Hold<Key>,
-    /// Bytes of the answer that were not charged yet.
-    unpaid: AtomicU32,
-}
-
-impl Permit {
-    /// Takes the call's turn: after how long it comes.
-    fn turn(&self, now: Instant) -> Result<Duration, Refusal> {
-        let admission = &self.admission;
-        let tell = |after: Duration, per_second: u32, whose: &str| Refusal {
-            who: self.who.named(),
-            why: "it asks too fast",
-            text: format!("{whose} may make {per_second} calls a second, and made more"),
-            after,
-        };
-        let limits = &admission.limits;
-        match &self.who {
-            Who::Stranger(source, _) => admission
-                .strangers
-                .turn(*source, now, PATIENCE)
-                .map_err(|after| tell(after, limits.stranger.per_second, &self.who.named())),
-            Who::Known(claims) => match (claims.kind, &claims.org_id, self.kind) {
-                (PrincipalKind::Node | PrincipalKind::Service, _, _) => Ok(Duration::ZERO),
-                (_, _, Kind::Decision) => {
-                    let rate = limits
-                        .principal
-                        .per_second
-                        .saturating_mul(DECISIONS_PER_CALL);
-                    admission
-                        .decisions
-                        .turn(claims.principal_id, now, PATIENCE)
-                        .map_err(|after| tell(after, rate, &self.who.named()))
-                }
-                (_, org, _) => {
-                    let own = admission
-                        .principals
-                        .turn(claims.principal_id, now, PATIENCE)
-                        .map_err(|after| {
-                            tell(after, limits.principal.per_second, &self.who.named())
-                        })?;
-                    let Some(org) = org else { return Ok(own) };
-                    let whose = format!("the organization {org}");
-                    let common = admission
-                        .organizations
-                        .turn(org.clone(), now, PATIENCE)
-                        .map_err(|after| tell(after, limits.organization.per_second, &whose))?;
-                    Ok(own.max(common))
-                }
-            },
-        }
-    }
-
-    /// A budget for the bytes of its request.
-    pub fn bytes(&self) -> Bytes {
-        let good = |holder, most| ((Good::Bytes, holder), most);
-        let mut shares = match &self.who {
-            Who::Stranger(source, _) => vec![
-                good(Holder::Source(*source), BYTES_OF_STRANGER),
-                good(Holder::Strangers, BYTES_OF_STRANGERS),
-            ],
-            Who::Known(claims) => {
-                let mut shares = vec![good(
-                    Holder::Principal(claims.principal_id),
-                    BYTES_OF_PRINCIPAL,
-                )];
-                if let Some(org) = &claims.org_id {
-                    let org = Holder::Organization(org.clone());
-                    shares.push(good(org, BYTES_OF_ORGANIZATION));
-                }
-                shares
-            }
-        };
-        shares.push(good(Holder::All, BYTES));
-        Bytes {
-            holds: Arc::clone(&self.admission.holds),
-            shares,
-            held: Vec::new(),
-        }
-    }
-
-    /// Charges `bytes` of the answer.
-    pub fn told(&self, bytes: usize) {
-        let per_call = u32::try_from(BYTES_PER_CALL).unwrap_or(u32::MAX);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX / 2);
-        let unpaid = self.unpaid.fetch_add(bytes, Ordering::Relaxed);
-        let unpaid = unpaid.saturating_add(bytes);
-        if unpaid >= per_call {
-            self.unpaid.store(unpaid % per_call, Ordering::Relaxed);
-            self.charge(unpaid / per_call);
-        }
-    }
-
-    /// Charges the time that a call took to answer.
-    pub fn took(&self, elapsed: Duration) {
-        if self.kind == Kind::Call {
-            let calls = elapsed.as_millis() / TIME_PER_CALL.as_millis();
-            self.charge(u32::try_from(calls).unwrap_or(u32::MAX));
-        }
-    }
-
-    fn charge(&self, calls: u32) {
-        let (admission, now) = (&self.admission, Instant::now());
-        match &self.who {
-            Who::Stranger(source, _) => admission.strangers.charge(*source, now, calls),
-            Who::Known(claims) => {
-                admission.principals.charge(claims.principal_id, now, calls);
-                if let Some(org) = &claims.org_id {
-                    admission.organizations.charge(org.clone(), now, calls);
-                }
-            }
-        }
-    }
-}
-
-/// What the bytes of one request take of the shares of whoever calls.
-#[derive(Debug)]
-pub(crate) struct Bytes {
-    holds: Arc<Holds<Key>>,
-    shares: Vec<(Key, usize)>,
-    held: Vec<Hold<Key>>,
-}
-
-impl Bytes {
-    /// Takes `count` more; they are given back when this is dropped.
-    ///
-    /// Errors: RESOURCE_EXHAUSTED.
-    pub fn take(&mut self, count: usize) -> Result<(), Status> {
-        match self.holds.take(&self.shares, count) {
-            Ok(hold) => {
-                self.held.push(hold);
-                Ok(())
-            }
-            Err(_) => Err(Status::resource_exhausted(
-                "the requests that are under way hold as much memory as they may: try again in a second",
-            )),
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 use std::time::SystemTime;
 
+use super::permit::{BYTES_OF_STRANGER, BYTES_PER_CALL, TIME_PER_CALL};
 use super::*;
 
 fn limits() -> Limits {
@@ -144,6 +145,25 @@ async fn whoever_asks_too_fast_waits_and_is_then_told_when_to_come_again() {
     let bob = principal(PrincipalKind::User, Some("acme"));
     admission.admit(bob, Kind::Call).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+/// A host that was taken over, or that is broken, is no flood.
+#[tokio::test]
+async fn hosts_and_servers_have_a_pace_ten_times_as_fast() {
+    let mut limits = limits();
+    limits.principal.per_second = 2;
+    limits.principal.burst = 2;
+    let admission = Arc::new(Admission::new(limits));
+    for kind in [PrincipalKind::Node, PrincipalKind::Service] {
+        let who = principal(kind, None);
+        let begun = Instant::now();
+        for _ in 0..22 {
+            admission.admit(who.clone(), Kind::Call).await.unwrap();
+        }
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(80), "{took:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
 }
 
 #[tokio::test]

@@ -492,9 +492,9 @@ async fn a_project_that_is_not_there_is_an_error_and_not_an_empty_one() {
     ] {
         let words: Vec<&str> = line.split(' ').collect();
         let answer = photon.run(&words).await;
-        assert_eq!(answer.code, Some(4), "{line}: {answer:?}");
+        assert_eq!(answer.code, Some(3), "{line}: {answer:?}");
         assert!(
-            answer.stderr.contains("there is no org/acme/project/wbe"),
+            answer.stderr.contains("project 'wbe' not found"),
             "{answer:?}"
         );
     }

@@ -127,7 +127,8 @@ impl Guard {
     ///
     /// Errors: `NotFound` for what lies in another tenant (`PermissionDenied` for create and list, whose caller
     /// named the tenant itself), `PermissionDenied`, `Unauthenticated` (revoked meanwhile), `Unavailable` (no
-    /// decision can be had: that is a refusal). Every refusal is recorded. Whoever finds things by what a caller
+    /// decision can be had: that is a refusal). Who might create, set or list in an organization or project that is not
+    /// there gets `NotFound` naming it. Every refusal is recorded. Whoever finds things by what a caller
     /// names looks at [`Caller::may_see`] itself first and answers as of what is absent, in its words and the
     /// caller's spelling; the guard, which knows no component's, says "resource".
     pub async fn authorize(
@@ -140,15 +141,16 @@ impl Guard {
         let judged = self.decide(caller, action, resource, attributes).await;
         let refusal = match judged {
             Ok(decision) if decision.allowed => return Ok(()),
-            Ok(decision) => decision.reason,
+            Ok(decision) => decision,
             Err(error) => {
                 self.record(caller, action, resource, &error.to_string())
                     .await;
                 return Err(error);
             }
         };
-        self.record(caller, action, resource, &refusal).await;
-        Err(Self::refusal(caller, action, resource, &refusal))
+        self.record(caller, action, resource, &refusal.reason).await;
+        Err(absent(&refusal, resource)
+            .unwrap_or_else(|| Self::refusal(caller, action, resource, &refusal.reason)))
     }
 
     /// What a caller is told who is refused `action` on `resource`: what it may not know of looks absent.
@@ -171,7 +173,7 @@ impl Guard {
 
     /// As [`authorize`](Self::authorize), without recording a refusal: for the answer to what was recorded already.
     ///
-    /// Errors: `PermissionDenied`, `Unauthenticated`, `Unavailable`.
+    /// Errors: `PermissionDenied`, `NotFound`, `Unauthenticated`, `Unavailable`.
     pub async fn judge(
         &self,
         caller: &Caller,
@@ -184,7 +186,8 @@ impl Guard {
             return Ok(());
         }
         let action: Action = action.parse().map_err(Error::internal)?;
-        Err(denied(&action, resource, &decision.reason))
+        Err(absent(&decision, resource)
+            .unwrap_or_else(|| denied(&action, resource, &decision.reason)))
     }
 
     /// The wall between tenants, then the policy.
@@ -237,12 +240,7 @@ impl Guard {
         all: &ResourceName,
     ) -> Result<(), Error> {
         let decision = self.decide(caller, action, all, &[]).await?;
-        let (org, project) = (all.scope().org(), all.scope().project());
-        match (decision.absent, project, org) {
-            (true, Some(project), _) => Err(Error::not_found("project", project)),
-            (true, None, Some(org)) => Err(Error::not_found("organization", org)),
-            _ => Ok(()),
-        }
+        absent(&decision, all).map_or(Ok(()), Err)
     }
 
     /// Which of all resources of a type (`all`) `caller` may do `action` to. Nothing is recorded.
@@ -443,6 +441,17 @@ fn facts(caller: &Caller, attributes: &[(&str, &str)]) -> BTreeMap<String, Strin
 fn add_source(caller: &Caller, facts: &mut BTreeMap<String, String>) {
     if caller.source.parse::<IpAddr>().is_ok() {
         facts.insert("source_ip".to_owned(), caller.source.clone());
+    }
+}
+
+/// What a caller is told who is refused alone because there is no such organization or project; `None`: it is refused for
+/// something else.
+fn absent(decision: &Decision, resource: &ResourceName) -> Option<Error> {
+    let (org, project) = (resource.scope().org(), resource.scope().project());
+    match (decision.absent, project, org) {
+        (true, Some(project), _) => Some(Error::not_found("project", project)),
+        (true, None, Some(org)) => Some(Error::not_found("organization", org)),
+        _ => None,
     }
 }
 

@@ -50,8 +50,10 @@ const DEFINITIONS: &[Definition] = &[
         &[
             ("network:*", "*", ""),
             ("compute:*", "*", ""),
-            ("iam:projects:get", "*", ""),
-            ("iam:quotas:get", "*", ""),
+            // All that ProjectViewer permits, as in other clouds: who works in a project sees what is in it.
+            ("*:*:get", "*", ""),
+            ("*:*:list", "*", ""),
+            ("*:*:watch", "*", ""),
             // With a token for the project, for keys that get no others.
             ("iam:apiKeys:*", "*", OWN),
         ],

@@ -94,8 +94,7 @@ async fn organizations_and_projects() {
             "org_id '' is not valid: expected the id of an organization, because the token is for the whole system",
         create("acme", "web") => AlreadyExists "project 'web' already exists",
         create("acme", "w") => InvalidArgument &slug("project", "w"),
-        create("initech", "web") => PermissionDenied
-            "iam:projects:create on org/initech/projects/* is not permitted: there is no org/initech",
+        create("initech", "web") => NotFound "organization 'initech' not found",
         CreateProjectRequest { description: "x".repeat(1025), ..create("acme", "lab") } => InvalidArgument
             &format!("description '{}…' is not valid: expected at most 1024 characters, none that is invisible or turns the direction of writing", "x".repeat(120)),
     );
@@ -162,8 +161,8 @@ async fn principals_and_credentials() {
     refuses!(system, create_principal:
         create("agent", PrincipalKind::Node) => InvalidArgument
             "node '' is not valid: expected 1 to 63 of a-z, 0-9 and '-', neither beginning nor ending with '-', and not a UUID",
-        CreatePrincipalRequest { org_id: "initech".into(), ..create("alice", user) } => PermissionDenied
-            "iam:principals:create on org/initech/principals/* is not permitted: there is no org/initech",
+        CreatePrincipalRequest { org_id: "initech".into(), ..create("alice", user) } => NotFound
+            "organization 'initech' not found",
     );
     let get = |id: &str| GetPrincipalRequest {
         id: id.into(),
@@ -323,8 +322,8 @@ async fn roles_and_bindings() {
         bind("ProjectViewer", "org/acme/web") => InvalidArgument
             "scope 'org/acme/web' is not valid: expected 'system', 'org/ORG' or 'org/ORG/project/PROJECT'",
         bind("Nope", "org/acme") => NotFound "role 'Nope' not found",
-        bind("ProjectViewer", "org/acme/project/lab") => PermissionDenied
-            "iam:bindings:create on org/acme/project/lab/bindings/* is not permitted: there is no org/acme/project/lab",
+        bind("ProjectViewer", "org/acme/project/lab") => NotFound
+            "project 'lab' not found",
         CreateBindingRequest { principal_id: NOBODY.into(), ..viewer.clone() } => NotFound ABSENT_PRINCIPAL,
         CreateBindingRequest { expires_at: Some(Timestamp { seconds: 1, nanos: 0 }), ..viewer.clone() } => InvalidArgument
             "expires_at '1970-01-01T00:00:01Z' is not valid: expected a time in the future, or none",

@@ -250,6 +250,7 @@ impl Session {
                 Credential::Password(password) => Proof::Password(password),
                 Credential::ApiKey(key) => Proof::ApiKey(key),
             }),
+            session: None,
         };
         let answer = Self::anonymous(channels).call(request).await?;
         let session = Self {

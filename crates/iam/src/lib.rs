@@ -27,6 +27,7 @@ use photon_api::iam::v1::directory_service_server::DirectoryServiceServer;
 use photon_api::iam::v1::iam_admin_service_server::IamAdminServiceServer;
 use photon_api::iam::v1::iam_authz_service_server::IamAuthzServiceServer;
 use photon_api::iam::v1::iam_token_service_server::IamTokenServiceServer;
+use photon_api::iam::v1::session_service_server::SessionServiceServer;
 use photon_program::Component;
 use photon_service::{Events, Guard, Mutations, Services};
 use tokio::net::TcpListener;
@@ -69,6 +70,7 @@ pub async fn open(
         password_attempts: credential::Slowdown::default(),
         key_attempts: credential::Slowdown::default(),
         tokens: own.tokens(),
+        lasting: own.sessions(),
         holders: holders::Holders::new(&own.holders()?, &server.endpoints)?,
         cluster: own.cluster.clone(),
         db,
@@ -99,12 +101,15 @@ pub async fn run(
         shutdown.clone(),
     ));
 
+    tokio::spawn(app::session::sweep(core.clone(), shutdown.clone()));
+
     let guard = Guard::new(core.clone(), core.clone(), ledger.clone());
     let directory = server::directory::Directory::new(own);
     let iam = server::Server::new(guard.clone(), core, dir.clone());
     let services = Services::new(guard.verifier())
         .add(IamTokenServiceServer::new(iam.clone()))
         .add(IamAuthzServiceServer::new(iam.clone()))
+        .add(SessionServiceServer::new(iam.clone()))
         .add(IamAdminServiceServer::new(iam))
         .add(DirectoryServiceServer::new(directory))
         .add(EventServiceServer::new(Events::new(guard, ledger)));

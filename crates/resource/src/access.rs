@@ -147,6 +147,20 @@ pub trait Authorizer: Send + Sync + 'static {
         attributes: &BTreeMap<String, String>,
     ) -> Result<Decision, Error>;
 
+    /// As [`authorize`](Self::authorize), for a call that was permitted when it began and goes on: a token that has ended
+    /// since counts as long as the session lasts that it is of.
+    ///
+    /// Errors: as `authorize`; `Unauthenticated` too where nobody knows of sessions, as by default.
+    async fn authorize_ongoing(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resource: &ResourceName,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Decision, Error> {
+        self.authorize(caller, action, resource, attributes).await
+    }
+
     /// Whether it may do that to each of the resources, at most 1000, in their order.
     ///
     /// Errors: as [`authorize`](Self::authorize).

@@ -25,6 +25,14 @@ const STRANGERS_REFILL: Duration = Duration::from_secs(10);
 const BURST: u32 = 100;
 const REFILL: Duration = Duration::from_secs(2);
 
+/// Whether a call is judged for the first time.
+#[derive(Clone, Copy)]
+enum Going {
+    Begins,
+    /// It was permitted when it began.
+    On,
+}
+
 /// Authenticates and authorizes the calls of one server. Clones share everything.
 #[derive(Clone)]
 pub struct Guard {
@@ -159,11 +167,22 @@ impl Guard {
         attributes: &[(&str, &str)],
     ) -> Result<(), Error> {
         let decision = self.decide(caller, action, resource, attributes).await?;
-        if decision.allowed {
-            return Ok(());
-        }
-        let action: Action = action.parse().map_err(Error::internal)?;
-        Err(denied(&action, resource, &decision.reason))
+        permitted(action, resource, &decision)
+    }
+
+    /// As [`judge`](Self::judge), for a call that was permitted when it began and goes on: a token that has ended since counts
+    /// as long as the session lasts that it is of.
+    ///
+    /// Errors: as `judge`.
+    pub async fn judge_ongoing(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        attributes: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let judged = self.judge_as(caller, action, resource, attributes, Going::On);
+        permitted(action, resource, &judged.await?)
     }
 
     /// The wall between tenants, then the policy.
@@ -174,6 +193,18 @@ impl Guard {
         resource: &ResourceName,
         attributes: &[(&str, &str)],
     ) -> Result<Decision, Error> {
+        self.judge_as(caller, action, resource, attributes, Going::Begins)
+            .await
+    }
+
+    async fn judge_as(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        attributes: &[(&str, &str)],
+        going: Going,
+    ) -> Result<Decision, Error> {
         let action: Action = action.parse().map_err(Error::internal)?;
         if !caller.may_see(resource.scope()) {
             return Ok(Decision {
@@ -183,9 +214,19 @@ impl Guard {
             });
         }
         let facts = facts(caller, attributes);
-        self.authorizer
-            .authorize(caller, &action, resource, &facts)
-            .await
+        let authorizer = &self.authorizer;
+        match going {
+            Going::Begins => {
+                authorizer
+                    .authorize(caller, &action, resource, &facts)
+                    .await
+            }
+            Going::On => {
+                authorizer
+                    .authorize_ongoing(caller, &action, resource, &facts)
+                    .await
+            }
+        }
     }
 
     /// Whether `caller` may do `action` too, beside what was authorized already: for what is shown to some and left out
@@ -371,6 +412,14 @@ fn add_source(caller: &Caller, facts: &mut BTreeMap<String, String>) {
     if caller.source.parse::<IpAddr>().is_ok() {
         facts.insert("source_ip".to_owned(), caller.source.clone());
     }
+}
+
+fn permitted(action: &str, resource: &ResourceName, decision: &Decision) -> Result<(), Error> {
+    if decision.allowed {
+        return Ok(());
+    }
+    let action: Action = action.parse().map_err(Error::internal)?;
+    Err(denied(&action, resource, &decision.reason))
 }
 
 fn denied(action: &Action, resource: &ResourceName, reason: &str) -> Error {

@@ -10,8 +10,10 @@ use photon_api::components::IAM;
 use photon_api::iam::v1 as api;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
-use photon_api::iam::v1::{AuthorizeEachRequest, AuthorizeRequest, GetJwksRequest};
-use photon_program::{Endpoints, Invalid, with_token};
+use photon_api::iam::v1::{
+    AuthorizeEachRequest, AuthorizeRequest, AuthorizeResponse, GetJwksRequest,
+};
+use photon_program::{Endpoints, Identity, Invalid, with_token};
 use photon_resource::{
     Action, Authorizer, Caller, Claims, Decision, Described, Error, Extent, ResourceName,
     TokenVerifier,
@@ -47,6 +49,8 @@ pub struct IamClient {
     channel: Channel,
     keys: Arc<Keys>,
     decisions: Arc<Semaphore>,
+    /// Who this server is, to ask about others' tokens.
+    own: Option<Identity>,
 }
 
 #[derive(Debug)]
@@ -84,7 +88,17 @@ impl IamClient {
                 verified: RwLock::default(),
             }),
             decisions: Arc::new(Semaphore::new(DECISIONS)),
+            own: None,
         })
+    }
+
+    /// The same, which also asks about calls that outlast their tokens: that only who may ask about others' tokens can. Without
+    /// it such a call ends with its token.
+    pub fn asking_as(self, own: Identity) -> Self {
+        Self {
+            own: Some(own),
+            ..self
+        }
     }
 
     fn fetched(&self) -> Fetched {
@@ -207,29 +221,43 @@ impl Authorizer for IamClient {
         resource: &ResourceName,
         attributes: &BTreeMap<String, String>,
     ) -> Result<Decision, Error> {
-        let message = AuthorizeRequest {
-            token: caller.token.clone(),
-            action: action.to_string(),
-            resource: resource.to_string(),
-            attributes: attributes.clone().into_iter().collect(),
-        };
+        let message = question(caller, action, resource, attributes);
         let request = asking(message, caller)?;
         let mut client = IamAuthzServiceClient::new(self.channel.clone());
         let response = self.decided(client.authorize(request)).await?;
-        Ok(Decision {
-            allowed: response.allowed,
-            reason: match response.reason.as_str() {
-                "" if !response.allowed => "the policy gives no reason".to_owned(),
-                _ => response.reason,
-            },
-            extent: match (response.on_each, response.on_some) {
-                (true, _) => Extent::Each,
-                // An IAM of the release before says nothing of it.
-                (false, true) => Extent::Some,
-                (false, false) if response.allowed => Extent::Some,
-                (false, false) => Extent::None,
-            },
-        })
+        Ok(decision(response))
+    }
+
+    async fn authorize_ongoing(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resource: &ResourceName,
+        attributes: &BTreeMap<String, String>,
+    ) -> Result<Decision, Error> {
+        let ended = caller.claims.expires_at <= SystemTime::now();
+        let Some(own) = self.own.as_ref().filter(|_| ended) else {
+            return self.authorize(caller, action, resource, attributes).await;
+        };
+        let message = AuthorizeRequest {
+            ongoing: true,
+            ..question(caller, action, resource, attributes)
+        };
+        let mut client = IamAuthzServiceClient::new(self.channel.clone());
+        let mut again = true;
+        loop {
+            let mut request = own.request(message.clone(), &caller.request_id).await?;
+            request.set_timeout(DEADLINE);
+            match self.decided(client.authorize(request)).await {
+                Ok(response) => return Ok(decision(response)),
+                // Perhaps it is this server's own token that is not accepted any more.
+                Err(Error::Unauthenticated(_)) if again => {
+                    again = false;
+                    own.forget().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn authorize_each(
@@ -255,6 +283,38 @@ impl Authorizer for IamClient {
             return Err(no_decision());
         }
         Ok(allowed)
+    }
+}
+
+fn question(
+    caller: &Caller,
+    action: &Action,
+    resource: &ResourceName,
+    attributes: &BTreeMap<String, String>,
+) -> AuthorizeRequest {
+    AuthorizeRequest {
+        token: caller.token.clone(),
+        action: action.to_string(),
+        resource: resource.to_string(),
+        attributes: attributes.clone().into_iter().collect(),
+        ongoing: false,
+    }
+}
+
+fn decision(response: AuthorizeResponse) -> Decision {
+    Decision {
+        allowed: response.allowed,
+        reason: match response.reason.as_str() {
+            "" if !response.allowed => "the policy gives no reason".to_owned(),
+            _ => response.reason,
+        },
+        extent: match (response.on_each, response.on_some) {
+            (true, _) => Extent::Each,
+            // An IAM of the release before says nothing of it.
+            (false, true) => Extent::Some,
+            (false, false) if response.allowed => Extent::Some,
+            (false, false) => Extent::None,
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use photon_resource::{
 };
 use photon_service::Mutation;
 
-use super::{Core, ceiling, now};
+use super::{Core, ceiling, now, session};
 use crate::credential::ApiSecret;
 use crate::model::{ApiKey, Principal};
 use crate::store::{api_key as store, principal};
@@ -165,7 +165,7 @@ pub async fn list(
     Ok(page)
 }
 
-/// Deletes a key: it is good for nothing from now on, and neither are the tokens that were issued for it.
+/// Deletes a key: it is good for nothing from now on, and neither are the tokens and sessions that it was used for.
 pub async fn delete<A: prost::Message + Default>(
     core: &Core,
     mutation: Mutation,
@@ -180,6 +180,7 @@ pub async fn delete<A: prost::Message + Default>(
                 let before = store::api_key_get(tx, *id)
                     .await?
                     .ok_or_else(|| Error::not_found("API key", *id))?;
+                session::end_with_key(tx, before.principal_id, *id).await?;
                 store::api_key_delete(tx, &before);
                 Ok(Effect::at(name(owner, &before), store::key(*id), ()))
             })

@@ -11,7 +11,7 @@ use photon_resource::{
 };
 
 use super::Core;
-use crate::live::Known;
+use crate::live::{EXPIRED, Known};
 use crate::model::Permission;
 use crate::policy::{Question, Rights, beyond};
 use crate::token::Verified;
@@ -28,12 +28,38 @@ pub struct Outcome {
     pub extent: Extent,
 }
 
+const SESSION_ENDED: &str = "the session that the token was issued in has ended";
+
 /// Verifies a token and that nothing that it depends on was revoked: itself, its principal, the API key that it was
-/// issued for, whoever impersonates.
+/// issued for, the session that it is of, whoever impersonates.
 ///
 /// Errors: `Unauthenticated`, `Unavailable`.
 pub async fn bearer(core: &Core, token: &str) -> Result<(Arc<Verified>, Arc<Known>), Error> {
-    let verified = core.live.verified(token)?;
+    tied(core, core.live.verified(token)?).await
+}
+
+/// As [`bearer`], of a call that was begun while the token was good, and goes on: one that has ended since counts as long as the
+/// session lasts that it is of.
+///
+/// Errors: as `bearer`.
+async fn bearer_ongoing(core: &Core, token: &str) -> Result<(Arc<Verified>, Arc<Known>), Error> {
+    let expired = match core.live.verified(token) {
+        Err(Error::Unauthenticated(reason)) if reason == EXPIRED => refused(EXPIRED),
+        verified => return tied(core, verified?).await,
+    };
+    let verified = core.live.verified_ended(token)?;
+    let Some(session) = verified.session else {
+        return Err(expired);
+    };
+    let (verified, known) = tied(core, verified).await?;
+    match known.sessions.get(&session) {
+        Some(end) if SystemTime::now() < *end => Ok((verified, known)),
+        _ => Err(refused(SESSION_ENDED)),
+    }
+}
+
+/// That nothing was revoked that a token depends on.
+async fn tied(core: &Core, verified: Arc<Verified>) -> Result<(Arc<Verified>, Arc<Known>), Error> {
     let known = alive(core, verified.claims.principal_id, verified.generation).await?;
     if let Some(key) = verified.api_key
         && !known.api_keys.contains(&key)
@@ -41,6 +67,11 @@ pub async fn bearer(core: &Core, token: &str) -> Result<(Arc<Verified>, Arc<Know
         return Err(refused(
             "the API key that the token was issued for has been deleted",
         ));
+    }
+    if let Some(session) = verified.session
+        && !known.sessions.contains_key(&session)
+    {
+        return Err(refused(SESSION_ENDED));
     }
     if let Some((actor, generation)) = verified.actor {
         alive(core, actor, generation).await?;
@@ -76,7 +107,29 @@ pub async fn decide(
     resource: &ResourceName,
     attributes: &BTreeMap<String, String>,
 ) -> Result<Outcome, Error> {
-    let (verified, known) = bearer(core, token).await?;
+    let bearer = bearer(core, token).await?;
+    decide_for(core, bearer, action, resource, attributes).await
+}
+
+/// As [`decide`], of a call that was begun while the token was good, and goes on.
+pub async fn decide_ongoing(
+    core: &Core,
+    token: &str,
+    action: &Action,
+    resource: &ResourceName,
+    attributes: &BTreeMap<String, String>,
+) -> Result<Outcome, Error> {
+    let bearer = bearer_ongoing(core, token).await?;
+    decide_for(core, bearer, action, resource, attributes).await
+}
+
+async fn decide_for(
+    core: &Core,
+    (verified, known): (Arc<Verified>, Arc<Known>),
+    action: &Action,
+    resource: &ResourceName,
+    attributes: &BTreeMap<String, String>,
+) -> Result<Outcome, Error> {
     let claims = &verified.claims;
     let scope = resource.scope();
     let no = |reason: String| Outcome {

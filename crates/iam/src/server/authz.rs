@@ -23,9 +23,16 @@ impl IamAuthzService for Server {
             let action: Action = request.action.parse()?;
             let resource = resource(&request.resource)?;
             let attributes = request.attributes.into_iter().collect();
-            let asked =
-                authorization::decide(&self.core, &request.token, &action, &resource, &attributes);
-            let outcome = asked.await?;
+            let (core, token) = (&self.core, request.token.as_str());
+            let outcome = match request.ongoing {
+                false => {
+                    authorization::decide(core, token, &action, &resource, &attributes).await?
+                }
+                true => {
+                    authorization::decide_ongoing(core, token, &action, &resource, &attributes)
+                        .await?
+                }
+            };
             Ok(AuthorizeResponse {
                 allowed: outcome.allowed,
                 reason: outcome.reason,

@@ -10,5 +10,6 @@ mod directory;
 mod many;
 mod provisioner;
 mod roles;
+mod sessions;
 mod tenants;
 mod tokens;

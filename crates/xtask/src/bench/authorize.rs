@@ -67,6 +67,7 @@ async fn round(clients: &[Session], limit: Duration) -> Result<Times> {
             action: ACTION.to_owned(),
             resource: resource(client),
             attributes: [("source_ip".to_owned(), "127.0.0.1".to_owned())].into(),
+            ongoing: false,
         };
         let mut authz = client.authz();
         work.spawn(async move {

@@ -116,7 +116,7 @@ fn unknown(config: &Config, name: &str) -> Failure {
 }
 
 /// `photon context`
-pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
+pub async fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
     let mut config = Config::load()?;
     match command {
         ContextCommand::List => {
@@ -147,7 +147,7 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
         }
         ContextCommand::Set(set) => {
             let name = set.name;
-            context::load_token(&name)?;
+            context::token_file(&name)?.read()?;
             let kept = config.context(&name);
             let mut endpoints = kept.endpoints;
             endpoints.extend(set.endpoints.0);
@@ -183,7 +183,8 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
             if config.contexts.remove(&name).is_none() {
                 return Err(unknown(&config, &name));
             }
-            context::remove_token(&name)?;
+            // The session stays until it is not used for a while: `photon logout` before this ends it.
+            context::token_file(&name)?.lock().await?.remove()?;
             config.save()
         }
     }

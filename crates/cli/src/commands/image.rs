@@ -268,6 +268,7 @@ async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failu
         progress.finish();
         Ok::<(), Failure>(())
     };
+    desk.session.fresh().await?;
     let mut images = desk.session.images();
     let calling = images.import_image(ReceiverStream::new(receiver));
     let (read, answer) = tokio::join!(reading, calling);

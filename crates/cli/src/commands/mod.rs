@@ -15,6 +15,7 @@ pub mod principal;
 pub mod project;
 pub mod role;
 pub mod security_group;
+pub mod session;
 pub mod size;
 pub mod subnet;
 pub mod vm;

@@ -128,6 +128,7 @@
               pkgs.bc
               pkgs.binutils
               pkgs.bison
+              pkgs.cvc5
               pkgs.e2fsprogs
               pkgs.flex
               pkgs.gcc

@@ -27,7 +27,7 @@ in
       type = lib.types.ints.positive;
       default = 1048576;
       example = 4194304;
-      description = "How many connections of tenants the host tracks (nf_conntrack_max), each about 320 bytes.";
+      description = "How many connections of tenants the host tracks (nf_conntrack_max), each about 320 bytes. Of one VPC no more than `photoncloud.fairUse.vpc.connections`.";
     };
     neighbours = lib.mkOption {
       type = lib.types.ints.positive;
@@ -60,6 +60,9 @@ in
       "nf_conntrack"
       "nf_conntrack_bridge"
       "nf_tables"
+      "nft_connlimit"
+      "nft_hash"
+      "nft_limit"
       "nft_meta_bridge"
       "tun"
       "vrf"

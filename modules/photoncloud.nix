@@ -1,5 +1,10 @@
 # The package: one build of the workspace gives all programs, and their units stand beside them.
-{ lib, rustPlatform }:
+{
+  lib,
+  installShellFiles,
+  rustPlatform,
+  stdenv,
+}:
 let
   table = import ./components/table.nix { inherit lib; };
   # What units have in the place of `@programs@`.
@@ -30,6 +35,7 @@ rustPlatform.buildRustPackage {
     "--exclude"
     "photon-testcloud"
   ];
+  nativeBuildInputs = [ installShellFiles ];
   # The tests boot hosts and virtual machines: `cargo xtask test` runs them where that can be done.
   doCheck = false;
   postInstall = ''
@@ -38,6 +44,16 @@ rustPlatform.buildRustPackage {
       sed -e '/^@sandbox@$/ { r modules/sandbox.conf' -e 'd }' -e 's|@programs@|${programs}|g' \
         -e "s|@bindir@|$out/bin|g" "$unit" > "$out/lib/systemd/system/$(basename "$unit")"
     done
+  '';
+  # They are made by the program itself, which a machine of another kind can't run.
+  preFixup = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    mkdir pages
+    $out/bin/photon man pages
+    installManPage pages/*
+    for shell in bash fish zsh; do
+      $out/bin/photon completion $shell > photon.$shell
+    done
+    installShellCompletion --cmd photon --bash photon.bash --fish photon.fish --zsh photon.zsh
   '';
   # What FlareDB can keep its state in; with etcd a cluster may have several hosts in its control plane.
   passthru.storeEngines = [ "sqlite" ];

@@ -70,7 +70,7 @@ in
     with subtest("tenants go on without the control plane"):
         node01.succeed(
             "systemd-run --unit=hold --property=TimeoutStopSec=300 "
-            "-E IAM_ENDPOINT -E PRISMNET_ENDPOINT -E PLASMAVMC_ENDPOINT -E PHOTON_CA_FILE "
+            "-E PHOTON_IAM_ENDPOINT -E PHOTON_PRISMNET_ENDPOINT -E PHOTON_PLASMAVMC_ENDPOINT -E PHOTON_CA_FILE "
             "-E PHOTON_GUEST_KERNEL -E PHOTON_GUEST_INITRD "
             "photon-e2e --spread hold --max-interruption 120 --ready-file /run/hold.ready --report /run/hold.json"
         )

@@ -77,7 +77,7 @@ in
     # For operators on the host: `photon` finds the cloud that the host is of.
     environment.variables = lib.mapAttrs (_: lib.mkDefault) (
       lib.mapAttrs' (
-        name: _: lib.nameValuePair "${lib.toUpper name}_ENDPOINT" (url name)
+        name: _: lib.nameValuePair "PHOTON_${lib.toUpper name}_ENDPOINT" (url name)
       ) table.components
       // {
         PHOTON_CA_FILE = credentials.tls-ca;

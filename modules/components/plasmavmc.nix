@@ -16,6 +16,9 @@
           vcpu_overcommit =
             optional (lib.types.ints.between 1 64) 4
               "How many vCPUs are promised for each CPU of a host.";
+          disk_overcommit =
+            optional (lib.types.ints.between 1 64) 2
+              "How many times the size of a host's file system is promised to disks, which take what was written to them.";
           node_timeout_seconds =
             optional (lib.types.ints.between 1 3600) 30
               "A host that has not been heard of for so many seconds gets no new virtual machines.";
@@ -39,6 +42,15 @@
           reserved_memory_mib =
             optional lib.types.ints.unsigned 2048
               "Memory of the host that is not for virtual machines, in MiB.";
+          disk_bytes_per_second =
+            optional lib.types.ints.unsigned 1073741824
+              "Of `photoncloud.fairUse.disk.bytesPerSecond`.";
+          disk_operations_per_second =
+            optional lib.types.ints.unsigned 50000
+              "Of `photoncloud.fairUse.disk.operationsPerSecond`.";
+          disk_burst_seconds =
+            optional (lib.types.ints.between 0 60) 30
+              "Of `photoncloud.fairUse.disk.burstSeconds`.";
         };
         example.plasmavmc-agent.reserved_memory_mib = 4096;
         path = pkgs: [ pkgs.qemu_kvm ];

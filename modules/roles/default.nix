@@ -29,6 +29,7 @@ in
     ../cluster
     ../chainfire.nix
     ../disks.nix
+    ../fair-use.nix
     ../flaredb
     ../hardening
   ];

@@ -8,13 +8,15 @@ include!("generated/components.rs");
 pub struct Component {
     /// The key of its URL in settings, and its server's name: `iam`.
     pub name: &'static str,
-    /// What people call it: `IAM`.
+    /// What it is called: `PrismNET`.
     pub title: &'static str,
+    /// What it is to those who use the cloud: `network service`.
+    pub serves: &'static str,
     /// Its server's gRPC port.
     pub port: u16,
     /// Further ports on which its server listens.
     pub more_ports: &'static [u16],
-    /// The environment variable with its URL: `IAM_ENDPOINT`.
+    /// The environment variable with its URL: `PHOTON_IAM_ENDPOINT`.
     pub endpoint_variable: &'static str,
     /// The flag with its URL, without the dashes: `iam-endpoint`.
     pub endpoint_flag: &'static str,
@@ -48,6 +50,17 @@ pub enum ProgramKind {
     Server,
     /// Does on each host what the servers say.
     Agent,
+}
+
+impl Component {
+    /// Its URL in the environment, where that has one. Before they all began with `PHOTON_`, the variable was
+    /// `IAM_ENDPOINT`: that counts too, until the release after the next.
+    pub fn url_in_environment(&self) -> Option<String> {
+        let former = self.endpoint_variable.trim_start_matches("PHOTON_");
+        [self.endpoint_variable, former]
+            .into_iter()
+            .find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()))
+    }
 }
 
 impl Program {

@@ -27,6 +27,7 @@ struct Table {
 struct Component {
     name: String,
     title: String,
+    serves: String,
     port: u16,
     #[serde(default)]
     more_ports: Vec<u16>,
@@ -61,6 +62,7 @@ fn components() -> String {
         let Component {
             name,
             title,
+            serves,
             port,
             more_ports,
             program,
@@ -77,7 +79,9 @@ fn components() -> String {
         write!(
             rust,
             "\n/// {title}.\npub static {}: Component = Component {{\n    name: {name:?},\n    title: {title:?},\n    \
-             port: {port},\n    more_ports: &{more_ports:?},\n    endpoint_variable: \"{}_ENDPOINT\",\n    endpoint_flag: \"{name}-endpoint\",\n    \
+             serves: {serves:?},\n    port: {port},\n    more_ports: &{more_ports:?},\n    \
+             endpoint_variable: \"PHOTON_{}_ENDPOINT\",\n    \
+             endpoint_flag: \"{name}-endpoint\",\n    \
              default_endpoint: \"http://127.0.0.1:{port}\",\n    programs: &[\n",
             constant(name),
             constant(name),

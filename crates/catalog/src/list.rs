@@ -1,10 +1,16 @@
 //! Pages of a list.
 
-use flaredb::{Db, Revision};
+use flaredb::{Db, Revision, decode};
 use photon_resource::{Error, Labels, PageRequest, Scope};
 
 use crate::record::Reference;
-use crate::stored::{Stored, is_name, load_many};
+use crate::stored::{Stored, is_name, load_many, load_sized};
+
+/// How many bytes the records of one page have together, unless it has one alone: gRPC's clients by default take answers of
+/// up to 4 MiB, and a message is hardly ever longer than its record.
+const PAGE_BYTES: usize = 3 << 20;
+/// How many records are read at once, each of which has up to a MiB.
+const READ_AT_ONCE: usize = 32;
 
 /// Which resources a list shows.
 #[derive(Clone, Debug)]
@@ -86,34 +92,34 @@ pub async fn list_of_index<R: Stored>(
             revision,
         });
     }
+    let mut room = Room::new(query.page.size);
     let mut items = Vec::new();
     loop {
         let batch = db
             .page::<Reference>(prefix, after.as_deref(), query.page.size)
             .await?;
-        let ids: Vec<R::Id> = batch
-            .items
-            .iter()
-            .map(|(_, entry)| entry.id.parse())
-            .collect::<Result<_, _>>()?;
-        let found = load_many::<R>(db, &ids).await?;
-        for ((key, _), resource) in batch.items.into_iter().zip(found) {
-            // Deleted since: not there.
-            if let Some(resource) = resource.filter(wanted) {
-                // One more than the page holds tells that there is another page.
-                if items.len() == query.page.size {
-                    return Ok(Listing {
-                        items,
-                        next_page_token: after
-                            .as_deref()
-                            .map(PageRequest::token)
-                            .unwrap_or_default(),
-                        revision,
-                    });
+        for part in batch.items.chunks(READ_AT_ONCE) {
+            let ids = part.iter().map(|(_, entry)| entry.id.parse());
+            let ids: Vec<R::Id> = ids.collect::<Result<_, _>>()?;
+            let found = load_sized::<R>(db, &ids).await?;
+            for ((key, _), (resource, bytes)) in part.iter().zip(found) {
+                // Deleted since: not there.
+                if let Some(resource) = resource.filter(wanted) {
+                    // One more than the page holds tells that there is another page.
+                    if !room.takes(bytes) {
+                        return Ok(Listing {
+                            items,
+                            next_page_token: after
+                                .as_deref()
+                                .map(PageRequest::token)
+                                .unwrap_or_default(),
+                            revision,
+                        });
+                    }
+                    items.push(resource);
                 }
-                items.push(resource);
+                after = Some(key.clone());
             }
-            after = Some(key);
         }
         if !batch.more {
             return Ok(Listing {
@@ -122,6 +128,38 @@ pub async fn list_of_index<R: Stored>(
                 revision,
             });
         }
+    }
+}
+
+/// How much a page still takes: so many items, and of large ones fewer.
+#[derive(Debug)]
+pub struct Room {
+    items: usize,
+    bytes: usize,
+    empty: bool,
+}
+
+impl Room {
+    /// Of a page of this many items.
+    pub fn new(items: usize) -> Self {
+        Self {
+            items,
+            bytes: PAGE_BYTES,
+            empty: true,
+        }
+    }
+
+    /// Whether there is room for one more, whose record has so many bytes, which it takes. There always is for the first, so
+    /// that pages go on.
+    pub fn takes(&mut self, bytes: usize) -> bool {
+        let fits = self.empty || bytes <= self.bytes;
+        if self.items == 0 || !fits {
+            return false;
+        }
+        self.empty = false;
+        self.items -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        true
     }
 }
 
@@ -137,18 +175,21 @@ pub async fn list_of_table<R: Stored>(
 ) -> Result<Listing<R>, Error> {
     let mut after = page.after_in(prefix)?.map(str::to_owned);
     let revision = db.revision().await?;
+    let mut room = Room::new(page.size);
     let mut items = Vec::new();
     loop {
         let batch = db
-            .page::<R::Record>(prefix, after.as_deref(), page.size)
+            .scan_raw(prefix, after.as_deref(), page.size.min(READ_AT_ONCE))
             .await?;
-        for (key, record) in batch.items {
+        for item in batch.items {
+            let record = decode::<R::Record>(&item.key, &item.value)?;
+            let (key, bytes) = (item.key, item.value.len());
             let id = id_of(&key).ok_or_else(|| {
                 Error::internal(format!("'{key}' is no key of {}", R::KIND.plural))
             })?;
             let resource = Some(R::restore(id, record)?).filter(&keep);
             if let Some(resource) = resource {
-                if items.len() == page.size {
+                if !room.takes(bytes) {
                     let last = after.as_deref().map(PageRequest::token);
                     return Ok(Listing {
                         items,
@@ -174,4 +215,20 @@ fn has_labels(labels: Option<&Labels>, wanted: &Labels) -> bool {
     wanted
         .iter()
         .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_with_its_items_or_its_bytes_and_takes_one_at_least() {
+        let mut two = Room::new(2);
+        assert!(two.takes(10) && two.takes(10) && !two.takes(0));
+        let mut large = Room::new(1000);
+        assert!(large.takes(2 << 20) && !large.takes(2 << 20));
+        assert!(large.takes(1 << 20), "what is left is taken");
+        let mut huge = Room::new(1000);
+        assert!(huge.takes(5 << 20) && !huge.takes(1));
+    }
 }

@@ -6,6 +6,10 @@
 //! | `quota/{org}/{project}`, `quota-org/{org}` | what may be, where an operator said so |
 //! | `quota-default/project`, `quota-default/organization` | what may be else, by the settings of the server that runs |
 //!
+//! Limits that an operator sets are few and small, and outlive their project: the moment to remove them would be when IAM has
+//! deleted it, of which a server is not told, and not when it is closed, after which it may yet stay. As an id is given once,
+//! they are nobody's then. (IAM itself removes those of its own, [`forget`].)
+//!
 //! What is there is counted at the moment of the commit that makes or removes it ([`flaredb::Derive`]), so that many who
 //! make something in one project at once do not disturb each other. It is counted anew when the server starts: a store of
 //! a release that did not count is as good as another.
@@ -33,8 +37,8 @@ const PAGE: usize = 500;
 pub struct Quantity {
     /// `vcpus`.
     pub name: &'static str,
-    /// How much a project may have if nobody says otherwise.
-    pub per_project: u64,
+    /// How much a project may have if nobody says otherwise. `None`: it is nothing that is in a project.
+    pub per_project: Option<u64>,
     /// How much an organization may have with all of its projects.
     pub per_organization: u64,
 }
@@ -81,6 +85,14 @@ impl Holder {
         }
     }
 
+    /// How much of it there may be if nobody says otherwise; `None`: it is nothing that this has.
+    fn default_of(&self, quantity: &Quantity) -> Option<u64> {
+        match self {
+            Holder::Project(..) => quantity.per_project,
+            Holder::Organization(_) => Some(quantity.per_organization),
+        }
+    }
+
     fn defaults_key(&self) -> &'static str {
         match self {
             Holder::Project(..) => "quota-default/project",
@@ -89,13 +101,18 @@ impl Holder {
     }
 
     fn refusal(&self, name: &'static str, used: u64, more: u64, limit: u64) -> flaredb::Error {
-        let whose = match self {
-            Holder::Project(org, project) => format!("the project {org}/{project}"),
-            Holder::Organization(org) => format!("the organization {org}"),
+        let (whose, flags) = match self {
+            Holder::Project(org, project) => (
+                format!("the project {org}/{project}"),
+                format!("--org {org} --project {project}"),
+            ),
+            Holder::Organization(org) => {
+                (format!("the organization {org}"), format!("--org {org}"))
+            }
         };
         let text = format!(
             "{whose} may have {limit} {name}, has {used} and would take {more} more; an operator can raise it \
-             (quota.v1.QuotaService/SetQuota)"
+             (`photon quota set {name}=N {flags}`)"
         );
         flaredb::Error::LimitReached {
             what: name,
@@ -213,6 +230,13 @@ pub fn change(tx: &mut Transaction, scope: &Scope, before: &Uses, after: &Uses) 
     }
 }
 
+/// Removes what an operator said of how much a project or an organization may have, with the project or organization.
+pub fn forget(tx: &mut Transaction, scope: &Scope) {
+    if let Some(holder) = holders(scope).first() {
+        tx.delete(&holder.limits_key());
+    }
+}
+
 /// Whether a project, and its organization, may have `more` of something, which nothing stored has yet.
 ///
 /// Errors: `QuotaExceeded`.
@@ -282,16 +306,16 @@ impl Count {
         for amounts in wanted.values_mut() {
             amounts.amounts.retain(|_, amount| *amount > 0);
         }
-        let of = |amount: fn(&Quantity) -> u64| Amounts {
+        let of = |amount: fn(&Quantity) -> Option<u64>| Amounts {
             amounts: quantities
                 .iter()
-                .map(|it| (it.name.to_owned(), amount(it)))
+                .filter_map(|it| Some((it.name.to_owned(), amount(it)?)))
                 .collect(),
         };
         wanted.insert("quota-default/project".into(), of(|it| it.per_project));
         wanted.insert(
             "quota-default/organization".into(),
-            of(|it| it.per_organization),
+            of(|it| Some(it.per_organization)),
         );
         let mut stored: BTreeSet<String> = BTreeSet::new();
         for prefix in ["usage/", "usage-org/"] {
@@ -335,16 +359,17 @@ pub struct Defaults {
 impl Defaults {
     /// Whether all names are those of `quantities`; `key` is the section's.
     ///
-    /// Errors: a name that is none of theirs.
+    /// Errors: a name that is none of theirs, or of a project for what no project has.
     pub fn check(&self, key: &str, quantities: &[Quantity]) -> Result<(), Invalid> {
         let scopes = [
-            ("project", &self.project),
-            ("organization", &self.organization),
+            ("project", &self.project, true),
+            ("organization", &self.organization, false),
         ];
-        for (scope, given) in scopes {
-            let known = |name: &&String| !quantities.iter().any(|it| it.name == **name);
-            if let Some(name) = given.keys().find(known) {
-                let expected = names(quantities);
+        for (scope, given, of_project) in scopes {
+            let known = known(quantities, of_project);
+            let unknown = |name: &&String| !known.contains(&name.as_str());
+            if let Some(name) = given.keys().find(unknown) {
+                let expected = one_of(&known);
                 return Err(Invalid::new(format!("{key}.{scope}"), name, expected));
             }
         }
@@ -358,10 +383,15 @@ impl Defaults {
         let mut adjusted = quantities.to_vec();
         for (given, of_project) in [(&self.project, true), (&self.organization, false)] {
             for (name, limit) in given {
-                let found = adjusted.iter_mut().find(|it| it.name == name);
-                let found = found.ok_or_else(|| unknown(quantities, "quota", name))?;
+                let is = |it: &&mut Quantity| {
+                    it.name == name && (!of_project || it.per_project.is_some())
+                };
+                let found = adjusted.iter_mut().find(is);
+                let found = found.ok_or_else(|| {
+                    Error::invalid("quota", name, one_of(&known(quantities, of_project)))
+                })?;
                 match of_project {
-                    true => found.per_project = *limit,
+                    true => found.per_project = Some(*limit),
                     false => found.per_organization = *limit,
                 }
             }
@@ -370,13 +400,15 @@ impl Defaults {
     }
 }
 
-fn names(quantities: &[Quantity]) -> String {
-    let names: Vec<&str> = quantities.iter().map(|it| it.name).collect();
-    format!("one of {}", names.join(", "))
+/// The names of what a project, or else an organization, can have.
+fn known(quantities: &[Quantity], of_project: bool) -> Vec<&'static str> {
+    let it = quantities.iter();
+    let it = it.filter(|it| !of_project || it.per_project.is_some());
+    it.map(|it| it.name).collect()
 }
 
-fn unknown(quantities: &[Quantity], field: &str, name: &str) -> Error {
-    Error::invalid(field, name, names(quantities))
+fn one_of(names: &[&str]) -> String {
+    format!("one of {}", names.join(", "))
 }
 
 #[cfg(test)]

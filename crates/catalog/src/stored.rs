@@ -218,12 +218,25 @@ pub async fn load<R: Stored>(db: &Db, id: &R::Id) -> Result<Option<R>, Error> {
 
 /// The resources with these ids as they are now, in their order, read in one go: `None` for what is not there.
 pub async fn load_many<R: Stored>(db: &Db, ids: &[R::Id]) -> Result<Vec<Option<R>>, Error> {
+    let sized = load_sized(db, ids).await?;
+    Ok(sized.into_iter().map(|(found, _)| found).collect())
+}
+
+/// As [`load_many`], each with how many bytes its record has.
+pub(crate) async fn load_sized<R: Stored>(
+    db: &Db,
+    ids: &[R::Id],
+) -> Result<Vec<(Option<R>, usize)>, Error> {
     let keys: Vec<Vec<String>> = ids.iter().map(R::keys).collect();
     let (items, _) = db.get_many(&keys.concat()).await?;
     let mut items = items.into_iter();
     ids.iter()
         .zip(&keys)
-        .map(|(id, keys)| R::assemble(id.clone(), items.by_ref().take(keys.len()).collect()))
+        .map(|(id, keys)| {
+            let parts: Vec<_> = items.by_ref().take(keys.len()).collect();
+            let bytes = parts.iter().flatten().map(|part| part.value.len()).sum();
+            Ok((R::assemble(id.clone(), parts)?, bytes))
+        })
         .collect()
 }
 

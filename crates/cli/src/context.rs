@@ -167,6 +167,25 @@ impl Config {
         write_private(&path, text.as_bytes()).map_err(|error| Failure::file("write", &path, error))
     }
 
+    /// The names of all contexts, as they are told.
+    pub fn names(&self) -> String {
+        match self.contexts.is_empty() {
+            true => "none".to_owned(),
+            false => {
+                let names: Vec<&str> = self.contexts.keys().map(String::as_str).collect();
+                names.join(", ")
+            }
+        }
+    }
+
+    /// That there is no context of this name.
+    pub fn unknown(&self, name: &str) -> Failure {
+        Failure::Local(format!(
+            "there is no context '{name}'; there is: {}. `photon context set {name}` makes it",
+            self.names()
+        ))
+    }
+
     /// The context of this name; empty if there is none yet.
     pub fn context(&self, name: &str) -> Context {
         self.contexts.get(name).cloned().unwrap_or_default()

@@ -10,7 +10,8 @@ pub struct Flags {
 }
 
 /// Fields that are called quite otherwise on the command line; a flag that the command lacks does not count.
-const OTHERWISE: [(&str, &str); 9] = [
+const OTHERWISE: [(&str, &str); 10] = [
+    ("node", "host"),
     ("spec.disks[0].size_bytes", "disk-size"),
     ("size_bytes", "disk"),
     ("port_min", "ports"),

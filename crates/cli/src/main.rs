@@ -1,9 +1,10 @@
 //! `photon`: the command line of PhotonCloud.
 //!
-//! Every command is one noun and one verb (`photon vm create`), prints a table for people or JSON or YAML
-//! for scripts, and takes a name wherever an id would do.
+//! Every command is one noun and one verb (`photon vm create`), prints a table for people or JSON, YAML or CSV for
+//! scripts, and takes a name wherever an id would do.
 
 mod commands;
+mod completion;
 mod context;
 mod error;
 mod flags;
@@ -11,23 +12,41 @@ mod noun;
 mod output;
 mod session;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    org::Orgs, port::Ports, principal::ServiceAccounts, principal::Users, project::Projects,
-    role::Roles, security_group::SecurityGroups, subnet::Subnets, vpc::Vpcs,
+    host::HostCommand, org::Orgs, port::Ports, principal::ServiceAccounts, principal::Users,
+    project::Projects, role::Roles, security_group::SecurityGroups, subnet::Subnets, vpc::Vpcs,
 };
 use crate::error::Failure;
 use crate::flags::Flags;
 use crate::noun::{Desk, Verbs};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, tell};
 use crate::session::{Connection, Session};
+
+/// What every command has in common, at the end of `photon --help`.
+const IN_COMMON: &str = "\
+Environment:
+  PHOTON_TOKEN         a token, instead of the one that `photon login` keeps
+  PHOTON_CONFIG_DIR    where contexts and tokens are kept [default: $XDG_CONFIG_HOME/photon, else ~/.config/photon]
+  and those above, each in the place of its flag
+
+Exit codes:
+  0  done
+  1  refused or failed; also when a question was answered with no
+  2  the command line is wrong
+  3  there is no such thing
+  4  not signed in, or not permitted
+  5  the cloud cannot be reached
+  6  it took too long
+  130  interrupted";
 
 /// The command line of PhotonCloud.
 #[derive(Parser)]
-#[command(name = "photon", version, about, max_term_width = 100)]
+#[command(name = "photon", version, about, max_term_width = 100, after_long_help = IN_COMMON)]
 struct Cli {
     #[command(flatten)]
     connection: Connection,
@@ -53,7 +72,7 @@ enum Command {
     #[command(subcommand)]
     Session(commands::session::SessionCommand),
     /// Places to sign in to, kept in ~/.config/photon.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "ctx")]
     Context(commands::context::ContextCommand),
     /// Organizations (operators).
     #[command(subcommand, visible_alias = "organization")]
@@ -61,6 +80,9 @@ enum Command {
     /// Projects of an organization.
     #[command(subcommand)]
     Project(Verbs<Projects>),
+    /// How much a project and an organization may have, and have.
+    #[command(subcommand)]
+    Quota(commands::quota::QuotaCommand),
     /// People who sign in with a password.
     #[command(subcommand)]
     User(Verbs<Users>),
@@ -98,33 +120,65 @@ enum Command {
     #[command(subcommand)]
     Image(commands::image::ImageCommand),
     /// Virtual machines.
-    #[command(subcommand)]
+    #[command(subcommand, aliases = ["instance", "server"])]
     Vm(commands::vm::VmCommand),
-    /// Hosts as places for VMs (operators).
-    #[command(subcommand)]
+    /// The same as `host list`, by its former name.
+    #[command(subcommand, hide = true)]
     Node(commands::node::NodeCommand),
     /// Machines of the rack, from the first netboot to a host of the cloud (operators).
     #[command(subcommand)]
     Machine(commands::machine::MachineCommand),
-    /// The rack's hosts: what they run, upgrade and rollback (operators, over SSH).
+    /// The rack's hosts: what they hold and run, upgrade and rollback (operators).
     #[command(subcommand)]
     Host(commands::host::HostCommand),
     /// The event log: who did what, and whether anybody altered it.
     #[command(subcommand)]
     Audit(commands::audit::AuditCommand),
-    /// Print a completion script: `photon completion bash > /etc/bash_completion.d/photon`.
+    /// Print a completion script: `photon completion bash > ~/.local/share/bash-completion/completions/photon`.
+    ///
+    /// It completes commands, flags and names of what there is in the current context.
     Completion {
         /// The shell to complete for.
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages, one for each command, into a folder: `photon man ~/.local/share/man/man1`.
+    Man {
+        /// The folder, which must be there.
+        folder: PathBuf,
+    },
+}
+
+/// The command line, with the flags that all commands have told once, at the root.
+fn command_line() -> clap::Command {
+    told_once(Cli::command())
+}
+
+fn told_once(mut command: clap::Command) -> clap::Command {
+    fn quiet(command: clap::Command) -> clap::Command {
+        let quiet_here = |arg: clap::Arg| {
+            let told = !arg.is_global_set() || arg.get_id() == "output";
+            if told { arg } else { arg.hide(true) }
+        };
+        command.mut_args(quiet_here).mut_subcommands(quiet)
+    }
+    // Now each has the flags of all.
+    command.build();
+    command.mut_subcommands(|below| {
+        quiet(below).mut_subcommands(|leaf| {
+            leaf.after_help(
+                "Flags of every command, such as --org, --project and --context: `photon --help`.",
+            )
+        })
+    })
 }
 
 fn main() -> ExitCode {
-    let command = Cli::command();
+    completion::answer();
+    let command = command_line();
     let matches = command.clone().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
-        Err(error) => error.format(&mut Cli::command()).exit(),
+        Err(error) => error.format(&mut command_line()).exit(),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -132,12 +186,12 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            tell!("error: cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
     // An upgrade must not be left between two states: it decides itself what Ctrl-C ends.
-    let watches_itself = matches!(cli.command, Command::Host(_));
+    let watches_itself = matches!(cli.command, Command::Host(HostCommand::OverSsh(_)));
     let result = runtime.block_on(async {
         let interrupted = async {
             if watches_itself {
@@ -160,7 +214,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             let said = failure.explain(&Flags::given(&command, &matches));
             if !said.is_empty() {
-                eprintln!("{said}");
+                tell!("{said}");
             }
             failure.exit_code()
         }
@@ -175,8 +229,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Login(args) => return commands::login::login(&connection, args).await,
         Command::Logout => return commands::login::logout(&connection).await,
         Command::Context(command) => return commands::context::run(command, &output).await,
-        Command::Host(command) => return commands::host::run(command, &output).await,
-        Command::Completion { shell } => return completion(shell, &output),
+        Command::Host(HostCommand::OverSsh(command)) => {
+            return commands::host::run(command, &output).await;
+        }
+        Command::Completion { shell } => return completion::script(shell, &output),
+        Command::Man { folder } => return manual(&folder),
         command => command,
     };
     let session = Session::open(&connection).await?;
@@ -204,6 +261,7 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::Session(command) => commands::session::run(command, desk).await,
         Command::Org(verb) => desk.run(verb).await,
         Command::Project(verb) => desk.run(verb).await,
+        Command::Quota(command) => commands::quota::run(command, desk).await,
         Command::User(verb) => desk.run(verb).await,
         Command::ServiceAccount(verb) => desk.run(verb).await,
         Command::ApiKey(command) => commands::api_key::run(command, desk).await,
@@ -217,21 +275,24 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::SecurityGroup(verb) => desk.run(verb).await,
         Command::Image(command) => commands::image::run(command, desk).await,
         Command::Vm(command) => commands::vm::run(command, desk).await,
+        Command::Host(HostCommand::List(shape)) => commands::node::list(&shape, desk).await,
+        Command::Host(HostCommand::Vms(of)) => commands::node::vms(&of.name, &of.shape, desk).await,
         Command::Node(command) => commands::node::run(command, desk).await,
         Command::Machine(command) => commands::machine::run(command, desk).await,
         Command::Audit(command) => commands::audit::run(command, desk).await,
         Command::Login(_)
         | Command::Logout
         | Command::Context(_)
-        | Command::Host(_)
-        | Command::Completion { .. } => Ok(()),
+        | Command::Host(HostCommand::OverSsh(_))
+        | Command::Completion { .. }
+        | Command::Man { .. } => Ok(()),
     }
 }
 
-fn completion(shell: clap_complete::Shell, output: &Output) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "photon", &mut script);
-    output.text(&String::from_utf8_lossy(&script))
+fn manual(folder: &Path) -> Result<(), Failure> {
+    let command = told_once(Cli::command().disable_help_subcommand(true));
+    clap_mangen::generate_to(command, folder)
+        .map_err(|error| Failure::file("write manual pages to", folder, error))
 }
 
 #[cfg(test)]
@@ -239,11 +300,10 @@ mod tests {
     use clap::CommandFactory;
 
     /// Verbs that change nothing at a server, or what a server has no `request_id` for, with the reason.
-    const WITHOUT: [(&str, &str); 16] = [
+    const WITHOUT: [(&str, &str); 17] = [
         ("login", "a token is new each time"),
         ("logout", "a token that is gone stays gone"),
         ("whoami", "looks"),
-        ("context show", "local"),
         ("context set", "local"),
         ("context use", "local"),
         ("context delete", "local"),
@@ -251,14 +311,16 @@ mod tests {
             "signing-key rotate",
             "a rotation repeated is one more rotation",
         ),
+        ("quota show", "looks"),
         ("vm console", "a stream"),
         ("vm watch", "looks"),
-        ("machine show", "looks"),
         ("machine watch", "looks"),
+        ("role compare", "looks"),
         ("host status", "over SSH"),
         ("host upgrade", "over SSH"),
         ("host rollback", "over SSH"),
         ("completion", "local"),
+        ("man", "local"),
     ];
 
     fn leaves(path: &str, command: &clap::Command, found: &mut Vec<(String, bool)>) {
@@ -288,7 +350,7 @@ mod tests {
             let verb = path.rsplit(' ').next().unwrap_or_default();
             let noun = path.split(' ').next().unwrap_or_default();
             // Verbs of the nouns that have all of them, and of the event log.
-            ["get", "list"].contains(&verb) || noun == "audit"
+            ["get", "list", "vms"].contains(&verb) || noun == "audit"
         };
         for (path, once) in found {
             let without = WITHOUT.iter().any(|(name, _)| *name == path) || looks(&path);

@@ -9,15 +9,19 @@
 //!  Desk        the one who carries a verb out: finds by name, changes once, asks before removing, prints
 //! ```
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use futures::{StreamExt, TryStreamExt};
 use photon_client::call::{Call, Carries, Change, List, Named, Of, Resource, Unary};
+use serde_json::Value;
 use tonic::Code;
 
 use crate::commands::{confirm, present};
+use crate::completion::names;
 use crate::error::Failure;
-use crate::output::{Column, Output};
+use crate::output::{Column, Output, Shape, has_field, to_rows};
 use crate::session::Session;
 
 /// What a verb takes on the command line, and the request that follows from it. Scope and request id are filled in by
@@ -55,7 +59,7 @@ pub const USUAL: Words = Words {
 };
 
 /// A noun that is shown, listed, changed and removed.
-pub trait Noun {
+pub trait Noun: 'static {
     /// What it is in the API.
     type Resource: Named;
     type Get: Of<Answer: Carries<Resource = Self::Resource>>;
@@ -69,6 +73,14 @@ pub trait Noun {
     /// What is asked before one is removed.
     fn question(resource: &Self::Resource) -> String {
         format!("Remove {} {}?", Self::WORDS.noun, resource.name())
+    }
+
+    /// Adds to rows of a table what the API does not answer with them: names for ids, mostly. What cannot be had is left out.
+    async fn dress(_: &Desk<'_>, _: &mut [Value]) {}
+
+    /// Prints one.
+    async fn print(desk: &Desk<'_>, resource: &Self::Resource) -> Result<(), Failure> {
+        desk.output.one(resource)
     }
 
     /// What is said when it is gone.
@@ -86,6 +98,13 @@ pub trait Noun {
 pub trait Whole: Noun {
     type New: Flags<Request: Change<Answer: Carries<Resource = Self::Resource>>>;
     type Actions: Action;
+    type Removal: Removing;
+}
+
+/// How one of a noun is removed: [`Removal`], but for what holds others.
+pub trait Removing: Args {
+    /// Removes it, after asking.
+    async fn remove(self, once: &Once, desk: &Desk<'_>) -> Result<(), Failure>;
 }
 
 /// What else a noun can do, as subcommands.
@@ -117,16 +136,16 @@ pub(crate) use plain_request;
 pub enum Verbs<N: Whole> {
     #[command(about = N::WORDS.create)]
     Create(Changing<N::New>),
-    #[command(about = N::WORDS.get)]
+    #[command(about = N::WORDS.get, visible_alias = "show")]
     Get(One<N>),
-    #[command(about = N::WORDS.list)]
-    List(N::Filter),
+    #[command(about = N::WORDS.list, visible_alias = "ls")]
+    List(Listed<N::Filter>),
     #[command(about = N::WORDS.update)]
     Update(Changing<About<N>>),
     #[command(flatten)]
     Actions(N::Actions),
-    #[command(about = N::WORDS.delete)]
-    Delete(Changing<Removal<N>>),
+    #[command(about = N::WORDS.delete, visible_alias = "rm")]
+    Delete(Changing<N::Removal>),
 }
 
 /// What a noun without further verbs can do.
@@ -162,6 +181,15 @@ impl Action for NoMore {
     }
 }
 
+/// What a list is of, and how it is printed.
+#[derive(Args)]
+pub struct Listed<F: Args> {
+    #[command(flatten)]
+    pub filter: F,
+    #[command(flatten)]
+    pub shape: Shape,
+}
+
 /// The flags of a command that changes something.
 #[derive(Args)]
 pub struct Changing<F: Args> {
@@ -195,18 +223,16 @@ impl Once {
     }
 }
 
-/// What a further verb is about.
-#[derive(Args)]
-pub struct ByName {
-    /// Name or id.
-    pub name: String,
-}
-
 /// One of a noun.
 #[derive(Args)]
 pub struct One<N: Noun> {
-    #[arg(id = "which", value_name = N::WORDS.named.0, help = N::WORDS.named.1)]
-    name: String,
+    #[arg(
+        id = "which",
+        value_name = N::WORDS.named.0,
+        help = N::WORDS.named.1,
+        add = names::<N>()
+    )]
+    pub name: String,
     #[arg(skip)]
     noun: PhantomData<fn() -> N>,
 }
@@ -214,7 +240,12 @@ pub struct One<N: Noun> {
 /// One of a noun, and what shall be otherwise.
 #[derive(Args)]
 pub struct About<N: Noun> {
-    #[arg(id = "which", value_name = N::WORDS.named.0, help = N::WORDS.named.1)]
+    #[arg(
+        id = "which",
+        value_name = N::WORDS.named.0,
+        help = N::WORDS.named.1,
+        add = names::<N>()
+    )]
     name: String,
     #[command(flatten)]
     changes: N::Update,
@@ -223,13 +254,39 @@ pub struct About<N: Noun> {
 /// One of a noun, to remove.
 #[derive(Args)]
 pub struct Removal<N: Noun> {
-    #[arg(id = "which", value_name = N::WORDS.named.0, help = N::WORDS.named.1)]
-    name: String,
+    #[arg(
+        id = "which",
+        value_name = N::WORDS.named.0,
+        help = N::WORDS.named.1,
+        add = names::<N>()
+    )]
+    pub name: String,
     /// Do not ask.
     #[arg(long)]
-    yes: bool,
+    pub yes: bool,
     #[arg(skip)]
     noun: PhantomData<fn() -> N>,
+}
+
+impl<N: Noun> Removal<N> {
+    /// The same, of which the question has been answered.
+    pub fn agreed(self) -> Self {
+        Self { yes: true, ..self }
+    }
+}
+
+impl<N: Noun> Removing for Removal<N> {
+    async fn remove(self, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+        let id = match desk.find::<N::Get>(N::WORDS.noun, &self.name).await {
+            Ok(found) => {
+                confirm(self.yes, &N::question(&found))?;
+                found.id().to_owned()
+            }
+            Err(failure) => may_be_gone(failure, once, &self.name)?,
+        };
+        desk.change(once, N::Delete::of(id)).await?;
+        desk.output.done(&N::gone(&self.name))
+    }
 }
 
 /// A list that nothing is chosen from.
@@ -259,26 +316,31 @@ impl Desk<'_> {
         match verb {
             Verbs::Create(new) => {
                 let request = new.flags.request(self).await?;
-                self.output.one(&self.make(&new.once, request).await?)
+                N::print(self, &self.make(&new.once, request).await?).await
             }
             Verbs::Get(one) => self.show(one).await,
-            Verbs::List(filter) => self.list::<N>(filter).await,
+            Verbs::List(list) => self.list::<N>(list).await,
             Verbs::Update(change) => self.update(change).await,
             Verbs::Actions(action) => action.carry_out(self).await,
-            Verbs::Delete(removal) => self.remove(removal).await,
+            Verbs::Delete(Changing { flags, once }) => flags.remove(&once, self).await,
         }
     }
 
     /// Shows one.
     pub async fn show<N: Noun>(&self, one: One<N>) -> Result<(), Failure> {
         let found = self.find::<N::Get>(N::WORDS.noun, &one.name).await?;
-        self.output.one(&found)
+        N::print(self, &found).await
     }
 
     /// Lists those that are wanted.
-    pub async fn list<N: Noun>(&self, filter: N::Filter) -> Result<(), Failure> {
-        self.print_all(filter.request(self).await?, N::COLUMNS)
-            .await
+    pub async fn list<N: Noun>(&self, list: Listed<N::Filter>) -> Result<(), Failure> {
+        let request = list.filter.request(self).await?;
+        let found = self.first(request, list.shape.enough()).await?;
+        let mut rows = to_rows(&found)?;
+        if self.output.has_columns() && !rows.is_empty() {
+            N::dress(self, &mut rows).await;
+        }
+        self.print_rows::<N::Resource>(rows, N::COLUMNS, &list.shape)
     }
 
     /// Changes one.
@@ -286,21 +348,7 @@ impl Desk<'_> {
         let About { name, changes } = change.flags;
         let mut request = changes.request(self).await?;
         *request.id_mut() = self.id_of::<N>(&name, &change.once).await?;
-        self.output.one(&self.make(&change.once, request).await?)
-    }
-
-    /// Removes one, after asking.
-    pub async fn remove<N: Noun>(&self, removal: Changing<Removal<N>>) -> Result<(), Failure> {
-        let Removal { name, yes, .. } = removal.flags;
-        let id = match self.find::<N::Get>(N::WORDS.noun, &name).await {
-            Ok(found) => {
-                confirm(yes, &N::question(&found))?;
-                found.id().to_owned()
-            }
-            Err(failure) => may_be_gone(failure, &removal.once, &name)?,
-        };
-        self.change(&removal.once, N::Delete::of(id)).await?;
-        self.output.done(&N::gone(&name))
+        N::print(self, &self.make(&change.once, request).await?).await
     }
 
     /// The id of what has this name or id.
@@ -356,17 +404,62 @@ impl Desk<'_> {
 
     /// All items of a list.
     pub async fn all<R: List>(&self, request: R) -> Result<Vec<R::Item>, Failure> {
+        self.first(request, usize::MAX).await
+    }
+
+    /// The first items of a list, so many at the most.
+    pub async fn first<R: List>(&self, request: R, most: usize) -> Result<Vec<R::Item>, Failure> {
         let session = self.session;
-        let request = request.within(&session.org, &session.project);
-        Ok(session.all(request).await?)
+        let asked = request.within(&session.org, &session.project);
+        Ok(session.list(asked).take(most).try_collect().await?)
+    }
+
+    /// Names by ids, of all that such a list has; nothing where it cannot be had.
+    pub async fn names<R: List<Item: Named>>(&self) -> HashMap<String, String> {
+        let found = self.all(R::default()).await.unwrap_or_default();
+        found
+            .into_iter()
+            .map(|one| (one.id().to_owned(), one.name().to_owned()))
+            .collect()
     }
 
     /// Prints all items of a list.
-    pub async fn print_all<R>(&self, request: R, columns: &[Column]) -> Result<(), Failure>
+    pub async fn print_all<R>(
+        &self,
+        request: R,
+        columns: &[Column],
+        shape: &Shape,
+    ) -> Result<(), Failure>
     where
         R: List<Item: Resource>,
     {
-        self.output.many(&self.all(request).await?, columns)
+        let found = self.first(request, shape.enough()).await?;
+        self.print_rows::<R::Item>(to_rows(&found)?, columns, shape)
+    }
+
+    /// Prints rows of a kind. Where several projects are looked at, it is said of each which it is of.
+    pub fn print_rows<R: Resource>(
+        &self,
+        rows: Vec<Value>,
+        columns: &[Column],
+        shape: &Shape,
+    ) -> Result<(), Failure> {
+        let mut columns = columns.to_vec();
+        let of_many = self.session.project.is_empty() && has_field(R::NAME, "project_id");
+        if of_many && columns.iter().all(|(_, path)| *path != "project_id") {
+            let after = columns.iter().position(|(head, _)| *head == "NAME");
+            columns.insert(after.map_or(0, |at| at + 1), ("PROJECT", "project_id"));
+        }
+        self.output.rows(rows, &columns, shape, Some(R::NAME))
+    }
+}
+
+/// Puts names in the place of ids, in a field of every row.
+pub fn name_ids(rows: &mut [Value], field: &str, names: &HashMap<String, String>) {
+    for row in rows {
+        if let Some(name) = row[field].as_str().and_then(|id| names.get(id)) {
+            row[field] = name.as_str().into();
+        }
     }
 }
 

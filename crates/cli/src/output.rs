@@ -1,29 +1,40 @@
-//! Answers: tables for people, JSON and YAML (the API's own field names and forms) for scripts.
+//! Answers: tables for people; JSON and YAML (the API's own field names and forms), CSV and names alone for scripts.
+
+mod cell;
+mod progress;
+mod shape;
 
 use std::io::Write;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 use photon_client::call::Resource;
 use photon_resource::is_hidden;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 use tabwriter::TabWriter;
 
+pub use cell::plain_values;
+pub use progress::Progress;
+pub use shape::Shape;
+
 use crate::error::Failure;
+use cell::{Reader, cell, describe};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.
     Table,
-    /// One JSON document (proto3 JSON, fields named as in the API).
+    /// One JSON document (proto3 JSON, fields and values named as in the API).
     Json,
     /// The same as YAML.
     Yaml,
+    /// The table's columns as comma-separated values (RFC 4180), times and sizes exact.
+    Csv,
+    /// Names alone, one a line; ids of what has no name.
+    Name,
 }
 
 /// A column of a table: its head and the field that fills it (dots descend).
@@ -43,14 +54,21 @@ fn pool() -> &'static DescriptorPool {
     })
 }
 
+fn descriptor(full_name: &str) -> Option<MessageDescriptor> {
+    pool().get_message_by_name(full_name)
+}
+
+/// Whether messages of this name have that field.
+pub fn has_field(full_name: &str, field: &str) -> bool {
+    descriptor(full_name).is_some_and(|of| of.get_field_by_name(field).is_some())
+}
+
 /// A message of the API as JSON, fields named as in the proto files, default values left in.
 pub fn to_json<M: Message>(full_name: &str, message: &M) -> Result<Value, Failure> {
     let wrong = |error: &dyn std::fmt::Display| {
         Failure::Local(format!("cannot print a {full_name}: {error}"))
     };
-    let descriptor = pool()
-        .get_message_by_name(full_name)
-        .ok_or_else(|| wrong(&"no such message in the API"))?;
+    let descriptor = descriptor(full_name).ok_or_else(|| wrong(&"no such message in the API"))?;
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
         .map_err(|error| wrong(&error))?;
     let options = SerializeOptions::new()
@@ -72,6 +90,14 @@ fn sort_labels(value: &mut Value) {
     }
 }
 
+/// Messages as rows, as [`to_json`] has them.
+pub fn to_rows<R: Resource>(resources: &[R]) -> Result<Vec<Value>, Failure> {
+    resources
+        .iter()
+        .map(|resource| to_json(R::NAME, resource))
+        .collect()
+}
+
 impl Output {
     /// Prints in this format.
     pub fn new(format: Format) -> Self {
@@ -81,6 +107,11 @@ impl Output {
     /// Whether people read it.
     pub fn for_people(&self) -> bool {
         self.format == Format::Table
+    }
+
+    /// Whether columns are printed, which may have more in them than the API's fields.
+    pub fn has_columns(&self) -> bool {
+        matches!(self.format, Format::Table | Format::Csv)
     }
 
     /// Prints one resource: as a table of fields and values, or whole.
@@ -93,49 +124,65 @@ impl Output {
         self.value(&to_json(full_name, message)?)
     }
 
-    /// Prints many resources: as a table with these columns, or whole.
-    pub fn many<R: Resource>(&self, resources: &[R], columns: &[Column]) -> Result<(), Failure> {
-        let rows: Result<Vec<Value>, Failure> = resources
-            .iter()
-            .map(|resource| to_json(R::NAME, resource))
-            .collect();
-        self.rows(rows?, columns)
-    }
-
     /// Prints one JSON value.
     pub fn value(&self, value: &Value) -> Result<(), Failure> {
+        let fields = |reader| {
+            let mut lines = Vec::new();
+            describe("", value, reader, &mut lines);
+            lines
+                .into_iter()
+                .map(|(name, text)| vec![name, text])
+                .collect::<Vec<_>>()
+        };
         match self.format {
-            Format::Table => {
-                let mut lines = Vec::new();
-                describe("", value, &mut lines);
-                let rows: Vec<Vec<String>> = lines
-                    .into_iter()
-                    .map(|(name, text)| vec![name, text])
-                    .collect();
-                print_aligned(&rows)
-            }
+            Format::Table => print_text(&aligned(&fields(Reader::person()))?),
             Format::Json => print_text(&json(value)?),
             Format::Yaml => print_text(&yaml(value)?),
+            Format::Csv => {
+                let mut rows = vec![vec!["field".to_owned(), "value".to_owned()]];
+                rows.extend(fields(Reader::Program));
+                print_text(&csv(&rows)?)
+            }
+            Format::Name => print_text(&format!("{}\n", called(value))),
         }
     }
 
-    /// Prints many JSON values.
-    pub fn rows(&self, rows: Vec<Value>, columns: &[Column]) -> Result<(), Failure> {
+    /// Prints many JSON values: as a table with these columns, or whole. `kind` is the message that they are, whose fields
+    /// can be asked for as columns.
+    pub fn rows(
+        &self,
+        mut rows: Vec<Value>,
+        columns: &[Column],
+        shape: &Shape,
+        kind: Option<&str>,
+    ) -> Result<(), Failure> {
+        let kind = kind.and_then(descriptor);
+        if let Some(by) = shape.sort_by(columns, kind.as_ref())? {
+            by.sort(&mut rows);
+        }
+        rows.truncate(shape.limit());
         match self.format {
-            Format::Table => {
-                let mut table = vec![columns.iter().map(|(head, _)| (*head).to_owned()).collect()];
-                for row in &rows {
-                    table.push(
-                        columns
-                            .iter()
-                            .map(|(_, path)| cell(lookup(row, path)))
-                            .collect(),
-                    );
-                }
-                print_aligned(&table)
-            }
+            Format::Table => print_text(&aligned(&shape.table(
+                &rows,
+                columns,
+                kind.as_ref(),
+                Reader::person(),
+            )?)?),
+            Format::Csv => print_text(&csv(&shape.table(
+                &rows,
+                columns,
+                kind.as_ref(),
+                Reader::Program,
+            )?)?),
+            _ if shape.chooses() => Err(Failure::Local(
+                "--columns and --no-headers are for `-o table` and `-o csv`".into(),
+            )),
             Format::Json => print_text(&json(&Value::Array(rows))?),
             Format::Yaml => print_text(&yaml(&Value::Array(rows))?),
+            Format::Name => {
+                let names: Vec<String> = rows.iter().map(|row| called(row) + "\n").collect();
+                print_text(&names.concat())
+            }
         }
     }
 
@@ -158,6 +205,23 @@ impl Output {
     }
 }
 
+/// What something is called on the command line: its name, else its id, else its own part's.
+fn called(value: &Value) -> String {
+    let text = |field: &str| value[field].as_str().filter(|text| !text.is_empty());
+    let own = text("name")
+        .or_else(|| text("id"))
+        .or_else(|| text("access_key_id"));
+    match (own, value) {
+        (Some(own), _) => own.replace(is_hidden, " "),
+        (None, Value::Object(fields)) => fields
+            .values()
+            .find(|field| field.is_object())
+            .map(called)
+            .unwrap_or_default(),
+        (None, other) => cell("", other, Reader::Program),
+    }
+}
+
 fn json(value: &Value) -> Result<String, Failure> {
     serde_json::to_string_pretty(value)
         .map(|text| text + "\n")
@@ -169,6 +233,16 @@ fn yaml(value: &Value) -> Result<String, Failure> {
         .map_err(|error| Failure::Local(format!("cannot print YAML: {error}")))
 }
 
+fn csv(rows: &[Vec<String>]) -> Result<String, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::Local(format!("cannot print: {error}"));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.write_record(row).map_err(|error| wrong(&error))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| wrong(&error))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// All that goes to standard output goes through here: `println!` would panic when the reader of a pipe has gone.
 fn print_text(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
@@ -177,7 +251,22 @@ fn print_text(text: &str) -> Result<(), Failure> {
         .map_err(Failure::print)
 }
 
-fn print_aligned(rows: &[Vec<String>]) -> Result<(), Failure> {
+/// Says something to whoever gave the command, beside the answer. As `eprintln!`, but for its panic when nobody hears it.
+macro_rules! tell {
+    ($($text:tt)*) => {
+        $crate::output::told(format_args!($($text)*))
+    };
+}
+pub(crate) use tell;
+
+/// What [`tell`] does.
+pub fn told(text: std::fmt::Arguments<'_>) {
+    // Nobody is left to tell that it failed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn aligned(rows: &[Vec<String>]) -> Result<String, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::Local(format!("cannot print: {error}"));
     let mut writer = TabWriter::new(Vec::new()).padding(2);
     for row in rows {
         // A tenant chose some of these texts: none that is hidden, or an order to it, reaches the terminal.
@@ -185,139 +274,16 @@ fn print_aligned(rows: &[Vec<String>]) -> Result<(), Failure> {
             .iter()
             .map(|text| text.replace(is_hidden, " "))
             .collect();
-        let written = writeln!(writer, "{}", clean.join("\t").trim_end());
-        written.map_err(|error| Failure::Local(format!("cannot print: {error}")))?;
+        writeln!(writer, "{}", clean.join("\t").trim_end()).map_err(|error| wrong(&error))?;
     }
-    let bytes = writer
-        .into_inner()
-        .map_err(|error| Failure::Local(format!("cannot print: {error}")))?;
-    print_text(&String::from_utf8_lossy(&bytes))
-}
-
-fn lookup<'a>(value: &'a Value, path: &str) -> &'a Value {
-    path.split('.').fold(value, |value, part| match value {
-        Value::Array(items) => items.first().map_or(&Value::Null, |item| &item[part]),
-        other => &other[part],
-    })
-}
-
-/// Enum names lose the prefix that protobuf style puts before them: `VM_PHASE_RUNNING` reads RUNNING.
-const ENUM_PREFIXES: [&str; 13] = [
-    "VM_PHASE_",
-    "POWER_STATE_",
-    "PORT_STATUS_",
-    "PRINCIPAL_KIND_",
-    "IMAGE_FORMAT_",
-    "IMAGE_PART_",
-    "MACHINE_STATE_",
-    "RESTART_POLICY_",
-    "HYPERVISOR_KIND_",
-    "DEVICE_TYPE_",
-    "DIRECTION_",
-    "PROTOCOL_",
-    "OUTCOME_",
-];
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => {
-            let short = ENUM_PREFIXES
-                .iter()
-                .find_map(|prefix| text.strip_prefix(prefix));
-            short.map_or_else(|| text.clone(), str::to_lowercase)
-        }
-        Value::Array(items) => {
-            let texts: Vec<String> = items.iter().map(cell).collect();
-            if texts.is_empty() {
-                "-".to_owned()
-            } else {
-                texts.join(",")
-            }
-        }
-        Value::Object(fields) => {
-            let texts: Vec<String> = fields
-                .iter()
-                .map(|(key, value)| format!("{key}={}", cell(value)))
-                .collect();
-            if texts.is_empty() {
-                "-".to_owned()
-            } else {
-                texts.join(",")
-            }
-        }
-        other => other.to_string(),
-    }
-}
-
-fn describe(prefix: &str, value: &Value, lines: &mut Vec<(String, String)>) {
-    let Value::Object(fields) = value else {
-        lines.push((prefix.to_owned(), cell(value)));
-        return;
-    };
-    for (key, value) in fields {
-        let name = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
-        match value {
-            Value::Object(inner) if !inner.is_empty() => describe(&name, value, lines),
-            Value::Array(items) if items.iter().any(Value::is_object) => {
-                for (at, item) in items.iter().enumerate() {
-                    describe(&format!("{name}[{at}]"), item, lines);
-                }
-            }
-            _ => lines.push((name, cell(value))),
-        }
-    }
-}
-
-/// How a transfer is shown.
-const BAR: &str =
-    "{bar:40} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
-
-/// What is being waited for, on standard error while that is a terminal; nothing is shown elsewhere.
-pub struct Progress(ProgressBar);
-
-impl Progress {
-    /// Of something whose end is not known: what is said of it, and for how long.
-    pub fn waiting() -> Self {
-        let bar = ProgressBar::new_spinner();
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self(bar)
-    }
-
-    /// Of so many bytes.
-    pub fn of_bytes(total: u64) -> Self {
-        let bar = ProgressBar::new(total);
-        // The template is ours: a test looks that it is one.
-        if let Ok(style) = ProgressStyle::with_template(BAR) {
-            bar.set_style(style);
-        }
-        Self(bar)
-    }
-
-    /// Shows the text.
-    pub fn show(&self, text: &str) {
-        self.0.set_message(text.replace(is_hidden, " "));
-    }
-
-    /// Counts bytes.
-    pub fn count(&self, bytes: u64) {
-        self.0.inc(bytes);
-    }
-
-    /// Ends it; the line is free for what follows.
-    pub fn finish(self) {
-        self.0.finish_and_clear();
-    }
+    let bytes = writer.into_inner().map_err(|error| wrong(&error))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use photon_api::plasmavmc::v1::{Vm, VmPhase};
+    use serde_json::json;
 
     use super::*;
 
@@ -332,8 +298,9 @@ mod tests {
         assert_eq!(json["name"], "web");
         assert_eq!(json["phase"], "VM_PHASE_RUNNING");
         assert_eq!(json["org_id"], "");
-        assert_eq!(cell(lookup(&json, "phase")), "running");
-        assert_eq!(cell(lookup(&json, "spec.vcpus")), "-");
+        let shown = |path| cell(path, super::cell::lookup(&json, path), Reader::Program);
+        assert_eq!(shown("phase"), "running");
+        assert_eq!(shown("spec.vcpus"), "-");
     }
 
     #[test]
@@ -346,20 +313,29 @@ mod tests {
             ..Vm::default()
         };
         let json = to_json("plasmavmc.v1.Vm", &vm).unwrap();
-        assert_eq!(cell(&json["labels"]), "a=1,b=1,c=1,m=1,y=1,z=1");
+        let labels = cell("labels", &json["labels"], Reader::person());
+        assert_eq!(labels, "a=1,b=1,c=1,m=1,y=1,z=1");
         let first = json.as_object().unwrap().keys().next().unwrap();
         assert_eq!(first, "id");
     }
 
     #[test]
-    fn a_bars_template_is_well_formed() {
-        assert!(ProgressStyle::with_template(BAR).is_ok());
+    fn yaml_reads_back() {
+        let text = yaml(&json!({"a": [1, "x: y"]})).unwrap();
+        let back: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(back, json!({"a": [1, "x: y"]}));
     }
 
     #[test]
-    fn yaml_reads_back() {
-        let text = yaml(&serde_json::json!({"a": [1, "x: y"]})).unwrap();
-        let back: Value = serde_saphyr::from_str(&text).unwrap();
-        assert_eq!(back, serde_json::json!({"a": [1, "x: y"]}));
+    fn csv_quotes_what_would_break_a_row() {
+        let rows = [vec!["a,b".to_owned(), "c\"d".to_owned()]];
+        assert_eq!(csv(&rows).unwrap(), "\"a,b\",\"c\"\"d\"\n");
+    }
+
+    #[test]
+    fn things_are_called_by_their_names_else_their_ids() {
+        assert_eq!(called(&json!({"id": "1", "name": "web"})), "web");
+        assert_eq!(called(&json!({"id": "1", "name": ""})), "1");
+        assert_eq!(called(&json!({"api_key": {"id": "7"}, "secret": "s"})), "7");
     }
 }

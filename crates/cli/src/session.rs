@@ -1,13 +1,17 @@
 //! One command's connections: which services, as whom, in which scope.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 
 use clap::Args;
-use photon_client::{Channels, EndpointArgs};
+use photon_client::{Channels, EndpointArgs, parse_url};
 use tonic::codegen::http::Uri;
 
+use crate::commands::org::Orgs;
+use crate::commands::project::Projects;
+use crate::completion::{contexts, names};
 use crate::context::{self, Config, Context};
 use crate::error::Failure;
 
@@ -16,21 +20,24 @@ use crate::error::Failure;
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// The context to use instead of the current one. It says what neither flags nor the environment do.
-    #[arg(long, global = true, env = "PHOTON_CONTEXT")]
+    #[arg(long, global = true, env = "PHOTON_CONTEXT", add = contexts())]
     pub context: Option<String>,
+    /// URL of the cloud; all its servers are found through it. Default: the context's.
+    #[arg(long, global = true, value_name = "URL", value_parser = parse_url, env = "PHOTON_ENDPOINT")]
+    pub endpoint: Option<String>,
     #[command(flatten)]
     pub endpoints: EndpointArgs,
     /// PEM file with the certificate authority of https endpoints. Default: the system's.
-    #[arg(long, global = true, env = "PHOTON_CA_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "PHOTON_CA_FILE")]
     pub ca_file: Option<PathBuf>,
     /// Send passwords and tokens over http:// to another host, where everybody on the way can read them.
     #[arg(long, global = true)]
     pub insecure: bool,
     /// The organization that the command is about. Default: the context's, else the token's.
-    #[arg(long, global = true, env = "PHOTON_ORG")]
+    #[arg(long, global = true, env = "PHOTON_ORG", add = names::<Orgs>())]
     pub org: Option<String>,
     /// The project that the command is about. Default: the context's, else the token's.
-    #[arg(long, global = true, env = "PHOTON_PROJECT")]
+    #[arg(long, global = true, env = "PHOTON_PROJECT", add = names::<Projects>())]
     pub project: Option<String>,
 }
 
@@ -39,18 +46,29 @@ impl Connection {
     pub fn resolve(&self) -> Result<(String, Context), Failure> {
         let config = Config::load()?;
         let name = self.context.clone().unwrap_or(config.current.clone());
-        if self.context.is_some() && !config.contexts.contains_key(&name) {
-            let known: Vec<&str> = config.contexts.keys().map(String::as_str).collect();
-            return Err(Failure::Local(format!(
-                "there is no context '{name}' (there is: {}); make it with `photon context set {name}`",
-                if known.is_empty() {
-                    "none".to_owned()
-                } else {
-                    known.join(", ")
-                }
-            )));
+        if !config.contexts.contains_key(&name) {
+            // Whoever says where the cloud is, or has none kept, needs no context.
+            let elsewhere = self.endpoint.is_some() || !self.endpoints.0.urls.is_empty();
+            if self.context.is_some() {
+                return Err(config.unknown(&name));
+            }
+            if !config.contexts.is_empty() && !elsewhere {
+                return Err(Failure::Local(format!(
+                    "no context is current: choose one with `photon context use NAME` or `--context NAME`; there is: {}",
+                    config.names()
+                )));
+            }
         }
-        let kept = config.context(&name);
+        let mut kept = config.context(&name);
+        if self.endpoint.is_some() && self.endpoint != kept.endpoint {
+            // Another cloud: what is kept of this one's servers does not count.
+            kept = Context {
+                endpoint: self.endpoint.clone(),
+                told: BTreeMap::new(),
+                endpoints: BTreeMap::new(),
+                ..kept
+            };
+        }
         let mut endpoints = kept.endpoints;
         endpoints.extend(self.endpoints.0.urls.clone());
         let context = Context {
@@ -64,6 +82,10 @@ impl Connection {
             insecure: self.insecure,
         };
         refuse_plaintext(&context)?;
+        let name = match name.is_empty() {
+            true => Config::default().current,
+            false => name,
+        };
         Ok((name, context))
     }
 }

@@ -238,10 +238,13 @@ async fn every_servers_chain_is_read_or_its_absence_is_said() {
     );
 
     // One that is said to be there must answer.
-    let there = operator().with("PROVISIONER_ENDPOINT", nowhere);
+    let there = operator().with("PHOTON_PROVISIONER_ENDPOINT", nowhere);
     assert_eq!(there.run(&verify).await.code, Some(5));
 
-    let there = operator().with("PROVISIONER_ENDPOINT", cloud.server("provisioner").url());
+    let there = operator().with(
+        "PHOTON_PROVISIONER_ENDPOINT",
+        cloud.server("provisioner").url(),
+    );
     let answer = there.run(&verify).await;
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
     let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
@@ -383,4 +386,272 @@ async fn a_context_of_before_leads_where_it_led() {
     assert_eq!(shown["plasmavmc"], "https://rack:50082");
     assert_eq!(shown["ca_file"], "/ca.pem");
     assert_eq!(shown["org"], "acme");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_of_all_services_are_shown_together_and_set_where_they_are_counted() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let admin = tenant(&cloud, folder.path());
+    let operator = Photon::of(&cloud, folder.path(), &cloud.operator.token);
+    let of = |shown: &Value, name: &str| -> Value {
+        let rows = shown.as_array().unwrap().iter();
+        let mut found = rows.filter(|row| row["name"] == name);
+        let row = found
+            .next()
+            .unwrap_or_else(|| panic!("{name} is not in {shown}"));
+        assert!(found.next().is_none(), "{name} is there twice");
+        row.clone()
+    };
+    admin
+        .json(&["vpc", "create", "main", "--cidr", "10.0.0.0/16"])
+        .await;
+    let mut set = vec!["quota", "set", "vpcs=1", "memory=128GiB", "bindings=50"];
+    set.extend(["--org", "acme", "--project", "web", "--request-id", "q1"]);
+    let first = operator.json(&set).await;
+    assert_eq!(of(&first, "vpcs")["service"], "prismnet");
+    assert_eq!(of(&first, "memory_mib")["service"], "plasmavmc");
+    assert_eq!(of(&first, "bindings")["service"], "iam");
+    assert_eq!(operator.json(&set).await, first, "given again");
+
+    let shown = admin.json(&["quota", "show"]).await;
+    let vpcs = of(&shown, "vpcs");
+    assert_eq!(
+        vpcs["project"],
+        serde_json::json!({"used": 1, "limit": 1, "set": true})
+    );
+    assert_eq!(vpcs["organization"]["used"], 1);
+    assert_eq!(vpcs["organization"]["set"], false);
+    assert_eq!(of(&shown, "memory_mib")["project"]["limit"], 128 << 10);
+    assert_eq!(of(&shown, "projects")["project"], Value::Null);
+    // A member of the project alone sees the project's alone.
+    let member = Photon::of(&cloud, folder.path(), &cloud.acme.member.token)
+        .with("PHOTON_ORG", "acme")
+        .with("PHOTON_PROJECT", "web");
+    let shown = member.json(&["quota", "show"]).await;
+    assert_eq!(of(&shown, "vpcs")["organization"], Value::Null);
+    let answer = admin
+        .run(&["vpc", "create", "two", "--cidr", "10.1.0.0/16"])
+        .await;
+    assert!(
+        answer
+            .stderr
+            .contains("`photon quota set vpcs=N --org acme --project web`"),
+        "{answer:?}"
+    );
+    let answer = admin.run(&["quota", "set", "vpcs=5"]).await;
+    assert_eq!(answer.code, Some(4), "{answer:?}");
+    assert!(
+        answer.stderr.contains("only an operator sets quotas"),
+        "{answer:?}"
+    );
+
+    // Nothing is set if one of them can't be.
+    let refused = async |arguments: &[&str], said: &str| {
+        let mut all = vec!["quota", "set", "vms=3"];
+        all.extend(arguments);
+        all.extend(["--org", "acme"]);
+        let answer = operator.run(&all).await;
+        assert_ne!(answer.code, Some(0), "{answer:?}");
+        assert!(answer.stderr.contains(said), "{answer:?}");
+    };
+    let web = ["--project", "web"];
+    refused(
+        &["vpc=3", web[0], web[1]],
+        "there is no quota 'vpc'; there is: bindings",
+    )
+    .await;
+    refused(&["vcpus=4G", web[0], web[1]], "vcpus=4G: expected a number").await;
+    refused(&["vms=4", web[0], web[1]], "vms is set twice").await;
+    refused(&["projects=4", web[0], web[1]], "--whole-org").await;
+    refused(&["--project", "wbe"], "project 'wbe' not found").await;
+    let shown = admin.json(&["quota", "show"]).await;
+    assert_eq!(of(&shown, "vms")["project"]["set"], false);
+    // The whole organization's, also where the context has a project; and as the settings say again.
+    let operator = operator
+        .with("PHOTON_PROJECT", "web")
+        .with("PHOTON_ORG", "acme");
+    operator
+        .json(&["quota", "set", "projects=4", "--whole-org"])
+        .await;
+    operator.json(&["quota", "set", "vpcs=default"]).await;
+    let shown = admin.json(&["quota", "show"]).await;
+    assert_eq!(of(&shown, "projects")["organization"]["limit"], 4);
+    assert_eq!(of(&shown, "vpcs")["project"]["set"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_that_is_not_there_is_an_error_and_not_an_empty_one() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let photon = tenant(&cloud, folder.path());
+    for line in [
+        "--project wbe vpc list",
+        "--project wbe vm list",
+        "--project wbe vpc create main --cidr 10.0.0.0/16",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let answer = photon.run(&words).await;
+        assert_eq!(answer.code, Some(4), "{line}: {answer:?}");
+        assert!(
+            answer.stderr.contains("there is no org/acme/project/wbe"),
+            "{answer:?}"
+        );
+    }
+    let answer = photon.run(&["vpc", "list", "--no-headers"]).await;
+    assert_eq!((answer.code, answer.stdout.as_str()), (Some(0), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_could_not_sign_in_is_told_what_to_check() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("password"), "wrong horse battery").unwrap();
+    let login = ["login", "nobody-such", "--password-file", "password"];
+    let answer = tenant(&cloud, folder.path()).run(&login).await;
+    assert_eq!(answer.code, Some(4), "{answer:?}");
+    assert!(answer.stderr.contains("Check the name"), "{answer:?}");
+    assert!(!answer.stderr.contains("photon login"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_variable_of_before_counts_too() {
+    let folder = tempfile::tempdir().unwrap();
+    // Bound and let go: nothing listens there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    for name in ["IAM_ENDPOINT", "PHOTON_IAM_ENDPOINT"] {
+        let photon = Photon::new(folder.path()).with(name, &url);
+        let answer = photon.run(&["org", "list"]).await;
+        assert_eq!(answer.code, Some(5), "{answer:?}");
+        assert!(
+            answer
+                .stderr
+                .contains(&format!("cannot reach the sign-in service at {url}")),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_command_has_its_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let photon = Photon::new(folder.path());
+    let answer = photon.run(&["man", "."]).await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    for name in ["photon", "photon-vm-create", "photon-host-upgrade"] {
+        let page = std::fs::read_to_string(folder.path().join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+    assert!(!folder.path().join("photon-help.1").exists());
+    assert_eq!(photon.run(&["man", "absent"]).await.code, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_completed() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let photon = tenant(&cloud, folder.path());
+    let made = ["vpc", "create", "backbone", "--cidr", "10.0.0.0/16"];
+    assert_eq!(photon.run(&made).await.code, Some(0));
+    // As a shell asks when the tab key is pressed after "photon vpc get b".
+    let asking = photon
+        .with("PHOTON_COMPLETE", "bash")
+        .with("_CLAP_COMPLETE_INDEX", "3")
+        .with("_CLAP_COMPLETE_SPACE", "true");
+    let answer = asking.run(&["--", "photon", "vpc", "get", "b"]).await;
+    assert_eq!(answer.stdout.trim(), "backbone", "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_goes_with_all_that_is_in_it() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let admin = tenant(&cloud, folder.path());
+    let run = async |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        admin.run(&words).await
+    };
+    for line in [
+        "vpc create main --cidr 10.0.0.0/16",
+        "subnet create front --vpc main --cidr 10.0.1.0/24 --gateway 10.0.1.1",
+        "port create eth0 --subnet front",
+        // Each names the other, so that neither can be deleted first.
+        "security-group create a",
+        "security-group create b",
+        "security-group add-rule a --in --protocol tcp --from-group b",
+        "security-group add-rule b --in --protocol tcp --from-group a",
+        "security-group add-rule default --in --protocol tcp --from-group a",
+    ] {
+        let answer = run(line).await;
+        assert_eq!(answer.code, Some(0), "{line}: {answer:?}");
+    }
+    let answer = run("project delete web --yes").await;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.stderr.contains("still holds"), "{answer:?}");
+    // Who is not asked, because there is no terminal, learns what would go.
+    let answer = run("project delete web --cascade").await;
+    let what = "Remove project web with 1 port, 2 security groups, 1 subnet, 1 VPC?";
+    assert!(answer.stderr.contains(what), "{answer:?}");
+    assert_eq!(run("port get eth0").await.code, Some(0));
+
+    let answer = run("project delete web --cascade --yes").await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    for said in [
+        "removing port eth0",
+        "removing security group a",
+        "removing VPC main",
+    ] {
+        assert!(answer.stderr.contains(said), "{answer:?}");
+    }
+    assert_eq!(run("project get web").await.code, Some(3));
+
+    let operator = Photon::of(&cloud, folder.path(), &cloud.operator.token);
+    let answer = operator
+        .run(&["org", "delete", "acme", "--cascade", "--yes"])
+        .await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let answer = operator.run(&["org", "get", "acme"]).await;
+    assert_eq!(answer.code, Some(3), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_are_compared_by_what_they_allow() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let photon = tenant(&cloud, folder.path());
+    let make = "role create looker --permit compute:instances:get";
+    photon.json(&make.split(' ').collect::<Vec<_>>()).await;
+    let compare = ["role", "compare", "looker", "ProjectViewer"];
+    let found = photon.json(&compare).await;
+    assert_eq!(found["scope"], "org/acme/project/web");
+    assert_eq!(found["only_first"], Value::Array(Vec::new()));
+    let beyond = found["only_second"].as_array().unwrap();
+    assert_eq!(beyond.len(), 3, "{beyond:?}");
+    assert_eq!(beyond[0]["permission"]["action"], "*:*:get");
+    let action = beyond[0]["example"]["action"].as_str().unwrap();
+    assert!(
+        action.ends_with(":get") && action != "compute:instances:get",
+        "{action}"
+    );
+
+    let said = photon.run(&compare).await.stdout;
+    let first =
+        "Given at org/acme/project/web:\n\nAll that looker allows, ProjectViewer allows too.\n";
+    assert!(said.starts_with(first), "{said}");
+    assert!(
+        said.contains("\nProjectViewer allows what looker does not:\n  *:*:get\n    for example "),
+        "{said}"
+    );
+
+    let without = [&compare[..], &["--solver", "/nowhere/cvc5"]].concat();
+    let answer = photon.run(&without).await;
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(
+        answer
+            .stderr
+            .contains("the solver /nowhere/cvc5 can't be started"),
+        "{answer:?}"
+    );
 }

@@ -34,9 +34,9 @@ impl Operator<'_> {
             .args(arguments)
             .env("PHOTON_CONFIG_DIR", self.folder)
             .env("PHOTON_TOKEN", &self.cloud.operator.token)
-            .env("IAM_ENDPOINT", self.cloud.server("iam").url())
+            .env("PHOTON_IAM_ENDPOINT", self.cloud.server("iam").url())
             .env(
-                "PROVISIONER_ENDPOINT",
+                "PHOTON_PROVISIONER_ENDPOINT",
                 self.cloud.server("provisioner").url(),
             )
             .stdin(std::process::Stdio::null())
@@ -98,7 +98,7 @@ async fn a_machine_is_listed_approved_watched_and_retired() {
     let answer = operator.photon(&["approve", MAC, "--name", "node02"]).await;
     assert_eq!(answer.code, Some(1));
     assert!(
-        answer.stderr.contains("disk /dev/nvme0n1: 1.9 TB PM9A3"),
+        answer.stderr.contains("disk /dev/nvme0n1: 1.92 TB PM9A3"),
         "{answer:?}"
     );
     assert!(answer.stderr.contains("--yes-wipe node02"), "{answer:?}");
@@ -260,6 +260,6 @@ async fn a_provisioner_that_is_not_there_is_named() {
         .unwrap();
     assert_eq!(output.status.code(), Some(5));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("cannot reach PROVISIONER"), "{said}");
-    assert!(said.contains("PROVISIONER_ENDPOINT"), "{said}");
+    assert!(said.contains("cannot reach the machine service"), "{said}");
+    assert!(said.contains("photon context set"), "{said}");
 }

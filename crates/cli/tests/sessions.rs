@@ -18,8 +18,8 @@ async fn alice(cloud: &TestCloud, folder: &std::path::Path) -> Photon {
     cloud.people.user("acme", "", "alice", role).await;
     std::fs::write(folder.join("password"), PASSWORD).unwrap();
     Photon::new(folder)
-        .with("IAM_ENDPOINT", cloud.server("iam").url())
-        .with("PRISMNET_ENDPOINT", cloud.server("prismnet").url())
+        .with("PHOTON_IAM_ENDPOINT", cloud.server("iam").url())
+        .with("PHOTON_PRISMNET_ENDPOINT", cloud.server("prismnet").url())
         .with("PHOTON_ORG", "acme")
         .with("PHOTON_PROJECT", "web")
 }

@@ -10,6 +10,7 @@
 //!   ├─ token_file what somebody signed in with, kept for several programs at once
 //!   ├─ private_file  what its owner alone can read
 //!   ├─ policy     how long a call may take and how often it is tried
+//!   ├─ emptying   everything in a project, removed in an order that works
 //!   ├─ arguments  a flag and a variable for each endpoint (feature `clap`)
 //!   └─ error      a refusal taken apart: code, text, fields, quotas, when to try again
 //! ```
@@ -22,6 +23,7 @@ mod arguments;
 pub mod call;
 mod channels;
 mod directory;
+mod emptying;
 mod endpoints;
 mod error;
 mod policy;
@@ -32,8 +34,9 @@ mod token_file;
 mod tokens;
 
 #[cfg(feature = "clap")]
-pub use arguments::EndpointArgs;
+pub use arguments::{EndpointArgs, parse_url};
 pub use channels::Channels;
+pub use emptying::{Step, Stuck};
 pub use endpoints::{Endpoints, title};
 pub use error::{Error, Refusal, Violation};
 pub use photon_api::components::{COMPONENTS, Component, component};

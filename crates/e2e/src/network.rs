@@ -48,7 +48,7 @@ impl Session {
             name: name.into(),
             cidr: cidr.into(),
             gateway: gateway.into(),
-            dhcp_enabled: true,
+            dhcp_enabled: Some(true),
             ..Default::default()
         };
         self.make(&format!("subnet {name}"), request).await

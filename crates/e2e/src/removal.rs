@@ -7,16 +7,9 @@ use photon_api::iam::v1::{
     DeleteOrganizationRequest, DeletePrincipalRequest, DeleteProjectRequest,
     GetOrganizationRequest, ListOrganizationsRequest, ListPrincipalsRequest, ListProjectsRequest,
 };
-use photon_api::plasmavmc::v1::{
-    DeleteImageRequest, DeleteVmRequest, ListImagesRequest, ListVmsRequest,
-};
-use photon_api::prismnet::v1::{
-    DeletePortRequest, DeleteSecurityGroupRequest, DeleteSubnetRequest, DeleteVpcRequest,
-    ListPortsRequest, ListSecurityGroupsRequest, ListSubnetsRequest, ListVpcsRequest,
-};
+use photon_api::plasmavmc::v1::{ListImagesRequest, ListVmsRequest};
+use photon_api::prismnet::v1::{ListPortsRequest, ListSubnetsRequest, ListVpcsRequest};
 use photon_client::call::{List, Of};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tonic::Code;
 
 use crate::Session;
@@ -25,48 +18,11 @@ use crate::progress::say;
 /// A guest has half a minute to power down before it is quit; several may share a processor.
 const VMS_GONE: Duration = Duration::from_secs(180);
 
-/// Deletions under way at a time.
-const AT_ONCE: usize = 16;
-
 impl Session {
     /// All that a list of the session's organization and project has.
     pub(crate) async fn every<R: List>(&self) -> Result<Vec<R::Item>, photon_client::Error> {
         let request = R::default().within(&self.org, &self.project);
         self.all(request).await
-    }
-}
-
-/// Deletes each by its id, several at a time; what is gone already is as good.
-async fn delete_all<R>(session: &Session, ids: impl IntoIterator<Item = String>) -> Result<()>
-where
-    R: Of + Send + Sync,
-    R::Answer: Send,
-{
-    let mut deleting = JoinSet::new();
-    for id in ids {
-        if deleting.len() >= AT_ONCE {
-            settle(deleting.join_next().await)?;
-        }
-        let session = session.clone();
-        deleting.spawn(async move {
-            let deleted = session.call(R::of(&id)).await;
-            deleted.map(drop).map_err(|error| (id, error))
-        });
-    }
-    while let Some(deleted) = deleting.join_next().await {
-        settle(Some(deleted))?;
-    }
-    Ok(())
-}
-
-type Deleted = Result<Result<(), (String, photon_client::Error)>, tokio::task::JoinError>;
-
-fn settle(deleted: Option<Deleted>) -> Result<()> {
-    match deleted {
-        Some(Ok(Err((_, error)))) if error.code() == Some(Code::NotFound) => Ok(()),
-        Some(Ok(Err((id, error)))) => Err(error).with_context(|| format!("cannot delete {id}")),
-        Some(Ok(Ok(()))) | None => Ok(()),
-        Some(Err(error)) => Err(error.into()),
     }
 }
 
@@ -99,8 +55,12 @@ pub async fn remove(operator: &Session, org: &str) -> Result<()> {
             .with_context(|| format!("cannot empty the project {org}/{}", project.id))?;
     }
     let principals = inside.every::<ListPrincipalsRequest>().await?;
-    let ids = principals.into_iter().map(|principal| principal.id);
-    delete_all::<DeletePrincipalRequest>(operator, ids).await?;
+    for principal in principals {
+        let deleted = operator
+            .call(DeletePrincipalRequest::of(principal.id))
+            .await;
+        deleted.with_context(|| format!("cannot delete {}", principal.name))?;
+    }
     for project in projects {
         inside.here(DeleteProjectRequest::of(project.id)).await?;
     }
@@ -146,36 +106,7 @@ async fn left(project: &Session) -> Result<Vec<String>> {
 }
 
 async fn remove_resources(project: &Session) -> Result<()> {
-    let vms = project.every::<ListVmsRequest>().await?;
-    let ids = vms.into_iter().map(|vm| vm.id);
-    delete_all::<DeleteVmRequest>(project, ids).await?;
-    vms_gone(project).await?;
-
-    let images = project.every::<ListImagesRequest>().await?;
-    let own = images
-        .into_iter()
-        .filter(|image| image.org_id == project.org);
-    let ids = own.map(|image| image.id);
-    delete_all::<DeleteImageRequest>(project, ids).await?;
-
-    let ports = project.every::<ListPortsRequest>().await?;
-    let ids = ports.into_iter().map(|port| port.id);
-    delete_all::<DeletePortRequest>(project, ids).await?;
-
-    let groups = project.every::<ListSecurityGroupsRequest>().await?;
-    // The project's default group is there without anybody having made it.
-    let made = groups.into_iter().filter(|group| !group.is_default);
-    let ids = made.map(|group| group.id);
-    delete_all::<DeleteSecurityGroupRequest>(project, ids).await?;
-
-    let subnets = project.every::<ListSubnetsRequest>().await?;
-    let ids = subnets.into_iter().map(|subnet| subnet.id);
-    delete_all::<DeleteSubnetRequest>(project, ids).await?;
-
-    let vpcs = project.every::<ListVpcsRequest>().await?;
-    let ids = vpcs.into_iter().map(|vpc| vpc.id);
-    delete_all::<DeleteVpcRequest>(project, ids).await?;
-
+    project.empty_project(VMS_GONE, |_| {}).await?;
     let left = left(project).await?;
     ensure!(
         left.is_empty(),
@@ -183,34 +114,4 @@ async fn remove_resources(project: &Session) -> Result<()> {
         left.join(", ")
     );
     Ok(())
-}
-
-/// A deleted VM is listed until its host has removed it.
-async fn vms_gone(project: &Session) -> Result<()> {
-    let deadline = Instant::now() + VMS_GONE;
-    loop {
-        let vms = project.every::<ListVmsRequest>().await?;
-        if vms.is_empty() {
-            return Ok(());
-        }
-        let seen: Vec<String> = vms
-            .iter()
-            .map(|vm| {
-                format!(
-                    "{} on {}: {:?} {}",
-                    vm.name,
-                    vm.node,
-                    vm.phase(),
-                    vm.status_message
-                )
-            })
-            .collect();
-        ensure!(
-            Instant::now() < deadline,
-            "VMs are still there {} s after they were deleted: {}",
-            VMS_GONE.as_secs(),
-            seen.join("; ")
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }

@@ -16,10 +16,13 @@ pub struct Db(Arc<dyn Engine>);
 /// How a store in this process is kept.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How many revisions the change log keeps at least, and at most a fraction more. A watcher may fall so
+    /// How many revisions the change log keeps at least, unless they are too large, and at most a fraction more. A watcher may fall so
     /// far behind before it has to read the current state anew. By default 10,000: some minutes of the
     /// busiest control plane, and a few MB.
     pub kept_revisions: u64,
+    /// How many bytes of keys and values the change log has at most, beside what its last commits wrote together: of large
+    /// records it keeps fewer revisions. By default 32 MiB.
+    pub kept_bytes: u64,
     /// The schema that the program writes once a store is finalized: [`SCHEMA_VERSION`]. Others are for tests.
     pub schema: u32,
     /// The schema that a store which is made anew gets, the program's or the one before. By default
@@ -31,6 +34,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             kept_revisions: 10_000,
+            kept_bytes: 32 << 20,
             schema: SCHEMA_VERSION,
             fresh_schema: SCHEMA_VERSION,
         }

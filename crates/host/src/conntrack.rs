@@ -1,6 +1,8 @@
-//! Tracked connections, by the program `conntrack` (`conntrack(8)`).
+//! Tracked connections, by the program `conntrack` (`conntrack(8)`), and by netlink where it would take too long.
 
-use std::fmt::Write;
+mod delete;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -25,6 +27,19 @@ pub struct Connection {
     pub destination: IpAddr,
     /// Source and destination port, of protocols that have ports.
     pub ports: Option<(u16, u16)>,
+    /// Which question it is, of ICMP and ICMPv6.
+    pub icmp: Option<Kind>,
+}
+
+/// What tells ICMP's questions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// The message's type.
+    pub number: u8,
+    /// Its code.
+    pub code: u8,
+    /// Its identifier.
+    pub id: u16,
 }
 
 /// The kernel's table of connections.
@@ -79,8 +94,16 @@ impl Connections for Conntrack {
     }
 
     async fn remove(&self, connections: &[Connection]) -> Result<()> {
-        for connection in connections {
-            let arguments = which(connection);
+        let (exact, others): (Vec<Connection>, Vec<Connection>) =
+            connections.iter().cloned().partition(delete::is_exact);
+        let deleted = tokio::task::spawn_blocking(move || delete::delete(&exact)).await;
+        deleted.map_err(|error| Error::Netlink {
+            action: "delete tracked connections".to_owned(),
+            reason: error.to_string(),
+        })??;
+        // Of other protocols all between the two go at once.
+        let between: BTreeSet<String> = others.iter().map(which).collect();
+        for arguments in between {
             let arguments: Vec<&str> = arguments.split(' ').collect();
             match process::run("conntrack", &arguments, b"", LIMIT).await {
                 // Also when there is none any more.
@@ -96,34 +119,16 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "ipv4" } else { "ipv6" }
 }
 
-/// The arguments that delete exactly this one; of protocols without ports, all between the two.
+/// The arguments that delete all of the connection's protocol between the two.
 fn which(connection: &Connection) -> String {
-    let mut text = format!(
+    format!(
         "--delete --family {} --zone {} --proto {} --orig-src {} --orig-dst {}",
         family(connection.source),
         connection.zone,
-        protocol_name(connection.protocol),
+        connection.protocol,
         connection.source,
         connection.destination,
-    );
-    if let Some((source, destination)) = connection.ports {
-        let _ = write!(text, " --sport {source} --dport {destination}");
-    }
-    text
-}
-
-/// `conntrack` takes options of ports only with a protocol's name.
-fn protocol_name(number: u8) -> String {
-    match number {
-        1 => "icmp".to_owned(),
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        33 => "dccp".to_owned(),
-        58 => "icmpv6".to_owned(),
-        132 => "sctp".to_owned(),
-        136 => "udplite".to_owned(),
-        other => other.to_string(),
-    }
+    )
 }
 
 /// A line such as `tcp      6 431999 ESTABLISHED src=10.0.1.10 dst=10.0.1.11 sport=40000 dport=80 src=10.0.1.11 …
@@ -141,6 +146,15 @@ fn parse(line: &str) -> Option<Connection> {
         source: value("src")?.parse().ok()?,
         destination: value("dst")?.parse().ok()?,
         ports: port("sport").zip(port("dport")),
+        icmp: kind(&value),
+    })
+}
+
+fn kind<'a>(value: &impl Fn(&str) -> Option<&'a str>) -> Option<Kind> {
+    Some(Kind {
+        number: value("type")?.parse().ok()?,
+        code: value("code")?.parse().ok()?,
+        id: value("id")?.parse().ok()?,
     })
 }
 
@@ -158,17 +172,28 @@ mod tests {
             source: "10.0.1.10".parse().unwrap(),
             destination: "10.0.1.11".parse().unwrap(),
             ports: Some((40000, 80)),
+            icmp: None,
         };
         assert_eq!(parse(tcp), Some(expected.clone()));
-        assert_eq!(
-            which(&expected),
-            "--delete --family ipv4 --zone 77 --proto tcp --orig-src 10.0.1.10 --orig-dst 10.0.1.11 \
-             --sport 40000 --dport 80"
-        );
+        assert!(delete::is_exact(&expected));
         let icmp = "icmpv6   58 29 src=fd00::a dst=fd00::b type=128 code=0 id=7 src=fd00::b dst=fd00::a \
                     type=129 code=0 id=7 mark=0 zone=5 use=1";
         let seen = parse(icmp).unwrap();
         assert_eq!((seen.zone, seen.protocol, seen.ports), (5, 58, None));
+        let kind = Kind {
+            number: 128,
+            code: 0,
+            id: 7,
+        };
+        assert_eq!(seen.icmp, Some(kind));
+        let other =
+            "unknown  50 590 src=10.0.1.10 dst=10.0.1.11 src=10.0.1.11 dst=10.0.1.10 zone=5 use=1";
+        let seen = parse(other).unwrap();
+        assert!(!delete::is_exact(&seen));
+        assert_eq!(
+            which(&seen),
+            "--delete --family ipv4 --zone 5 --proto 50 --orig-src 10.0.1.10 --orig-dst 10.0.1.11"
+        );
         let own = tcp.replace(" zone=77", "");
         assert_eq!(parse(&own), None);
         assert_eq!(parse("conntrack v1.4.8: 3 flow entries"), None);

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
+use photon_host::conntrack::{Connection, Connections, Conntrack};
 use photon_host::links::{Kind, Links, Netlink};
 use photon_host::nft::{Nft, PacketFilter, changes};
 use serde_json::json;
@@ -99,5 +100,76 @@ fn a_transaction_is_applied_whole_or_not_at_all() {
         let listing = Nft.list("inet", "ours").await.unwrap().expect("a table");
         assert_eq!(listing.len(), 3, "table, chain, rule: {listing:?}");
         assert_eq!(Nft.list("inet", "others").await.unwrap(), None);
+    });
+}
+
+fn tracked() -> usize {
+    let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap();
+    count.trim().parse().unwrap()
+}
+
+/// Those that are named, of the zone that is named, and no others; one that is not there is no error.
+#[test]
+fn deletes_the_connections_that_it_is_told_and_no_others() {
+    in_namespace(|| async {
+        ip("link set lo up");
+        let rule = |chain: &str, expr: serde_json::Value| {
+            json!({"add": {"rule": {
+                "family": "inet", "table": "zones", "chain": chain, "expr": expr
+            }}})
+        };
+        let base = |name: &str, priority: i32| {
+            json!({"add": {"chain": {
+                "family": "inet", "table": "zones", "name": name, "type": "filter", "hook": "output",
+                "prio": priority, "policy": "accept"
+            }}})
+        };
+        let zone = json!([{"mangle": {"key": {"ct": {"key": "zone"}}, "value": 77}}]);
+        let tracks = json!([
+            {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}}, {"accept": null}
+        ]);
+        let commands = vec![
+            json!({"add": {"table": {"family": "inet", "name": "zones"}}}),
+            base("before", -300),
+            base("after", 0),
+            rule("before", zone),
+            rule("after", tracks),
+        ];
+        Nft.apply(&commands).await.unwrap();
+        let mut named = Vec::new();
+        for local in ["127.0.0.1", "::1"] {
+            let from = std::net::UdpSocket::bind((local, 0)).unwrap();
+            // Somebody listens, or the kernel's answer would be a connection's end.
+            let to = std::net::UdpSocket::bind((local, 0)).unwrap();
+            from.send_to(b"x", to.local_addr().unwrap()).unwrap();
+            named.push(Connection {
+                zone: 77,
+                protocol: 17,
+                source: local.parse().unwrap(),
+                destination: local.parse().unwrap(),
+                ports: Some((
+                    from.local_addr().unwrap().port(),
+                    to.local_addr().unwrap().port(),
+                )),
+                icmp: None,
+            });
+        }
+        assert_eq!(tracked(), 2);
+        let other = |change: fn(&mut Connection)| {
+            let mut other = named[0].clone();
+            change(&mut other);
+            other
+        };
+        let others = [
+            other(|it| it.zone = 78),
+            other(|it| it.ports = it.ports.map(|(from, to)| (from, to ^ 1))),
+            other(|it| it.protocol = 6),
+        ];
+        Conntrack.remove(&others).await.unwrap();
+        assert_eq!(tracked(), 2);
+        Conntrack.remove(&named[..1]).await.unwrap();
+        assert_eq!(tracked(), 1);
+        Conntrack.remove(&named).await.unwrap();
+        assert_eq!(tracked(), 0);
     });
 }

@@ -28,6 +28,9 @@ use photon_api::iam::v1::iam_admin_service_server::IamAdminServiceServer;
 use photon_api::iam::v1::iam_authz_service_server::IamAuthzServiceServer;
 use photon_api::iam::v1::iam_token_service_server::IamTokenServiceServer;
 use photon_api::iam::v1::session_service_server::SessionServiceServer;
+use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
+use photon_catalog::Access;
+use photon_catalog::quota::Quotas;
 use photon_program::Component;
 use photon_service::{Events, Guard, Mutations, Services};
 use tokio::net::TcpListener;
@@ -55,6 +58,7 @@ pub async fn open(
         .with_context(|| format!("the state directory {}", dir.display()))?;
     let db = Db::sqlite(&dir.join("flaredb.sqlite")).await?;
     let ledger = Ledger::new(db.clone(), COMPONENT.name);
+    store::usage::recount(&db, &own.quantities()?).await?;
 
     // Secrets in the store are good for nothing without the key that they are sealed under.
     let sealed = !store::signing_key::signing_key_list(&db).await?.is_empty();
@@ -105,6 +109,8 @@ pub async fn run(
 
     let guard = Guard::new(core.clone(), core.clone(), ledger.clone());
     let directory = server::directory::Directory::new(own);
+    let access = Access::new(db.clone(), guard.clone(), core.mutations.clone());
+    let quotas = Quotas::new(access, "iam", own.quantities()?);
     let iam = server::Server::new(guard.clone(), core, dir.clone());
     let services = Services::new(guard.verifier())
         .add(IamTokenServiceServer::new(iam.clone()))
@@ -112,6 +118,7 @@ pub async fn run(
         .add(SessionServiceServer::new(iam.clone()))
         .add(IamAdminServiceServer::new(iam))
         .add(DirectoryServiceServer::new(directory))
+        .add(QuotaServiceServer::new(quotas))
         .add(EventServiceServer::new(Events::new(guard, ledger)));
     tokio::select! {
         served = photon_service::serve(server, COMPONENT, services, listener, shutdown) => served,

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
+pub use photon_policy::Permission;
 use photon_resource::{
     ApiKeyId, BindingId, Error, OrgId, PrincipalId, PrincipalKind, ProjectId, Scope, is_hidden,
 };
 
 use crate::credential::validate_password;
-use crate::policy::{ActionPattern, Condition, ResourcePattern};
 
 mod session;
 
@@ -84,6 +84,16 @@ pub struct ApiKey {
     pub confined: Option<(OrgId, ProjectId)>,
 }
 
+impl ApiKey {
+    /// Where it is, if its principal is of `home`: one for a project is in the project.
+    pub fn scope(&self, home: &Scope) -> Scope {
+        match &self.confined {
+            Some((org, project)) => Scope::Project(org.clone(), project.clone()),
+            None => home.clone(),
+        }
+    }
+}
+
 /// A key pair for SigV4.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3AccessKey {
@@ -94,14 +104,6 @@ pub struct S3AccessKey {
     /// The secret, sealed under the server's key: SigV4 needs the secret itself to verify a request.
     pub sealed_secret: Vec<u8>,
     pub created_at: SystemTime,
-}
-
-/// One line of a role: what may be done to what, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permission {
-    pub action: ActionPattern,
-    pub resource: ResourcePattern,
-    pub condition: Option<Condition>,
 }
 
 /// A list of permissions under a name.

@@ -2,15 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use photon_api::components::{self, Component};
+use photon_catalog::quota::{Defaults, Quantity};
 use photon_program::{ComponentSettings, Invalid, check_url};
 use photon_resource::Error;
 use serde::Deserialize;
 
 use crate::app::session::Lasting;
+use crate::store::usage;
 use crate::token::{DEFAULT_TTL, MAX_TTL};
+
+/// What is counted, and what a project and an organization may have of it.
+pub const QUANTITIES: [Quantity; 6] = [
+    of_organization(usage::PROJECTS, 100),
+    of_organization(usage::PRINCIPALS, 2000),
+    of_organization(usage::ROLES, 500),
+    of_project(usage::BINDINGS, 1000),
+    of_project(usage::API_KEYS, 1000),
+    of_project(usage::S3_KEYS, 1000),
+];
+
+const fn of_organization(name: &'static str, per_organization: u64) -> Quantity {
+    Quantity {
+        name,
+        per_project: None,
+        per_organization,
+    }
+}
+
+const fn of_project(name: &'static str, per_project: u64) -> Quantity {
+    Quantity {
+        name,
+        per_project: Some(per_project),
+        per_organization: 5 * per_project,
+    }
+}
 
 /// Section `[iam]`. What is absent has its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -39,6 +68,8 @@ pub struct Settings {
     /// The components that may hold things of tenants: each is asked before a project or an organization is deleted, and if
     /// one does not answer, nothing is. Default: all that IAM calls. A cloud without one of them leaves it out.
     pub tenant_holders: Option<Vec<String>>,
+    /// What may be of what is counted.
+    pub quota: Defaults,
 }
 
 /// How long tokens live.
@@ -102,6 +133,13 @@ impl Settings {
             idle: seconds(self.session_idle_seconds, SESSION_IDLE),
             longest: seconds(self.session_max_seconds, SESSION_MAX),
         }
+    }
+
+    /// What is counted, with what is said here.
+    ///
+    /// Errors: `InvalidArgument` for a name of nothing.
+    pub fn quantities(&self) -> Result<Arc<[Quantity]>, Error> {
+        self.quota.of(&QUANTITIES)
     }
 
     /// After how long the signing key is replaced.
@@ -176,6 +214,7 @@ impl ComponentSettings for Settings {
             check_url(&key, url)?;
         }
         self.holders()?;
+        self.quota.check("iam.quota", &QUANTITIES)?;
         match &self.node {
             Some(_) => self.node().map(drop),
             None => Ok(()),

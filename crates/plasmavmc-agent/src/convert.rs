@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use photon_api::plasmavmc::v1 as wire;
 use photon_resource::{ImageId, PortId, VmId, tap_name};
 
@@ -144,6 +146,8 @@ fn desired_vm(id: VmId, vm: &wire::DesiredVm) -> Result<DesiredVm, Refused> {
         kernel,
         interfaces: vm.ports.iter().map(interface).collect::<Result<_, _>>()?,
         user_data: spec.user_data.clone(),
+        user_data_binary: STANDARD.encode(&spec.user_data_binary),
+        user_data_changes: vm.user_data_changes,
         ssh_authorized_keys: spec.ssh_authorized_keys.clone(),
         restart_policy,
         power,

@@ -43,8 +43,25 @@ pub struct Guests {
     guests: Arc<Mutex<BTreeMap<VmId, Guest>>>,
 }
 
+/// Which run of a VM's process it is, and what that can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    pub started_at: Option<SystemTime>,
+    pub keeps_output: bool,
+}
+
+impl Running {
+    /// Of a run.
+    pub fn of(run: &Run) -> Self {
+        Self {
+            started_at: run.started_at,
+            keeps_output: run.keeps_output,
+        }
+    }
+}
+
 struct Guest {
-    started_at: Option<SystemTime>,
+    running: Running,
     control: ControlSlot,
     out_of_room: Arc<AtomicBool>,
     console: Arc<Console>,
@@ -65,13 +82,13 @@ impl Guests {
 
     /// Connects to what runs now and forgets what does not any more. A VM that was started again meanwhile
     /// counts as another.
-    pub fn follow(&self, running: &BTreeMap<VmId, Option<SystemTime>>) {
+    pub fn follow(&self, running: &BTreeMap<VmId, Running>) {
         let mut guests = self.lock();
-        guests.retain(|id, guest| running.get(id) == Some(&guest.started_at));
-        for (id, started_at) in running {
+        guests.retain(|id, guest| running.get(id) == Some(&guest.running));
+        for (id, running) in running {
             guests
                 .entry(*id)
-                .or_insert_with(|| self.connect(*id, *started_at));
+                .or_insert_with(|| self.connect(*id, *running));
         }
     }
 
@@ -99,7 +116,7 @@ impl Guests {
             .is_some_and(|guest| guest.out_of_room.load(Ordering::Relaxed))
     }
 
-    fn connect(&self, id: VmId, started_at: Option<SystemTime>) -> Guest {
+    fn connect(&self, id: VmId, running: Running) -> Guest {
         let stop = CancellationToken::new();
         let control = ControlSlot::new(None);
         let console = Arc::new(Console::new(self.layout.console(id)));
@@ -107,25 +124,26 @@ impl Guests {
         let follower = Follower {
             guests: self.clone(),
             id,
-            started_at,
+            started_at: running.started_at,
             slot: control.clone(),
             out_of_room: Arc::clone(&out_of_room),
             stop: stop.clone(),
         };
         // That the guest panicked is said with the last that its process says, and systemd may tell of the end first.
         tokio::spawn(until(stop.clone(), follower.follow(), LAST_WORDS));
-        tokio::spawn(until(
-            stop.clone(),
-            console::attach(
-                Arc::clone(&console),
-                self.hypervisor.console(&self.layout.runtime(id)),
-                id.unix_uid(),
-                Backoff::new(RETRY_FIRST, RETRY_MOST),
-            ),
-            Duration::ZERO,
-        ));
+        let socket = self.hypervisor.console(&self.layout.runtime(id));
+        let (line, uid) = (Arc::clone(&console), id.unix_uid());
+        let backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
+        if running.keeps_output {
+            let output = control.subscribe();
+            let look = console::look(line, output, socket, uid, backoff);
+            tokio::spawn(until(stop.clone(), look, Duration::ZERO));
+        } else {
+            let attach = console::attach(line, socket, uid, backoff);
+            tokio::spawn(until(stop.clone(), attach, Duration::ZERO));
+        }
         Guest {
-            started_at,
+            running,
             control,
             out_of_room,
             console,

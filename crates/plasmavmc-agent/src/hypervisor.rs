@@ -81,6 +81,18 @@ pub struct Launch {
     pub tasks: u64,
     /// Whether it generates code while it runs.
     pub generates_code: bool,
+    /// Whether it keeps what the guest prints, so that nobody need be connected to its console to read it. Of one that
+    /// does not, what is printed is lost while nobody is.
+    pub keeps_output: bool,
+}
+
+/// Memory that processes take beside their guests' at most, in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overhead {
+    pub per_vm_mib: u32,
+    pub per_vcpu_mib: u32,
+    /// For each GiB of the guest's memory.
+    pub per_gib_mib: u32,
 }
 
 /// What a guest told of itself.
@@ -131,6 +143,9 @@ pub trait Control: Send + Sync {
     async fn is_out_of_room(&self) -> Result<bool, ControlError>;
     /// Lets a guest that stands still go on; what did not fit is written again.
     async fn resume(&self) -> Result<(), ControlError>;
+    /// What the guest printed since this was last asked, as far as the machine keeps it: the last 64 KiB. Only of a
+    /// machine that was started with [`Launch::keeps_output`].
+    async fn printed(&self) -> Result<Vec<u8>, ControlError>;
     /// Presses its power button; the guest decides what to do.
     async fn power_button(&self) -> Result<(), ControlError>;
     /// The next thing that the guest told. `None`: the process ended or the connection broke.
@@ -142,6 +157,9 @@ pub trait Control: Send + Sync {
 pub trait Hypervisor: Send + Sync + 'static {
     /// The process of a machine. Pure.
     fn launch(&self, machine: &Machine, accelerator: Accelerator) -> Launch;
+
+    /// What each machine's process takes beside the guest's memory.
+    fn overhead(&self, accelerator: Accelerator) -> Overhead;
 
     /// Connects to a running machine whose process runs as `uid`.
     async fn control(&self, runtime_dir: &Path, uid: u32)

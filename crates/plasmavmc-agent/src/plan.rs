@@ -83,6 +83,8 @@ pub struct Run {
     /// `kvm` or `tcg`.
     pub accelerator: String,
     pub started_at: Option<SystemTime>,
+    /// Its process keeps what the guest prints.
+    pub keeps_output: bool,
 }
 
 impl Run {

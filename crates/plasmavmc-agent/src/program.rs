@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::stat::{Mode, umask};
+use nix::sys::statvfs::statvfs;
 use photon_agent::{Agent, Cache, Command, Ready, carry_out};
 use photon_api::components::PLASMAVMC;
 use photon_api::plasmavmc::v1 as wire;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consoles::serve_consoles;
 use crate::guests::Guests;
+use crate::hypervisor::qemu::{self, DiskLimits, FASTEST, LONGEST_BURST};
 use crate::hypervisor::{Accelerator, Hypervisor, Qemu, accelerator};
 use crate::images::{Images, Registry};
 use crate::layout::Layout;
@@ -46,6 +48,13 @@ pub struct Section {
     accelerator: Option<Accelerator>,
     /// Memory that is not for VMs.
     reserved_memory_mib: u64,
+    /// What one disk of a VM may read and write together, in bytes per second; 0: no limit. As the next two, it holds for
+    /// VMs that are started from then on (decision 0033).
+    disk_bytes_per_second: u64,
+    /// How many requests one disk may make per second; 0: no limit.
+    disk_operations_per_second: u64,
+    /// For how many seconds a disk that has rested may be four times as fast; 0: never.
+    disk_burst_seconds: u64,
 }
 
 impl Default for Section {
@@ -55,6 +64,19 @@ impl Default for Section {
             qemu_img: "qemu-img".into(),
             accelerator: None,
             reserved_memory_mib: 256,
+            disk_bytes_per_second: 256 << 20,
+            disk_operations_per_second: 10_000,
+            disk_burst_seconds: 10,
+        }
+    }
+}
+
+impl Section {
+    fn disk_limits(&self) -> DiskLimits {
+        DiskLimits {
+            bytes_per_second: self.disk_bytes_per_second,
+            operations_per_second: self.disk_operations_per_second,
+            burst_seconds: self.disk_burst_seconds,
         }
     }
 }
@@ -66,6 +88,24 @@ impl ComponentSettings for Section {
         }
         if let Some(qemu_img) = env("PLASMAVMC_QEMU_IMG") {
             self.qemu_img = qemu_img.into();
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        for (key, value, most) in [
+            ("disk_bytes_per_second", self.disk_bytes_per_second, FASTEST),
+            (
+                "disk_operations_per_second",
+                self.disk_operations_per_second,
+                FASTEST,
+            ),
+            ("disk_burst_seconds", self.disk_burst_seconds, LONGEST_BURST),
+        ] {
+            if value > most {
+                let key = format!("{}.{key}", COMPONENT.name);
+                return Err(Invalid::new(key, value, format!("0 to {most}")));
+            }
         }
         Ok(())
     }
@@ -89,7 +129,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<()> 
     agent.report(published, link::report);
     agent.watch(host.links.changes());
     agent.spawn(signals::units(Arc::clone(&host.systemd), signal.clone()));
-    let node = node(&settings, host.accelerator)?;
+    let node = node(&settings, &host)?;
     agent.spawn(link::heartbeat(session.clone(), node));
     agent.spawn(serve_consoles(session, host.guests.clone()));
     let reconciler = VmReconciler::new(host, wanted, reports, signal);
@@ -169,7 +209,11 @@ async fn host(
         Some(accelerator) => accelerator,
         None => accelerator(&program, Path::new("/dev/kvm"), &layout.accelerator()).await,
     };
-    let hypervisor: Arc<dyn Hypervisor> = Arc::new(Qemu::new(program));
+    let has_hub = qemu::has_hub(&program).await;
+    let qemu = Qemu::new(program)
+        .with_hub(has_hub)
+        .with_disk_limits(section.disk_limits());
+    let hypervisor: Arc<dyn Hypervisor> = Arc::new(qemu);
     let systemd: Arc<dyn ServiceManager> = Arc::new(SystemdBus::default());
     Ok(Host {
         layout: layout.clone(),
@@ -208,7 +252,7 @@ fn program_or_name(name: &Path) -> PathBuf {
 }
 
 /// What the host can hold.
-fn node(settings: &Settings, accelerator: Accelerator) -> anyhow::Result<wire::Node> {
+fn node(settings: &Settings, host: &Host) -> anyhow::Result<wire::Node> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
     let total_kib: u64 = meminfo
         .lines()
@@ -216,13 +260,46 @@ fn node(settings: &Settings, accelerator: Accelerator) -> anyhow::Result<wire::N
         .and_then(|number| number.parse().ok())
         .context("/proc/meminfo has no MemTotal")?;
     let reserved = settings.component.reserved_memory_mib;
+    let overhead = host.hypervisor.overhead(host.accelerator);
+    let disks = statvfs(&host.layout.vms()).context("the file system of disks")?;
     Ok(wire::Node {
         name: settings.node.clone(),
         vcpus: u32::try_from(std::thread::available_parallelism()?.get())?,
         memory_mib: (total_kib / 1024).saturating_sub(reserved),
-        accelerator: accelerator.to_string(),
+        accelerator: host.accelerator.to_string(),
+        memory_overhead: Some(wire::MemoryOverhead {
+            per_vm_mib: overhead.per_vm_mib,
+            per_vcpu_mib: overhead.per_vcpu_mib,
+            per_gib_mib: overhead.per_gib_mib,
+        }),
+        disk_bytes: disks.blocks() * disks.fragment_size(),
         hypervisors: vec![wire::HypervisorKind::Qemu.into()],
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..Default::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_qemu_would_not_take_are_refused_by_name() {
+        assert_eq!(Section::default().validate(), Ok(()));
+        let none = Section {
+            disk_bytes_per_second: 0,
+            disk_operations_per_second: 0,
+            disk_burst_seconds: 0,
+            ..Section::default()
+        };
+        assert_eq!(none.validate(), Ok(()));
+        assert_eq!(none.disk_limits(), DiskLimits::NONE);
+        let too_long = Section {
+            disk_burst_seconds: LONGEST_BURST + 1,
+            ..none
+        };
+        let error = too_long.validate().unwrap_err();
+        assert_eq!(error.key, "plasmavmc-agent.disk_burst_seconds");
+        assert_eq!(error.expected, "0 to 60");
+    }
 }

@@ -17,7 +17,7 @@ use photon_resource::VmId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::guests::Guests;
+use super::guests::{Guests, Running};
 use super::images::Images;
 use super::layout::Layout;
 use super::{prepare, unit};
@@ -293,7 +293,7 @@ impl Reconciler for VmReconciler {
         self.killed
             .retain(|id| matches!(vms.get(id), Some(vm) if matches!(vm.unit, Unit::Stopping(_))));
         let running = vms.iter().filter_map(|(id, vm)| match &vm.unit {
-            Unit::Running(run) | Unit::Stopping(run) => Some((*id, run.started_at)),
+            Unit::Running(run) | Unit::Stopping(run) => Some((*id, Running::of(run))),
             _ => None,
         });
         if self.connects {

@@ -23,6 +23,9 @@ pub const PREFIX: &str = "photon-vm-";
 /// The unit itself remembers what it was started for, so that no file can tell otherwise.
 const REBOOT_GENERATION: &str = "PHOTON_REBOOT_GENERATION";
 const ACCELERATOR: &str = "PHOTON_ACCELERATOR";
+/// `kept`: the process keeps what its guest prints. Units of an earlier release are without it.
+const CONSOLE: &str = "PHOTON_CONSOLE";
+const KEPT: &str = "kept";
 /// Names the stop command's program in QEMU's own environment: Nix's garbage collector keeps every store
 /// path that it finds in the environment of a running process, so an upgrade of the agent does not take
 /// away the program that a VM of before it is stopped with.
@@ -101,6 +104,7 @@ pub fn service(
         memory_bytes,
         tasks,
         generates_code,
+        keeps_output,
     } = hypervisor.launch(&machine, accelerator);
     let (restart, remain_after_exit) = match vm.restart_policy {
         // The unit stays when the guest powers itself down: that is how it is known that it was started.
@@ -115,6 +119,17 @@ pub fn service(
         .collect();
     readable.push(layout.notes(id));
     readable.push(stop_program.into());
+    let mut environment = vec![
+        (
+            REBOOT_GENERATION.to_owned(),
+            vm.reboot_generation.to_string(),
+        ),
+        (ACCELERATOR.to_owned(), accelerator.to_string()),
+        (STOP_PROGRAM.to_owned(), stop_program.to_owned()),
+    ];
+    if keeps_output {
+        environment.push((CONSOLE.to_owned(), KEPT.to_owned()));
+    }
     TransientService {
         name: id.unit_name(),
         description: format!("VM {} of {}/{}", vm.name, vm.org, vm.project),
@@ -131,14 +146,7 @@ pub fn service(
             "--timeout-file".to_owned(),
             layout.stop_timeout(id).display().to_string(),
         ]),
-        environment: vec![
-            (
-                REBOOT_GENERATION.to_owned(),
-                vm.reboot_generation.to_string(),
-            ),
-            (ACCELERATOR.to_owned(), accelerator.to_string()),
-            (STOP_PROGRAM.to_owned(), stop_program.to_owned()),
-        ],
+        environment,
         // At shutdown the guests still have their network while they are asked to power down.
         after: vec!["systemd-networkd.service".to_owned()],
         restart,
@@ -171,6 +179,7 @@ pub fn observed(status: &ServiceStatus, panicked: Option<&str>) -> Unit {
             .unwrap_or(0),
         accelerator: status.variable(ACCELERATOR).unwrap_or_default().to_owned(),
         started_at: status.started_at,
+        keeps_output: status.variable(CONSOLE) == Some(KEPT),
     };
     if status.job.as_deref() == Some("stop") {
         return Unit::Stopping(run);

@@ -15,7 +15,7 @@ mod vm;
 mod vm_create;
 mod watch;
 
-pub use access::{image_to_use, sees_user_data};
+pub use access::{Readers, image_to_use};
 pub use console::{Asked, ConsoleHub, FromHost, Opened, Output, ToHost};
 pub use console_session::{Consoles, Session, Typed};
 pub use desired::{Desired, DesiredWatch, News, Wanted};

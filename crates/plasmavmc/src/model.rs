@@ -4,11 +4,13 @@ pub mod image;
 pub mod node;
 pub mod phase;
 mod ssh_key;
+mod user_data;
 pub mod vm;
 
 pub use image::{ExpectedFile, Image, ImageChanges, ImageFile, ImageFormat, ImagePart, NewImage};
-pub use node::{Hypervisor, Node};
+pub use node::{Hypervisor, Load, Node, Overhead};
 pub use ssh_key::check_ssh_key;
+pub use user_data::UserData;
 pub use vm::{
     Addressing, Disk, Interface, NewVm, Port, PowerState, RestartPolicy, Size, Spec, Vm, VmChanges,
     VmFilter,

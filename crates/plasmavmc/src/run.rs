@@ -24,7 +24,7 @@ use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Watches};
 use crate::model::{Image, Vm, kind};
 use crate::prismnet::Ports;
 use crate::store::blob::Blobs;
-use crate::{COMPONENT, Settings, app, model, server};
+use crate::{COMPONENT, Settings, app, model, server, store};
 
 /// Serves until `shutdown`.
 pub async fn run(
@@ -96,6 +96,7 @@ pub async fn run(
 
     // What a crash may have left to do.
     images.collect_garbage().await;
+    store::node::loads_complete(&db).await?;
     let background = tokio::spawn(saga.run());
 
     let services = Services::new(guard.verifier())

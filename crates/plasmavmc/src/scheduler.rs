@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use photon_resource::Error;
 
-use crate::model::{Hypervisor, Node, Size};
+use crate::model::{Hypervisor, Load, Node, Overhead};
 
 #[cfg(test)]
 mod tests;
+
+const MIB: u64 = 1 << 20;
 
 /// One host as the scheduler sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,39 +17,67 @@ pub struct Candidate {
     pub name: String,
     /// Heard of lately.
     pub ready: bool,
-    /// What it has.
-    pub total: Size,
+    /// What it has; its bytes of disk are 0 where it does not say them. (`vms` is of no account.)
+    pub total: Load,
     /// What VMs placed on it take.
-    pub used: Size,
+    pub used: Load,
+    pub overhead: Overhead,
     pub hypervisors: BTreeSet<Hypervisor>,
 }
 
+/// How often what a host has may be promised. Memory is promised once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overcommit {
+    pub vcpus: u32,
+    pub disk: u32,
+}
+
 impl Candidate {
-    pub fn new(node: &Node, used: Size, ready: bool) -> Self {
+    pub fn new(node: &Node, used: Load, ready: bool) -> Self {
         Self {
             name: node.name.clone(),
             ready,
-            total: Size {
+            total: Load {
+                vms: 0,
                 vcpus: node.vcpus,
                 memory_mib: node.memory_mib,
+                disk_bytes: node.disk_bytes,
             },
             used,
+            overhead: node.overhead,
             hypervisors: node.hypervisors.clone(),
         }
     }
 
-    /// What is free. vCPUs may be promised `overcommit` times, memory once.
-    pub fn free(&self, overcommit: u32) -> Size {
-        let vcpus = self.total.vcpus.saturating_mul(overcommit.max(1));
-        Size {
-            vcpus: vcpus.saturating_sub(self.used.vcpus),
-            memory_mib: self.total.memory_mib.saturating_sub(self.used.memory_mib),
+    /// What one more VM of `vcpus` may have at most.
+    pub fn free(&self, vcpus: u32, overcommit: Overcommit) -> Load {
+        let promised = self.total.vcpus.saturating_mul(overcommit.vcpus.max(1));
+        let bare = Load {
+            vms: 1,
+            vcpus,
+            ..Load::default()
+        };
+        let taken = self.overhead.with(self.used.and(bare));
+        let memory = self.total.memory_mib.saturating_sub(taken);
+        let gib = 1024 + u64::from(self.overhead.per_gib_mib);
+        Load {
+            vms: 1,
+            vcpus: promised.saturating_sub(self.used.vcpus),
+            memory_mib: memory.saturating_mul(1024) / gib,
+            disk_bytes: match self.total.disk_bytes {
+                0 => u64::MAX,
+                total => total
+                    .saturating_mul(overcommit.disk.max(1).into())
+                    .saturating_sub(self.used.disk_bytes),
+            },
         }
     }
 
-    fn has_room(&self, wanted: Size, overcommit: u32) -> bool {
-        let free = self.free(overcommit);
-        free.vcpus >= wanted.vcpus && free.memory_mib >= wanted.memory_mib
+    fn has_room(&self, wanted: Load, overcommit: Overcommit) -> bool {
+        let free = self.free(wanted.vcpus, overcommit);
+        free.vcpus >= wanted.vcpus
+            && free.memory_mib >= wanted.memory_mib
+            && free.disk_bytes >= wanted.disk_bytes
     }
 }
 
@@ -57,9 +87,9 @@ impl Candidate {
 /// heard of, `ResourceExhausted` with what is free if they have no room.
 pub fn choose(
     candidates: &[Candidate],
-    wanted: Size,
+    wanted: Load,
     hypervisor: Hypervisor,
-    overcommit: u32,
+    overcommit: Overcommit,
 ) -> Result<&Candidate, Error> {
     let offering: Vec<&Candidate> = candidates
         .iter()
@@ -79,7 +109,7 @@ pub fn choose(
         .iter()
         .filter(|host| host.has_room(wanted, overcommit))
         .max_by(|a, b| {
-            let memory = |host: &Candidate| host.free(overcommit).memory_mib;
+            let memory = |host: &Candidate| host.free(wanted.vcpus, overcommit).memory_mib;
             memory(a).cmp(&memory(b)).then(b.name.cmp(&a.name))
         })
         .copied()
@@ -92,9 +122,9 @@ pub fn choose(
 pub fn choose_named<'a>(
     candidates: &'a [Candidate],
     name: &str,
-    wanted: Size,
+    wanted: Load,
     hypervisor: Hypervisor,
-    overcommit: u32,
+    overcommit: Overcommit,
 ) -> Result<&'a Candidate, Error> {
     let Some(host) = candidates.iter().find(|host| host.name == name) else {
         let names: Vec<&str> = candidates.iter().map(|host| host.name.as_str()).collect();
@@ -131,15 +161,25 @@ fn no_hypervisor(hypervisor: Hypervisor, candidates: &[Candidate]) -> Error {
     ))
 }
 
-fn no_room(hosts: &[&Candidate], wanted: Size, overcommit: u32) -> Error {
+fn no_room(hosts: &[&Candidate], wanted: Load, overcommit: Overcommit) -> Error {
     // The most on one host: a tenant is told what would fit, not how the rack is made.
-    let best = hosts
-        .iter()
-        .map(|host| host.free(overcommit))
+    let free = hosts.iter().map(|host| host.free(wanted.vcpus, overcommit));
+    let best = free
         .max_by_key(|free| (free.memory_mib, free.vcpus))
         .unwrap_or_default();
-    Error::ResourceExhausted(format!(
-        "no host has room for {} vCPUs and {} MiB of memory: the most that is free on one is {} vCPUs and {} MiB",
-        wanted.vcpus, wanted.memory_mib, best.vcpus, best.memory_mib
-    ))
+    let mut text = format!(
+        "no host has room for {} vCPUs and {} MiB of memory",
+        wanted.vcpus, wanted.memory_mib
+    );
+    if wanted.disk_bytes > 0 {
+        text += &format!(", with {} MiB of disks", wanted.disk_bytes.div_ceil(MIB));
+    }
+    text += &format!(
+        ": the most that is free on one is {} vCPUs and {} MiB",
+        best.vcpus, best.memory_mib
+    );
+    if wanted.disk_bytes > 0 && best.disk_bytes != u64::MAX {
+        text += &format!(", with {} MiB for disks", best.disk_bytes / MIB);
+    }
+    Error::ResourceExhausted(text)
 }

@@ -6,6 +6,8 @@ use photon_catalog::quota::{Defaults, Quantity};
 use photon_program::{ComponentSettings, Invalid};
 use photon_resource::Error;
 
+use crate::scheduler::Overcommit;
+
 /// What is counted, and what a project and an organization may have of it.
 pub const QUANTITIES: [Quantity; 6] = [
     quantity("vms", 100),
@@ -19,7 +21,7 @@ pub const QUANTITIES: [Quantity; 6] = [
 const fn quantity(name: &'static str, per_project: u64) -> Quantity {
     Quantity {
         name,
-        per_project,
+        per_project: Some(per_project),
         per_organization: 5 * per_project,
     }
 }
@@ -36,6 +38,8 @@ pub struct Settings {
     pub quota: Defaults,
     /// How many vCPUs are promised for each CPU of a host.
     pub vcpu_overcommit: u32,
+    /// How many times the size of a host's file system is promised to disks, which take what was written to them.
+    pub disk_overcommit: u32,
     /// A host that has not been heard of for so many seconds gets no new VMs.
     pub node_timeout_seconds: u64,
     /// MTU of guests' interfaces: the hosts' own, less what VXLAN needs (50 bytes over IPv4, RFC 7348). A guest keeps
@@ -50,6 +54,7 @@ impl Default for Settings {
             image_quota_bytes: 256 << 30,
             quota: Defaults::default(),
             vcpu_overcommit: 4,
+            disk_overcommit: 2,
             node_timeout_seconds: 30,
             guest_mtu: 1450,
         }
@@ -64,12 +69,20 @@ impl Settings {
         let mut quantities = QUANTITIES;
         for quantity in &mut quantities {
             if quantity.name == "image_bytes" {
-                quantity.per_project = self.image_quota_bytes;
+                quantity.per_project = Some(self.image_quota_bytes);
                 let five = self.image_quota_bytes.saturating_mul(5);
                 quantity.per_organization = five;
             }
         }
         self.quota.of(&quantities)
+    }
+
+    /// What is promised more often than it is there.
+    pub fn overcommit(&self) -> Overcommit {
+        Overcommit {
+            vcpus: self.vcpu_overcommit,
+            disk: self.disk_overcommit,
+        }
     }
 }
 
@@ -86,6 +99,7 @@ impl ComponentSettings for Settings {
         within("image_quota_bytes", self.image_quota_bytes, 512, 1 << 60)?;
         self.quota.check("plasmavmc.quota", &QUANTITIES)?;
         within("vcpu_overcommit", self.vcpu_overcommit.into(), 1, 64)?;
+        within("disk_overcommit", self.disk_overcommit.into(), 1, 64)?;
         // Hosts register every 10 s.
         within("node_timeout_seconds", self.node_timeout_seconds, 1, 3600)?;
         within("guest_mtu", self.guest_mtu.into(), 1280, 65_485)

@@ -15,6 +15,7 @@ pub mod plan;
 mod program;
 mod reconcile;
 mod report;
+mod settings;
 
 pub use program::{COMPONENT, run, run_command};
 

@@ -17,6 +17,7 @@ mod filter;
 mod firewall;
 mod group_filter;
 mod guest_filter;
+mod limits;
 mod networkd;
 mod rules;
 mod step;
@@ -25,6 +26,7 @@ pub use connections::forbidden;
 pub use desired::{Desired, Group, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
 pub use difference::{Endpoint, FilterMemory, Observed, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};
+pub use limits::{FASTEST, Limits, MOST_CONNECTIONS, MOST_PACKETS};
 pub use step::{AT_ONCE, Step};
 
 /// The names of networkd's files that the agent owns begin so. `50`: after an operator's own, which may

@@ -16,6 +16,7 @@ use super::convert::Parsed;
 use super::plan::{Observed, port_problem};
 use super::reconcile::{Host, Networks};
 use super::report::{self, Report};
+use super::settings::Section;
 
 /// The agent's name; `/metrics` is at the port + 1000.
 pub const COMPONENT: Component = Component::agent_of(&PRISMNET);
@@ -25,7 +26,7 @@ const RECONCILER: &str = "networks";
 /// Runs the agent until `shutdown`.
 ///
 /// Errors: settings that can't work, no netlink socket. An unreachable control plane is none.
-pub async fn run(settings: AgentSettings<()>, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(settings: AgentSettings<Section>, shutdown: CancellationToken) -> Result<()> {
     let mut agent = Agent::new(COMPONENT, &settings, &PRISMNET).await?;
     let host = Host::real()?;
     let known = agent.follow(Cache::<Parsed>::in_directory(&settings.state_dir));
@@ -33,21 +34,27 @@ pub async fn run(settings: AgentSettings<()>, shutdown: CancellationToken) -> Re
     agent.report(reports.subscribe(), report::send);
     agent.watch(host.links.changes());
     agent.watch(nft::changes()?);
-    let networks = Networks::new(host, known, reports, memory_file(&settings));
+    let networks = Networks::new(
+        host,
+        known,
+        reports,
+        memory_file(&settings),
+        settings.component.limits(),
+    );
     agent
         .drive(RECONCILER, networks, Ready::AfterFirstPass, shutdown)
         .await;
     Ok(())
 }
 
-fn memory_file(settings: &AgentSettings<()>) -> PathBuf {
+fn memory_file(settings: &AgentSettings<Section>) -> PathBuf {
     settings.state_dir.join("filter.json")
 }
 
 /// Runs one of the operator's commands.
 ///
 /// Errors: no desired state, or what goes wrong with the host.
-pub async fn run_command(settings: AgentSettings<()>, command: Command) -> Result<()> {
+pub async fn run_command(settings: AgentSettings<Section>, command: Command) -> Result<()> {
     if command.changes() {
         std::fs::create_dir_all(&settings.state_dir)?;
     }
@@ -63,6 +70,7 @@ pub async fn run_command(settings: AgentSettings<()>, command: Command) -> Resul
         known.subscribe(),
         reports,
         memory_file(&settings),
+        settings.component.limits(),
     );
     let ports = |(_, observed): &(_, Observed), _: &_| {
         let ports = parsed.desired.ports().map(|(_, subnet, port)| {

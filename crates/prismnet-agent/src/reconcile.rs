@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::convert::Parsed;
 use super::report::Report;
 use crate::plan::{
-    FILE_PREFIX, FilterChange, FilterMemory, Observed, Plan, Step, Target, forbidden,
+    FILE_PREFIX, FilterChange, FilterMemory, Limits, Observed, Plan, Step, Target, forbidden,
     observed_digests, port_problem,
 };
 
@@ -74,6 +74,7 @@ pub struct Networks {
     known: watch::Receiver<Known<Parsed>>,
     reports: watch::Sender<Report>,
     memory_file: PathBuf,
+    limits: Limits,
     target: Option<(Known<Parsed>, Arc<Target>)>,
     unsettled: u32,
 }
@@ -85,12 +86,14 @@ impl Networks {
         known: watch::Receiver<Known<Parsed>>,
         reports: watch::Sender<Report>,
         memory_file: PathBuf,
+        limits: Limits,
     ) -> Self {
         Self {
             host,
             known,
             reports,
             memory_file,
+            limits,
             target: None,
             unsettled: 0,
         }
@@ -102,7 +105,7 @@ impl Networks {
         match &self.target {
             Some((Some(of), target)) if Arc::ptr_eq(of, &known) => Some(target.clone()),
             _ => {
-                let target = Arc::new(Target::of(&known.desired));
+                let target = Arc::new(Target::of(&known.desired, self.limits));
                 self.target = Some((Some(known), target.clone()));
                 Some(target)
             }

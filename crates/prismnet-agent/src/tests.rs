@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::convert::{self, Parsed};
 use super::reconcile::{Host, Networks};
 use super::report::Report;
-use crate::plan::{self, Desired};
+use crate::plan::{self, Desired, Limits};
 
 /// A host whose networkd does at once what its files say.
 struct FakeHost {
@@ -133,6 +133,7 @@ impl FakeHost {
             known.subscribe(),
             reports.clone(),
             state.path().join("filter.json"),
+            Limits::default(),
         );
         Self {
             files,

@@ -14,7 +14,7 @@ pub use port::{
 };
 pub use security_group::{
     DEFAULT_GROUP, Direction, MAX_RULES, NewRule, NewSecurityGroup, PortRange, Remote, Rule,
-    SecurityGroup, Traffic,
+    SecurityGroup, SecurityGroupChanges, Traffic,
 };
 pub use subnet::{Ipv6Subnet, NewSubnet, Subnet, SubnetChanges, validate_dns_servers};
 pub use vpc::{NewVpc, Vpc};

@@ -7,7 +7,6 @@
 //! | `GET /boot/FILE` | a file of the netboot image |
 //! | `POST /inventory` | [`photon_api::inventory::Report`] → [`photon_api::inventory::Answer`] |
 
-mod crowd;
 mod file;
 mod pace;
 mod script;
@@ -31,6 +30,7 @@ use hyper_util::service::TowerToHyperService;
 use photon_api::inventory::{Answer, LARGEST_REPORT, Report};
 use photon_resource::Error;
 use photon_service::Limiter;
+use photon_service::holds::{Holds, source};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,6 @@ use crate::convert;
 use crate::identify::Asked;
 use crate::model::{serial, smbios_uuid};
 
-use crowd::Crowd;
 use pace::Paced;
 pub use script::Netboot;
 
@@ -120,7 +119,7 @@ impl Boot {
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let router = self.router();
         let room = Arc::new(Semaphore::new(CONNECTIONS));
-        let crowd = Crowd::new(CONNECTIONS_OF_ONE);
+        let sources = Arc::new(Holds::default());
         let connections = TaskTracker::new();
         loop {
             // The semaphore is never closed.
@@ -140,7 +139,8 @@ impl Boot {
                     continue;
                 }
             };
-            let Some(place) = crowd.enter(client.ip()) else {
+            let share = [(source(client.ip()), CONNECTIONS_OF_ONE)];
+            let Ok(place) = sources.take(&share, 1) else {
                 tracing::debug!(%client, "has {CONNECTIONS_OF_ONE} boot connections already");
                 continue;
             };

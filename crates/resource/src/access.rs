@@ -110,6 +110,8 @@ pub struct Decision {
     pub reason: String,
     /// Of all resources of a type: which of them it may be done to.
     pub extent: Extent,
+    /// It is refused alone because there is no such organization or project, which only who might do it there is told.
+    pub absent: bool,
 }
 
 /// Which of all resources of a type something may be done to.

@@ -211,6 +211,7 @@ impl Guard {
                 allowed: false,
                 reason: "it is outside of the tenant that the token is for".to_owned(),
                 extent: Extent::None,
+                absent: false,
             });
         }
         let facts = facts(caller, attributes);
@@ -242,6 +243,26 @@ impl Guard {
     ) -> Result<bool, Error> {
         let decision = self.decide(caller, action, resource, attributes).await?;
         Ok(decision.allowed)
+    }
+
+    /// Makes sure that the organization or project is there of which `all` are all resources of a type, for what a server
+    /// keeps about it and not in it. Nothing is recorded.
+    ///
+    /// Errors: `NotFound` naming what is not there, to whoever may do `action` there; others are told nothing.
+    /// `Unavailable`, `Unauthenticated` (revoked meanwhile).
+    pub async fn require_place(
+        &self,
+        caller: &Caller,
+        action: &str,
+        all: &ResourceName,
+    ) -> Result<(), Error> {
+        let decision = self.decide(caller, action, all, &[]).await?;
+        let (org, project) = (all.scope().org(), all.scope().project());
+        match (decision.absent, project, org) {
+            (true, Some(project), _) => Err(Error::not_found("project", project)),
+            (true, None, Some(org)) => Err(Error::not_found("organization", org)),
+            _ => Ok(()),
+        }
     }
 
     /// Which of all resources of a type (`all`) `caller` may do `action` to. Nothing is recorded.
@@ -354,6 +375,37 @@ impl Guard {
             after_digest: None,
         })
         .await;
+    }
+
+    /// Records that the caller is given what no change shows and its owner must yet be able to find: a console, a secret.
+    /// In the chain of the resource's tenant. To be done before it is given.
+    ///
+    /// Errors: it can't be recorded, and must not be given then.
+    pub async fn record_access(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resource: &ResourceName,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let claims = &caller.claims;
+        let event = NewEvent {
+            org_id: resource.scope().org().cloned(),
+            project_id: resource.scope().project().cloned(),
+            principal_id: Some(claims.principal_id),
+            principal_name: claims.principal_name.clone(),
+            impersonator: claims.impersonator.clone(),
+            source: caller.source.clone(),
+            action: action.to_owned(),
+            resource: resource.to_string(),
+            outcome: Outcome::Success,
+            reason: reason.to_owned(),
+            request_id: caller.request_id.clone(),
+            before_digest: None,
+            after_digest: None,
+        };
+        self.ledger.record(event).await.map_err(Error::internal)?;
+        Ok(())
     }
 
     async fn record_stranger(&self, method: &str, source: &str, request_id: &str, reason: &str) {

@@ -15,8 +15,8 @@ use photon_api::iam::v1::{
 };
 use photon_program::{Endpoints, Identity, Invalid, with_token};
 use photon_resource::{
-    Action, Authorizer, Caller, Claims, Decision, Described, Error, Extent, ResourceName,
-    TokenVerifier,
+    Action, Authorizer, Caller, Claims, Decision, Described, Error, Extent, PrincipalId,
+    ResourceName, TokenVerifier,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, Semaphore};
@@ -24,11 +24,13 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use crate::claims::{KeySet, Rejection};
+use crate::turns::Turns;
 
 /// How long IAM may take to answer. After that there is no decision, and none is a refusal.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// How many decisions may be asked for at once. More wait here and not in IAM, where their [`DEADLINE`] would run:
-/// a burst of calls is to take a little longer, not to be refused.
+/// a burst of calls is to take a little longer, not to be refused. Callers get their turns one after the other, so that
+/// one's burst is not the others' delay.
 const DECISIONS: usize = 32;
 /// How long a call waits for its turn to be decided.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,7 +50,7 @@ const REMEMBERED: usize = 4096;
 pub struct IamClient {
     channel: Channel,
     keys: Arc<Keys>,
-    decisions: Arc<Semaphore>,
+    decisions: Arc<Turns<PrincipalId>>,
     /// Who this server is, to ask about others' tokens.
     own: Option<Identity>,
 }
@@ -87,7 +89,7 @@ impl IamClient {
                 waiters: Semaphore::new(WAITERS),
                 verified: RwLock::default(),
             }),
-            decisions: Arc::new(Semaphore::new(DECISIONS)),
+            decisions: Turns::new(DECISIONS),
             own: None,
         })
     }
@@ -224,7 +226,7 @@ impl Authorizer for IamClient {
         let message = question(caller, action, resource, attributes);
         let request = asking(message, caller)?;
         let mut client = IamAuthzServiceClient::new(self.channel.clone());
-        let response = self.decided(client.authorize(request)).await?;
+        let response = self.decided(caller, client.authorize(request)).await?;
         Ok(decision(response))
     }
 
@@ -248,7 +250,7 @@ impl Authorizer for IamClient {
         loop {
             let mut request = own.request(message.clone(), &caller.request_id).await?;
             request.set_timeout(DEADLINE);
-            match self.decided(client.authorize(request)).await {
+            match self.decided(caller, client.authorize(request)).await {
                 Ok(response) => return Ok(decision(response)),
                 // Perhaps it is this server's own token that is not accepted any more.
                 Err(Error::Unauthenticated(_)) if again => {
@@ -277,7 +279,8 @@ impl Authorizer for IamClient {
         };
         let request = asking(message, caller)?;
         let mut client = IamAuthzServiceClient::new(self.channel.clone());
-        let allowed = self.decided(client.authorize_each(request)).await?.allowed;
+        let asked = client.authorize_each(request);
+        let allowed = self.decided(caller, asked).await?.allowed;
         // One answer less, and they would be others'.
         if allowed.len() != resources.len() {
             return Err(no_decision());
@@ -315,6 +318,7 @@ fn decision(response: AuthorizeResponse) -> Decision {
             (false, false) if response.allowed => Extent::Some,
             (false, false) => Extent::None,
         },
+        absent: response.absent,
     }
 }
 
@@ -329,11 +333,11 @@ impl IamClient {
     /// What IAM answers, when it is its turn.
     async fn decided<T>(
         &self,
+        caller: &Caller,
         asked: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
-        let turn = tokio::time::timeout(PATIENCE, self.decisions.acquire()).await;
-        // The semaphore is never closed; out of patience or not, without a turn there is no decision.
-        let Ok(Ok(_turn)) = turn else {
+        let turn = self.decisions.take(caller.claims.principal_id);
+        let Ok(_turn) = tokio::time::timeout(PATIENCE, turn).await else {
             tracing::warn!("too many calls wait for IAM's decision");
             return Err(no_decision());
         };

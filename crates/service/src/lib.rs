@@ -12,12 +12,14 @@ mod call;
 pub mod claims;
 mod events;
 mod guard;
+pub mod holds;
 mod iam_client;
 mod limit;
 mod mutation;
 mod server;
 mod store;
 mod tls;
+mod turns;
 
 pub use answer::{DOMAIN, answer, code, status};
 pub use boot::main;

@@ -7,19 +7,34 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chainfire::{Ledger, NewEvent, Outcome};
-use flaredb::{Committed, Db, LeaseId, Record, Transaction};
+use flaredb::{
+    Committed, Db, Derive, Derived, LeaseId, MAX_VALUE_BYTES, Op, Record, Transaction, decode,
+    encode_for,
+};
 use photon_program::request_id::is_request_id;
-use photon_resource::{Caller, Claims, Error, OrgId, ProjectId, ResourceName};
+use photon_resource::{Caller, Claims, Error, OrgId, PrincipalId, ProjectId, ResourceName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use crate::limit::Limiter;
+
 /// How often a change is tried when others get there first.
 const ATTEMPTS: u32 = 100;
+/// What one tenant's principal may have written at once, and one more KiB of it after how long: a small request can change
+/// a large record, which is written anew, logged, and kept as an answer.
+const WRITTEN_KIB: u32 = 12 << 10;
+const KIB_AGAIN: Duration = Duration::from_millis(16);
 /// How long a repeated `request_id` finds the first answer, at least.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Records of this much time share a lease: one for each would double the writes of a change.
 const LEASE_SHARED_FOR: Duration = Duration::from_secs(3600);
+
+/// Up to how many bytes of an answer it is kept whatever else is.
+const SMALL: usize = 4 << 10;
+/// How many bytes of larger answers, as they are stored, are kept of an organization, or of the cloud's own, on one lease: a day
+/// of them has at most 26 times as many. Of what is beyond it is kept that the call was made, which needs some hundred bytes.
+const LARGE_KEPT: u64 = 8 << 20;
 
 /// Makes the [`Mutation`]s of one server. Clones share everything.
 #[derive(Clone, Debug)]
@@ -30,6 +45,7 @@ struct Inner {
     db: Db,
     ledger: Ledger,
     lease: Mutex<Option<(Instant, LeaseId)>>,
+    written: Limiter<PrincipalId>,
 }
 
 /// One changing call. A clone is the same call: of those with a `request_id` only one commits.
@@ -48,6 +64,8 @@ pub struct Mutation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Kept {
     key: String,
+    /// Where it is counted how much is kept beside it, without the lease that both are on.
+    counted: String,
     /// Where the release before kept it, if that can be nobody else's.
     before: Option<String>,
 }
@@ -63,6 +81,7 @@ impl Kept {
         let before = claims.project_id.is_none();
         Self {
             key: format!("request/{principal}/{org}/{project}/{request_id}"),
+            counted: format!("request-bytes/{org}"),
             before: before.then(|| format!("request/{principal}/{request_id}")),
         }
     }
@@ -76,6 +95,20 @@ struct Answered {
     digest: String,
     /// The encoded response, in base64.
     response: String,
+    /// It was too much to keep: of the call there is only that it was made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dropped: bool,
+}
+
+/// How many bytes of large answers are kept on a lease, of one organization.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct KeptBytes {
+    bytes: u64,
+}
+
+impl Record for KeptBytes {
+    const KIND: &'static str = "size of answered requests";
+    const VERSION: u32 = 1;
 }
 
 impl Record for Answered {
@@ -90,6 +123,7 @@ impl Mutations {
             db,
             ledger,
             lease: Mutex::new(None),
+            written: Limiter::new(WRITTEN_KIB, KIB_AGAIN),
         }))
     }
 
@@ -136,7 +170,7 @@ impl Mutation {
     /// one within a day.
     /// Call it first in each transaction.
     ///
-    /// Errors: `InvalidArgument` if that was another request.
+    /// Errors: `InvalidArgument` if that was another request, `FailedPrecondition` if its answer was too much to keep.
     pub async fn replay<Resp: prost::Message + Default>(
         &self,
         tx: &mut Transaction,
@@ -161,6 +195,13 @@ impl Mutation {
                     answered.action
                 ),
             ));
+        }
+        if answered.dropped {
+            let id = kept.key.rsplit('/').next().unwrap_or_default();
+            return Err(Error::FailedPrecondition(format!(
+                "the call with request_id '{id}' was made before and has had its effect; its answer was too large to keep: \
+                 look at what it was about"
+            )));
         }
         let bytes = STANDARD
             .decode(&answered.response)
@@ -188,8 +229,9 @@ impl Mutation {
         response: Resp,
         replayed: Option<&Resp>,
     ) -> Result<Option<Resp>, Error> {
-        self.remember(&mut tx, replayed.unwrap_or(&response))
-            .await?;
+        let answer = replayed.unwrap_or(&response);
+        self.pay(after, answer)?;
+        self.remember(&mut tx, answer).await?;
         let event = self.event(resource, before, after, reason);
         let committed = self.shared.ledger.commit(tx, event).await;
         Ok(self.settled(committed).await?.then_some(response))
@@ -219,21 +261,86 @@ impl Mutation {
         Ok(self.settled(committed).await?.then_some(response))
     }
 
+    /// Charges a tenant's principal for what is about to be written, once for all attempts.
+    ///
+    /// Errors: `ResourceExhausted` if it has written more than it may.
+    fn pay<Resp: prost::Message>(&self, after: Option<&[u8]>, answer: &Resp) -> Result<(), Error> {
+        let claims = &self.caller.claims;
+        if claims.org_id.is_none() || self.attempts > 0 {
+            return Ok(());
+        }
+        // The record and its copy in the log of changes; the answer in base64.
+        let record = 2 * after.map_or(0, <[u8]>::len);
+        let kept = self.kept.as_ref().map_or(0, |_| answer.encoded_len());
+        let kib = u32::try_from((record + kept / 3 * 4) >> 10).unwrap_or(u32::MAX);
+        if kib == 0 {
+            return Ok(());
+        }
+        let (who, now) = (claims.principal_id, Instant::now());
+        let written = &self.shared.written;
+        written.turn(who, now, Duration::ZERO).map_err(|after| {
+            let seconds = after.as_secs() + 1;
+            Error::ResourceExhausted(format!(
+                "{} has changed so much that the store takes no more of it now: try again in {seconds} s",
+                claims.principal_name
+            ))
+        })?;
+        written.charge(who, now, kib - 1);
+        Ok(())
+    }
+
     /// Keeps the answer for repeated calls.
     async fn remember<Resp: prost::Message>(
         &self,
         tx: &mut Transaction,
         response: &Resp,
     ) -> Result<(), Error> {
-        if let Some(Kept { key, .. }) = &self.kept {
-            let answered = Answered {
-                action: self.action.clone(),
-                digest: self.digest.clone(),
-                response: STANDARD.encode(response.encode_to_vec()),
-            };
-            let lease = self.shared.lease().await?;
-            tx.put_with_lease(key, &answered, lease)?;
+        let Some(Kept { key, counted, .. }) = &self.kept else {
+            return Ok(());
+        };
+        let answered = |response: String, dropped| Answered {
+            action: self.action.clone(),
+            digest: self.digest.clone(),
+            response,
+            dropped,
+        };
+        let lease = self.shared.lease().await?;
+        let encoded = response.encode_to_vec();
+        let whole = answered(STANDARD.encode(&encoded), false);
+        if encoded.len() <= SMALL {
+            tx.put_with_lease(key, &whole, lease)?;
+            return Ok(());
         }
+        let (db, key) = (tx.db(), key.clone());
+        let schema = db.schema();
+        let whole = encode_for(schema, &key, &whole)?;
+        let short = encode_for(schema, &key, &answered(String::new(), true))?;
+        let counted = format!("{counted}/{}", lease.0);
+        tx.derive(Derive {
+            reads: vec![counted.clone()],
+            make: Box::new(move |read| {
+                let kept = match read.first().and_then(Option::as_ref) {
+                    Some(item) => decode::<KeptBytes>(&item.key, &item.value)?.bytes,
+                    None => 0,
+                };
+                let put = |key: &String, value: &Vec<u8>| Op::Put {
+                    key: key.clone(),
+                    value: value.clone(),
+                    lease: Some(lease),
+                };
+                let bytes = kept.saturating_add(whole.len() as u64);
+                let ops = if bytes > LARGE_KEPT || whole.len() > MAX_VALUE_BYTES {
+                    vec![put(&key, &short)]
+                } else {
+                    let count = encode_for(schema, &counted, &KeptBytes { bytes })?;
+                    vec![put(&key, &whole), put(&counted, &count)]
+                };
+                Ok(Derived {
+                    compares: Vec::new(),
+                    ops,
+                })
+            }),
+        });
         Ok(())
     }
 
@@ -311,26 +418,30 @@ impl Inner {
 mod tests {
     use std::time::SystemTime;
 
-    use photon_resource::{PrincipalId, PrincipalKind};
+    use photon_api::prismnet::v1::Vpc;
+    use photon_resource::PrincipalKind;
 
     use super::*;
+
+    fn claims(principal_id: PrincipalId, org: Option<&str>, project: Option<&str>) -> Claims {
+        Claims {
+            principal_id,
+            principal_name: "someone".into(),
+            kind: PrincipalKind::User,
+            impersonator: None,
+            org_id: org.map(|org| org.parse().unwrap()),
+            project_id: project.map(|project| project.parse().unwrap()),
+            node: None,
+            token_id: "t".into(),
+            expires_at: SystemTime::now(),
+        }
+    }
 
     #[test]
     fn an_id_says_nothing_of_another_tenant_or_project() {
         let principal_id = PrincipalId::generate();
         let kept = |org: Option<&str>, project: Option<&str>| {
-            let claims = Claims {
-                principal_id,
-                principal_name: "someone".into(),
-                kind: PrincipalKind::User,
-                impersonator: None,
-                org_id: org.map(|org| org.parse().unwrap()),
-                project_id: project.map(|project| project.parse().unwrap()),
-                node: None,
-                token_id: "t".into(),
-                expires_at: SystemTime::now(),
-            };
-            Kept::of(&claims, "r1")
+            Kept::of(&claims(principal_id, org, project), "r1")
         };
         let all = [
             kept(None, None),
@@ -345,5 +456,52 @@ mod tests {
         let before = Some(format!("request/{principal_id}/r1"));
         assert_eq!((&all[0].before, &all[1].before), (&before, &before));
         assert!(all[2..].iter().all(|kept| kept.before.is_none()));
+    }
+
+    /// An answer of so many bytes.
+    fn answer(bytes: usize) -> Vpc {
+        Vpc {
+            description: "x".repeat(bytes),
+            ..Vpc::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn large_answers_are_kept_as_long_as_there_are_not_too_many() {
+        let db = Db::memory();
+        let mutations = Mutations::new(db.clone(), Ledger::new(db.clone(), "test"));
+        let caller = |org: &str| Caller {
+            claims: claims(PrincipalId::generate(), Some(org), None),
+            token: "secret".into(),
+            source: "127.0.0.1".into(),
+            request_id: "r".into(),
+        };
+        let call = async |who: &Caller, id: &str, bytes: usize| {
+            let start = || mutations.start(who, "network:vpcs:update", id, &answer(0));
+            let mut made = start().unwrap();
+            let mut tx = db.begin();
+            assert!(made.replay::<Vpc>(&mut tx).await.unwrap().is_none());
+            made.commit_silently(tx, answer(bytes))
+                .await
+                .unwrap()
+                .unwrap();
+            start().unwrap().replay::<Vpc>(&mut db.begin()).await
+        };
+        let (acme, globex) = (caller("acme"), caller("globex"));
+        // Each has a third more in base64.
+        const LARGE: usize = 600 << 10;
+        for n in 0..10 {
+            let again = call(&acme, &format!("r{n}"), LARGE).await.unwrap();
+            assert_eq!(again, Some(answer(LARGE)), "{n}");
+        }
+        let text = call(&acme, "r10", LARGE).await.unwrap_err().to_string();
+        assert!(text.contains("'r10' was made before"), "{text}");
+        // What is small is kept, and another organization is not concerned.
+        let again = call(&acme, "small", 1000).await.unwrap();
+        assert_eq!(again, Some(answer(1000)));
+        let again = call(&globex, "r10", LARGE).await.unwrap();
+        assert_eq!(again, Some(answer(LARGE)));
+        // What no record can hold has its effect as well.
+        call(&globex, "huge", MAX_VALUE_BYTES).await.unwrap_err();
     }
 }

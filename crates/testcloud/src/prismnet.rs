@@ -160,7 +160,7 @@ impl Client {
             vpc_id: vpc.id.clone(),
             name: name.into(),
             cidr: cidr.into(),
-            dhcp_enabled: true,
+            dhcp_enabled: Some(true),
             ..Default::default()
         };
         let response = self.subnets.create_subnet(request).await.unwrap();

@@ -9,12 +9,10 @@
 mod authorize;
 mod container;
 mod create_port;
-mod figures;
+pub(crate) mod figures;
 mod host;
 mod machine;
-mod programs;
-mod servers;
-mod stage;
+pub(crate) mod programs;
 mod told;
 mod vm;
 
@@ -26,6 +24,8 @@ use serde::Serialize;
 
 use crate::cache::Cache;
 use crate::images::Images;
+use crate::native::servers::{Metrics, Servers};
+use crate::native::stage;
 use crate::photoncloud::programs::Programs;
 use crate::photoncloud::tree;
 use crate::prerequisites;
@@ -35,7 +35,6 @@ use crate::rack::run::Run;
 use container::Container;
 use figures::Figure;
 use machine::Machine;
-use servers::Servers;
 
 const NATIVE: &str =
     "a VM, systemd native (network made beforehand: no prismnet-agent, no VRF, no filters)";
@@ -175,7 +174,7 @@ fn calls(options: &Options) -> Result<Vec<Figure>> {
     let bin = programs::measured(options.profile);
     let options = options.clone();
     let figures = stage::inside(&run.namespace, async move || {
-        let servers = Servers::start(&bin, &directory, &namespace).await?;
+        let servers = Servers::start(&bin, &directory, &namespace, Metrics::Off).await?;
         let mut figures = Vec::new();
         if options.wants(Part::CreatePort) {
             figures.extend(create_port::measure(&servers.tenant).await?);

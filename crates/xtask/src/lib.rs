@@ -7,6 +7,7 @@
 //!                       rack: hosts in a network namespace ◄── images: built once, kept in the cache
 //! ```
 
+pub mod abuse;
 pub mod bench;
 pub mod cache;
 pub mod check;
@@ -15,6 +16,7 @@ pub mod documents;
 pub mod grpcurl;
 pub mod host_agent;
 pub mod images;
+pub mod native;
 pub mod photoncloud;
 pub mod prepare;
 pub mod prerequisites;

@@ -10,7 +10,7 @@ use xtask::cache::Cache;
 use xtask::images::Images;
 use xtask::progress::{human, say};
 use xtask::rack::{Rack, run};
-use xtask::{bench, check, demo, host_agent, prerequisites, up};
+use xtask::{abuse, bench, check, demo, host_agent, prerequisites, up};
 
 /// The developer's and newcomer's commands of PhotonCloud.
 #[derive(Parser)]
@@ -32,6 +32,8 @@ enum Command {
     Down,
     /// Measures a release build: prints a table, and writes target/photon/bench.json.
     Bench(bench::Options),
+    /// Has one tenant's people and a stranger do their worst to a release build, and looks whether another tenant notices.
+    Abuse(abuse::Options),
     /// Installs what all of these need on this machine, or says what to do; they also do it themselves.
     Prerequisites,
     /// The process behind `up`.
@@ -99,6 +101,9 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Down => up::down().await?,
         Command::Bench(options) => {
             tokio::task::spawn_blocking(move || bench::run(&options)).await??;
+        }
+        Command::Abuse(options) => {
+            tokio::task::spawn_blocking(move || abuse::run(&options)).await??;
         }
         Command::Prerequisites => prerequisites::ensure_for_everything()?,
         Command::HoldUp => up::hold().await?,

@@ -161,6 +161,17 @@ fn what_runs_on_every_host_links_no_store_and_no_server() {
 }
 
 #[test]
+fn no_program_of_a_cloud_links_the_solvers_side() {
+    assert!(linked("cli").contains("photon-proof"), "photon does");
+    for program in components().chain(agents()).chain(["photon-enrol"]) {
+        assert!(
+            !linked(program).contains("photon-proof"),
+            "{program} links what is for tests and for photon alone"
+        );
+    }
+}
+
+#[test]
 fn only_host_speaks_d_bus_or_starts_processes() {
     for entry in fs::read_dir(crates()).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();

@@ -4,9 +4,10 @@
 pub static IAM: Component = Component {
     name: "iam",
     title: "IAM",
+    serves: "sign-in service",
     port: 50080,
     more_ports: &[],
-    endpoint_variable: "IAM_ENDPOINT",
+    endpoint_variable: "PHOTON_IAM_ENDPOINT",
     endpoint_flag: "iam-endpoint",
     default_endpoint: "http://127.0.0.1:50080",
     programs: &[
@@ -25,9 +26,10 @@ pub static IAM: Component = Component {
 pub static PRISMNET: Component = Component {
     name: "prismnet",
     title: "PrismNET",
+    serves: "network service",
     port: 50081,
     more_ports: &[],
-    endpoint_variable: "PRISMNET_ENDPOINT",
+    endpoint_variable: "PHOTON_PRISMNET_ENDPOINT",
     endpoint_flag: "prismnet-endpoint",
     default_endpoint: "http://127.0.0.1:50081",
     programs: &[
@@ -54,9 +56,10 @@ pub static PRISMNET: Component = Component {
 pub static PLASMAVMC: Component = Component {
     name: "plasmavmc",
     title: "PlasmaVMC",
+    serves: "VM service",
     port: 50082,
     more_ports: &[],
-    endpoint_variable: "PLASMAVMC_ENDPOINT",
+    endpoint_variable: "PHOTON_PLASMAVMC_ENDPOINT",
     endpoint_flag: "plasmavmc-endpoint",
     default_endpoint: "http://127.0.0.1:50082",
     programs: &[
@@ -83,9 +86,10 @@ pub static PLASMAVMC: Component = Component {
 pub static PROVISIONER: Component = Component {
     name: "provisioner",
     title: "the provisioner",
+    serves: "machine service",
     port: 50089,
     more_ports: &[8089],
-    endpoint_variable: "PROVISIONER_ENDPOINT",
+    endpoint_variable: "PHOTON_PROVISIONER_ENDPOINT",
     endpoint_flag: "provisioner-endpoint",
     default_endpoint: "http://127.0.0.1:50089",
     programs: &[

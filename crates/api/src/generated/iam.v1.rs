@@ -801,6 +801,10 @@ pub struct AuthorizeResponse {
     /// Of all resources of a type (`*`): true when it is allowed on those of them for which a role's condition holds.
     #[prost(bool, tag = "6")]
     pub on_some: bool,
+    /// True when it is refused alone because the resource's organization or project does not exist, which only who might do
+    /// it there is told.
+    #[prost(bool, tag = "7")]
+    pub absent: bool,
 }
 /// What AuthorizeEach is given.
 #[derive(Clone, PartialEq, ::prost::Message)]

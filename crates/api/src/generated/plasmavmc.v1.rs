@@ -307,7 +307,7 @@ pub struct VmSpec {
     /// 64 to 1048576. Default 512.
     #[prost(uint64, tag = "2")]
     pub memory_mib: u64,
-    /// Disks, in order; the first is booted from.
+    /// Disks, in order; the first is booted from. At most 16, and with the network interfaces at most 28.
     #[prost(message, repeated, tag = "3")]
     pub disks: ::prost::alloc::vec::Vec<Disk>,
     /// A KERNEL_INITRD image (id or name) to boot directly; empty: boot from the first disk.
@@ -316,11 +316,12 @@ pub struct VmSpec {
     /// Replaces the image's command line.
     #[prost(string, tag = "5")]
     pub kernel_command_line: ::prost::alloc::string::String,
-    /// Network interfaces, in order.
+    /// Network interfaces, in order. At most 16, and with the disks at most 28.
     #[prost(message, repeated, tag = "6")]
     pub network: ::prost::alloc::vec::Vec<NetworkInterface>,
     /// cloud-init user data (NoCloud), at most 64 KiB. Often holds secrets: it is given by GetVm alone, and only to
-    /// callers who may `compute:instances:getUserData` (ProjectMember and up); see `user_data_withheld`.
+    /// callers who may `compute:instances:getUserData` (ProjectMember and up); see `user_data_withheld`. What is gzip in
+    /// base64, as tools make it for text fields, is taken as the bytes that it stands for.
     #[prost(string, tag = "7")]
     pub user_data: ::prost::alloc::string::String,
     /// Public keys for the guest's default user, in authorized_keys format.
@@ -335,6 +336,10 @@ pub struct VmSpec {
     /// What runs the VM. Default: QEMU.
     #[prost(enumeration = "HypervisorKind", tag = "11")]
     pub hypervisor: i32,
+    /// User data that are no text, as those compressed with gzip, which cloud-init unpacks: at most 64 KiB, and not
+    /// beside `user_data`. For reading they count as that does.
+    #[prost(bytes = "vec", tag = "12")]
+    pub user_data_binary: ::prost::alloc::vec::Vec<u8>,
 }
 /// A virtual machine.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -524,12 +529,16 @@ pub struct UpdateVmRequest {
     /// Memory in MiB.
     #[prost(uint64, optional, tag = "6")]
     pub memory_mib: ::core::option::Option<u64>,
-    /// cloud-init user data.
+    /// cloud-init user data. With other ones than before the guest is a new instance to cloud-init at its next start, so
+    /// that it applies them; that makes new SSH host keys too.
     #[prost(string, optional, tag = "7")]
     pub user_data: ::core::option::Option<::prost::alloc::string::String>,
     /// What happens when QEMU ends by itself.
     #[prost(enumeration = "RestartPolicy", optional, tag = "8")]
     pub restart_policy: ::core::option::Option<i32>,
+    /// User data that are no text, in the place of `user_data`.
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub user_data_binary: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
     /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
     #[prost(uint64, tag = "14")]
     pub expected_revision: u64,
@@ -639,7 +648,7 @@ pub mod console_request {
         /// First message: which VM (id or name).
         #[prost(string, tag = "1")]
         VmId(::prost::alloc::string::String),
-        /// Then what is typed.
+        /// Then what is typed: at most 64 KiB in each message. What the guest does not read for long is lost.
         #[prost(bytes, tag = "2")]
         Input(::prost::alloc::vec::Vec<u8>),
     }
@@ -707,6 +716,31 @@ pub struct Node {
     /// Version of the agent.
     #[prost(string, tag = "10")]
     pub agent_version: ::prost::alloc::string::String,
+    /// Memory that a VM takes of the host beside its own. Not said: none.
+    #[prost(message, optional, tag = "11")]
+    pub memory_overhead: ::core::option::Option<MemoryOverhead>,
+    /// Memory in MiB that the VMs placed on it take beside their own.
+    #[prost(uint64, tag = "12")]
+    pub memory_mib_overhead: u64,
+    /// Size in bytes of the file system that disks are on. 0: not said, and disks are not counted.
+    #[prost(uint64, tag = "13")]
+    pub disk_bytes: u64,
+    /// Size in bytes of the disks of VMs placed on it, as guests see them: disks take what is written to them.
+    #[prost(uint64, tag = "14")]
+    pub disk_bytes_used: u64,
+}
+/// Memory that a host's processes take beside their guests'.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemoryOverhead {
+    /// MiB for each VM.
+    #[prost(uint32, tag = "1")]
+    pub per_vm_mib: u32,
+    /// MiB for each virtual CPU.
+    #[prost(uint32, tag = "2")]
+    pub per_vcpu_mib: u32,
+    /// MiB for each GiB of guests' memory.
+    #[prost(uint32, tag = "3")]
+    pub per_gib_mib: u32,
 }
 /// What RegisterNode is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -794,6 +828,9 @@ pub struct DesiredVm {
     /// The images that its disks and kernel start from, each once.
     #[prost(message, repeated, tag = "13")]
     pub images: ::prost::alloc::vec::Vec<Image>,
+    /// How often its user data were changed: the guest is another instance to cloud-init after each.
+    #[prost(uint64, tag = "14")]
+    pub user_data_changes: u64,
 }
 /// A port of a VM as its host needs it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -432,9 +432,9 @@ pub struct CreateSubnetRequest {
     /// Address of the gateway inside the CIDR.
     #[prost(string, tag = "6")]
     pub gateway: ::prost::alloc::string::String,
-    /// Whether guests get their addresses by DHCP (RFC 2131).
-    #[prost(bool, tag = "7")]
-    pub dhcp_enabled: bool,
+    /// Whether guests get their addresses by DHCP (RFC 2131). Absent: they do.
+    #[prost(bool, optional, tag = "7")]
+    pub dhcp_enabled: ::core::option::Option<bool>,
     /// For people: at most 1024 characters.
     #[prost(string, tag = "8")]
     pub description: ::prost::alloc::string::String,
@@ -1008,12 +1008,23 @@ pub struct UpdateSecurityGroupRequest {
     /// New labels, all of them. Absent: unchanged.
     #[prost(message, optional, tag = "4")]
     pub labels: ::core::option::Option<Labels>,
+    /// New rules, all of them and nothing beside: none at all permits nothing. Absent: unchanged. A rule that says the same as
+    /// one that is there keeps its id; ids that are given are not looked at.
+    #[prost(message, optional, tag = "5")]
+    pub rules: ::core::option::Option<SecurityGroupRules>,
     /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
     #[prost(uint64, tag = "14")]
     pub expected_revision: u64,
     /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
     #[prost(string, tag = "15")]
     pub request_id: ::prost::alloc::string::String,
+}
+/// The rules of a security group, when all are given anew.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SecurityGroupRules {
+    /// Each says something else: another direction, protocol, range of ports or other side.
+    #[prost(message, repeated, tag = "1")]
+    pub rules: ::prost::alloc::vec::Vec<SecurityGroupRule>,
 }
 /// What UpdateSecurityGroup answers.
 #[derive(Clone, PartialEq, ::prost::Message)]

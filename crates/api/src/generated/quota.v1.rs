@@ -31,6 +31,15 @@ pub struct GetQuotasResponse {
     /// By name.
     #[prost(message, repeated, tag = "1")]
     pub quotas: ::prost::alloc::vec::Vec<Quota>,
+    /// Organization that they are of.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project that they are of. Empty: they are of the whole organization.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Of a project: those of its organization with all of its projects, if the caller may get them too.
+    #[prost(message, repeated, tag = "4")]
+    pub organization_quotas: ::prost::alloc::vec::Vec<Quota>,
 }
 /// Request of SetQuota.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -151,7 +160,7 @@ pub mod quota_service_client {
             self
         }
         /// What a project or an organization may have of what this server keeps, and has. Needs `<service>:quotas:get`, as
-        /// `network:quotas:get`.
+        /// `network:quotas:get`. NOT_FOUND for a project that is not there, to whoever has `<service>:quotas:list` in it.
         pub async fn get_quotas(
             &mut self,
             request: impl tonic::IntoRequest<super::GetQuotasRequest>,
@@ -177,7 +186,8 @@ pub mod quota_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Sets one quota of a project or an organization. What is there already stays, also beyond it. Needs
-        /// `<service>:quotas:set` of the system: a tenant does not set its own.
+        /// `<service>:quotas:set` of the system: a tenant does not set its own. NOT_FOUND for an organization or project that is not
+        /// there, INVALID_ARGUMENT for a name of nothing that it can have here.
         pub async fn set_quota(
             &mut self,
             request: impl tonic::IntoRequest<super::SetQuotaRequest>,
@@ -218,7 +228,7 @@ pub mod quota_service_server {
     #[async_trait]
     pub trait QuotaService: std::marker::Send + std::marker::Sync + 'static {
         /// What a project or an organization may have of what this server keeps, and has. Needs `<service>:quotas:get`, as
-        /// `network:quotas:get`.
+        /// `network:quotas:get`. NOT_FOUND for a project that is not there, to whoever has `<service>:quotas:list` in it.
         async fn get_quotas(
             &self,
             request: tonic::Request<super::GetQuotasRequest>,
@@ -227,7 +237,8 @@ pub mod quota_service_server {
             tonic::Status,
         >;
         /// Sets one quota of a project or an organization. What is there already stays, also beyond it. Needs
-        /// `<service>:quotas:set` of the system: a tenant does not set its own.
+        /// `<service>:quotas:set` of the system: a tenant does not set its own. NOT_FOUND for an organization or project that is not
+        /// there, INVALID_ARGUMENT for a name of nothing that it can have here.
         async fn set_quota(
             &self,
             request: tonic::Request<super::SetQuotaRequest>,

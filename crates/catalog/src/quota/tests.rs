@@ -3,12 +3,12 @@ use super::*;
 const QUANTITIES: [Quantity; 2] = [
     Quantity {
         name: "vms",
-        per_project: 3,
+        per_project: Some(3),
         per_organization: 4,
     },
     Quantity {
         name: "vcpus",
-        per_project: 10,
+        per_project: Some(10),
         per_organization: 100,
     },
 ];
@@ -128,7 +128,7 @@ fn settings_change_limits_of_what_is_counted_and_of_nothing_else() {
         organization: given(organization),
     };
     let adjusted = defaults("vms", "vcpus").of(&QUANTITIES).unwrap();
-    assert_eq!(adjusted[0].per_project, 7);
+    assert_eq!(adjusted[0].per_project, Some(7));
     assert_eq!(adjusted[0].per_organization, 4);
     assert_eq!(adjusted[1].per_organization, 7);
     let error = defaults("vms", "vm").of(&QUANTITIES).unwrap_err();

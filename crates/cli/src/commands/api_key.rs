@@ -7,9 +7,10 @@ use photon_api::iam::v1::{
 };
 use photon_client::call::Of;
 
-use super::principal::whose;
+use super::principal::{Users, whose};
+use crate::completion::names;
 use crate::error::Failure;
-use crate::noun::{Changing, Desk};
+use crate::noun::{Changing, Desk, Listed};
 use crate::output::Column;
 
 const KEY_COLUMNS: &[Column] = &[
@@ -17,7 +18,7 @@ const KEY_COLUMNS: &[Column] = &[
     ("PRINCIPAL", "principal_id"),
     ("PROJECT", "project_id"),
     ("DESCRIPTION", "description"),
-    ("CREATED", "created_at"),
+    ("AGE", "created_at"),
     ("EXPIRES", "expires_at"),
 ];
 
@@ -26,7 +27,7 @@ const S3_COLUMNS: &[Column] = &[
     ("PRINCIPAL", "principal_id"),
     ("PROJECT", "project_id"),
     ("DESCRIPTION", "description"),
-    ("CREATED", "created_at"),
+    ("AGE", "created_at"),
 ];
 
 /// API keys.
@@ -35,8 +36,10 @@ pub enum ApiKeyCommand {
     /// Make a key: with a token for a project one for that project alone. Its secret is printed once and kept nowhere.
     Create(Changing<NewApiKey>),
     /// List a principal's keys.
-    List(Owner),
+    #[command(visible_alias = "ls")]
+    List(Listed<Owner>),
     /// Remove a key.
+    #[command(visible_alias = "rm")]
     Delete(Changing<OldApiKey>),
 }
 
@@ -46,8 +49,10 @@ pub enum S3KeyCommand {
     /// Make a key pair. The secret is printed once.
     Create(Changing<NewS3Key>),
     /// List a principal's key pairs.
-    List(Owner),
+    #[command(visible_alias = "ls")]
+    List(Listed<Owner>),
     /// Remove a key pair.
+    #[command(visible_alias = "rm")]
     Delete(Changing<OldS3Key>),
 }
 
@@ -55,6 +60,7 @@ pub enum S3KeyCommand {
 #[derive(Args)]
 pub struct Owner {
     /// Principal (name or id).
+    #[arg(add = names::<Users>())]
     principal: String,
 }
 
@@ -72,9 +78,10 @@ pub struct NewApiKey {
 #[derive(Args)]
 pub struct NewS3Key {
     /// Principal (name or id) that it is for.
+    #[arg(add = names::<Users>())]
     principal: String,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
 }
 
@@ -105,12 +112,12 @@ pub async fn run(command: ApiKeyCommand, desk: &Desk<'_>) -> Result<(), Failure>
             let answer = desk.change(&once, request).await?;
             desk.output.message("iam.v1.CreateApiKeyResponse", &answer)
         }
-        ApiKeyCommand::List(owner) => {
+        ApiKeyCommand::List(list) => {
             let request = ListApiKeysRequest {
-                principal_id: whose(desk, &owner.principal).await?.0,
+                principal_id: whose(desk, &list.filter.principal).await?.0,
                 ..Default::default()
             };
-            desk.print_all(request, KEY_COLUMNS).await
+            desk.print_all(request, KEY_COLUMNS, &list.shape).await
         }
         ApiKeyCommand::Delete(Changing { flags, once }) => {
             let request = DeleteApiKeyRequest::of(&flags.id);
@@ -133,12 +140,12 @@ pub async fn run_s3(command: S3KeyCommand, desk: &Desk<'_>) -> Result<(), Failur
             desk.output
                 .message("iam.v1.CreateS3AccessKeyResponse", &answer)
         }
-        S3KeyCommand::List(owner) => {
+        S3KeyCommand::List(list) => {
             let request = ListS3AccessKeysRequest {
-                principal_id: whose(desk, &owner.principal).await?.0,
+                principal_id: whose(desk, &list.filter.principal).await?.0,
                 ..Default::default()
             };
-            desk.print_all(request, S3_COLUMNS).await
+            desk.print_all(request, S3_COLUMNS, &list.shape).await
         }
         S3KeyCommand::Delete(Changing { flags, once }) => {
             let request = DeleteS3AccessKeyRequest {

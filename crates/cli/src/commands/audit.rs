@@ -4,14 +4,15 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, Subcommand};
 use futures::TryStreamExt;
-use photon_api::chainfire::v1::{ListEventsRequest, Outcome, VerifyChainRequest};
+use photon_api::chainfire::v1::{Event, ListEventsRequest, Outcome, VerifyChainRequest};
+use photon_client::call::Resource;
 use photon_client::{COMPONENTS, Component, component};
 use serde_json::json;
 
-use super::present;
+use super::{asked, present};
 use crate::error::Failure;
-use crate::noun::Desk;
-use crate::output::{Column, to_json};
+use crate::noun::{Desk, Listed};
+use crate::output::{Column, Shape, to_json, to_rows};
 
 const COLUMNS: &[Column] = &[
     ("TIME", "time"),
@@ -29,7 +30,8 @@ const COLUMNS: &[Column] = &[
 #[derive(Subcommand)]
 pub enum AuditCommand {
     /// List events of the organization (--org), oldest first.
-    List(Filter),
+    #[command(visible_alias = "ls")]
+    List(Listed<Filter>),
     /// Recompute the hashes of the organization's chains and name the first event that was altered, removed
     /// or reordered. Fails (exit code 1) if there is one.
     Verify {
@@ -40,6 +42,8 @@ pub enum AuditCommand {
         /// and grown anew. Can be repeated.
         #[arg(long = "known-head", value_parser = parse_head)]
         known_heads: Vec<Head>,
+        #[command(flatten)]
+        shape: Shape,
     },
 }
 
@@ -50,13 +54,13 @@ pub struct Filter {
     #[arg(long, value_parser = Services)]
     service: Option<&'static Component>,
     /// Only by this principal (id).
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     principal: String,
     /// Only actions that begin so, for example `compute:`.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     action: String,
     /// Only resources that begin so.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     resource: String,
     /// Only what was refused.
     #[arg(long)]
@@ -96,28 +100,6 @@ fn wanted(service: Option<&'static Component>) -> Vec<&'static Component> {
     }
 }
 
-/// What one service answers. A service of which nobody has told where it is may be absent: not every cloud has all. Then
-/// that is said, for a chain that was not read is not one that is whole. IAM is asked before, and there is always one.
-async fn asked<T>(
-    desk: &Desk<'_>,
-    service: &Component,
-    named: bool,
-    asking: impl Future<Output = Result<T, photon_client::Error>>,
-) -> Result<Option<T>, Failure> {
-    let told = desk.session.context.knows(service.name);
-    match asking.await {
-        Ok(answer) => Ok(Some(answer)),
-        Err(photon_client::Error::Unreachable { endpoint, .. }) if !told && !named => {
-            eprintln!(
-                "note: no events of {}: none answers at {endpoint}. If this cloud has one, say where: --{} URL.",
-                service.title, service.endpoint_flag
-            );
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// A chain's head as the reader kept it.
 #[derive(Clone)]
 pub struct Head {
@@ -147,15 +129,16 @@ fn parse_head(text: &str) -> Result<Head, String> {
 /// `photon audit`
 pub async fn run(command: AuditCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        AuditCommand::List(filter) => list(filter, desk).await,
+        AuditCommand::List(of) => list(of.filter, &of.shape, desk).await,
         AuditCommand::Verify {
             service,
             known_heads,
-        } => verify(service, &known_heads, desk).await,
+            shape,
+        } => verify(service, &known_heads, &shape, desk).await,
     }
 }
 
-async fn list(filter: Filter, desk: &Desk<'_>) -> Result<(), Failure> {
+async fn list(filter: Filter, shape: &Shape, desk: &Desk<'_>) -> Result<(), Failure> {
     let outcome = match filter.denied {
         true => Outcome::Denied,
         false => Outcome::Unspecified,
@@ -171,20 +154,23 @@ async fn list(filter: Filter, desk: &Desk<'_>) -> Result<(), Failure> {
             ..Default::default()
         };
         let asking = desk.session.list_at(service.name, request).try_collect();
-        let asked: Option<Vec<_>> = asked(desk, service, filter.service.is_some(), asking).await?;
+        let named = filter.service.is_some();
+        let asked: Option<Vec<_>> = asked(desk, service, named, "events", asking).await?;
         events.extend(asked.unwrap_or_default());
     }
     // Chains are ordered each by itself; people read them by time.
-    events.sort_by_key(|event: &photon_api::chainfire::v1::Event| {
+    events.sort_by_key(|event: &Event| {
         let time = event.time.unwrap_or_default();
         (time.seconds, time.nanos, event.sequence)
     });
-    desk.output.many(&events, COLUMNS)
+    desk.output
+        .rows(to_rows(&events)?, COLUMNS, shape, Some(Event::NAME))
 }
 
 async fn verify(
     service: Option<&'static Component>,
     known_heads: &[Head],
+    shape: &Shape,
     desk: &Desk<'_>,
 ) -> Result<(), Failure> {
     let mut rows = Vec::new();
@@ -198,7 +184,7 @@ async fn verify(
         };
         let named = service.is_some() || known.is_some();
         let asking = desk.session.call_at(of.name, request);
-        let Some(answer) = asked(desk, of, named, asking).await? else {
+        let Some(answer) = asked(desk, of, named, "events", asking).await? else {
             continue;
         };
         let name = of.name;
@@ -225,6 +211,8 @@ async fn verify(
             ("PROBLEM", "problem"),
             ("HEAD", "head"),
         ],
+        shape,
+        None,
     )?;
     if broken.is_empty() {
         Ok(())

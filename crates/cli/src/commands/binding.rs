@@ -2,14 +2,17 @@
 
 use clap::{Args, Subcommand};
 use photon_api::iam::v1::{
-    CreateBindingRequest, DeleteBindingRequest, GetBindingRequest, ListBindingsRequest,
+    Binding, CreateBindingRequest, DeleteBindingRequest, GetBindingRequest, ListBindingsRequest,
+    ListPrincipalsRequest, ListRolesRequest,
 };
 use photon_client::call::Of;
 
-use super::principal::whose;
+use super::principal::{Users, whose};
+use super::role::Roles;
+use crate::completion::names;
 use crate::error::Failure;
-use crate::noun::{Changing, Desk};
-use crate::output::Column;
+use crate::noun::{Changing, Desk, name_ids};
+use crate::output::{Column, Shape, to_rows};
 use crate::session::Session;
 
 const COLUMNS: &[Column] = &[
@@ -26,17 +29,22 @@ pub enum BindingCommand {
     /// Give a principal a role. Scope: --scope, else --project, else --org.
     Create(Changing<New>),
     /// Show one.
+    #[command(visible_alias = "show")]
     Get(ById),
     /// List bindings.
+    #[command(visible_alias = "ls")]
     List {
         /// Only of this principal (name or id).
-        #[arg(long)]
+        #[arg(long, add = names::<Users>())]
         principal: Option<String>,
         /// Only at or below this scope.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         scope: String,
+        #[command(flatten)]
+        shape: Shape,
     },
     /// Remove one; it stops counting at once.
+    #[command(visible_alias = "rm")]
     Delete(Changing<ById>),
 }
 
@@ -44,8 +52,10 @@ pub enum BindingCommand {
 #[derive(Args)]
 pub struct New {
     /// Principal (name or id).
+    #[arg(add = names::<Users>())]
     principal: String,
     /// Role (name or id).
+    #[arg(add = names::<Roles>())]
     role: String,
     /// `system`, `org/ORG` or `org/ORG/project/PROJECT`.
     #[arg(long)]
@@ -90,7 +100,11 @@ pub async fn run(command: BindingCommand, desk: &Desk<'_>) -> Result<(), Failure
             let found = desk.find::<GetBindingRequest>("binding", &one.id).await?;
             desk.output.one(&found)
         }
-        BindingCommand::List { principal, scope } => {
+        BindingCommand::List {
+            principal,
+            scope,
+            shape,
+        } => {
             let principal_id = match principal {
                 Some(name) => whose(desk, &name).await?.0,
                 None => String::new(),
@@ -100,7 +114,21 @@ pub async fn run(command: BindingCommand, desk: &Desk<'_>) -> Result<(), Failure
                 scope,
                 ..Default::default()
             };
-            desk.print_all(request, COLUMNS).await
+            let found = desk.first(request, shape.enough()).await?;
+            let mut rows = to_rows(&found)?;
+            if desk.output.has_columns() && !rows.is_empty() {
+                name_ids(
+                    &mut rows,
+                    "principal_id",
+                    &desk.names::<ListPrincipalsRequest>().await,
+                );
+                name_ids(
+                    &mut rows,
+                    "role_id",
+                    &desk.names::<ListRolesRequest>().await,
+                );
+            }
+            desk.print_rows::<Binding>(rows, COLUMNS, &shape)
         }
         BindingCommand::Delete(Changing { flags, once }) => {
             let request = DeleteBindingRequest::of(&flags.id);

@@ -13,14 +13,37 @@ mod remote;
 mod status;
 mod switch;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
+use crate::completion::hosts;
 use crate::error::Failure;
-use crate::output::Output;
+use crate::output::{Output, Shape};
 
 /// The rack's hosts.
 #[derive(Subcommand)]
 pub enum HostCommand {
+    /// List all hosts as places for VMs: how much they have, and how much of it is taken. Asks the cloud, not the hosts.
+    #[command(visible_alias = "ls")]
+    List(Shape),
+    /// List the VMs of a host, of all organizations.
+    Vms(OfHost),
+    #[command(flatten)]
+    OverSsh(OverSsh),
+}
+
+/// Whose VMs.
+#[derive(Args)]
+pub struct OfHost {
+    /// Its host name.
+    #[arg(add = hosts())]
+    pub name: String,
+    #[command(flatten)]
+    pub shape: Shape,
+}
+
+/// What is done on the hosts themselves.
+#[derive(Subcommand)]
+pub enum OverSsh {
     /// Show what hosts run and whether they are healthy. Exit code 1 if one is not.
     Status(status::Status),
     /// Bring hosts to what the flake says, one after the other: agents' hosts first, the control plane last.
@@ -34,11 +57,11 @@ pub enum HostCommand {
     Rollback(Box<switch::Rollback>),
 }
 
-/// `photon host`. It watches for Ctrl-C itself.
-pub async fn run(command: HostCommand, output: &Output) -> Result<(), Failure> {
+/// `photon host`, over SSH. It watches for Ctrl-C itself.
+pub async fn run(command: OverSsh, output: &Output) -> Result<(), Failure> {
     match command {
-        HostCommand::Status(args) => status::run(args, output).await,
-        HostCommand::Upgrade(args) => switch::upgrade(*args, output).await,
-        HostCommand::Rollback(args) => switch::rollback(*args, output).await,
+        OverSsh::Status(args) => status::run(args, output).await,
+        OverSsh::Upgrade(args) => switch::upgrade(*args, output).await,
+        OverSsh::Rollback(args) => switch::rollback(*args, output).await,
     }
 }

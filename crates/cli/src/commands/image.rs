@@ -18,7 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{NewLabels, OtherLabels, Renaming, present};
 use crate::error::Failure;
 use crate::noun::{
-    About, All, Changing, Desk, Noun, Once, One, Removal, USUAL, Words, plain_request,
+    About, All, Changing, Desk, Listed, Noun, Once, One, Removal, Removing, USUAL, Words,
+    plain_request,
 };
 use crate::output::{Column, Progress};
 
@@ -46,9 +47,9 @@ impl Noun for Images {
         ("NAME", "name"),
         ("FORMAT", "format"),
         ("PUBLIC", "public"),
-        ("DISK BYTES", "virtual_size_bytes"),
+        ("DISK", "virtual_size_bytes"),
         ("PROJECT", "project_id"),
-        ("CREATED", "created_at"),
+        ("AGE", "created_at"),
     ];
 }
 
@@ -57,13 +58,13 @@ impl Noun for Images {
 pub enum ImageCommand {
     /// Import a disk, or a kernel and initrd.
     Import(Box<Changing<NewImage>>),
-    #[command(about = Images::WORDS.get)]
+    #[command(about = Images::WORDS.get, visible_alias = "show")]
     Get(One<Images>),
-    #[command(about = Images::WORDS.list)]
-    List(All<ListImagesRequest>),
+    #[command(about = Images::WORDS.list, visible_alias = "ls")]
+    List(Listed<All<ListImagesRequest>>),
     #[command(about = Images::WORDS.update)]
     Update(Changing<About<Images>>),
-    #[command(about = Images::WORDS.delete)]
+    #[command(about = Images::WORDS.delete, visible_alias = "rm")]
     Delete(Changing<Removal<Images>>),
 }
 
@@ -106,13 +107,18 @@ pub struct NewImage {
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Option<PathBuf>,
     /// The kernel's command line, unless a VM says otherwise.
-    #[arg(long, default_value = "", requires = "kernel")]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        requires = "kernel"
+    )]
     command_line: String,
     /// Every tenant may use it (operators).
     #[arg(long)]
     public: bool,
     /// What it is.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     labels: NewLabels,
@@ -132,9 +138,9 @@ pub async fn run(command: ImageCommand, desk: &Desk<'_>) -> Result<(), Failure> 
     match command {
         ImageCommand::Import(new) => import(new.flags, &new.once, desk).await,
         ImageCommand::Get(one) => desk.show(one).await,
-        ImageCommand::List(filter) => desk.list::<Images>(filter).await,
+        ImageCommand::List(list) => desk.list::<Images>(list).await,
         ImageCommand::Update(change) => desk.update(change).await,
-        ImageCommand::Delete(removal) => desk.remove(removal).await,
+        ImageCommand::Delete(Changing { flags, once }) => flags.remove(&once, desk).await,
     }
 }
 

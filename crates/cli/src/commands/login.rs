@@ -8,10 +8,12 @@ use photon_api::iam::v1::{
 };
 use photon_client::{Credential, Kept, SignIn};
 
+use super::size::parse_seconds;
 use super::{present, read_secret};
 use crate::context::{self, Config};
 use crate::error::Failure;
 use crate::noun::Desk;
+use crate::output::tell;
 use crate::session::{Connection, Session, channels};
 
 /// How to sign in.
@@ -25,8 +27,8 @@ pub struct LoginArgs {
     /// File with an API key, instead of a password; `-` is standard input.
     #[arg(long)]
     api_key_file: Option<PathBuf>,
-    /// How long the token shall last, in seconds. Default: as the server has it.
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    /// How long the token shall last, in seconds or with a unit: 1h. Default: as the server has it.
+    #[arg(long, value_parser = parse_seconds, default_value = "0", hide_default_value = true, value_name = "TIME")]
     ttl: u32,
     /// Keep the token alone, which ends by itself, and nothing that renews it.
     #[arg(long)]
@@ -85,7 +87,11 @@ pub async fn login(connection: &Connection, args: LoginArgs) -> Result<(), Failu
         ttl_seconds: args.ttl,
         session: !args.no_session,
     };
-    let (_, answer) = photon_client::Session::sign_in(&channels, who).await?;
+    let signed_in = photon_client::Session::sign_in(&channels, who).await;
+    let (_, answer) = signed_in.map_err(|error| match Failure::from(error) {
+        Failure::Service(refusal) => Failure::SignIn(refusal),
+        other => other,
+    })?;
     let file = context::token_file(&name)?;
     if let Some(before) = photon_client::Session::kept_in(&channels, &file)?
         && before.is_renewable()
@@ -114,7 +120,7 @@ pub async fn login(connection: &Connection, args: LoginArgs) -> Result<(), Failu
         (org, "") => format!("organization {org}"),
         (org, project) => format!("project {project} of organization {org}"),
     };
-    eprintln!("Signed in as {principal} for {scope} (context {name}).");
+    tell!("Signed in as {principal} for {scope} (context {name}).");
     Ok(())
 }
 
@@ -133,7 +139,7 @@ pub async fn logout(connection: &Connection) -> Result<(), Failure> {
     match ended.map_err(Failure::from) {
         Err(failure) if failure.code() == Some(tonic::Code::Unauthenticated) => Ok(()),
         Err(Failure::Unreachable { .. }) => {
-            eprintln!(
+            tell!(
                 "The token is forgotten here, but IAM can't be reached: it stays valid until it expires, and a session \
                  until it is not used for a while (`photon session end` ends it)."
             );

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use indicatif::DecimalBytes;
 use photon_api::provisioner::v1::{
     ApproveMachineRequest, GetMachineRequest, ListMachinesRequest, Machine, MachineState,
     ReinstallMachineRequest, RetireMachineRequest,
@@ -15,9 +16,11 @@ use photon_api::provisioner::v1::{
 use photon_client::call::Resource;
 use serde_json::Value;
 
+use super::size::parse_seconds;
+use crate::completion::machines;
 use crate::error::Failure;
 use crate::noun::{Changing, Desk, Once};
-use crate::output::{Column, to_json};
+use crate::output::{Column, Shape, to_json, to_rows};
 
 const COLUMNS: &[Column] = &[
     ("MAC", "mac"),
@@ -33,15 +36,19 @@ const COLUMNS: &[Column] = &[
 #[derive(Subcommand)]
 pub enum MachineCommand {
     /// List all machines, oldest first.
+    #[command(visible_alias = "ls")]
     List {
         /// Only in this state.
         #[arg(long, value_enum)]
         state: Option<State>,
+        #[command(flatten)]
+        shape: Shape,
     },
     /// Show one: what it is made of, how far it has come, why it failed.
-    #[command(visible_alias = "get")]
-    Show {
+    #[command(visible_alias = "show")]
+    Get {
         /// Host name, MAC address, serial number or id.
+        #[arg(add = machines())]
         machine: String,
     },
     /// Make a machine a host: it is installed under this name when it netboots, and its disks are wiped.
@@ -52,10 +59,11 @@ pub enum MachineCommand {
     /// Exit code: 0 ready; 1 failed or retired; 6 not there in time.
     Watch {
         /// Host name, MAC address, serial number or id.
+        #[arg(add = machines())]
         machine: Option<String>,
-        /// Give up after so many seconds. Default: never.
-        #[arg(long, value_name = "SECONDS")]
-        timeout: Option<u64>,
+        /// Give up after so many seconds, or so long with a unit: 20m. Default: never.
+        #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+        timeout: Option<u32>,
     },
     /// Wipe a host and install it anew when it netboots next; its certificate ends at once.
     Reinstall(Changing<Wipe>),
@@ -73,12 +81,13 @@ pub enum MachineCommand {
 #[derive(Args)]
 pub struct Approval {
     /// MAC address, serial number or id.
+    #[arg(add = machines())]
     machine: String,
     /// Its host name: one of the flake's `nixosConfigurations`.
     #[arg(long)]
     name: String,
     /// Its address as a host. Default: what the cluster gives that host.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     address: String,
     /// The host name again, in place of typing it back when asked.
     #[arg(long, value_name = "NAME")]
@@ -89,6 +98,7 @@ pub struct Approval {
 #[derive(Args)]
 pub struct Wipe {
     /// Host name, MAC address, serial number or id.
+    #[arg(add = machines())]
     machine: String,
     /// The host name again, in place of typing it back when asked.
     #[arg(long, value_name = "NAME")]
@@ -99,6 +109,7 @@ pub struct Wipe {
 #[derive(Args)]
 pub struct Retirement {
     /// Host name, MAC address, serial number or id.
+    #[arg(add = machines())]
     machine: String,
     /// The host name (of a machine without one: the id) again, in place of typing it back when asked.
     #[arg(long, value_name = "NAME")]
@@ -109,6 +120,7 @@ pub struct Retirement {
 #[derive(Args)]
 pub struct Token {
     /// Its host name, whole: that confirms which host is meant.
+    #[arg(add = machines())]
     name: String,
     /// Write the token to this new file, which only you can read, instead of to standard output.
     #[arg(long, value_name = "FILE")]
@@ -151,23 +163,27 @@ impl From<State> for MachineState {
 /// `photon machine`
 pub async fn run(command: MachineCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        MachineCommand::List { state } => {
+        MachineCommand::List { state, shape } => {
             let request = ListMachinesRequest {
                 state: state.map_or(MachineState::Unspecified, Into::into).into(),
                 ..Default::default()
             };
-            let all = desk.all(request).await?;
-            if desk.output.for_people() {
-                let rows: Result<Vec<Value>, Failure> = all.iter().map(row).collect();
-                desk.output.rows(rows?, COLUMNS)
-            } else {
-                desk.output.many(&all, COLUMNS)
-            }
+            let all = desk.first(request, shape.enough()).await?;
+            let rows = match desk.output.has_columns() {
+                true => all.iter().map(row).collect::<Result<_, _>>()?,
+                false => to_rows(&all)?,
+            };
+            desk.print_rows::<Machine>(rows, COLUMNS, &shape)
         }
-        MachineCommand::Show { machine } => desk.output.one(&find(desk, &machine).await?),
+        MachineCommand::Get { machine } => desk.output.one(&find(desk, &machine).await?),
         MachineCommand::Approve(Changing { flags, once }) => approve(flags, &once, desk).await,
         MachineCommand::Watch { machine, timeout } => {
-            watch::run(desk, machine, timeout.map(Duration::from_secs)).await
+            watch::run(
+                desk,
+                machine,
+                timeout.map(|seconds| Duration::from_secs(seconds.into())),
+            )
+            .await
         }
         MachineCommand::Reinstall(Changing { flags, once }) => reinstall(flags, &once, desk).await,
         MachineCommand::Token(Changing { flags, once }) => {
@@ -288,7 +304,8 @@ fn describe(machine: &Machine) -> String {
         lines.push(format!(
             "  disk {}: {} {}",
             disk.device,
-            size(disk.size_bytes),
+            // As disks are sold: in powers of ten.
+            DecimalBytes(disk.size_bytes),
             facts.join(" ")
         ));
     }
@@ -302,19 +319,6 @@ fn describe(machine: &Machine) -> String {
             .to_owned()
     };
     lines.iter().map(clean).collect::<Vec<_>>().join("\n")
-}
-
-/// As disks are sold: in powers of ten.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [
-        ("TB", 1_000_000_000_000),
-        ("GB", 1_000_000_000),
-        ("MB", 1_000_000),
-    ];
-    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
-        None => format!("{bytes} bytes"),
-    }
 }
 
 /// Asks for the name typed back; the flag answers for scripts. What was typed.
@@ -400,10 +404,9 @@ mod tests {
     #[test]
     fn what_is_wiped_is_shown_and_cannot_play_with_the_terminal() {
         let text = describe(&machine());
-        assert!(text.contains("disk /dev/nvme0n1: 1.9 TB PM9A3"), "{text}");
+        assert!(text.contains("disk /dev/nvme0n1: 1.92 TB PM9A3"), "{text}");
         assert!(text.contains("R6525") && text.contains("64 CPUs"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
-        assert_eq!(size(512), "512 bytes");
     }
 
     #[test]

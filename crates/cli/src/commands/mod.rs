@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod audit;
 pub mod binding;
+mod cascade;
 pub mod context;
 pub mod host;
 pub mod image;
@@ -13,6 +14,7 @@ pub mod org;
 pub mod port;
 pub mod principal;
 pub mod project;
+pub mod quota;
 pub mod role;
 pub mod security_group;
 pub mod session;
@@ -25,8 +27,36 @@ use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 
 use clap::Args;
+use photon_client::Component;
 
 use crate::error::Failure;
+use crate::noun::Desk;
+use crate::output::tell;
+
+/// What one service answers that each has for itself. A service of which nobody has told where it is may be absent: not every
+/// cloud has all. Then that is said, for a chain that was not read is not one that is whole, unless the service was `named` by
+/// whoever asks. IAM is asked before, and there is always one.
+async fn asked<T>(
+    desk: &Desk<'_>,
+    service: &Component,
+    named: bool,
+    what: &str,
+    asking: impl Future<Output = Result<T, photon_client::Error>>,
+) -> Result<Option<T>, Failure> {
+    let told = desk.session.context.knows(service.name);
+    match asking.await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(photon_client::Error::Unreachable { endpoint, .. }) if !told && !named => {
+            tell!(
+                "note: no {what} of {}: none answers at {endpoint}. If this cloud has one, say where: --{} URL.",
+                service.title,
+                service.endpoint_flag
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// The field of an answer that a correct server always fills.
 pub fn present<T>(field: Option<T>, what: &str) -> Result<T, Failure> {
@@ -92,13 +122,21 @@ pub struct OtherLabels {
     /// KEY=VALUE; replaces all labels; can be repeated.
     #[arg(long = "label", value_parser = parse_label)]
     labels: Vec<(String, String)>,
+    /// Take all labels away.
+    #[arg(long, conflicts_with = "labels")]
+    no_labels: bool,
 }
 
 impl OtherLabels {
     /// As a request has them; nothing: those that there are stay.
     fn map<M: FromIterator<(String, String)>>(self) -> Option<M> {
-        (!self.labels.is_empty()).then(|| self.labels.into_iter().collect())
+        replaced(self.labels, self.no_labels).map(|labels| labels.into_iter().collect())
     }
+}
+
+/// What takes the place of a list: nothing if none was given, an empty list if it is to be emptied.
+fn replaced<T>(given: Vec<T>, emptied: bool) -> Option<Vec<T>> {
+    (emptied || !given.is_empty()).then_some(given)
 }
 
 /// A secret from a file (`-`: standard input), or asked for on the terminal without showing it. Only the
@@ -139,14 +177,44 @@ fn read_secret(file: Option<&Path>, prompt: &str) -> Result<String, Failure> {
 
 /// The whole text of a file (`-`: standard input).
 fn read_text(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(read_bytes(path)?)
+        .map_err(|_| Failure::file("read", path, "it is no text (UTF-8)"))
+}
+
+/// User data as a request has them: as text, or as bytes where they are none (compressed ones).
+#[derive(Default)]
+struct UserData {
+    text: Option<String>,
+    binary: Option<Vec<u8>>,
+}
+
+/// User data from a file (`-`: standard input).
+fn read_user_data(path: Option<&Path>) -> Result<UserData, Failure> {
+    let Some(path) = path else {
+        return Ok(UserData::default());
+    };
+    Ok(match String::from_utf8(read_bytes(path)?) {
+        Ok(text) => UserData {
+            text: Some(text),
+            binary: None,
+        },
+        Err(other) => UserData {
+            text: None,
+            binary: Some(other.into_bytes()),
+        },
+    })
+}
+
+/// All of a file (`-`: standard input).
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     if path == Path::new("-") {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         std::io::stdin()
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .map_err(|error| Failure::Local(format!("cannot read standard input: {error}")))?;
-        return Ok(text);
+        return Ok(bytes);
     }
-    std::fs::read_to_string(path).map_err(|error| Failure::file("read", path, error))
+    std::fs::read(path).map_err(|error| Failure::file("read", path, error))
 }
 
 /// Asks before something that cannot be undone; `--yes` answers for scripts.
@@ -164,8 +232,32 @@ pub fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
     std::io::stdin()
         .read_line(&mut answer)
         .map_err(|error| Failure::Local(format!("cannot read from the terminal: {error}")))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::Local("nothing was changed".into())),
+    match agrees(&answer) {
+        true => Ok(()),
+        false => Err(Failure::Declined),
+    }
+}
+
+fn agrees(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_one() {
+        assert!(agrees("y\n") && agrees("Yes\n"));
+        for no in ["n\n", "\n", "", "yellow\n"] {
+            assert!(!agrees(no), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_stays_is_replaced_or_emptied() {
+        assert_eq!(replaced(Vec::<u8>::new(), false), None);
+        assert_eq!(replaced(vec![1], false), Some(vec![1]));
+        assert_eq!(replaced(Vec::<u8>::new(), true), Some(Vec::new()));
     }
 }

@@ -6,6 +6,7 @@ use photon_api::iam::v1::{
     ListOrganizationsRequest, Organization, UpdateOrganizationRequest,
 };
 
+use super::cascade::Cascade;
 use crate::noun::{All, NoMore, Noun, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
 
@@ -24,7 +25,7 @@ impl Noun for Orgs {
         create: "Make an organization",
         list: "List all that you may see",
         update: "Change its name or description",
-        delete: "Remove one that has no projects and no principals any more",
+        delete: "Remove one that has no projects and no principals any more, or with --cascade those too",
         named: ("ID", "Its id"),
         ..USUAL
     };
@@ -32,7 +33,7 @@ impl Noun for Orgs {
         ("ID", "id"),
         ("NAME", "name"),
         ("DESCRIPTION", "description"),
-        ("CREATED", "created_at"),
+        ("AGE", "created_at"),
     ];
 
     fn question(org: &Organization) -> String {
@@ -43,6 +44,7 @@ impl Noun for Orgs {
 impl Whole for Orgs {
     type New = NewPlace;
     type Actions = NoMore;
+    type Removal = Cascade<Self>;
 }
 
 /// An organization or project to make.
@@ -51,10 +53,10 @@ pub struct NewPlace {
     /// Its id, forever: 2 to 39 of a-z, 0-9 and '-'.
     pub id: String,
     /// Its name for people. Default: the id.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub name: String,
     /// What it is.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub description: String,
 }
 

@@ -1,15 +1,24 @@
 //! Ports.
 
 use clap::{Args, Subcommand};
+use photon_api::plasmavmc::v1::{GetVmRequest, ListVmsRequest, VmPhase};
 use photon_api::prismnet::v1::{
-    CreatePortRequest, DeletePortRequest, DetachPortRequest, GetPortRequest,
-    GetSecurityGroupRequest, GetSubnetRequest, Labels, ListPortsRequest, Port, SecurityGroupIds,
-    UpdatePortRequest,
+    AttachPortRequest, CreatePortRequest, DeletePortRequest, DetachPortRequest, DeviceType,
+    GetPortRequest, GetSecurityGroupRequest, GetSubnetRequest, Labels, ListPortsRequest, Port,
+    SecurityGroupIds, UpdatePortRequest,
 };
 
-use super::{NewLabels, OtherLabels, Renaming};
+use serde_json::Value;
+
+use super::security_group::SecurityGroups;
+use super::subnet::Subnets;
+use super::vm::Vms;
+use super::{NewLabels, OtherLabels, Renaming, confirm, present, replaced};
+use crate::completion::names;
 use crate::error::Failure;
-use crate::noun::{Action, ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words};
+use crate::noun::{
+    Action, Changing, Desk, Flags, Noun, Removal, USUAL, Whole, Words, may_be_gone, name_ids,
+};
 use crate::output::Column;
 
 /// Ports of a subnet.
@@ -35,9 +44,16 @@ impl Noun for Ports {
         ("ADDRESS", "ip_address"),
         ("MAC", "mac_address"),
         ("STATUS", "status"),
-        ("DEVICE", "device_id"),
-        ("NODE", "node"),
+        ("VM", "device_id"),
+        ("HOST", "node"),
+        ("AGE", "created_at"),
     ];
+
+    async fn dress(desk: &Desk<'_>, rows: &mut [Value]) {
+        if rows.iter().any(|row| row["device_id"] != "") {
+            name_ids(rows, "device_id", &desk.names::<ListVmsRequest>().await);
+        }
+    }
 
     fn question(port: &Port) -> String {
         format!("Remove port {} ({})?", port.name, port.ip_address)
@@ -47,26 +63,106 @@ impl Noun for Ports {
 impl Whole for Ports {
     type New = New;
     type Actions = PortAction;
+    type Removal = Removal<Self>;
 }
 
 /// What else a port can do.
 #[derive(Subcommand)]
 pub enum PortAction {
-    /// Take it from its device.
-    Detach(Changing<ByName>),
+    /// Give it back to the VM that was made with it, after `detach` (operators). A VM that runs has it from its next start.
+    Attach(Changing<Attachment>),
+    /// Take it from its VM (operators). Asks while the VM runs, which loses this network at once.
+    Detach(Changing<Detachment>),
+}
+
+/// Which port goes to which VM.
+#[derive(Args)]
+pub struct Attachment {
+    /// Name or id.
+    #[arg(add = names::<Ports>())]
+    name: String,
+    /// VM (name or id).
+    #[arg(long, add = names::<Vms>())]
+    vm: String,
+}
+
+/// Which port is taken away.
+#[derive(Args)]
+pub struct Detachment {
+    /// Name or id.
+    #[arg(add = names::<Ports>())]
+    name: String,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
 }
 
 impl Action for PortAction {
     async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
-        let PortAction::Detach(change) = self;
-        let id = desk
-            .id_of::<Ports>(&change.flags.name, &change.once)
-            .await?;
-        let request = DetachPortRequest {
-            id,
-            ..Default::default()
-        };
-        desk.output.one(&desk.make(&change.once, request).await?)
+        match self {
+            Self::Attach(change) => attach(change, desk).await,
+            Self::Detach(change) => detach(change, desk).await,
+        }
+    }
+}
+
+async fn attach(change: Changing<Attachment>, desk: &Desk<'_>) -> Result<(), Failure> {
+    let Attachment { name, vm } = change.flags;
+    let port = desk.find::<GetPortRequest>("port", &name).await?;
+    let vm = desk.find::<GetVmRequest>("VM", &vm).await?;
+    let network = vm.spec.into_iter().flat_map(|spec| spec.network);
+    let mut own = network.map(|interface| interface.port_id);
+    if !own.any(|id| id == port.id) {
+        return Err(Failure::Local(format!(
+            "VM {} was not made with port {}: a VM's ports are chosen by `photon vm create --port`",
+            vm.name, port.name
+        )));
+    }
+    let request = AttachPortRequest {
+        id: port.id,
+        device_id: vm.id,
+        device_type: DeviceType::Vm.into(),
+        node: vm.node,
+        ..Default::default()
+    };
+    let answer = desk.change(&change.once, request).await?;
+    desk.output.one(&present(answer.port, "port")?)
+}
+
+async fn detach(change: Changing<Detachment>, desk: &Desk<'_>) -> Result<(), Failure> {
+    let Detachment { name, yes } = change.flags;
+    let id = match desk.find::<GetPortRequest>("port", &name).await {
+        Ok(port) => {
+            if let Some(vm) = runs_with(desk, &port).await {
+                confirm(
+                    yes,
+                    &format!(
+                        "VM {vm} runs, and loses port {} ({}) at once: it gets it back only by `photon port attach` and a \
+                         start. Take it away?",
+                        port.name, port.ip_address
+                    ),
+                )?;
+            }
+            port.id
+        }
+        Err(failure) => may_be_gone(failure, &change.once, &name)?,
+    };
+    let request = DetachPortRequest {
+        id,
+        ..Default::default()
+    };
+    desk.output.one(&desk.make(&change.once, request).await?)
+}
+
+/// The VM that has the port, unless that is known to be stopped.
+async fn runs_with(desk: &Desk<'_>, port: &Port) -> Option<String> {
+    if port.device_id.is_empty() {
+        return None;
+    }
+    match desk.find::<GetVmRequest>("VM", &port.device_id).await {
+        Ok(vm) if vm.phase() == VmPhase::Stopped => None,
+        Ok(vm) => Some(vm.name),
+        Err(_) => Some(port.device_id.clone()),
     }
 }
 
@@ -76,19 +172,19 @@ pub struct New {
     /// Its name, unique in the project.
     name: String,
     /// Subnet (name or id).
-    #[arg(long)]
+    #[arg(long, add = names::<Subnets>())]
     subnet: String,
     /// Its address. Default: a free one.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     ip: String,
     /// Its IPv6 address. Default: made from its MAC, where the subnet has IPv6.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     ipv6: String,
     /// Security group (name or id); can be repeated. Default: the project's `default`.
-    #[arg(long = "security-group")]
+    #[arg(long = "security-group", add = names::<SecurityGroups>())]
     security_groups: Vec<String>,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     labels: NewLabels,
@@ -116,7 +212,7 @@ impl Flags for New {
 #[derive(Args)]
 pub struct Filter {
     /// Only of this subnet (name or id).
-    #[arg(long)]
+    #[arg(long, add = names::<Subnets>())]
     subnet: Option<String>,
 }
 
@@ -138,8 +234,11 @@ pub struct Update {
     #[command(flatten)]
     meta: Renaming,
     /// Security group (name or id); replaces all; can be repeated.
-    #[arg(long = "security-group")]
+    #[arg(long = "security-group", add = names::<SecurityGroups>())]
     security_groups: Vec<String>,
+    /// Take it out of all security groups: then nothing reaches it and it reaches nothing.
+    #[arg(long, conflicts_with = "security_groups")]
+    no_security_groups: bool,
     #[command(flatten)]
     labels: OtherLabels,
 }
@@ -152,7 +251,8 @@ impl Flags for Update {
         Ok(UpdatePortRequest {
             name: self.meta.rename,
             description: self.meta.description,
-            security_group_ids: (!ids.is_empty()).then_some(SecurityGroupIds { ids }),
+            security_group_ids: replaced(ids, self.no_security_groups)
+                .map(|ids| SecurityGroupIds { ids }),
             labels: self.labels.map().map(|labels| Labels { labels }),
             ..Default::default()
         })

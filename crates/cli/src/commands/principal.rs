@@ -10,9 +10,10 @@ use photon_api::iam::v1::{
 };
 
 use super::{Renaming, present, read_secret};
+use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{
-    Action, ByName, Changing, Desk, Flags, Noun, USUAL, Whole, Words, plain_request,
+    Action, Changing, Desk, Flags, Noun, One, Removal, USUAL, Whole, Words, plain_request,
 };
 use crate::output::Column;
 
@@ -83,6 +84,7 @@ impl Noun for Users {
 impl Whole for Users {
     type New = NewUser;
     type Actions = UserAction;
+    type Removal = Removal<Self>;
 }
 
 impl Noun for ServiceAccounts {
@@ -110,6 +112,7 @@ impl Noun for ServiceAccounts {
 impl Whole for ServiceAccounts {
     type New = NewServiceAccount;
     type Actions = AccessAction;
+    type Removal = Removal<Self>;
 }
 
 /// What else a user can do.
@@ -125,9 +128,9 @@ pub enum UserAction {
 #[derive(Subcommand)]
 pub enum AccessAction {
     /// No more tokens for it; those it has stop working at once.
-    Disable(Changing<ByName>),
+    Disable(Changing<One<Users>>),
     /// Undo `disable`.
-    Enable(Changing<ByName>),
+    Enable(Changing<One<Users>>),
 }
 
 impl Action for UserAction {
@@ -161,6 +164,7 @@ impl Action for AccessAction {
 #[derive(Args)]
 pub struct Password {
     /// Name or id.
+    #[arg(add = names::<Users>())]
     name: String,
     /// File with the new password; `-` is standard input. Without it you are asked.
     #[arg(long)]
@@ -176,7 +180,7 @@ pub struct NewPrincipal {
     /// Its name, unique in the organization.
     name: String,
     /// What or who it is.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
 }
 

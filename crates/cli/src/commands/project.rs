@@ -6,6 +6,7 @@ use photon_api::iam::v1::{
     UpdateProjectRequest,
 };
 
+use super::cascade::Cascade;
 use super::org;
 use crate::noun::{All, NoMore, Noun, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
@@ -25,6 +26,7 @@ impl Noun for Projects {
         create: "Make a project",
         list: "List the organization's projects",
         update: "Change its name or description",
+        delete: "Remove one that is empty, or with --cascade all that is in it too",
         named: ("ID", "Its id"),
         ..USUAL
     };
@@ -33,7 +35,7 @@ impl Noun for Projects {
         ("ID", "id"),
         ("NAME", "name"),
         ("DESCRIPTION", "description"),
-        ("CREATED", "created_at"),
+        ("AGE", "created_at"),
     ];
 
     fn question(project: &Project) -> String {
@@ -44,6 +46,7 @@ impl Noun for Projects {
 impl Whole for Projects {
     type New = New;
     type Actions = NoMore;
+    type Removal = Cascade<Self>;
 }
 
 /// A project to make.

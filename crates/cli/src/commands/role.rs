@@ -1,17 +1,19 @@
 //! Roles.
 
+mod compare;
+
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use photon_api::iam::v1::{
     CreateRoleRequest, DeleteRoleRequest, GetRoleRequest, ListRolesRequest, Permission,
     PermissionList, Role, UpdateRoleRequest,
 };
 use serde::Deserialize;
 
-use super::{Renaming, read_text};
+use super::{Renaming, read_text, replaced};
 use crate::error::Failure;
-use crate::noun::{All, Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
+use crate::noun::{Action, All, Desk, Flags, Noun, Removal, USUAL, Whole, Words};
 use crate::output::Column;
 
 /// Roles: what may be done.
@@ -44,7 +46,27 @@ impl Noun for Roles {
 
 impl Whole for Roles {
     type New = New;
-    type Actions = NoMore;
+    type Actions = RoleAction;
+    type Removal = Removal<Self>;
+}
+
+/// What else can be done with roles.
+#[derive(Subcommand)]
+pub enum RoleAction {
+    /// Say what one role allows that another does not, with examples.
+    ///
+    /// Both as if given at one scope: --scope, else --project, else --org, else the whole cloud. Each permission that goes
+    /// beyond the other role is shown with a request that it allows; where none is shown, there is no such request at all.
+    /// Needs the solver cvc5 on this machine.
+    Compare(compare::Comparison),
+}
+
+impl Action for RoleAction {
+    async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Compare(comparison) => comparison.run(desk).await,
+        }
+    }
 }
 
 /// A role to make.
@@ -53,7 +75,7 @@ pub struct New {
     /// Its name, unique in the organization.
     name: String,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     permissions: Permissions,
@@ -79,17 +101,20 @@ pub struct Update {
     meta: Renaming,
     #[command(flatten)]
     permissions: Permissions,
+    /// Take all its permissions away.
+    #[arg(long, conflicts_with_all = ["permit", "permissions_file"])]
+    no_permissions: bool,
 }
 
 impl Flags for Update {
     type Request = UpdateRoleRequest;
 
     async fn request(self, _: &Desk<'_>) -> Result<UpdateRoleRequest, Failure> {
-        let permissions = self.permissions.read()?;
+        let permissions = replaced(self.permissions.read()?, self.no_permissions);
         Ok(UpdateRoleRequest {
             name: self.meta.rename,
             description: self.meta.description,
-            permissions: (!permissions.is_empty()).then_some(PermissionList { permissions }),
+            permissions: permissions.map(|permissions| PermissionList { permissions }),
             ..Default::default()
         })
     }

@@ -1,5 +1,7 @@
 //! Security groups.
 
+use std::collections::HashMap;
+
 use clap::{Args, Subcommand, ValueEnum};
 use photon_api::prismnet::v1::{
     AddRuleRequest, CreateSecurityGroupRequest, DeleteSecurityGroupRequest, Direction,
@@ -7,10 +9,16 @@ use photon_api::prismnet::v1::{
     SecurityGroup, SecurityGroupRule, UpdateSecurityGroupRequest,
 };
 
+use photon_client::call::Resource;
+use serde_json::{Value, json};
+
 use super::{NewLabels, OtherLabels, Renaming};
+use crate::completion::names;
 use crate::error::Failure;
-use crate::noun::{Action, All, Changing, Desk, Flags, Noun, USUAL, Whole, Words, plain_request};
-use crate::output::Column;
+use crate::noun::{
+    Action, All, Changing, Desk, Flags, Noun, Removal, USUAL, Whole, Words, plain_request,
+};
+use crate::output::{Column, Shape, to_json};
 
 /// Security groups and their rules.
 pub struct SecurityGroups;
@@ -35,12 +43,72 @@ impl Noun for SecurityGroups {
         ("DEFAULT", "is_default"),
         ("DESCRIPTION", "description"),
         ("LABELS", "labels"),
+        ("AGE", "created_at"),
     ];
+
+    async fn print(desk: &Desk<'_>, group: &SecurityGroup) -> Result<(), Failure> {
+        if !desk.output.for_people() {
+            return desk.output.one(group);
+        }
+        let mut shown = to_json(SecurityGroup::NAME, group)?;
+        if let Some(fields) = shown.as_object_mut() {
+            fields.shift_remove("rules");
+        }
+        desk.output.value(&shown)?;
+        desk.output.line("")?;
+        let by_group = group
+            .rules
+            .iter()
+            .any(|rule| !rule.remote_group_id.is_empty());
+        let groups = match by_group {
+            true => desk.names::<ListSecurityGroupsRequest>().await,
+            false => HashMap::new(),
+        };
+        let rules = group.rules.iter().map(|rule| rule_row(rule, &groups));
+        desk.output
+            .rows(rules.collect(), RULES, &Shape::default(), None)
+    }
+}
+
+/// The columns of rules.
+const RULES: &[Column] = &[
+    ("RULE", "id"),
+    ("DIRECTION", "direction"),
+    ("PROTOCOL", "protocol"),
+    ("PORTS", "ports"),
+    ("FROM OR TO", "remote"),
+    ("DESCRIPTION", "description"),
+];
+
+/// A rule as people read it.
+fn rule_row(rule: &SecurityGroupRule, groups: &HashMap<String, String>) -> Value {
+    let ports = match (rule.port_min, rule.port_max) {
+        (0, 0) => "all".to_owned(),
+        (min, max) if min == max => min.to_string(),
+        (min, max) => format!("{min}-{max}"),
+    };
+    let remote = if !rule.remote_group_id.is_empty() {
+        let id = &rule.remote_group_id;
+        format!("group {}", groups.get(id).unwrap_or(id))
+    } else if rule.remote_cidr.is_empty() {
+        "anywhere".to_owned()
+    } else {
+        rule.remote_cidr.clone()
+    };
+    json!({
+        "id": rule.id,
+        "direction": rule.direction().as_str_name(),
+        "protocol": rule.protocol().as_str_name(),
+        "ports": ports,
+        "remote": remote,
+        "description": rule.description,
+    })
 }
 
 impl Whole for SecurityGroups {
     type New = New;
     type Actions = RuleAction;
+    type Removal = Removal<Self>;
 }
 
 /// What else a security group can do.
@@ -69,7 +137,7 @@ impl Action for RuleAction {
                 desk.make(&old.once, request).await
             }
         };
-        desk.output.one(&group?)
+        SecurityGroups::print(desk, &group?).await
     }
 }
 
@@ -77,6 +145,7 @@ impl Action for RuleAction {
 #[derive(Args)]
 pub struct OldRule {
     /// Group (name or id).
+    #[arg(add = names::<SecurityGroups>())]
     name: String,
     /// The rule's id, as `get` shows it.
     rule: String,
@@ -88,7 +157,7 @@ pub struct New {
     /// Its name, unique in the project.
     name: String,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     labels: NewLabels,
@@ -123,6 +192,7 @@ plain_request! {
 #[derive(Args)]
 pub struct NewRule {
     /// Group (name or id).
+    #[arg(add = names::<SecurityGroups>())]
     name: String,
     /// What comes to the ports of the group.
     #[arg(
@@ -141,18 +211,25 @@ pub struct NewRule {
     #[arg(long, value_parser = parse_ports)]
     ports: Option<(u32, u32)>,
     /// Only from or to this CIDR.
-    #[arg(long, visible_alias = "to", value_name = "CIDR", default_value = "")]
+    #[arg(
+        long,
+        visible_alias = "to",
+        value_name = "CIDR",
+        default_value = "",
+        hide_default_value = true
+    )]
     from: String,
     /// Only from or to ports of this group (name or id).
     #[arg(
         long,
         visible_alias = "to-group",
         value_name = "GROUP",
+        add = names::<SecurityGroups>(),
         conflicts_with = "from"
     )]
     from_group: Option<String>,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
 }
 
@@ -233,6 +310,30 @@ impl From<ProtocolName> for Protocol {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_reads_as_it_was_written() {
+        let groups = HashMap::from([("g1".to_owned(), "web".to_owned())]);
+        let rule = |min, max, cidr: &str, group: &str| SecurityGroupRule {
+            port_min: min,
+            port_max: max,
+            remote_cidr: cidr.into(),
+            remote_group_id: group.into(),
+            ..Default::default()
+        };
+        for (rule, ports, remote) in [
+            (rule(0, 0, "", ""), "all", "anywhere"),
+            (rule(80, 80, "10.0.0.0/8", ""), "80", "10.0.0.0/8"),
+            (rule(80, 90, "", "g1"), "80-90", "group web"),
+            (rule(80, 90, "", "g2"), "80-90", "group g2"),
+        ] {
+            let row = rule_row(&rule, &groups);
+            assert_eq!(
+                (&row["ports"], &row["remote"]),
+                (&json!(ports), &json!(remote))
+            );
+        }
+    }
 
     #[test]
     fn ports_are_one_or_a_range() {

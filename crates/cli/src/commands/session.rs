@@ -4,9 +4,10 @@ use clap::{Args, Subcommand};
 use photon_api::iam::v1::{EndSessionRequest, ListSessionsRequest, WhoAmIRequest};
 
 use super::present;
-use super::principal::whose;
+use super::principal::{Users, whose};
+use crate::completion::names;
 use crate::error::Failure;
-use crate::noun::{Changing, Desk};
+use crate::noun::{Changing, Desk, Listed};
 use crate::output::Column;
 
 const COLUMNS: &[Column] = &[
@@ -15,7 +16,7 @@ const COLUMNS: &[Column] = &[
     ("PROJECT", "project_id"),
     ("CLIENT", "client"),
     ("FROM", "source"),
-    ("USED", "last_used_at"),
+    ("LAST USED", "last_used_at"),
     ("ENDS UNUSED", "idle_at"),
 ];
 
@@ -23,7 +24,8 @@ const COLUMNS: &[Column] = &[
 #[derive(Subcommand)]
 pub enum SessionCommand {
     /// List where you are signed in, or somebody else is.
-    List(Whose),
+    #[command(visible_alias = "ls")]
+    List(Listed<Whose>),
     /// End a session: what was signed in with it stops working at once.
     End(Changing<Ended>),
 }
@@ -32,6 +34,7 @@ pub enum SessionCommand {
 #[derive(Args)]
 pub struct Whose {
     /// Principal (name or id). Default: yourself.
+    #[arg(add = names::<Users>())]
     principal: Option<String>,
 }
 
@@ -45,15 +48,15 @@ pub struct Ended {
     #[arg(long)]
     all: bool,
     /// All sessions of this principal (name or id).
-    #[arg(long, value_name = "PRINCIPAL")]
+    #[arg(long, value_name = "PRINCIPAL", add = names::<Users>())]
     all_of: Option<String>,
 }
 
 /// `photon session`
 pub async fn run(command: SessionCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        SessionCommand::List(Whose { principal }) => {
-            let principal_id = match principal {
+        SessionCommand::List(list) => {
+            let principal_id = match list.filter.principal {
                 Some(name) => whose(desk, &name).await?.0,
                 None => String::new(),
             };
@@ -61,7 +64,7 @@ pub async fn run(command: SessionCommand, desk: &Desk<'_>) -> Result<(), Failure
                 principal_id,
                 ..Default::default()
             };
-            desk.print_all(request, COLUMNS).await
+            desk.print_all(request, COLUMNS, &list.shape).await
         }
         SessionCommand::End(Changing { flags, once }) => {
             let (request, done) = match (flags.id, flags.all_of) {

@@ -3,12 +3,15 @@
 use clap::Args;
 use photon_api::prismnet::v1::{
     CreateSubnetRequest, DeleteSubnetRequest, DnsServers, GetSubnetRequest, GetVpcRequest, Labels,
-    ListSubnetsRequest, Subnet, UpdateSubnetRequest,
+    ListSubnetsRequest, ListVpcsRequest, Subnet, UpdateSubnetRequest,
 };
+use serde_json::Value;
 
-use super::{NewLabels, OtherLabels, Renaming};
+use super::vpc::Vpcs;
+use super::{NewLabels, OtherLabels, Renaming, replaced};
+use crate::completion::names;
 use crate::error::Failure;
-use crate::noun::{Desk, Flags, NoMore, Noun, USUAL, Whole, Words};
+use crate::noun::{Desk, Flags, NoMore, Noun, Removal, USUAL, Whole, Words, name_ids};
 use crate::output::Column;
 
 /// Subnets of a VPC.
@@ -36,7 +39,12 @@ impl Noun for Subnets {
         ("DHCP", "dhcp_enabled"),
         ("VPC", "vpc_id"),
         ("LABELS", "labels"),
+        ("AGE", "created_at"),
     ];
+
+    async fn dress(desk: &Desk<'_>, rows: &mut [Value]) {
+        name_ids(rows, "vpc_id", &desk.names::<ListVpcsRequest>().await);
+    }
 
     fn question(subnet: &Subnet) -> String {
         format!("Remove subnet {} ({})?", subnet.name, subnet.cidr)
@@ -46,6 +54,7 @@ impl Noun for Subnets {
 impl Whole for Subnets {
     type New = New;
     type Actions = NoMore;
+    type Removal = Removal<Self>;
 }
 
 /// A subnet to make.
@@ -54,13 +63,13 @@ pub struct New {
     /// Its name, unique in the project.
     name: String,
     /// VPC (name or id).
-    #[arg(long)]
+    #[arg(long, add = names::<Vpcs>())]
     vpc: String,
     /// Its addresses, inside the VPC's, for example 10.0.1.0/24.
     #[arg(long)]
     cidr: String,
     /// Its gateway. Default: the first host address.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     gateway: String,
     /// Guests configure their addresses themselves.
     #[arg(long)]
@@ -69,10 +78,10 @@ pub struct New {
     #[arg(long = "dns")]
     dns_servers: Vec<String>,
     /// Its IPv6 /64, inside the VPC's.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     ipv6_cidr: String,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     labels: NewLabels,
@@ -87,7 +96,7 @@ impl Flags for New {
             name: self.name,
             cidr: self.cidr,
             gateway: self.gateway,
-            dhcp_enabled: !self.no_dhcp,
+            dhcp_enabled: Some(!self.no_dhcp),
             description: self.description,
             dns_servers: self.dns_servers,
             ipv6_cidr: self.ipv6_cidr,
@@ -101,7 +110,7 @@ impl Flags for New {
 #[derive(Args)]
 pub struct Filter {
     /// Only of this VPC (name or id).
-    #[arg(long)]
+    #[arg(long, add = names::<Vpcs>())]
     vpc: Option<String>,
 }
 
@@ -128,6 +137,9 @@ pub struct Update {
     /// Name server that DHCP gives out; replaces all; can be repeated.
     #[arg(long = "dns")]
     dns_servers: Vec<String>,
+    /// Let DHCP give out no name server.
+    #[arg(long, conflicts_with = "dns_servers")]
+    no_dns: bool,
     #[command(flatten)]
     labels: OtherLabels,
 }
@@ -136,12 +148,12 @@ impl Flags for Update {
     type Request = UpdateSubnetRequest;
 
     async fn request(self, _: &Desk<'_>) -> Result<UpdateSubnetRequest, Failure> {
-        let addresses = self.dns_servers;
+        let dns_servers = replaced(self.dns_servers, self.no_dns);
         Ok(UpdateSubnetRequest {
             name: self.meta.rename,
             description: self.meta.description,
             dhcp_enabled: self.dhcp,
-            dns_servers: (!addresses.is_empty()).then_some(DnsServers { addresses }),
+            dns_servers: dns_servers.map(|addresses| DnsServers { addresses }),
             labels: self.labels.map().map(|labels| Labels { labels }),
             ..Default::default()
         })

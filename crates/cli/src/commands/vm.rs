@@ -3,6 +3,8 @@
 mod console;
 mod create;
 
+use std::collections::HashMap;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,15 +14,18 @@ use photon_api::plasmavmc::v1::{
     DeleteVmRequest, GetVmRequest, Labels, ListVmsRequest, RebootVmRequest, StartVmRequest,
     StopVmRequest, UpdateVmRequest, Vm, VmPhase, WatchVmRequest, WatchVmResponse,
 };
+use photon_api::prismnet::v1::ListPortsRequest;
 use photon_client::call::Call;
 use photon_client::{Followed, News};
+use serde_json::{Value, json};
 use tonic::Code;
 
-use super::size::parse_mib;
-use super::{ChosenLabels, OtherLabels, Renaming, confirm, read_text};
+use super::size::{parse_mib, parse_seconds};
+use super::{ChosenLabels, OtherLabels, Renaming, confirm, read_user_data};
+use crate::completion::names;
 use crate::error::Failure;
 use crate::noun::{
-    About, ByName, Changing, Desk, Flags, Noun, Once, One, USUAL, Words, may_be_gone, plain_request,
+    About, Changing, Desk, Flags, Listed, Noun, Once, One, USUAL, Words, may_be_gone, plain_request,
 };
 use crate::output::{Column, Output, Progress};
 
@@ -43,11 +48,40 @@ impl Noun for Vms {
         ("ID", "id"),
         ("NAME", "name"),
         ("PHASE", "phase"),
+        ("ADDRESS", "addresses"),
         ("VCPUS", "spec.vcpus"),
-        ("MEMORY MIB", "spec.memory_mib"),
-        ("NODE", "node"),
+        ("MEMORY", "spec.memory_mib"),
+        ("HOST", "node"),
+        ("AGE", "created_at"),
         ("MESSAGE", "status_message"),
     ];
+
+    async fn dress(desk: &Desk<'_>, rows: &mut [Value]) {
+        let ports_of = |row: &Value| -> Vec<String> {
+            let network = row["spec"]["network"].as_array().into_iter().flatten();
+            let ids = network.filter_map(|interface| interface["port_id"].as_str());
+            ids.map(str::to_owned).collect()
+        };
+        if rows.iter().all(|row| ports_of(row).is_empty()) {
+            return;
+        }
+        let ports = desk.all(ListPortsRequest::default()).await;
+        let addresses: HashMap<String, String> = ports
+            .unwrap_or_default()
+            .into_iter()
+            .map(|port| match port.ip_address.is_empty() {
+                true => (port.id, port.ipv6_address),
+                false => (port.id, port.ip_address),
+            })
+            .collect();
+        for row in rows {
+            let of_row: Vec<&String> = ports_of(row)
+                .iter()
+                .filter_map(|id| addresses.get(id))
+                .collect();
+            row["addresses"] = json!(of_row);
+        }
+    }
 
     fn question(vm: &Vm) -> String {
         format!("Remove VM {} and its disks?", vm.name)
@@ -59,10 +93,10 @@ impl Noun for Vms {
 pub enum VmCommand {
     /// Make a VM and start it.
     Create(Box<Changing<create::NewVm>>),
-    #[command(about = Vms::WORDS.get)]
+    #[command(about = Vms::WORDS.get, visible_alias = "show")]
     Get(One<Vms>),
-    #[command(about = Vms::WORDS.list)]
-    List(Filter),
+    #[command(about = Vms::WORDS.list, visible_alias = "ls")]
+    List(Listed<Filter>),
     #[command(about = Vms::WORDS.update)]
     Update(Box<Changing<About<Vms>>>),
     /// Start one that is stopped.
@@ -72,12 +106,14 @@ pub enum VmCommand {
     /// Restart the guest.
     Reboot(Changing<Reboot>),
     /// Remove one with its disks; its ports stay.
+    #[command(visible_alias = "rm")]
     Delete(Changing<Delete>),
     /// The serial console. Ctrl-] leaves it.
-    Console(ByName),
+    Console(One<Vms>),
     /// Print a line for every change. Without a name: of all VMs of the project.
     Watch {
         /// Name or id.
+        #[arg(add = names::<Vms>())]
         name: Option<String>,
     },
 }
@@ -106,7 +142,7 @@ pub struct Update {
     /// Memory in MiB, or with a unit: 2G.
     #[arg(long, value_parser = parse_mib)]
     memory: Option<u64>,
-    /// File with cloud-init user data; `-` is standard input.
+    /// File with cloud-init user data, plain or compressed with gzip; `-` is standard input.
     #[arg(long)]
     user_data: Option<PathBuf>,
     #[command(flatten)]
@@ -117,13 +153,15 @@ impl Flags for Update {
     type Request = UpdateVmRequest;
 
     async fn request(self, _: &Desk<'_>) -> Result<UpdateVmRequest, Failure> {
+        let user_data = read_user_data(self.user_data.as_deref())?;
         Ok(UpdateVmRequest {
             name: self.meta.rename,
             description: self.meta.description,
             labels: self.labels.map().map(|labels| Labels { labels }),
             vcpus: self.vcpus,
             memory_mib: self.memory,
-            user_data: self.user_data.as_deref().map(read_text).transpose()?,
+            user_data: user_data.text,
+            user_data_binary: user_data.binary,
             ..Default::default()
         })
     }
@@ -133,7 +171,7 @@ impl Flags for Update {
 #[derive(Args)]
 pub struct Start {
     #[command(flatten)]
-    vm: ByName,
+    vm: One<Vms>,
     #[command(flatten)]
     wait: Wait,
 }
@@ -142,12 +180,12 @@ pub struct Start {
 #[derive(Args)]
 pub struct Stop {
     #[command(flatten)]
-    vm: ByName,
+    vm: One<Vms>,
     /// Quit at once, as when the power is cut.
     #[arg(long)]
     force: bool,
-    /// Seconds that the guest has to power down. Default: 30.
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    /// How long the guest has to power down, in seconds or with a unit: 2m. Default: 30.
+    #[arg(long, value_parser = parse_seconds, default_value = "0", hide_default_value = true, value_name = "TIME")]
     grace: u32,
     #[command(flatten)]
     wait: Wait,
@@ -157,17 +195,19 @@ pub struct Stop {
 #[derive(Args)]
 pub struct Reboot {
     #[command(flatten)]
-    vm: ByName,
+    vm: One<Vms>,
     /// Reset at once, without asking the guest.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// What to remove, and how.
 #[derive(Args)]
 pub struct Delete {
     #[command(flatten)]
-    vm: ByName,
+    vm: One<Vms>,
     /// Do not ask.
     #[arg(long)]
     yes: bool,
@@ -184,14 +224,14 @@ pub struct Wait {
     /// Return only when it is done, showing progress.
     #[arg(long)]
     wait: bool,
-    /// How long to wait, in seconds.
-    #[arg(long, default_value_t = 300, requires = "wait")]
-    timeout: u64,
+    /// How long to wait, in seconds or with a unit: 5m.
+    #[arg(long, value_parser = parse_seconds, default_value = "300", value_name = "TIME", requires = "wait")]
+    timeout: u32,
 }
 
 impl Wait {
     fn limit(&self) -> Duration {
-        Duration::from_secs(self.timeout)
+        Duration::from_secs(self.timeout.into())
     }
 }
 
@@ -208,7 +248,7 @@ pub async fn run(command: VmCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
         VmCommand::Create(new) => create::run(new.flags, &new.once, desk).await,
         VmCommand::Get(one) => desk.show(one).await,
-        VmCommand::List(filter) => desk.list::<Vms>(filter).await,
+        VmCommand::List(list) => desk.list::<Vms>(list).await,
         VmCommand::Update(change) => desk.update(*change).await,
         VmCommand::Start(Changing { flags, once }) => {
             let request = StartVmRequest {
@@ -234,7 +274,9 @@ pub async fn run(command: VmCommand, desk: &Desk<'_>) -> Result<(), Failure> {
                 force: flags.force,
                 ..Default::default()
             };
-            desk.output.one(&desk.make(&once, request).await?)
+            // Until the new run is reported it is `stopping` or `starting`.
+            let vm = desk.make(&once, request).await?;
+            finish(desk, vm, &flags.wait, Until::Running).await
         }
         VmCommand::Delete(Changing { flags, once }) => delete(flags, &once, desk).await,
         VmCommand::Console(vm) => {
@@ -282,6 +324,16 @@ async fn finish(desk: &Desk<'_>, vm: Vm, wait: &Wait, until: Until) -> Result<()
     desk.output.one(&vm)
 }
 
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Gone => "gone",
+        })
+    }
+}
+
 fn phase_name(vm: &Vm) -> String {
     vm.phase()
         .as_str_name()
@@ -322,6 +374,7 @@ async fn wait_for(
     until: Until,
 ) -> Result<Option<Vm>, Failure> {
     let progress = Progress::waiting();
+    let mut last = String::new();
     let request = WatchVmRequest {
         id: vm.id.clone(),
         ..Default::default()
@@ -333,6 +386,7 @@ async fn wait_for(
         if let Some(now) = &change.vm {
             let (phase, message) = (phase_name(now), &now.status_message);
             progress.show(&format!("VM {}: {phase} {message}", now.name));
+            last = phase;
         }
         judge(change, &vm.name, until)
     });
@@ -341,9 +395,10 @@ async fn wait_for(
     match followed {
         Ok(Followed::Reached(result)) => result,
         Ok(Followed::Late) => Err(Failure::TimedOut(format!(
-            "VM {} was not there after {} s; it goes on by itself: `photon vm get {}` shows how far it is",
+            "VM {} is not {until} after {} s, but {}; it goes on by itself: `photon vm get {}` shows how far it is",
             vm.name,
             limit.as_secs(),
+            if last.is_empty() { "unheard of" } else { &last },
             vm.name
         ))),
         Err(error) if error.code() == Some(Code::NotFound) && until == Until::Gone => Ok(None),

@@ -7,7 +7,7 @@ use photon_api::prismnet::v1::{
 };
 
 use super::{ChosenLabels, NewLabels, OtherLabels, Renaming};
-use crate::noun::{NoMore, Noun, USUAL, Whole, Words, plain_request};
+use crate::noun::{NoMore, Noun, Removal, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
 
 /// Virtual private clouds.
@@ -31,8 +31,8 @@ impl Noun for Vpcs {
         ("NAME", "name"),
         ("CIDR", "cidr"),
         ("IPV6", "ipv6_cidr"),
-        ("PROJECT", "project_id"),
         ("LABELS", "labels"),
+        ("AGE", "created_at"),
     ];
 
     fn question(vpc: &Vpc) -> String {
@@ -43,6 +43,7 @@ impl Noun for Vpcs {
 impl Whole for Vpcs {
     type New = New;
     type Actions = NoMore;
+    type Removal = Removal<Self>;
 }
 
 /// A VPC to make.
@@ -54,10 +55,10 @@ pub struct New {
     #[arg(long)]
     cidr: String,
     /// Its IPv6 addresses.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     ipv6_cidr: String,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     labels: NewLabels,

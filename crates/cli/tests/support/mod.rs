@@ -37,9 +37,9 @@ impl Photon {
     pub fn of(cloud: &TestCloud, folder: &std::path::Path, token: &str) -> Self {
         Self::new(folder)
             .with("PHOTON_TOKEN", token)
-            .with("IAM_ENDPOINT", cloud.server("iam").url())
-            .with("PRISMNET_ENDPOINT", cloud.server("prismnet").url())
-            .with("PLASMAVMC_ENDPOINT", cloud.server("plasmavmc").url())
+            .with("PHOTON_IAM_ENDPOINT", cloud.server("iam").url())
+            .with("PHOTON_PRISMNET_ENDPOINT", cloud.server("prismnet").url())
+            .with("PHOTON_PLASMAVMC_ENDPOINT", cloud.server("plasmavmc").url())
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {

@@ -86,23 +86,27 @@ pub(crate) fn write<'a>(
 ) -> Result<(), Error> {
     let revision = state.revision + 1;
     let mut changed = false;
+    let mut bytes = 0;
     for op in writes {
         match op {
             Op::Put { key, value, lease } => {
                 view.put(key, value, *lease, revision)?;
                 view.log(revision, key, Some(value))?;
                 changed = true;
+                bytes += (key.len() + value.len()) as u64;
             }
             Op::Delete { key } => {
                 if view.delete(key)? {
                     view.log(revision, key, None)?;
                     changed = true;
+                    bytes += key.len() as u64;
                 }
             }
         }
     }
     if changed {
         state.revision = revision;
+        state.logged.push((revision, bytes));
     }
     Ok(())
 }

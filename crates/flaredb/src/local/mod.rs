@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub last_lease: u64,
     /// Leases with their time to live.
     pub leases: Vec<(LeaseId, Duration)>,
+    /// What is in the log and was not yet counted: revisions, in order, with the bytes of keys and values.
+    pub logged: Vec<(Revision, u64)>,
 }
 
 /// The writer's access to what is stored, within one atomic and durable transaction.
@@ -116,7 +118,7 @@ impl Local {
         let (queue, requests) = mpsc::channel();
         let (publisher, published) = published::channel(state.revision);
         let schema = state.schema;
-        let writer = Writer::new(storage, state, options.kept_revisions, publisher);
+        let writer = Writer::new(storage, state, options, publisher);
         let writer = std::thread::Builder::new()
             .name("flaredb-writer".to_owned())
             .spawn(move || writer.run(&requests))

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::apply::{Commit, Failed, apply, write};
 use super::{State, Storage, View};
-use crate::{Committed, Error, LeaseId, Op, Revision};
+use crate::{Committed, Error, LeaseId, Op, Options, Revision};
 
 /// Most requests that share one transaction: it bounds how long the first one waits for the last.
 const MAX_GROUP: usize = 512;
@@ -65,15 +65,65 @@ pub(crate) struct Writer<S> {
     state: State,
     leases: BTreeMap<LeaseId, Lease>,
     kept: u64,
+    log: Log,
     publisher: watch::Sender<Revision>,
     retry_expiry_at: Option<Instant>,
+}
+
+/// How large the change log is, by revision.
+struct Log {
+    sizes: VecDeque<(Revision, u64)>,
+    bytes: u64,
+    most: u64,
+}
+
+impl Log {
+    fn new(sizes: Vec<(Revision, u64)>, most: u64) -> Self {
+        let mut log = Log {
+            sizes: VecDeque::new(),
+            bytes: 0,
+            most,
+        };
+        log.grow(sizes);
+        log
+    }
+
+    fn grow(&mut self, more: Vec<(Revision, u64)>) {
+        self.bytes += more.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        self.sizes.extend(more);
+    }
+
+    /// Up to which revision it is to be cut to have room for what was written beside it; `None`: there is room. It is cut by a
+    /// quarter more, so that not every commit pays for it.
+    fn cut(&self, more: &[(Revision, u64)]) -> Option<Revision> {
+        let mut all = self.bytes + more.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        if all <= self.most {
+            return None;
+        }
+        let mut last = None;
+        for (revision, bytes) in &self.sizes {
+            if all <= self.most - self.most / 4 {
+                break;
+            }
+            all -= bytes;
+            last = Some(*revision);
+        }
+        last
+    }
+
+    /// Forgets what is no longer in it.
+    fn cut_at(&mut self, compacted: Revision) {
+        while let Some((_, bytes)) = self.sizes.pop_front_if(|(first, _)| *first <= compacted) {
+            self.bytes -= bytes;
+        }
+    }
 }
 
 impl<S: Storage> Writer<S> {
     pub fn new(
         storage: S,
         mut state: State,
-        kept: u64,
+        options: &Options,
         publisher: watch::Sender<Revision>,
     ) -> Self {
         let now = Instant::now();
@@ -84,11 +134,13 @@ impl<S: Storage> Writer<S> {
                 (lease, Lease { ttl, deadline })
             })
             .collect();
+        let log = Log::new(std::mem::take(&mut state.logged), options.kept_bytes);
         Writer {
             storage,
             state,
             leases,
-            kept,
+            kept: options.kept_revisions,
+            log,
             publisher,
             retry_expiry_at: None,
         }
@@ -133,7 +185,7 @@ impl<S: Storage> Writer<S> {
         let mut state = self.state.clone();
         let mut leases = self.leases.clone();
         let mut outcomes = Vec::with_capacity(group.len());
-        let kept = self.kept;
+        let (kept, log) = (self.kept, &self.log);
         let start = Instant::now();
         let result = self.storage.transact(&mut |view| {
             for request in &group {
@@ -144,11 +196,16 @@ impl<S: Storage> Writer<S> {
             if state.revision.saturating_sub(state.compacted) >= kept + COMPACT_EVERY.min(kept) {
                 state.compacted = state.revision - kept;
             }
+            if let Some(cut) = log.cut(&state.logged) {
+                state.compacted = state.compacted.max(cut);
+            }
             view.counters(&state)
         });
         metrics::histogram!(GROUP_SECONDS).record(start.elapsed().as_secs_f64());
         match result {
             Ok(()) => {
+                self.log.grow(std::mem::take(&mut state.logged));
+                self.log.cut_at(state.compacted);
                 self.state = state;
                 self.leases = leases;
                 self.retry_expiry_at = None;

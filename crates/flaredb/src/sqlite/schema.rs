@@ -140,11 +140,18 @@ fn read_state(connection: &Connection) -> rusqlite::Result<State> {
     let leases = leases.query_map([], |row| {
         Ok((LeaseId(row.get(0)?), Duration::from_millis(row.get(1)?)))
     })?;
+    // Lengths are in the rows' heads: SQLite reads no value for them.
+    let mut logged = connection.prepare(
+        "SELECT revision, SUM(octet_length(key) + coalesce(octet_length(value), 0)) FROM changes
+         GROUP BY revision ORDER BY revision",
+    )?;
+    let logged = logged.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(State {
         schema: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
         revision: counter("revision")?,
         compacted: counter("compacted")?,
         last_lease: counter("last_lease")?,
         leases: leases.collect::<rusqlite::Result<_>>()?,
+        logged: logged.collect::<rusqlite::Result<_>>()?,
     })
 }

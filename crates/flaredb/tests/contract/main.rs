@@ -177,6 +177,7 @@ macro_rules! cases {
 macro_rules! local_engines {
     ($($engine:ident: $factory:expr),* $(,)?) => { $( cases! { $engine, $factory,
         watches::a_watch_beyond_the_kept_log_is_told_so,
+        watches::a_log_of_large_records_keeps_fewer_of_them,
         watches::a_watcher_that_falls_behind_the_kept_log_is_told_so,
         commits::a_store_of_its_own_counts_its_commits,
     } )* };

@@ -254,6 +254,36 @@ pub(crate) async fn a_watch_beyond_the_kept_log_is_told_so(factory: impl Factory
     assert_eq!(next(&mut watch).await, [change(66, "k", Some("65"))]);
 }
 
+pub(crate) async fn a_log_of_large_records_keeps_fewer_of_them(factory: impl Factory) {
+    let few = Options {
+        kept_bytes: 10_000,
+        ..Options::default()
+    };
+    let fresh = factory.make(few).await;
+    let large = "x".repeat(1000);
+    for _ in 0..50 {
+        write(&fresh.db, vec![put("k", &large)]).await;
+    }
+    let compacted = match fresh.db.watch("k", 0).await {
+        Err(Error::Compacted { compacted, .. }) => compacted,
+        other => panic!("{other:?}"),
+    };
+    // Ten records at most, and a quarter less after a cut.
+    assert!((40..=43).contains(&compacted), "{compacted}");
+    let mut watch = fresh.db.watch("k", compacted).await.unwrap();
+    for revision in compacted + 1..=50 {
+        assert_eq!(
+            next(&mut watch).await,
+            [change(revision, "k", Some(&large))]
+        );
+    }
+    // One that is larger than all of it is kept until there is another.
+    let huge = "x".repeat(20_000);
+    let mut watch = fresh.db.watch("k", 50).await.unwrap();
+    let last = write(&fresh.db, vec![put("k", &huge)]).await;
+    assert_eq!(next(&mut watch).await, [change(last, "k", Some(&huge))]);
+}
+
 pub(crate) async fn a_watcher_that_falls_behind_the_kept_log_is_told_so(factory: impl Factory) {
     let fresh = factory.make(short_log()).await;
     write(&fresh.db, vec![put("k", "1")]).await;

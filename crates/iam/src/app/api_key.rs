@@ -9,7 +9,7 @@ use photon_resource::{
 };
 use photon_service::Mutation;
 
-use super::{Core, ceiling, now, session};
+use super::{Core, bounds, ceiling, now, session};
 use crate::credential::ApiSecret;
 use crate::model::{ApiKey, Principal};
 use crate::store::{api_key as store, principal};
@@ -22,11 +22,7 @@ const LONGEST_TTL: u64 = 365 * DAY;
 
 /// The full name of a principal's key: one for a project is in the project, others are where their principal belongs.
 pub fn name(owner: &Principal, key: &ApiKey) -> ResourceName {
-    let scope = match &key.confined {
-        Some((org, project)) => Scope::Project(org.clone(), project.clone()),
-        None => owner.home(),
-    };
-    ResourceName::new(scope, "apiKeys", key.id)
+    ResourceName::new(key.scope(&owner.home()), "apiKeys", key.id)
 }
 
 /// All of a principal's keys that the caller's token can be about: with one for a project its own for the project; others are
@@ -125,7 +121,8 @@ pub async fn create<A: prost::Message + Default>(
                 principal::principal_get(tx, owner.id)
                     .await?
                     .ok_or_else(|| Error::not_found("principal", owner.id))?;
-                store::api_key_create(tx, api_key)?;
+                bounds::check_api_key(tx, owner).await?;
+                store::api_key_create(tx, api_key, &owner.home())?;
                 let key = store::key(api_key.id);
                 Ok(Effect::at(name.clone(), key, api_key.clone()))
             })
@@ -181,7 +178,7 @@ pub async fn delete<A: prost::Message + Default>(
                     .await?
                     .ok_or_else(|| Error::not_found("API key", *id))?;
                 session::end_with_key(tx, before.principal_id, *id).await?;
-                store::api_key_delete(tx, &before);
+                store::api_key_delete(tx, &before, &owner.home());
                 Ok(Effect::at(name(owner, &before), store::key(*id), ()))
             })
         },

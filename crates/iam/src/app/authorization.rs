@@ -13,7 +13,7 @@ use photon_resource::{
 use super::Core;
 use crate::live::{EXPIRED, Known};
 use crate::model::Permission;
-use crate::policy::{Question, Rights, beyond};
+use crate::policy::{Outside, Question, Rights, Wall, beyond};
 use crate::token::Verified;
 
 /// What was decided, and why.
@@ -26,6 +26,8 @@ pub struct Outcome {
     pub outside_tenant: bool,
     /// Of all resources of a type: which it is allowed on.
     pub extent: Extent,
+    /// It is refused alone because there is no such organization or project.
+    pub absent: bool,
 }
 
 const SESSION_ENDED: &str = "the session that the token was issued in has ended";
@@ -136,22 +138,22 @@ async fn decide_for(
         reason,
         ..Outcome::default()
     };
-    if !within_wall(claims, scope) {
-        return Ok(Outcome {
-            outside_tenant: true,
-            ..no("it is outside of the tenant that the token is for".to_owned())
-        });
-    }
-    // Whatever its bearer may do elsewhere: whoever finds a project's token finds no more than the project.
-    if let Some(project) = &claims.project_id
-        && scope.project() != Some(project)
-    {
-        return Ok(no(match scope.project() {
-            Some(other) => format!("the token is for project {project}, not {other}"),
-            None => format!(
-                "the token is for project {project}, and this takes one for the whole organization"
-            ),
-        }));
+    match Wall::of(claims).check(scope) {
+        Ok(()) => {}
+        Err(Outside::Tenant) => {
+            return Ok(Outcome {
+                outside_tenant: true,
+                ..no("it is outside of the tenant that the token is for".to_owned())
+            });
+        }
+        Err(Outside::Project(project)) => {
+            return Ok(no(match scope.project() {
+                Some(other) => format!("the token is for project {project}, not {other}"),
+                None => format!(
+                    "the token is for project {project}, and this takes one for the whole organization"
+                ),
+            }));
+        }
     }
     let question = Question {
         action,
@@ -160,15 +162,20 @@ async fn decide_for(
         now: SystemTime::now(),
     };
     let answer = known.rights.decide(&question);
-    // Only who might create or list there learns that there is no such place. What is left of an organization that is gone,
-    // such as its events, stays to be read.
+    // Only who might create, set or list there learns that there is no such place. What is left of an organization that is
+    // gone, such as its events, stays to be read.
     let verb = action.as_str().rsplit(':').next();
     let there = match (verb, scope) {
-        (Some("create"), _) | (Some("list"), Scope::Project(..)) => core.live.exists(scope).await?,
+        (Some("create" | "set"), _) | (Some("list"), Scope::Project(..)) => {
+            core.live.exists(scope).await?
+        }
         _ => true,
     };
     if answer.allowed && !there {
-        return Ok(no(format!("there is no {scope}")));
+        return Ok(Outcome {
+            absent: true,
+            ..no(format!("there is no {scope}"))
+        });
     }
     let extent = match resource.id() {
         "*" => extent(&known.rights, &question, answer.allowed),
@@ -180,6 +187,7 @@ async fn decide_for(
         bindings: answer.bindings,
         outside_tenant: false,
         extent,
+        absent: false,
     })
 }
 
@@ -262,12 +270,6 @@ pub async fn allowed_on_a_condition(
     }))
 }
 
-/// The tenancy wall: `resource.org == token.org`, whatever the policy says. A token of the system has none before
-/// it; one that a principal of the system got for an organization has.
-fn within_wall(claims: &Claims, scope: &Scope) -> bool {
-    claims.org_id.is_none() || claims.org_id.as_ref() == scope.org()
-}
-
 /// IAM's own guard verifies and decides in process, by the same functions that answer other servers.
 #[async_trait]
 impl TokenVerifier for Core {
@@ -290,6 +292,7 @@ impl Authorizer for Core {
             allowed: outcome.allowed,
             reason: outcome.reason,
             extent: outcome.extent,
+            absent: outcome.absent,
         })
     }
 

@@ -113,7 +113,7 @@ pub async fn create<A: prost::Message + Default>(
                 let (name, end) = (name(binding), binding.expires_at);
                 let (scope, action) = (&binding.scope, "iam:bindings:create");
                 ceiling::check_permissions(core, caller, action, &name, given, scope, end).await?;
-                store::binding_put(tx, binding)?;
+                store::binding_create(tx, binding)?;
                 Ok(stored(binding.clone()))
             })
         },
@@ -187,7 +187,7 @@ pub async fn update<A: prost::Message + Default>(
                     ceiling::check_permissions(core, caller, action, &name, given, scope, end)
                         .await?;
                 }
-                store::binding_put(tx, &after)?;
+                store::binding_update(tx, &after)?;
                 Ok(stored(after))
             })
         },

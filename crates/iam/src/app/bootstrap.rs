@@ -228,7 +228,7 @@ async fn program_ensured(
         if let Some(old) = api_key::api_key_get(tx, old).await?
             && old.description == FROM_FILE
         {
-            api_key::api_key_delete(tx, &old);
+            api_key::api_key_delete(tx, &old, &Scope::System);
         }
     }
     let key = ApiKey {
@@ -240,7 +240,7 @@ async fn program_ensured(
         expires_at: None,
         confined: None,
     };
-    api_key::api_key_create(tx, &key)?;
+    api_key::api_key_create(tx, &key, &Scope::System)?;
     let resource = ResourceName::new(Scope::System, "apiKeys", key.id);
     Ok(Effect::at(resource, api_key::key(key.id), true).by(id))
 }
@@ -273,7 +273,7 @@ pub(super) fn bind(tx: &mut Transaction, principal: PrincipalId, role: &str) -> 
         expires_at: None,
         revision: 1,
     };
-    binding::binding_put(tx, &binding)
+    binding::binding_create(tx, &binding)
 }
 
 /// Makes the first operator. Errors: `FailedPrecondition` when there has been one.

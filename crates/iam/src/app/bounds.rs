@@ -4,7 +4,7 @@ use photon_resource::{Error, PrincipalId, Scope};
 
 use super::Core;
 use crate::model::{Permission, Principal};
-use crate::store::binding;
+use crate::store::{api_key, binding, s3_key};
 
 /// Bindings of one principal.
 const BINDINGS: usize = 64;
@@ -12,6 +12,9 @@ const BINDINGS: usize = 64;
 const PERMISSIONS: usize = 1000;
 /// Bytes of their conditions, together.
 const CONDITIONS: usize = 64 << 10;
+
+/// API keys of one principal, which are read with it, and S3 keys: nobody uses up what the whole organization may have.
+const KEYS: usize = 100;
 
 /// How much there is to read at each decision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +90,31 @@ pub(super) async fn check_binding(
         return Err(Error::quota_exceeded("bindings", used, limit, text));
     }
     check_with(core, who.id, None, permissions).await
+}
+
+/// Whether a principal may get one more API key; guard it with the principal's credentials.
+///
+/// Errors: `QuotaExceeded`.
+pub(super) async fn check_api_key(tx: &flaredb::Transaction, who: &Principal) -> Result<(), Error> {
+    let used = api_key::api_key_count(tx, who.id, KEYS).await?;
+    check_keys(used, "api_keys", "API keys", who)
+}
+
+/// As [`check_api_key`], an S3 key.
+pub(super) async fn check_s3_key(tx: &flaredb::Transaction, who: &Principal) -> Result<(), Error> {
+    let used = s3_key::s3_key_count(tx, who.id, KEYS).await?;
+    check_keys(used, "s3_keys", "S3 keys", who)
+}
+
+fn check_keys(used: usize, quota: &'static str, what: &str, who: &Principal) -> Result<(), Error> {
+    if used < KEYS {
+        return Ok(());
+    }
+    let text = format!(
+        "'{}' has its {KEYS} {what}: delete one that is not needed any more",
+        who.name
+    );
+    Err(Error::quota_exceeded(quota, used as u64, KEYS as u64, text))
 }
 
 /// Whether a principal may have one more grant of these permissions, in place of all that it has of the role `instead`.

@@ -47,7 +47,7 @@ pub async fn create<A: prost::Message + Default>(
                     return Err(Error::already_exists("project", id));
                 }
                 tombstone::require_unused(tx, Deleted::Project(org, id)).await?;
-                store::project_put(tx, project)?;
+                store::project_create(tx, project)?;
                 Ok(Effect::at(
                     name(org, id),
                     store::key(org, id),
@@ -99,7 +99,7 @@ pub async fn update<A: prost::Message + Default>(
                 }
                 after.updated_at = now();
                 after.revision += 1;
-                store::project_put(tx, &after)?;
+                store::project_update(tx, &after)?;
                 Ok(Effect::at(name(org, id), store::key(org, id), after))
             })
         },

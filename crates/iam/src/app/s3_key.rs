@@ -6,7 +6,7 @@ use photon_resource::{
 };
 use photon_service::Mutation;
 
-use super::{Core, ceiling, now, require_scope};
+use super::{Core, bounds, ceiling, now, require_scope};
 use crate::credential::new_s3_pair;
 use crate::model::{Principal, S3AccessKey};
 use crate::store::{principal, s3_key as store};
@@ -81,7 +81,8 @@ pub async fn create<A: prost::Message + Default>(
                     .await?
                     .ok_or_else(|| Error::not_found("principal", owner.id))?;
                 require_scope(tx, name.scope()).await?;
-                store::s3_key_create(tx, s3_key)?;
+                bounds::check_s3_key(tx, owner).await?;
+                store::s3_key_create(tx, s3_key, &owner.home())?;
                 let key = store::key(&s3_key.access_key_id);
                 Ok(Effect::at(name.clone(), key, s3_key.clone()))
             })
@@ -141,7 +142,7 @@ pub async fn delete<A: prost::Message + Default>(
                 let before = store::s3_key_get(tx, id)
                     .await?
                     .ok_or_else(|| Error::not_found("S3 access key", &id))?;
-                store::s3_key_delete(tx, &before);
+                store::s3_key_delete(tx, &before, &Scope::Org(org.clone()));
                 Ok(Effect::at(
                     name(org, &before.project_id, &id),
                     store::key(id),

@@ -9,17 +9,15 @@ use crate::model::{NewRole, Permission, Role, RoleChanges, validate_role_name};
 const MAX_PERMISSIONS: usize = 100;
 const MAX_PATTERN: usize = 512;
 
-impl From<&Permission> for api::Permission {
-    fn from(permission: &Permission) -> Self {
-        Self {
-            action: permission.action.to_string(),
-            resource: permission.resource.to_string(),
-            condition: permission
-                .condition
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-        }
+fn on_the_wire(permission: &Permission) -> api::Permission {
+    api::Permission {
+        action: permission.action.to_string(),
+        resource: permission.resource.to_string(),
+        condition: permission
+            .condition
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     }
 }
 
@@ -36,7 +34,7 @@ impl From<&Role> for api::Role {
                 .unwrap_or_default(),
             name: role.name.clone(),
             description: role.description.clone(),
-            permissions: role.permissions.iter().map(Into::into).collect(),
+            permissions: role.permissions.iter().map(on_the_wire).collect(),
             built_in: role.built_in,
             created_at: time(role.created_at),
             updated_at: time(role.updated_at),

@@ -46,7 +46,7 @@ async fn principal_with(db: &Db, role: &str) -> PrincipalId {
     };
     let mut tx = db.begin();
     store::principal::principal_create(&mut tx, &principal).unwrap();
-    store::binding::binding_put(&mut tx, &binding).unwrap();
+    store::binding::binding_create(&mut tx, &binding).unwrap();
     assert!(matches!(tx.commit().await.unwrap(), Committed::Done(_)));
     principal.id
 }

@@ -51,6 +51,7 @@ const DEFINITIONS: &[Definition] = &[
             ("network:*", "*", ""),
             ("compute:*", "*", ""),
             ("iam:projects:get", "*", ""),
+            ("iam:quotas:get", "*", ""),
             // With a token for the project, for keys that get no others.
             ("iam:apiKeys:*", "*", OWN),
         ],

@@ -8,9 +8,9 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
     PolicySet, Request, RestrictedExpression,
 };
+use photon_policy::Given;
 use photon_resource::{Action, BindingId, PrincipalKind, ResourceName, Scope};
 
-use super::compile;
 use crate::model::{Binding, Permission, Principal};
 
 /// A binding with what its role permits.
@@ -94,8 +94,14 @@ impl Rights {
             .unwrap_or_else(|_| Entity::new_no_attrs(uid.clone(), HashSet::new()));
         let mut policies = PolicySet::new();
         for grant in &grants {
+            let given = Given {
+                principal: principal.id,
+                scope: &grant.binding.scope,
+                until: grant.binding.expires_at,
+            };
             for (index, permission) in grant.permissions.iter().enumerate() {
-                let added = compile::policy(principal.id, &grant.binding, index, permission)
+                let id = format!("{}.{index}", grant.binding.id);
+                let added = photon_policy::policy(given, &id, permission)
                     .and_then(|policy| policies.add(policy).map_err(|error| error.to_string()));
                 if let Err(problem) = added {
                     tracing::error!(
@@ -112,6 +118,11 @@ impl Rights {
             grants,
             policies,
         }
+    }
+
+    /// What it decides by.
+    pub fn policies(&self) -> &PolicySet {
+        &self.policies
     }
 
     /// The bindings and what they permit.
@@ -241,7 +252,7 @@ fn context(question: &Question<'_>) -> Result<Context, String> {
         ("verb".to_owned(), part()),
         (
             "now".to_owned(),
-            RestrictedExpression::new_datetime(compile::timestamp(question.now)),
+            RestrictedExpression::new_datetime(photon_policy::timestamp(question.now)),
         ),
     ];
     let source = question.attributes.get("source_ip");

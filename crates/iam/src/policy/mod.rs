@@ -1,4 +1,5 @@
-//! The policy engine: what roles and bindings permit. Pure: it reads no store and no clock.
+//! The policy engine: what roles and bindings permit. Pure: it reads no store and no clock. What a permission says is
+//! `photon-policy`'s.
 //!
 //! ```text
 //!  role (patterns, condition) ─┐
@@ -7,16 +8,14 @@
 
 mod builtin;
 mod ceiling;
-mod compile;
-mod condition;
 mod decide;
-mod pattern;
+mod wall;
 
 pub use builtin::{built_in, built_in_roles};
 pub use ceiling::beyond;
-pub use condition::{Condition, ConditionError};
 pub use decide::{Answer, Grant, Question, Rights, kind_text};
-pub use pattern::{ActionPattern, PatternError, ResourcePattern};
+pub use photon_policy::{ActionPattern, Condition, ConditionError, PatternError, ResourcePattern};
+pub use wall::{Outside, Wall};
 
 #[cfg(test)]
 pub(crate) mod tests;

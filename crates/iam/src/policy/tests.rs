@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use photon_policy::words::{a_resource, a_resource_pattern, an_action, an_action_pattern};
 use photon_resource::{BindingId, PrincipalId, PrincipalKind, Scope};
 use proptest::prelude::*;
 
-use super::pattern::tests::{a_resource, a_resource_pattern, an_action, an_action_pattern};
 use super::*;
 use crate::model::{Binding, Permission, Principal};
 

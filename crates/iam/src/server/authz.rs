@@ -40,6 +40,7 @@ impl IamAuthzService for Server {
                 outside_tenant: outcome.outside_tenant,
                 on_each: outcome.extent == Extent::Each,
                 on_some: outcome.extent == Extent::Some,
+                absent: outcome.absent,
             })
         })
         .await

@@ -2,10 +2,11 @@
 
 use flaredb::{Db, Record, Transaction};
 use photon_catalog::Reference;
-use photon_resource::{ApiKeyId, Error, OrgId, Page, PageRequest, PrincipalId, ProjectId};
+use photon_resource::{ApiKeyId, Error, OrgId, Page, PageRequest, PrincipalId, ProjectId, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::{from_ms, page_of_ids, to_ms};
+use super::principal::home_of;
+use super::{from_ms, page_of, to_ms, usage};
 use crate::model::ApiKey;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,9 +62,11 @@ impl From<ApiKeyRecord> for ApiKey {
     }
 }
 
+pub(crate) const PREFIX: &str = "api-key/";
+
 /// Where the record is.
 pub(crate) fn key(id: ApiKeyId) -> String {
-    format!("api-key/{id}")
+    format!("{PREFIX}{id}")
 }
 
 pub(crate) const OF_PREFIX: &str = "api-key-of/";
@@ -86,15 +89,17 @@ pub async fn api_key_find(db: &Db, id: ApiKeyId) -> Result<Option<ApiKey>, Error
     Ok(db.get::<ApiKeyRecord>(&key(id)).await?.map(Into::into))
 }
 
-/// Creates.
-pub fn api_key_create(tx: &mut Transaction, api_key: &ApiKey) -> Result<(), Error> {
+/// Creates one of a principal of `home`.
+pub fn api_key_create(tx: &mut Transaction, api_key: &ApiKey, home: &Scope) -> Result<(), Error> {
+    usage::take(tx, &api_key.scope(home), usage::API_KEYS);
     tx.put(&key(api_key.id), &ApiKeyRecord::from(api_key))?;
     let pointer = Reference::to(api_key.id);
     Ok(tx.put(&of_key(api_key.principal_id, api_key.id), &pointer)?)
 }
 
-/// Deletes.
-pub fn api_key_delete(tx: &mut Transaction, api_key: &ApiKey) {
+/// Deletes one of a principal of `home`.
+pub fn api_key_delete(tx: &mut Transaction, api_key: &ApiKey, home: &Scope) {
+    usage::give_back(tx, &api_key.scope(home), usage::API_KEYS);
     tx.delete(&key(api_key.id));
     tx.delete(&of_key(api_key.principal_id, api_key.id));
 }
@@ -108,17 +113,31 @@ pub async fn api_key_ids(db: &Db, principal: PrincipalId) -> Result<Vec<ApiKeyId
         .collect()
 }
 
+/// How many a principal has, counted up to `limit`; guard it with the principal's credentials.
+pub async fn api_key_count(
+    tx: &Transaction,
+    principal: PrincipalId,
+    limit: usize,
+) -> Result<usize, Error> {
+    let prefix = of_prefix(principal);
+    let page = tx.db().page::<Reference>(&prefix, None, limit).await?;
+    Ok(page.items.len())
+}
+
 /// Deletes at most `limit` of a principal's, and says how many; guard it with the principal's credentials.
 pub async fn api_key_delete_some(
     tx: &mut Transaction,
     principal: PrincipalId,
     limit: usize,
 ) -> Result<usize, Error> {
+    let home = home_of(tx, principal).await?;
     let prefix = of_prefix(principal);
     let found = tx.db().page::<Reference>(&prefix, None, limit).await?.items;
     for (index, pointer) in &found {
-        tx.delete(index);
-        tx.delete(&format!("api-key/{}", pointer.id));
+        match api_key_find(tx.db(), pointer.id.parse().map_err(Error::internal)?).await? {
+            Some(api_key) => api_key_delete(tx, &api_key, &home),
+            None => tx.delete(index),
+        }
     }
     Ok(found.len())
 }
@@ -129,15 +148,7 @@ pub async fn api_key_page(
     principal: PrincipalId,
     request: &PageRequest,
 ) -> Result<Page<ApiKey>, Error> {
-    let ids = page_of_ids(db, &of_prefix(principal), request).await?;
-    let mut items = Vec::with_capacity(ids.items.len());
-    for id in ids.items {
-        if let Some(api_key) = api_key_find(db, id.parse().map_err(Error::internal)?).await? {
-            items.push(api_key);
-        }
-    }
-    Ok(Page {
-        items,
-        next_page_token: ids.next_page_token,
-    })
+    let key = |id: &str| format!("{PREFIX}{id}");
+    let read = |record: ApiKeyRecord| Ok(Some(record.into()));
+    page_of(db, &of_prefix(principal), request, key, read).await
 }

@@ -5,7 +5,7 @@ use photon_catalog::Reference;
 use photon_resource::{BindingId, Error, Page, PageRequest, PrincipalId, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::{from_ms, owner_segment, page_of_ids, to_ms};
+use super::{from_ms, owner_segment, page_of, to_ms, usage};
 use crate::model::Binding;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,8 @@ impl TryFrom<BindingRecord> for Binding {
 }
 
 pub(crate) const OF_PREFIX: &str = "binding-of/";
+/// Of those of each organization, or of the system, and project.
+pub(crate) const IN_PREFIX: &str = "binding-in/";
 
 /// Where the record is.
 pub(crate) fn key(id: BindingId) -> String {
@@ -73,9 +75,9 @@ fn role_prefix(role: &str) -> String {
 /// What is at or below a scope.
 fn below_prefix(scope: &Scope) -> String {
     match scope {
-        Scope::System => "binding-in/".to_owned(),
-        Scope::Org(org) => format!("binding-in/{org}/"),
-        Scope::Project(org, project) => format!("binding-in/{org}/{project}/"),
+        Scope::System => IN_PREFIX.to_owned(),
+        Scope::Org(org) => format!("{IN_PREFIX}{org}/"),
+        Scope::Project(org, project) => format!("{IN_PREFIX}{org}/{project}/"),
     }
 }
 
@@ -85,7 +87,7 @@ fn in_key(binding: &Binding) -> String {
         .project()
         .map_or("-", |project| project.as_str());
     let owner = owner_segment(binding.scope.org());
-    format!("binding-in/{owner}/{project}/{}", binding.id)
+    format!("{IN_PREFIX}{owner}/{project}/{}", binding.id)
 }
 
 /// The keys of the index entries of a binding; only the first is under the principal.
@@ -110,9 +112,14 @@ pub async fn binding_find(db: &Db, id: BindingId) -> Result<Option<Binding>, Err
     record.map(TryInto::try_into).transpose()
 }
 
-/// Creates or replaces. The index entries are written anew each time, so that whoever watches them learns of
-/// every change.
-pub fn binding_put(tx: &mut Transaction, binding: &Binding) -> Result<(), Error> {
+/// Creates.
+pub fn binding_create(tx: &mut Transaction, binding: &Binding) -> Result<(), Error> {
+    usage::take(tx, &binding.scope, usage::BINDINGS);
+    binding_update(tx, binding)
+}
+
+/// Replaces. The index entries are written anew each time, so that whoever watches them learns of every change.
+pub fn binding_update(tx: &mut Transaction, binding: &Binding) -> Result<(), Error> {
     let pointer = Reference::to(binding.id);
     for index in indexes(binding) {
         tx.put(&index, &pointer)?;
@@ -122,6 +129,7 @@ pub fn binding_put(tx: &mut Transaction, binding: &Binding) -> Result<(), Error>
 
 /// Deletes.
 pub fn binding_delete(tx: &mut Transaction, binding: &Binding) {
+    usage::give_back(tx, &binding.scope, usage::BINDINGS);
     tx.delete(&key(binding.id));
     for index in indexes(binding) {
         tx.delete(&index);
@@ -182,17 +190,10 @@ pub async fn binding_page(
         Some(principal) => of_prefix(principal),
         None => below_prefix(scope),
     };
-    let ids = page_of_ids(db, &prefix, request).await?;
-    let mut items = Vec::with_capacity(ids.items.len());
-    for id in ids.items {
-        if let Some(binding) = binding_find(db, id.parse().map_err(Error::internal)?).await?
-            && scope.contains(&binding.scope)
-        {
-            items.push(binding);
-        }
-    }
-    Ok(Page {
-        items,
-        next_page_token: ids.next_page_token,
-    })
+    let key = |id: &str| format!("binding/{id}");
+    let read = |record: BindingRecord| {
+        let binding: Binding = record.try_into()?;
+        Ok(Some(binding).filter(|binding| scope.contains(&binding.scope)))
+    };
+    page_of(db, &prefix, request, key, read).await
 }

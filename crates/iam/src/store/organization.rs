@@ -1,7 +1,8 @@
 //! Organizations.
 
 use flaredb::{Db, Record, Transaction};
-use photon_resource::{Error, OrgId, Page, PageRequest};
+use photon_catalog::quota::forget;
+use photon_resource::{Error, OrgId, Page, PageRequest, Scope};
 use serde::{Deserialize, Serialize};
 
 use super::{from_ms, page, to_ms};
@@ -82,8 +83,9 @@ pub fn organization_put(tx: &mut Transaction, organization: &Organization) -> Re
     Ok(tx.put(&key(&organization.id), &record)?)
 }
 
-/// Deletes the organization itself.
+/// Deletes the organization itself, and its limits.
 pub fn organization_delete(tx: &mut Transaction, id: &OrgId) {
+    forget(tx, &Scope::Org(id.clone()));
     tx.delete(&key(id));
     tx.delete(&members_guard(id));
 }

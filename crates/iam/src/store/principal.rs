@@ -2,10 +2,10 @@
 
 use flaredb::{Db, Record, Transaction};
 use photon_catalog::Reference;
-use photon_resource::{Error, OrgId, Page, PageRequest, PrincipalId, PrincipalKind};
+use photon_resource::{Error, OrgId, Page, PageRequest, PrincipalId, PrincipalKind, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::{from_ms, owner_segment, page_of_ids, to_ms};
+use super::{from_ms, owner_segment, page_of, to_ms, usage};
 use crate::model::Principal;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,8 @@ impl From<PrincipalRecord> for Principal {
 }
 
 pub(crate) const PREFIX: &str = "principal/";
+/// Of the names, by organization.
+pub(crate) const NAMES: &str = "principal-name/";
 
 /// Where the record is.
 pub(crate) fn key(id: PrincipalId) -> String {
@@ -76,7 +78,7 @@ pub(crate) fn key(id: PrincipalId) -> String {
 }
 
 fn names_prefix(org: Option<&OrgId>) -> String {
-    format!("principal-name/{}/", owner_segment(org))
+    format!("{NAMES}{}/", owner_segment(org))
 }
 
 fn name_key(org: Option<&OrgId>, name: &str) -> String {
@@ -115,6 +117,12 @@ pub async fn principal_find_by_name(
     }
 }
 
+/// Where a principal belongs that has keys: [`Scope::System`] too if it is gone.
+pub(super) async fn home_of(tx: &Transaction, id: PrincipalId) -> Result<Scope, Error> {
+    let found = principal_find(tx.db(), id).await?;
+    Ok(found.map_or(Scope::System, |found| found.home()))
+}
+
 /// The id of the principal of this name, as the transaction sees it.
 pub async fn principal_named(
     tx: &mut Transaction,
@@ -129,6 +137,11 @@ pub async fn principal_named(
 
 /// Creates; that the name is free has been checked with [`principal_named`].
 pub fn principal_create(tx: &mut Transaction, principal: &Principal) -> Result<(), Error> {
+    usage::take(tx, &principal.home(), usage::PRINCIPALS);
+    put_with_name(tx, principal)
+}
+
+fn put_with_name(tx: &mut Transaction, principal: &Principal) -> Result<(), Error> {
     let pointer = Reference::to(principal.id);
     tx.put(
         &name_key(principal.org_id.as_ref(), &principal.name),
@@ -149,11 +162,12 @@ pub fn principal_rename(
     principal: &Principal,
 ) -> Result<(), Error> {
     tx.delete(&name_key(principal.org_id.as_ref(), before));
-    principal_create(tx, principal)
+    put_with_name(tx, principal)
 }
 
 /// Deletes the principal itself.
 pub fn principal_delete(tx: &mut Transaction, principal: &Principal) {
+    usage::give_back(tx, &principal.home(), usage::PRINCIPALS);
     tx.delete(&key(principal.id));
     tx.delete(&name_key(principal.org_id.as_ref(), &principal.name));
     tx.delete(&credentials_guard(principal.id));
@@ -173,16 +187,7 @@ pub async fn principal_page(
     org: Option<&OrgId>,
     request: &PageRequest,
 ) -> Result<Page<Principal>, Error> {
-    let ids = page_of_ids(db, &names_prefix(org), request).await?;
-    let mut items = Vec::with_capacity(ids.items.len());
-    for id in ids.items {
-        // One that was deleted since the page of names was read is left out.
-        if let Some(principal) = principal_find(db, id.parse().map_err(Error::internal)?).await? {
-            items.push(principal);
-        }
-    }
-    Ok(Page {
-        items,
-        next_page_token: ids.next_page_token,
-    })
+    let key = |id: &str| format!("{PREFIX}{id}");
+    let read = |record: PrincipalRecord| Ok(Some(record.into()));
+    page_of(db, &names_prefix(org), request, key, read).await
 }

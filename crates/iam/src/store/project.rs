@@ -1,10 +1,11 @@
 //! Projects.
 
 use flaredb::{Db, Record, Transaction};
-use photon_resource::{Error, OrgId, Page, PageRequest, ProjectId};
+use photon_catalog::quota::forget;
+use photon_resource::{Error, OrgId, Page, PageRequest, ProjectId, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::{from_ms, page, to_ms};
+use super::{from_ms, page, to_ms, usage};
 use crate::model::Project;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,14 +76,22 @@ pub async fn project_find(db: &Db, org: &OrgId, id: &ProjectId) -> Result<Option
     Ok(record.map(Into::into))
 }
 
-/// Creates or replaces.
-pub fn project_put(tx: &mut Transaction, project: &Project) -> Result<(), Error> {
+/// Creates.
+pub fn project_create(tx: &mut Transaction, project: &Project) -> Result<(), Error> {
+    usage::take(tx, &Scope::Org(project.org_id.clone()), usage::PROJECTS);
+    project_update(tx, project)
+}
+
+/// Replaces.
+pub fn project_update(tx: &mut Transaction, project: &Project) -> Result<(), Error> {
     let record = ProjectRecord::from(project);
     Ok(tx.put(&key(&project.org_id, &project.id), &record)?)
 }
 
-/// Deletes the project itself.
+/// Deletes the project itself, which is there, and its limits.
 pub fn project_delete(tx: &mut Transaction, org: &OrgId, id: &ProjectId) {
+    usage::give_back(tx, &Scope::Org(org.clone()), usage::PROJECTS);
+    forget(tx, &Scope::Project(org.clone(), id.clone()));
     tx.delete(&key(org, id));
 }
 

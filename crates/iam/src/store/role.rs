@@ -5,8 +5,8 @@ use photon_catalog::Reference;
 use photon_resource::{Error, OrgId, Page, PageRequest};
 use serde::{Deserialize, Serialize};
 
-use super::{from_ms, owner_segment, page_of_ids, to_ms};
-use crate::model::{Permission, Role};
+use super::{from_ms, owner_segment, page_of, to_ms, usage};
+use crate::model::{Permission, Role, home};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +91,8 @@ impl TryFrom<RoleRecord> for Role {
 }
 
 pub(crate) const PREFIX: &str = "role/";
+/// Of the names, by organization.
+pub(crate) const NAMES: &str = "role-name/";
 
 /// Where the record is.
 pub(crate) fn key(id: &str) -> String {
@@ -98,7 +100,7 @@ pub(crate) fn key(id: &str) -> String {
 }
 
 fn names_prefix(org: Option<&OrgId>) -> String {
-    format!("role-name/{}/", owner_segment(org))
+    format!("{NAMES}{}/", owner_segment(org))
 }
 
 fn name_key(org: Option<&OrgId>, name: &str) -> String {
@@ -152,6 +154,11 @@ pub async fn role_named(
 
 /// Creates; that the name is free has been checked with [`role_named`].
 pub fn role_create(tx: &mut Transaction, role: &Role) -> Result<(), Error> {
+    usage::take(tx, &home(role.org_id.as_ref()), usage::ROLES);
+    put_with_name(tx, role)
+}
+
+fn put_with_name(tx: &mut Transaction, role: &Role) -> Result<(), Error> {
     let pointer = Reference::to(&role.id);
     tx.put(&name_key(role.org_id.as_ref(), &role.name), &pointer)?;
     Ok(tx.put(&key(&role.id), &RoleRecord::from(role))?)
@@ -162,11 +169,12 @@ pub fn role_update(tx: &mut Transaction, before: &str, role: &Role) -> Result<()
     if before != role.name {
         tx.delete(&name_key(role.org_id.as_ref(), before));
     }
-    role_create(tx, role)
+    put_with_name(tx, role)
 }
 
 /// Deletes the role itself.
 pub fn role_delete(tx: &mut Transaction, role: &Role) {
+    usage::give_back(tx, &home(role.org_id.as_ref()), usage::ROLES);
     tx.delete(&key(&role.id));
     tx.delete(&name_key(role.org_id.as_ref(), &role.name));
     tx.delete(&bindings_guard(&role.id));
@@ -181,6 +189,7 @@ pub async fn role_delete_some(
     let prefix = names_prefix(Some(org));
     let found = tx.db().page::<Reference>(&prefix, None, limit).await?.items;
     for (index, pointer) in &found {
+        usage::give_back(tx, &home(Some(org)), usage::ROLES);
         tx.delete(index);
         tx.delete(&key(&pointer.id));
         tx.delete(&bindings_guard(&pointer.id));
@@ -194,13 +203,6 @@ pub async fn role_page(
     org: Option<&OrgId>,
     request: &PageRequest,
 ) -> Result<Page<Role>, Error> {
-    let ids = page_of_ids(db, &names_prefix(org), request).await?;
-    let mut items = Vec::with_capacity(ids.items.len());
-    for id in ids.items {
-        items.extend(role_find(db, &id).await?);
-    }
-    Ok(Page {
-        items,
-        next_page_token: ids.next_page_token,
-    })
+    let read = |record: RoleRecord| record.try_into().map(Some);
+    page_of(db, &names_prefix(org), request, key, read).await
 }

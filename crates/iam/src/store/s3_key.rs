@@ -2,11 +2,11 @@
 
 use flaredb::{Db, Record, Transaction};
 use photon_catalog::Reference;
-use photon_resource::{Error, OrgId, Page, PageRequest, PrincipalId, ProjectId};
+use photon_resource::{Error, OrgId, Page, PageRequest, PrincipalId, ProjectId, Scope};
 use serde::{Deserialize, Serialize};
 
-use super::principal::principal_find;
-use super::{from_ms, page_of_ids, to_ms};
+use super::principal::{home_of, principal_find};
+use super::{from_ms, page_of, to_ms, usage};
 use crate::model::S3AccessKey;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl From<S3AccessKeyRecord> for S3AccessKey {
     }
 }
 
-const PREFIX: &str = "s3-key/";
+pub(crate) const PREFIX: &str = "s3-key/";
 /// How many are read at a time where all are.
 const READ_AT_ONCE: usize = 500;
 
@@ -78,17 +78,42 @@ pub async fn s3_key_find(db: &Db, id: &str) -> Result<Option<S3AccessKey>, Error
     Ok(db.get::<S3AccessKeyRecord>(&key(id)).await?.map(Into::into))
 }
 
-/// Creates.
-pub fn s3_key_create(tx: &mut Transaction, s3_key: &S3AccessKey) -> Result<(), Error> {
+/// Where a key of a principal of `home` counts.
+fn scope(home: &Scope, project: &ProjectId) -> Scope {
+    match home.org() {
+        Some(org) => Scope::Project(org.clone(), project.clone()),
+        None => Scope::System,
+    }
+}
+
+/// Creates one of a principal of `home`.
+pub fn s3_key_create(
+    tx: &mut Transaction,
+    s3_key: &S3AccessKey,
+    home: &Scope,
+) -> Result<(), Error> {
     let id = &s3_key.access_key_id;
+    usage::take(tx, &scope(home, &s3_key.project_id), usage::S3_KEYS);
     tx.put(&key(id), &S3AccessKeyRecord::from(s3_key))?;
     Ok(tx.put(&of_key(s3_key.principal_id, id), &Reference::to(id))?)
 }
 
-/// Deletes.
-pub fn s3_key_delete(tx: &mut Transaction, s3_key: &S3AccessKey) {
+/// Deletes one of a principal of `home`.
+pub fn s3_key_delete(tx: &mut Transaction, s3_key: &S3AccessKey, home: &Scope) {
+    usage::give_back(tx, &scope(home, &s3_key.project_id), usage::S3_KEYS);
     tx.delete(&key(&s3_key.access_key_id));
     tx.delete(&of_key(s3_key.principal_id, &s3_key.access_key_id));
+}
+
+/// How many a principal has, counted up to `limit`; guard it with the principal's credentials.
+pub async fn s3_key_count(
+    tx: &Transaction,
+    principal: PrincipalId,
+    limit: usize,
+) -> Result<usize, Error> {
+    let prefix = of_prefix(principal);
+    let page = tx.db().page::<Reference>(&prefix, None, limit).await?;
+    Ok(page.items.len())
 }
 
 /// Deletes at most `limit` of a principal's, and says how many; guard it with the principal's credentials.
@@ -97,11 +122,14 @@ pub async fn s3_key_delete_some(
     principal: PrincipalId,
     limit: usize,
 ) -> Result<usize, Error> {
+    let home = home_of(tx, principal).await?;
     let prefix = of_prefix(principal);
     let found = tx.db().page::<Reference>(&prefix, None, limit).await?.items;
     for (index, pointer) in &found {
-        tx.delete(index);
-        tx.delete(&key(&pointer.id));
+        match s3_key_find(tx.db(), &pointer.id).await? {
+            Some(s3_key) => s3_key_delete(tx, &s3_key, &home),
+            None => tx.delete(index),
+        }
     }
     Ok(found.len())
 }
@@ -120,7 +148,8 @@ pub async fn s3_key_delete_some_of_project(
             .db()
             .page::<S3AccessKeyRecord>(PREFIX, after.as_deref(), READ_AT_ONCE)
             .await?;
-        for (_, record) in &page.items {
+        after = page.items.last().map(|(key, _)| key.clone());
+        for (_, record) in page.items {
             if record.project_id != *project {
                 continue;
             }
@@ -132,11 +161,9 @@ pub async fn s3_key_delete_some_of_project(
             if deleted == limit {
                 return Ok(deleted);
             }
-            tx.delete(&key(&record.access_key_id));
-            tx.delete(&of_key(record.principal_id, &record.access_key_id));
+            s3_key_delete(tx, &record.into(), &Scope::Org(org.clone()));
             deleted += 1;
         }
-        after = page.items.last().map(|(key, _)| key.clone());
         if !page.more {
             return Ok(deleted);
         }
@@ -149,13 +176,6 @@ pub async fn s3_key_page(
     principal: PrincipalId,
     request: &PageRequest,
 ) -> Result<Page<S3AccessKey>, Error> {
-    let ids = page_of_ids(db, &of_prefix(principal), request).await?;
-    let mut items = Vec::with_capacity(ids.items.len());
-    for id in ids.items {
-        items.extend(s3_key_find(db, &id).await?);
-    }
-    Ok(Page {
-        items,
-        next_page_token: ids.next_page_token,
-    })
+    let read = |record: S3AccessKeyRecord| Ok(Some(record.into()));
+    page_of(db, &of_prefix(principal), request, key, read).await
 }

@@ -9,7 +9,7 @@ use photon_resource::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{from_ms, page_of_ids, to_ms};
+use super::{from_ms, page_of, to_ms};
 use crate::model::{Predecessor, Session};
 
 /// How many a principal has at most.
@@ -211,16 +211,9 @@ pub async fn session_page(
     principal: PrincipalId,
     request: &PageRequest,
 ) -> Result<Page<Session>, Error> {
-    let ids = page_of_ids(db, &of_prefix(principal), request).await?;
-    let mut items = Vec::with_capacity(ids.items.len());
-    for id in ids.items {
-        // One that ended since the page of ids was read is left out.
-        items.extend(session_find(db, id.parse().map_err(Error::internal)?).await?);
-    }
-    Ok(Page {
-        items,
-        next_page_token: ids.next_page_token,
-    })
+    let key = |id: &str| format!("{PREFIX}{id}");
+    let read = |record: SessionRecord| Ok(Some(record.into()));
+    page_of(db, &of_prefix(principal), request, key, read).await
 }
 
 /// At most `limit` of all that there are, by id, after the one whose key is given; with the key to go on after, if there may

@@ -9,6 +9,7 @@ mod credentials;
 mod directory;
 mod many;
 mod provisioner;
+mod quotas;
 mod roles;
 mod sessions;
 mod tenants;

@@ -8,7 +8,9 @@ use nix::sched::{CloneFlags, unshare};
 use tokio::process::{Child, Command};
 
 use super::*;
-use crate::hypervisor::{Accelerator, Boot, DiskFile, Machine, Qemu};
+use crate::hypervisor::qemu::{PRINTED_LIMIT, has_hub};
+use crate::hypervisor::qmp::Qmp;
+use crate::hypervisor::{Accelerator, Boot, DiskFile, Launch, Machine, Qemu};
 
 /// Firmware and guest are up within half a second; a machine under load takes its time.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -46,6 +48,22 @@ const WRITES: [u8; 80] = [
     0x10, 0x00, 0x40, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x08, 0, 0, 0, 0, 0, 0,
 ];
 
+/// Says what is typed, and `.` whenever nothing is.
+///
+/// ```text
+/// again:  mov dx, 0x3fd  ; in al, dx      ; test al, 1      COM1's line status
+///         mov dx, 0x3f8  ; jz idle        ; in al, dx       typed: say it
+///         jmp say
+/// idle:   mov cx, 0xffff ; loop $         ; mov al, '.'     a while later
+/// say:    out dx, al     ; jmp again
+/// ```
+const TALKS: [u8; 24] = [
+    0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0xba, 0xf8, 0x03, 0x74, 0x03, 0xec, 0xeb, 0x07, 0xb9, 0xff,
+    0xff, 0xe2, 0xfe, 0xb0, 0x2e, 0xee, 0xeb, 0xe8,
+];
+
+const QEMU: &str = "qemu-system-x86_64";
+
 struct Host {
     _directory: tempfile::TempDir,
     layout: Layout,
@@ -53,10 +71,17 @@ struct Host {
     guests: Guests,
     signal: Signal,
     id: VmId,
+    keeps_output: bool,
 }
 
 impl Host {
+    /// Of an older QEMU.
     fn new() -> Self {
+        Self::of(Qemu::new(QEMU))
+    }
+
+    fn of(hypervisor: Qemu) -> Self {
+        let hypervisor = Arc::new(hypervisor);
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout {
             state: directory.path().join("state"),
@@ -64,7 +89,6 @@ impl Host {
             userdb: directory.path().join("userdb"),
         };
         let (id, signal) = (VmId::generate(), Signal::new());
-        let hypervisor = Arc::new(Qemu::new("qemu-system-x86_64"));
         for path in [layout.vm(id), layout.runtime(id), layout.notes(id)] {
             std::fs::create_dir_all(path).unwrap();
         }
@@ -75,6 +99,7 @@ impl Host {
             guests: Guests::new(hypervisor.clone(), layout.clone(), signal.clone()),
             _directory: directory,
             layout,
+            keeps_output: false,
             hypervisor,
             signal,
             id,
@@ -82,7 +107,7 @@ impl Host {
     }
 
     /// Starts a guest of this boot sector, as the VM's user, and follows it.
-    async fn start(&self, code: &[u8], disk_bytes: u64) -> Child {
+    async fn start(&mut self, code: &[u8], disk_bytes: u64) -> Child {
         let (layout, uid) = (&self.layout, Some(self.id.unix_uid()));
         let raw = layout.vm(self.id).join("raw");
         let mut sector = code.to_vec();
@@ -116,7 +141,10 @@ impl Host {
             interfaces: vec![],
             runtime_dir: layout.runtime(self.id),
         };
-        let argv = self.hypervisor.launch(&machine, Accelerator::Tcg).argv;
+        let Launch {
+            argv, keeps_output, ..
+        } = self.hypervisor.launch(&machine, Accelerator::Tcg);
+        self.keeps_output = keeps_output;
         let process = Command::new(&argv[0])
             .args(&argv[1..])
             .uid(self.id.unix_uid())
@@ -133,8 +161,12 @@ impl Host {
         SystemTime::UNIX_EPOCH + Duration::from_micros(42)
     }
 
-    fn running(&self) -> BTreeMap<VmId, Option<SystemTime>> {
-        [(self.id, Some(self.started_at()))].into()
+    fn running(&self) -> BTreeMap<VmId, Running> {
+        let running = Running {
+            started_at: Some(self.started_at()),
+            keeps_output: self.keeps_output,
+        };
+        [(self.id, running)].into()
     }
 
     /// Waits for what comes with a signal.
@@ -151,7 +183,7 @@ impl Host {
 
 #[tokio::test]
 async fn a_panic_ends_the_process_with_an_error_and_is_noted_of_that_run() {
-    let host = Host::new();
+    let mut host = Host::new();
     let mut process = host.start(&PANICS, 1 << 20).await;
     let connected = || host.guests.lock()[&host.id].control.borrow().is_some();
     host.until("QEMU answers", connected).await;
@@ -179,17 +211,17 @@ async fn a_panic_ends_the_process_with_an_error_and_is_noted_of_that_run() {
 
 #[tokio::test]
 async fn a_guest_without_room_stands_still_says_so_and_goes_on_when_there_is_some() {
-    let host = Host::new();
+    let mut host = Host::new();
     // Of this thread alone, and of what it starts.
     unshare(CloneFlags::CLONE_NEWNS).expect("root");
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    let state = host.layout.state.clone();
     let room = |flags, bytes: u64| {
         let size = format!("size={bytes},mode=755");
-        let state = &host.layout.state;
         mount(
             Some("tmpfs"),
-            state,
+            &state,
             Some("tmpfs"),
             flags,
             Some(size.as_str()),
@@ -219,4 +251,63 @@ async fn a_guest_without_room_stands_still_says_so_and_goes_on_when_there_is_som
     host.until("it goes on", goes_on).await;
     typing.abort();
     assert!(!printed().contains('E'), "no write failed: {}", printed());
+}
+
+/// Who is connected to a serial line and does not read makes the guest wait.
+#[tokio::test]
+async fn nobody_is_connected_to_a_console_that_nobody_watches_and_what_it_says_is_kept() {
+    assert!(has_hub(Path::new(QEMU)).await, "QEMU 10.0 or later");
+    let mut host = Host::of(Qemu::new(QEMU).with_hub(true));
+    let _process = host.start(&TALKS, 1 << 20).await;
+    let socket = host.hypervisor.power_socket(&host.layout.runtime(host.id));
+    let connect = async {
+        loop {
+            match Qmp::connect(&socket, host.id.unix_uid()).await {
+                Ok(monitor) => return monitor,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let monitor = tokio::time::timeout(LIMIT, connect).await.unwrap();
+    let is_connected = async || {
+        let lines = monitor.execute("query-chardev").await.unwrap();
+        let mut lines = lines.as_array().unwrap().iter();
+        let line = lines.find(|line| line["label"] == "typed").unwrap();
+        !line["filename"]
+            .as_str()
+            .unwrap()
+            .starts_with("disconnected")
+    };
+    assert!(!is_connected().await);
+
+    let console = host.guests.console(host.id).unwrap();
+    let (_, mut output) = console.watch();
+    let talk = async {
+        loop {
+            console.type_in(b"x".to_vec());
+            if output.recv().await.unwrap().contains(&b'x') {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, talk)
+        .await
+        .expect("the guest answers");
+    assert!(is_connected().await);
+
+    drop(output);
+    let left = async {
+        while is_connected().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, left)
+        .await
+        .expect("the connection ends");
+    // What it says meanwhile is there for who comes next.
+    let (recent, mut output) = console.watch();
+    assert!(recent.contains(&b'x'));
+    let next = tokio::time::timeout(LIMIT, output.recv()).await.unwrap();
+    assert!(!next.unwrap().is_empty());
+    assert!(console.watch().0.len() <= PRINTED_LIMIT);
 }

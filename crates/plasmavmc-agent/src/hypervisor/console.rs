@@ -1,20 +1,25 @@
 //! The serial console of a guest: what it printed last, and any number of people who watch and type.
 //!
-//! The agent reads as fast as the guest prints. Whoever watches more slowly loses output, never the guest
-//! time. What was printed last is kept below `/run` too, so that it outlives the agent.
+//! A machine keeps what its guest prints, and the agent is connected to it only while somebody watches ([`look`]): who is
+//! connected and does not read makes the guest wait. One that keeps nothing, of an earlier release or an older QEMU, is
+//! read for as long as it runs ([`attach`]). Whoever watches more slowly than the guest prints loses output, never the
+//! guest time. What was read last is kept below `/run` too, so that it outlives the agent.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use photon_reconcile::Backoff;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex as AsyncMutex, Notify, broadcast, mpsc, watch};
 
-use crate::hypervisor::{ControlError, connect_as};
+use crate::hypervisor::{Control, ControlError, connect_as};
 
 #[cfg(test)]
 mod tests;
@@ -25,8 +30,11 @@ pub const RECENT_LIMIT: usize = 64 * 1024;
 const FILE_LIMIT: u64 = 2 * RECENT_LIMIT as u64;
 /// Pieces of output (of up to 4 KiB) that may wait for one watcher.
 const PIECES_QUEUED: usize = 256;
-/// Pieces of input that may wait for the guest.
+/// Pieces of input that may wait for the guest, and the bytes in all of them.
 const INPUT_QUEUED: usize = 64;
+const INPUT_LIMIT: usize = 64 * 1024;
+/// How often it is seen whether somebody watches still.
+const WATCHED_EVERY: Duration = Duration::from_secs(1);
 
 /// One guest's console.
 pub struct Console {
@@ -34,6 +42,10 @@ pub struct Console {
     output: broadcast::Sender<Arc<[u8]>>,
     input: mpsc::Sender<Vec<u8>>,
     typed: AsyncMutex<mpsc::Receiver<Vec<u8>>>,
+    /// Bytes that wait in `input`.
+    waiting: AtomicUsize,
+    /// Told when somebody begins to watch.
+    watched: Notify,
 }
 
 struct Recent {
@@ -57,23 +69,38 @@ impl Console {
             output: broadcast::Sender::new(PIECES_QUEUED),
             input,
             typed: AsyncMutex::new(typed),
+            waiting: AtomicUsize::new(0),
+            watched: Notify::new(),
         }
     }
 
     /// What was printed last, and everything after that. A receiver that lags has lost pieces.
     pub fn watch(&self) -> (Vec<u8>, broadcast::Receiver<Arc<[u8]>>) {
         let recent = self.lock();
-        (
-            recent.bytes.iter().copied().collect(),
-            self.output.subscribe(),
-        )
+        let watching = self.output.subscribe();
+        self.watched.notify_one();
+        (recent.bytes.iter().copied().collect(), watching)
     }
 
     /// Types. What the guest does not take for too long is lost, as on a real line.
     pub fn type_in(&self, bytes: Vec<u8>) {
-        if self.input.try_send(bytes).is_err() {
+        let length = bytes.len();
+        let waiting = self.waiting.fetch_add(length, Ordering::Relaxed) + length;
+        if waiting > INPUT_LIMIT || self.input.try_send(bytes).is_err() {
+            self.waiting.fetch_sub(length, Ordering::Relaxed);
             tracing::debug!("the guest does not read its console: input dropped");
         }
+    }
+
+    /// The next that was typed.
+    async fn next_typed(&self, typed: &mut mpsc::Receiver<Vec<u8>>) -> Option<Vec<u8>> {
+        let bytes = typed.recv().await?;
+        self.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+        Some(bytes)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.output.receiver_count() > 0
     }
 
     fn printed(&self, bytes: &[u8]) {
@@ -140,28 +167,86 @@ pub async fn attach(console: Arc<Console>, socket: PathBuf, uid: u32, mut backof
         match connect_as(&socket, uid).await {
             Ok(stream) => {
                 backoff.succeeded();
-                let (mut reader, mut writer) = stream.into_split();
+                let (mut reader, writer) = stream.into_split();
                 let read = async {
                     let mut buffer = [0_u8; 4096];
                     while let Ok(count @ 1..) = reader.read(&mut buffer).await {
                         console.printed(&buffer[..count]);
                     }
                 };
-                let write = async {
-                    while let Some(bytes) = typed.recv().await {
-                        if writer.write_all(&bytes).await.is_err() {
-                            break;
-                        }
-                    }
-                };
                 tokio::select! {
                     () = read => {}
-                    () = write => {}
+                    () = write(&console, &mut typed, writer) => {}
                 }
             }
             Err(ControlError::Connect { .. }) => {}
             Err(error) => tracing::warn!(%error, "no console"),
         }
         tokio::time::sleep(backoff.failed()).await;
+    }
+}
+
+/// Connects to the console of a machine that keeps its output, while somebody watches. What comes on the socket only says
+/// that there is more: all output is taken from where it is kept, so that none is seen twice and none is left out.
+pub async fn look(
+    console: Arc<Console>,
+    mut control: watch::Receiver<Option<Arc<dyn Control>>>,
+    socket: PathBuf,
+    uid: u32,
+    mut backoff: Backoff,
+) {
+    let mut typed = console.typed.lock().await;
+    loop {
+        while !console.is_watched() {
+            console.watched.notified().await;
+        }
+        let Ok(control) = control.wait_for(Option::is_some).await.map(|it| it.clone()) else {
+            return;
+        };
+        match (connect_as(&socket, uid).await, control) {
+            (Ok(stream), Some(control)) => {
+                backoff.succeeded();
+                let (reader, writer) = stream.into_split();
+                tokio::select! {
+                    () = read_kept(&console, &*control, reader) => {}
+                    () = write(&console, &mut typed, writer) => {}
+                    () = unwatched(&console) => continue,
+                }
+            }
+            (Ok(_), None) | (Err(ControlError::Connect { .. }), _) => {}
+            (Err(error), _) => tracing::warn!(%error, "no console"),
+        }
+        tokio::time::sleep(backoff.failed()).await;
+    }
+}
+
+/// Reads what is kept, now and whenever something comes on the line, until the line or the control ends.
+async fn read_kept(console: &Console, control: &dyn Control, mut line: OwnedReadHalf) {
+    let mut buffer = [0_u8; 4096];
+    loop {
+        match control.printed().await {
+            Ok(bytes) => bytes.chunks(4096).for_each(|piece| console.printed(piece)),
+            Err(error) => {
+                tracing::debug!(%error, "what the guest printed is not read");
+                return;
+            }
+        }
+        if !matches!(line.read(&mut buffer).await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+async fn write(console: &Console, typed: &mut mpsc::Receiver<Vec<u8>>, mut line: OwnedWriteHalf) {
+    while let Some(bytes) = console.next_typed(typed).await {
+        if line.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn unwatched(console: &Console) {
+    while console.is_watched() {
+        tokio::time::sleep(WATCHED_EVERY).await;
     }
 }

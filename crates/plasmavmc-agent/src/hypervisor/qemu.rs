@@ -1,10 +1,19 @@
 //! QEMU: the command line of a machine, and its sockets.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use photon_host::process;
+use serde_json::json;
 
-use super::{Accelerator, Boot, Control, ControlError, Hypervisor, Launch, Machine, qmp::Qmp};
+pub use disk_limits::{DiskLimits, FASTEST, LONGEST_BURST};
+
+use super::{
+    Accelerator, Boot, Control, ControlError, Hypervisor, Launch, Machine, Overhead, qmp::Qmp,
+};
+
+mod disk_limits;
 
 #[cfg(test)]
 mod live;
@@ -12,27 +21,46 @@ mod live;
 mod tests;
 
 /// Translated code that TCG keeps. Its own default is a gigabyte, which no limit of a small VM could hold.
-const TCG_CODE_CACHE_MIB: u64 = 64;
+const TCG_CODE_CACHE_MIB: u32 = 64;
 /// QEMU's own memory beside the guest's: program, device models, disk caches.
-const PROCESS_MIB: u64 = 160;
+const PROCESS_MIB: u32 = 160;
 /// And for each virtual processor: its thread's stacks and its share of TCG's bookkeeping.
-const PER_VCPU_MIB: u64 = 8;
+const PER_VCPU_MIB: u32 = 8;
+/// And for each GiB of the guest: page tables, dirty bitmaps and TCG's softmmu tables grow with it.
+const PER_GIB_MIB: u32 = 32;
 /// Threads beside one for each virtual processor: main loop, RCU, and the pool for disk requests (64).
 const TASKS: u64 = 80;
 const MIB: u64 = 1024 * 1024;
+/// QEMU says what it can within milliseconds.
+const ASKING_LIMIT: Duration = Duration::from_secs(10);
 
 /// QEMU as it is installed on this host.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     program: PathBuf,
+    has_hub: bool,
+    disks: DiskLimits,
 }
 
 impl Qemu {
-    /// Uses this program, an absolute path.
+    /// Uses this program, an absolute path. Disks are as fast as the host's.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
+            has_hub: false,
+            disks: DiskLimits::NONE,
         }
+    }
+
+    /// Says whether the program can give a serial line several ends (`-chardev hub`, QEMU 10.0 and later); see
+    /// [`has_hub`].
+    pub fn with_hub(self, has_hub: bool) -> Self {
+        Self { has_hub, ..self }
+    }
+
+    /// Holds each disk of the machines that are started from now on to `limits`.
+    pub fn with_disk_limits(self, disks: DiskLimits) -> Self {
+        Self { disks, ..self }
     }
 
     /// The program.
@@ -56,15 +84,29 @@ impl Hypervisor for Qemu {
         }
         let tcg = accelerator == Accelerator::Tcg;
         let vcpus = u64::from(machine.vcpus);
-        let overhead = PROCESS_MIB + PER_VCPU_MIB * vcpus + if tcg { TCG_CODE_CACHE_MIB } else { 0 }
-            // Page tables, dirty bitmaps and TCG's softmmu tables grow with the guest.
-            + machine.memory_mib / 32;
+        let of_each = self.overhead(accelerator);
+        let overhead = u64::from(of_each.per_vm_mib)
+            + u64::from(of_each.per_vcpu_mib) * vcpus
+            + u64::from(of_each.per_gib_mib) * machine.memory_mib / 1024;
         Launch {
-            argv: arguments(&self.program, machine, accelerator),
+            argv: arguments(self, machine, accelerator),
             devices,
             memory_bytes: (machine.memory_mib + overhead) * MIB,
             tasks: TASKS + vcpus,
             generates_code: tcg,
+            keeps_output: self.has_hub,
+        }
+    }
+
+    fn overhead(&self, accelerator: Accelerator) -> Overhead {
+        Overhead {
+            per_vm_mib: PROCESS_MIB
+                + match accelerator {
+                    Accelerator::Kvm => 0,
+                    Accelerator::Tcg => TCG_CODE_CACHE_MIB,
+                },
+            per_vcpu_mib: PER_VCPU_MIB,
+            per_gib_mib: PER_GIB_MIB,
         }
     }
 
@@ -91,9 +133,26 @@ const MONITOR_SOCKET: &str = "qmp.sock";
 /// A second monitor, so that the unit's stop command works while the agent holds the first.
 const POWER_SOCKET: &str = "power.sock";
 const CONSOLE_SOCKET: &str = "console.sock";
+/// Where what the guest printed last is kept, and how much of it, in bytes: a power of two.
+pub(crate) const PRINTED: &str = "printed";
+pub(crate) const PRINTED_LIMIT: usize = 64 * 1024;
 
-fn arguments(program: &Path, machine: &Machine, accelerator: Accelerator) -> Vec<String> {
-    let mut argv = vec![program.display().to_string()];
+/// Whether this program knows `-chardev hub`. One that can't be asked is taken not to.
+pub async fn has_hub(program: &Path) -> bool {
+    let program = program.display().to_string();
+    match process::run(&program, &["-chardev", "help"], b"", ASKING_LIMIT).await {
+        Ok(kinds) => String::from_utf8_lossy(&kinds)
+            .split_whitespace()
+            .any(|kind| kind == "hub"),
+        Err(error) => {
+            tracing::warn!(%error, "not known whether QEMU has hubs: guests get consoles without");
+            false
+        }
+    }
+}
+
+fn arguments(qemu: &Qemu, machine: &Machine, accelerator: Accelerator) -> Vec<String> {
+    let mut argv = vec![qemu.program.display().to_string()];
     let mut add = |option: &str, value: String| {
         argv.push(option.to_owned());
         argv.push(value);
@@ -156,6 +215,23 @@ fn arguments(program: &Path, machine: &Machine, accelerator: Accelerator) -> Vec
             "-blockdev",
             format!("driver=qcow2,node-name=disk{index},file=file{index},discard=unmap"),
         );
+        let mut node = format!("disk{index}");
+        if let Some(throttle) = qemu.disks.throttle() {
+            // A group of its own, so that one disk does not wait for another. As JSON: QEMU (10.0) reads the limits in
+            // its own syntax only under names that it calls unstable (`x-bps-total`).
+            let group = json!({
+                "qom-type": "throttle-group", "id": format!("limit{index}"), "limits": throttle
+            });
+            add("-object", group.to_string());
+            // Above qcow2: what the guest asks for is counted, not what its format makes of it.
+            add(
+                "-blockdev",
+                format!(
+                    "driver=throttle,node-name=limited{index},throttle-group=limit{index},file={node},discard=unmap"
+                ),
+            );
+            node = format!("limited{index}");
+        }
         let boot = match machine.boot {
             Boot::Disk => format!(",bootindex={}", index + 1),
             Boot::Kernel { .. } => String::new(),
@@ -165,7 +241,7 @@ fn arguments(program: &Path, machine: &Machine, accelerator: Accelerator) -> Vec
             format!(
                 // Without room on the host the guest stands still until there is some: an error would make it take its
                 // disk for broken. Other errors are the guest's to hear of.
-                "virtio-blk-pci,id=disk-{index},drive=disk{index},serial={}{boot},werror=enospc,rerror=report",
+                "virtio-blk-pci,id=disk-{index},drive={node},serial={}{boot},werror=enospc,rerror=report",
                 escape(&disk.serial)
             ),
         );
@@ -217,7 +293,19 @@ fn arguments(program: &Path, machine: &Machine, accelerator: Accelerator) -> Vec
         // Without a client QEMU drops what the guest prints, so nothing waits for us.
         format!("socket,id={id},path={path},server=on,wait=off")
     };
-    add("-chardev", socket("console", CONSOLE_SOCKET));
+    if qemu.has_hub {
+        // A client that does not read makes the guest wait, so there is one only while somebody looks; what is printed
+        // meanwhile is kept here.
+        add(
+            "-chardev",
+            format!("ringbuf,id={PRINTED},size={PRINTED_LIMIT}"),
+        );
+        add("-chardev", socket("typed", CONSOLE_SOCKET));
+        let hub = format!("hub,id=console,chardevs.0={PRINTED},chardevs.1=typed");
+        add("-chardev", hub);
+    } else {
+        add("-chardev", socket("console", CONSOLE_SOCKET));
+    }
     add("-serial", "chardev:console".to_owned());
     for (id, name) in [("monitor", MONITOR_SOCKET), ("power", POWER_SOCKET)] {
         add("-chardev", socket(id, name));

@@ -51,6 +51,12 @@ pub struct DesiredVm {
     /// May hold secrets: never logged.
     #[serde(default)]
     pub user_data: String,
+    /// In base64: those that are no text. Not written, as the next: an agent that refuses them may read the file.
+    #[serde(default, skip_serializing)]
+    pub user_data_binary: String,
+    /// How often they were changed.
+    #[serde(default, skip_serializing)]
+    pub user_data_changes: u64,
     #[serde(default)]
     pub ssh_authorized_keys: Vec<String>,
     pub hostname: String,
@@ -199,11 +205,12 @@ impl DesiredVm {
     pub fn preparation(&self, id: VmId) -> String {
         let made_from = (
             seed::FORMAT,
-            id,
+            seed::instance_id(id, self),
             &self.disks,
             &self.interfaces,
             seed::network_config(self),
-            &self.user_data,
+            // One of them is empty.
+            format!("{}{}", self.user_data, self.user_data_binary),
             &self.ssh_authorized_keys,
             &self.hostname,
         );

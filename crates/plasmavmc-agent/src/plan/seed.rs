@@ -1,8 +1,10 @@
 //! The guest's cloud-init data, as a NoCloud seed: a FAT image labelled `CIDATA` with `meta-data`, `user-data` and
 //! `network-config` (cloud-init's documentation, "NoCloud").
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Error, ErrorKind, Write};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use photon_resource::VmId;
 use serde_json::json;
 
@@ -26,35 +28,47 @@ pub fn image(id: VmId, vm: &DesiredVm) -> std::io::Result<Vec<u8>> {
     fatfs::format_volume(&mut disk, options)?;
     {
         let volume = fatfs::FileSystem::new(&mut disk, fatfs::FsOptions::new())?;
-        for (name, contents) in files(id, vm) {
-            volume
-                .root_dir()
-                .create_file(name)?
-                .write_all(contents.as_bytes())?;
+        for (name, contents) in files(id, vm)? {
+            volume.root_dir().create_file(name)?.write_all(&contents)?;
         }
         volume.unmount()?;
     }
     Ok(disk.into_inner())
 }
 
+/// What cloud-init takes the guest for. It applies user data once to each instance, so with others the guest is another
+/// one; a VM whose user data were never changed keeps the id that it had.
+pub fn instance_id(id: VmId, vm: &DesiredVm) -> String {
+    match vm.user_data_changes {
+        0 => id.to_string(),
+        changes => format!("{id}-{changes}"),
+    }
+}
+
 /// The files by name. They are YAML whose values are JSON, which is YAML that needs no care for quoting; one
 /// key a line, so that a guest without a YAML parser finds its name too.
-fn files(id: VmId, vm: &DesiredVm) -> [(&'static str, String); 3] {
+fn files(id: VmId, vm: &DesiredVm) -> std::io::Result<[(&'static str, Vec<u8>); 3]> {
     let meta = format!(
         "instance-id: {}\nlocal-hostname: {}\npublic-keys: {}\n",
-        json!(id),
+        json!(instance_id(id, vm)),
         json!(vm.hostname),
         json!(vm.ssh_authorized_keys),
     );
-    let user_data = match vm.user_data.as_str() {
-        "" => "#cloud-config\n{}\n".to_owned(),
-        data => data.to_owned(),
+    let user_data = match (vm.user_data.as_str(), vm.user_data_binary.as_str()) {
+        ("", "") => b"#cloud-config\n{}\n".to_vec(),
+        ("", encoded) => STANDARD
+            .decode(encoded)
+            .map_err(|error| Error::new(ErrorKind::InvalidData, error))?,
+        (data, _) => data.as_bytes().to_vec(),
     };
-    [
-        ("meta-data", meta),
+    Ok([
+        ("meta-data", meta.into_bytes()),
         ("user-data", user_data),
-        ("network-config", network_config(vm).to_string()),
-    ]
+        (
+            "network-config",
+            network_config(vm).to_string().into_bytes(),
+        ),
+    ])
 }
 
 /// How the guest sets up its interfaces.
@@ -106,6 +120,39 @@ mod tests {
             network["ethernets"]["eth0"]["match"]["macaddress"],
             "fa:16:3e:00:00:01"
         );
+    }
+
+    #[test]
+    fn other_user_data_make_another_instance_and_bytes_come_as_they_are() {
+        let read = |vm: &DesiredVm, name: &str| {
+            let image = image(id(), vm).unwrap();
+            let volume =
+                fatfs::FileSystem::new(Cursor::new(image), fatfs::FsOptions::new()).unwrap();
+            let mut bytes = Vec::new();
+            let mut file = volume.root_dir().open_file(name).unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let first = vm("#cloud-config\n");
+        let mut changed = DesiredVm {
+            user_data: String::new(),
+            user_data_binary: STANDARD.encode(b"\x1f\x8b\x08\xff"),
+            user_data_changes: 1,
+            ..first.clone()
+        };
+        let meta = String::from_utf8(read(&changed, "meta-data")).unwrap();
+        let expected = "instance-id: \"6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e-1\"\n";
+        assert!(meta.starts_with(expected), "{meta}");
+        assert_eq!(read(&changed, "user-data"), b"\x1f\x8b\x08\xff");
+        assert_ne!(first.preparation(id()), changed.preparation(id()));
+        // The same again, after others.
+        changed = DesiredVm {
+            user_data_changes: 2,
+            ..first.clone()
+        };
+        assert_ne!(first.preparation(id()), changed.preparation(id()));
+        // A host that hears nothing of changes makes what it has made.
+        assert_eq!(instance_id(id(), &first), id().to_string());
     }
 
     #[test]

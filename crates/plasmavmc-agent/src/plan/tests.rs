@@ -29,6 +29,7 @@ fn run(reboot_generation: u64) -> Run {
         reboot_generation,
         accelerator: "tcg".to_owned(),
         started_at: Some(SystemTime::UNIX_EPOCH),
+        keeps_output: false,
     }
 }
 

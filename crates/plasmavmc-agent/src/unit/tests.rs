@@ -94,6 +94,7 @@ fn what_was_started_is_read_back_from_the_unit() {
         reboot_generation: 4,
         accelerator: "tcg".to_owned(),
         started_at: None,
+        keeps_output: false,
     };
     use ActiveState::{Activating, Active, Deactivating, Failed, Inactive};
     let seen = |active, sub| observed(&status(active, sub), None);
@@ -112,6 +113,19 @@ fn what_was_started_is_read_back_from_the_unit() {
     let name = &stopping.name;
     assert_eq!(vm_of(name).unwrap().unit_name(), *name);
     assert_eq!(vm_of("photon-vm-x.service"), None);
+}
+
+/// A VM that an earlier release started has another console than one of today.
+#[test]
+fn a_unit_remembers_what_console_it_was_started_with() {
+    let mut running = status(ActiveState::Active, "running");
+    let keeps = |status: &ServiceStatus| match observed(status, None) {
+        Unit::Running(run) => run.keeps_output,
+        other => panic!("{other:?}"),
+    };
+    assert!(!keeps(&running));
+    running.environment.push("PHOTON_CONSOLE=kept".to_owned());
+    assert!(keeps(&running));
 }
 
 #[test]

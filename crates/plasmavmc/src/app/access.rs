@@ -1,10 +1,15 @@
 //! What is special about reaching images and VMs: public images are everybody's, and user data is not for all who see a
 //! VM.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use photon_catalog::access::borrowed;
 use photon_catalog::stored::attributes_of;
 use photon_catalog::{Access, Named, Stored};
-use photon_resource::{Caller, Error, ImageId};
+use photon_resource::{Caller, Error, ImageId, PrincipalId, VmId};
+use tokio::time::Instant;
 
 use crate::model::{Image, Vm};
 use crate::store;
@@ -51,12 +56,63 @@ pub async fn image_to_use(
     }
 }
 
-/// Whether the caller is shown the VM's user data.
-pub async fn sees_user_data(access: &Access, caller: &Caller, vm: &Vm) -> Result<bool, Error> {
-    let attributes = attributes_of(vm);
-    let action = Vm::KIND.action("getUserData");
-    access
-        .guard()
-        .may_also(caller, &action, &vm.resource(), &borrowed(&attributes))
-        .await
+/// Who was given which VM's user data lately: recorded once in a while, since programs look at VMs every second. Clones
+/// are the same.
+#[derive(Clone, Default)]
+pub struct Readers(Arc<Mutex<HashMap<Reading, Instant>>>);
+
+/// Who was given which VM's user data, after how many changes of them.
+type Reading = (PrincipalId, VmId, u64);
+
+impl Readers {
+    /// After so long it is recorded again.
+    const AGAIN: Duration = Duration::from_secs(3600);
+    /// The most that are remembered. Beyond them more is recorded than need be, never less.
+    const MOST: usize = 4096;
+
+    /// Whether the caller is shown the VM's user data, which is recorded.
+    ///
+    /// Errors: of IAM, and when it can't be recorded.
+    pub async fn may_see(&self, access: &Access, caller: &Caller, vm: &Vm) -> Result<bool, Error> {
+        let attributes = attributes_of(vm);
+        let action = Vm::KIND.action("getUserData");
+        let (guard, resource) = (access.guard(), vm.resource());
+        let attributes = borrowed(&attributes);
+        if !guard
+            .may_also(caller, &action, &resource, &attributes)
+            .await?
+        {
+            return Ok(false);
+        }
+        let reading = (caller.claims.principal_id, vm.id, vm.user_data_changes);
+        if !self.knows(&reading) {
+            let reason = "was shown the user data";
+            guard
+                .record_access(caller, &action, &resource, reason)
+                .await?;
+            self.note(reading);
+        }
+        Ok(true)
+    }
+
+    fn knows(&self, reading: &Reading) -> bool {
+        self.lock()
+            .get(reading)
+            .is_some_and(|recorded| recorded.elapsed() < Self::AGAIN)
+    }
+
+    fn note(&self, reading: Reading) {
+        let mut readers = self.lock();
+        if readers.len() >= Self::MOST {
+            readers.retain(|_, recorded| recorded.elapsed() < Self::AGAIN);
+        }
+        if readers.len() >= Self::MOST {
+            readers.clear();
+        }
+        readers.insert(reading, Instant::now());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Reading, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 
 /// Messages that wait for a reader. A host sends at most 64 KiB in each.
 const OUTPUT_WAITING: usize = 256;
-/// Messages that wait for a host.
-const INPUT_WAITING: usize = 256;
+/// Messages that wait for a host, of at most 64 KiB each.
+const INPUT_WAITING: usize = 64;
 
 /// What a host is told of one session.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use photon_resource::{Caller, Error, Page, PageRequest, Time};
 use photon_service::Mutation;
 use tokio::time::Instant;
 
-use crate::model::{Node, Size, kind};
+use crate::model::{Load, Node, kind};
 use crate::scheduler::Candidate;
 use crate::store;
 
@@ -30,7 +30,7 @@ pub struct Nodes {
 pub struct Standing {
     pub node: Node,
     /// What VMs take of it.
-    pub used: Size,
+    pub used: Load,
     /// It was heard of lately: new VMs go there.
     pub ready: bool,
 }

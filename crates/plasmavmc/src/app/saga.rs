@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::COMPONENT;
 use crate::model::phase::{Command, Stage};
-use crate::model::{Port, Size, Vm};
+use crate::model::{Load, Port, Vm};
 use crate::prismnet::{NotAttached, Ports};
 use crate::store;
 
@@ -378,8 +378,8 @@ impl Change for Remove {
             return Ok(Effect::nothing(()));
         };
         store::vm::vm_remove(tx, &vm);
-        let size = vm.spec.size;
-        store::node::load_change(tx, &vm.node, Size::default(), size).await?;
+        let given = vm.spec.load();
+        store::node::load_change(tx, &vm.node, Load::default(), given).await?;
         Ok(Effect::about(&vm, ()).because("its ports are detached: removed"))
     }
 }

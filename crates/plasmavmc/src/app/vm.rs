@@ -120,7 +120,7 @@ impl Vms {
 
     /// Takes what a VM grows by of its host, where it stays.
     async fn resize(&self, tx: &mut Transaction, before: &Vm, after: &Vm) -> Result<(), Error> {
-        let (old, new) = (before.spec.size, after.spec.size);
+        let (old, new) = (before.spec.load(), after.spec.load());
         let used = store::node::load_read(tx, &before.node).await?;
         store::node::load_change(tx, &before.node, new, old).await?;
         if new.vcpus <= old.vcpus && new.memory_mib <= old.memory_mib {
@@ -131,10 +131,11 @@ impl Vms {
         for host in &mut hosts {
             // It holds the VM already, and keeps it while it is not heard of.
             host.ready = true;
-            host.used.vcpus = used.vcpus.saturating_sub(old.vcpus);
-            host.used.memory_mib = used.memory_mib.saturating_sub(old.memory_mib);
+            host.used = used.without(old);
+            // Its disks stay as they are, also where they are more than would be placed there today.
+            host.total.disk_bytes = 0;
         }
-        let overcommit = self.settings.vcpu_overcommit;
+        let overcommit = self.settings.overcommit();
         scheduler::choose(&hosts, new, after.spec.hypervisor, overcommit)?;
         Ok(())
     }

@@ -14,7 +14,7 @@ use photon_service::Mutation;
 use super::access::image_to_use;
 use super::{Progress, Vms};
 use crate::model::phase::Stage;
-use crate::model::{Image, NewVm, PowerState, Size, Spec, Vm};
+use crate::model::{Image, Load, NewVm, PowerState, Spec, Vm};
 use crate::prismnet::Seen;
 use crate::{scheduler, store};
 
@@ -155,12 +155,12 @@ impl Create<'_> {
     /// The host to go to. What others take of it from here on makes the transaction conflict.
     async fn choose_host(&self, tx: &mut Transaction) -> Result<String, Error> {
         let mut hosts = self.vms.nodes.candidates().await?;
-        let (size, hypervisor) = (self.spec.size, self.spec.hypervisor);
-        let overcommit = self.vms.settings.vcpu_overcommit;
+        let (load, hypervisor) = (self.spec.load(), self.spec.hypervisor);
+        let overcommit = self.vms.settings.overcommit();
         loop {
             let chosen = match &self.node {
-                Some(name) => scheduler::choose_named(&hosts, name, size, hypervisor, overcommit)?,
-                None => scheduler::choose(&hosts, size, hypervisor, overcommit)?,
+                Some(name) => scheduler::choose_named(&hosts, name, load, hypervisor, overcommit)?,
+                None => scheduler::choose(&hosts, load, hypervisor, overcommit)?,
             };
             let name = chosen.name.clone();
             let used = store::node::load_read(tx, &name).await?;
@@ -181,7 +181,7 @@ impl Change for Create<'_> {
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Vm>, Error> {
         let node = self.choose_host(tx).await?;
-        store::node::load_change(tx, &node, self.spec.size, Size::default()).await?;
+        store::node::load_change(tx, &node, self.spec.load(), Load::default()).await?;
         for image in self.spec.images() {
             get::<Image>(tx, &image).await?;
         }

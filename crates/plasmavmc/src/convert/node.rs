@@ -6,7 +6,7 @@ use photon_resource::{Error, Time};
 
 use super::unknown;
 use crate::app::Standing;
-use crate::model::{Hypervisor, Node};
+use crate::model::{Hypervisor, Node, Overhead};
 
 /// What a host says of itself, seen at `now`.
 pub fn node_from_wire(node: pb::Node, now: Time) -> Result<Node, Error> {
@@ -23,6 +23,15 @@ pub fn node_from_wire(node: pb::Node, now: Time) -> Result<Node, Error> {
         name: node.name,
         vcpus: node.vcpus,
         memory_mib: node.memory_mib,
+        overhead: node
+            .memory_overhead
+            .map(|overhead| Overhead {
+                per_vm_mib: overhead.per_vm_mib,
+                per_vcpu_mib: overhead.per_vcpu_mib,
+                per_gib_mib: overhead.per_gib_mib,
+            })
+            .unwrap_or_default(),
+        disk_bytes: node.disk_bytes,
         accelerator: node.accelerator,
         hypervisors: hypervisors.collect::<Result<_, Error>>()?,
         agent_version: node.agent_version,
@@ -60,6 +69,14 @@ pub fn node_to_wire(standing: &Standing) -> pb::Node {
         memory_mib: node.memory_mib,
         vcpus_used: used.vcpus,
         memory_mib_used: used.memory_mib,
+        memory_overhead: (node.overhead != Overhead::default()).then_some(pb::MemoryOverhead {
+            per_vm_mib: node.overhead.per_vm_mib,
+            per_vcpu_mib: node.overhead.per_vcpu_mib,
+            per_gib_mib: node.overhead.per_gib_mib,
+        }),
+        memory_mib_overhead: node.overhead.with(*used) - used.memory_mib,
+        disk_bytes: node.disk_bytes,
+        disk_bytes_used: used.disk_bytes,
         accelerator: node.accelerator.clone(),
         hypervisors: node
             .hypervisors

@@ -79,6 +79,7 @@ proptest! {
             kernel_command_line: text.clone(),
             network: vec![pb::NetworkInterface { id: text.clone(), port_id }],
             user_data: text.clone(),
+            user_data_binary: Vec::new(),
             ssh_authorized_keys: vec![text.clone()],
             hostname: text.clone(),
             restart_policy: policy,

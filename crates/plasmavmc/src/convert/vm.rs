@@ -12,7 +12,7 @@ use super::{image_to_wire, unknown};
 use crate::model::phase::{Command, Phase, Report, Stage};
 use crate::model::vm::STOP_TIMEOUT;
 use crate::model::{
-    Disk, Hypervisor, Image, Interface, NewVm, PowerState, RestartPolicy, Size, Spec, Vm,
+    Disk, Hypervisor, Image, Interface, NewVm, PowerState, RestartPolicy, Size, Spec, UserData, Vm,
     VmChanges, VmFilter,
 };
 use crate::store::vm::Left;
@@ -52,8 +52,32 @@ pub fn vm_changes(request: pb::UpdateVmRequest) -> Result<VmChanges, Error> {
         ),
         vcpus: request.vcpus,
         memory_mib: request.memory_mib,
-        user_data: request.user_data,
+        user_data: given_user_data(request.user_data, request.user_data_binary, "")?,
     })
+}
+
+/// User data, which come in one of two fields; `None`: in neither.
+///
+/// Errors: `InvalidArgument` when they come in both.
+fn given_user_data(
+    text: Option<String>,
+    binary: Option<Vec<u8>>,
+    within: &str,
+) -> Result<Option<UserData>, Error> {
+    match (text, binary) {
+        (Some(_), Some(binary)) => {
+            let value = format!("({} bytes)", binary.len());
+            let expected = format!("nothing beside {within}user_data");
+            Err(Error::invalid(
+                format!("{within}user_data_binary"),
+                value,
+                expected,
+            ))
+        }
+        (Some(text), None) => Ok(Some(UserData::from_text(text))),
+        (None, Some(bytes)) => Ok(Some(UserData::from_bytes(bytes))),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Which VMs a list shows.
@@ -176,7 +200,12 @@ pub fn spec_from_wire(spec: pb::VmSpec, vm_name: &str) -> Result<Spec<String>, E
         kernel_image: some(spec.kernel_image_id),
         kernel_command_line: spec.kernel_command_line,
         network: network.collect::<Result<_, Error>>()?,
-        user_data: spec.user_data,
+        user_data: given_user_data(
+            Some(spec.user_data).filter(|it| !it.is_empty()),
+            Some(spec.user_data_binary).filter(|it| !it.is_empty()),
+            "spec.",
+        )?
+        .unwrap_or_default(),
         ssh_authorized_keys: spec.ssh_authorized_keys,
         hostname: some(spec.hostname).unwrap_or_else(|| vm_name.to_owned()),
         restart_policy: restart_policy("spec.restart_policy", spec.restart_policy)?
@@ -208,7 +237,11 @@ fn spec_to_wire(spec: &Spec) -> pb::VmSpec {
         kernel_image_id: text(spec.kernel_image).unwrap_or_default(),
         kernel_command_line: spec.kernel_command_line.clone(),
         network: network.collect(),
-        user_data: spec.user_data.clone(),
+        user_data: spec.user_data.text().unwrap_or_default().to_owned(),
+        user_data_binary: match spec.user_data.text() {
+            Some(_) => Vec::new(),
+            None => spec.user_data.as_bytes().to_vec(),
+        },
         ssh_authorized_keys: spec.ssh_authorized_keys.clone(),
         hostname: spec.hostname.clone(),
         restart_policy: restart_policy.into(),
@@ -237,6 +270,7 @@ pub fn vm_to_wire(vm: &Vm) -> pb::Vm {
     let meta = &vm.meta;
     let spec = pb::VmSpec {
         user_data: String::new(),
+        user_data_binary: Vec::new(),
         ..spec_to_wire(&vm.spec)
     };
     pb::Vm {
@@ -308,6 +342,7 @@ pub fn desired_to_wire(vm: &Vm, images: &[Image], mtu: u32) -> pb::DesiredVm {
         project_id: vm.meta.project_id.to_string(),
         name: vm.meta.name.clone(),
         spec_revision: vm.spec_revision,
+        user_data_changes: vm.user_data_changes,
         spec: Some(spec_to_wire(&vm.spec)),
         power_state: power_to_wire(vm.power_state),
         reboot_generation: vm.reboot_generation,

@@ -3,14 +3,14 @@
 use photon_resource::{Changes, Error, ImageId, Meta, NewMeta, PortId, Time, VmId};
 
 use super::phase::{Phase, Stage, Status};
-use super::{Hypervisor, kind};
+use super::{Hypervisor, Load, UserData, kind};
 
 mod spec;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use spec::check_command_line;
-pub use spec::{MAX_DISK_BYTES, MIN_DISK_BYTES, check_memory, check_user_data, check_vcpus};
+pub use spec::{MAX_DISK_BYTES, MIN_DISK_BYTES, check_memory, check_vcpus};
 
 /// What the owner wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Interface {
     pub port_id: PortId,
 }
 
-/// What a VM takes of its host.
+/// Processors and memory of a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Size {
     pub vcpus: u32,
@@ -61,7 +61,7 @@ pub struct Spec<I = ImageId> {
     /// Replaces the image's command line; empty: it does not.
     pub kernel_command_line: String,
     pub network: Vec<Interface>,
-    pub user_data: String,
+    pub user_data: UserData,
     pub ssh_authorized_keys: Vec<String>,
     pub hostname: String,
     pub restart_policy: RestartPolicy,
@@ -105,6 +105,8 @@ pub struct Vm {
     pub spec: Spec,
     /// 1 at creation; one more with each change of the spec, which counts from the next start.
     pub spec_revision: u64,
+    /// How often its user data were changed. The guest is another to cloud-init then, which applies them anew.
+    pub user_data_changes: u64,
     pub power_state: PowerState,
     /// One more with each reboot, and with each start of a VM that ended although it is wanted on.
     pub reboot_generation: u64,
@@ -141,7 +143,7 @@ pub struct VmChanges {
     pub common: Changes,
     pub vcpus: Option<u32>,
     pub memory_mib: Option<u64>,
-    pub user_data: Option<String>,
+    pub user_data: Option<UserData>,
     pub restart_policy: Option<RestartPolicy>,
 }
 
@@ -156,7 +158,7 @@ impl VmChanges {
             check_memory("memory_mib", memory_mib)?;
         }
         if let Some(user_data) = &self.user_data {
-            check_user_data("user_data", user_data)?;
+            user_data.check("user_data")?;
         }
         Ok(())
     }
@@ -186,6 +188,7 @@ impl Vm {
             id,
             meta: meta.into_meta(Time::now()),
             spec_revision: 1,
+            user_data_changes: 0,
             power_state,
             reboot_generation: 0,
             force: false,
@@ -222,6 +225,9 @@ impl Vm {
             self.spec.size.memory_mib = memory_mib;
         }
         if let Some(user_data) = changes.user_data {
+            if user_data != self.spec.user_data {
+                self.user_data_changes += 1;
+            }
             self.spec.user_data = user_data;
         }
         if let Some(policy) = changes.restart_policy {
@@ -240,6 +246,17 @@ impl Vm {
 }
 
 impl Spec {
+    /// What a VM of it takes of its host.
+    pub fn load(&self) -> Load {
+        let sizes = self.disks.iter().map(|disk| disk.size_bytes);
+        Load {
+            vms: 1,
+            vcpus: self.size.vcpus,
+            memory_mib: self.size.memory_mib,
+            disk_bytes: sizes.fold(0, u64::saturating_add),
+        }
+    }
+
     /// Every image that it refers to, each once, in the order of disks and then the kernel.
     pub fn images(&self) -> Vec<ImageId> {
         let mut images = Vec::new();

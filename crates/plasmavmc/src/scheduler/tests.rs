@@ -6,21 +6,80 @@ fn host(name: &str, vcpus: u32, memory_mib: u64) -> Candidate {
     Candidate {
         name: name.into(),
         ready: true,
-        total: Size { vcpus, memory_mib },
-        used: Size::default(),
+        total: wanted(vcpus, memory_mib),
+        used: Load::default(),
+        overhead: Overhead::default(),
         hypervisors: [Hypervisor::Qemu].into(),
     }
 }
 
-fn wanted(vcpus: u32, memory_mib: u64) -> Size {
-    Size { vcpus, memory_mib }
+fn wanted(vcpus: u32, memory_mib: u64) -> Load {
+    Load {
+        vcpus,
+        memory_mib,
+        ..Load::default()
+    }
+}
+
+fn times(vcpus: u32) -> Overcommit {
+    Overcommit { vcpus, disk: 1 }
+}
+
+fn refusal(hosts: &[Candidate], wanted: Load, overcommit: Overcommit) -> Result<String, String> {
+    let chosen = choose(hosts, wanted, Hypervisor::Qemu, overcommit);
+    chosen
+        .map(|found| found.name.clone())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_runs_a_guest_takes_memory_too() {
+    let mut small = host("a", 64, 4096);
+    small.overhead = Overhead {
+        per_vm_mib: 224,
+        per_vcpu_mib: 8,
+        per_gib_mib: 32,
+    };
+    let vm = |memory_mib| Load {
+        vms: 1,
+        ..wanted(1, memory_mib)
+    };
+    // 64 + 2 + 224 + 8 of 4096.
+    for _ in 0..13 {
+        let hosts = [small.clone()];
+        assert_eq!(refusal(&hosts, vm(64), times(1)), Ok("a".into()));
+        small.used = small.used.and(vm(64));
+    }
+    let expected = "no host has room for 1 vCPUs and 64 MiB of memory: the most that is free on one is 51 vCPUs and 0 MiB";
+    assert_eq!(refusal(&[small], vm(64), times(1)), Err(expected.into()));
+}
+
+#[test]
+fn disks_are_promised_as_often_as_is_set_and_not_counted_where_nothing_is_said() {
+    const GIB: u64 = 1 << 30;
+    let vm = Load {
+        vms: 1,
+        disk_bytes: 20 * GIB,
+        ..wanted(1, 64)
+    };
+    let mut told = host("a", 8, 8192);
+    told.total.disk_bytes = 30 * GIB;
+    told.used.disk_bytes = 15 * GIB;
+    let hosts = [told];
+    let twice = Overcommit { vcpus: 1, disk: 2 };
+    assert_eq!(refusal(&hosts, vm, twice), Ok("a".into()));
+    let expected = "no host has room for 1 vCPUs and 64 MiB of memory, with 20480 MiB of disks: the most that is free on one \
+                    is 8 vCPUs and 8192 MiB, with 15360 MiB for disks";
+    assert_eq!(refusal(&hosts, vm, times(1)), Err(expected.into()));
+    let untold = [host("a", 8, 8192)];
+    assert_eq!(refusal(&untold, vm, times(1)), Ok("a".into()));
 }
 
 #[test]
 fn the_host_with_most_free_memory_is_chosen_then_by_name() {
     let mut hosts = vec![host("b", 8, 8192), host("a", 8, 8192), host("c", 8, 16384)];
     let chosen = |hosts: &[Candidate]| {
-        let found = choose(hosts, wanted(1, 512), Hypervisor::Qemu, 1).unwrap();
+        let found = choose(hosts, wanted(1, 512), Hypervisor::Qemu, times(1)).unwrap();
         found.name.clone()
     };
     assert_eq!(chosen(&hosts), "c");
@@ -34,12 +93,7 @@ fn the_host_with_most_free_memory_is_chosen_then_by_name() {
 fn what_is_free_is_said_when_nothing_fits() {
     let mut hosts = [host("a", 4, 4096)];
     hosts[0].used = wanted(3, 1024);
-    let refusal = |size, overcommit| {
-        let refused = choose(&hosts, size, Hypervisor::Qemu, overcommit);
-        refused
-            .map(|found| found.name.clone())
-            .map_err(|error| error.to_string())
-    };
+    let refusal = |size, overcommit| refusal(&hosts, size, times(overcommit));
     assert_eq!(
         refusal(wanted(2, 512), 1),
         Err("no host has room for 2 vCPUs and 512 MiB of memory: the most that is free on one is 1 vCPUs and 3072 MiB".into())
@@ -55,15 +109,15 @@ fn what_is_free_is_said_when_nothing_fits() {
 #[test]
 fn a_missing_hypervisor_and_an_unheard_host_are_told_apart() {
     let mut hosts = [host("a", 4, 4096)];
-    let error = choose(&hosts, wanted(1, 64), Hypervisor::Firecracker, 1).unwrap_err();
+    let error = choose(&hosts, wanted(1, 64), Hypervisor::Firecracker, times(1)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "no host offers Firecracker as hypervisor: use one of QEMU"
     );
     hosts[0].ready = false;
-    let error = choose(&hosts, wanted(1, 64), Hypervisor::Qemu, 1).unwrap_err();
+    let error = choose(&hosts, wanted(1, 64), Hypervisor::Qemu, times(1)).unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
-    let error = choose(&[], wanted(1, 64), Hypervisor::Qemu, 1).unwrap_err();
+    let error = choose(&[], wanted(1, 64), Hypervisor::Qemu, times(1)).unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
 }
 
@@ -71,7 +125,7 @@ fn a_missing_hypervisor_and_an_unheard_host_are_told_apart() {
 fn a_named_host_is_taken_or_refused_with_the_others_names() {
     let hosts = [host("a", 4, 4096), host("b", 1, 512)];
     let named = |name: &str, size| {
-        let found = choose_named(&hosts, name, size, Hypervisor::Qemu, 1);
+        let found = choose_named(&hosts, name, size, Hypervisor::Qemu, times(1));
         found
             .map(|host| host.name.clone())
             .map_err(|error| error.to_string())
@@ -101,22 +155,22 @@ proptest! {
             ..host(&format!("host-{at}"), *total_vcpus, *total_memory)
         }).collect();
         let size = wanted(vcpus, memory);
-        let first = choose(&hosts, size, Hypervisor::Qemu, overcommit).cloned();
+        let first = choose(&hosts, size, Hypervisor::Qemu, times(overcommit)).cloned();
         let fits = |host: &Candidate| {
-            let free = host.free(overcommit);
+            let free = host.free(vcpus, times(overcommit));
             host.ready && free.vcpus >= vcpus && free.memory_mib >= memory
         };
         match &first {
             Ok(chosen) => {
                 prop_assert!(fits(chosen));
-                let most = hosts.iter().filter(|host| fits(host)).map(|host| host.free(overcommit).memory_mib).max();
-                prop_assert_eq!(most, Some(chosen.free(overcommit).memory_mib));
+                let most = hosts.iter().filter(|host| fits(host)).map(|host| host.free(vcpus, times(overcommit)).memory_mib).max();
+                prop_assert_eq!(most, Some(chosen.free(vcpus, times(overcommit)).memory_mib));
             }
             Err(_) => prop_assert!(!hosts.iter().any(fits)),
         }
         let turn = turn % hosts.len().max(1);
         hosts.rotate_left(turn);
-        let again = choose(&hosts, size, Hypervisor::Qemu, overcommit).cloned();
+        let again = choose(&hosts, size, Hypervisor::Qemu, times(overcommit)).cloned();
         prop_assert_eq!(first.ok().map(|host| host.name), again.ok().map(|host| host.name));
     }
 }

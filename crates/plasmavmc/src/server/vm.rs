@@ -12,7 +12,7 @@ use photon_resource::{Caller, Error, ResourceName};
 use photon_service::{answer, status};
 use tonic::{Request, Streaming};
 
-use crate::app::{Consoles, Told, Typed, Watches};
+use crate::app::{Consoles, Readers, Told, Typed, Watches};
 use crate::model::phase::Command;
 use crate::model::{Node, Vm};
 use crate::{app, convert};
@@ -23,6 +23,7 @@ pub struct Vms {
     app: app::Vms,
     watches: Watches,
     consoles: Consoles,
+    readers: Readers,
 }
 
 impl Vms {
@@ -33,6 +34,7 @@ impl Vms {
             app,
             watches,
             consoles,
+            readers: Readers::default(),
         }
     }
 
@@ -136,7 +138,7 @@ impl VmService for Vms {
             };
             let vm: Vm = self.access().reach(&caller, "get", named).await?;
             let shown = !vm.spec.user_data.is_empty()
-                && app::sees_user_data(self.access(), &caller, &vm).await?;
+                && self.readers.may_see(self.access(), &caller, &vm).await?;
             let vm = if shown {
                 convert::vm_with_user_data(&vm)
             } else {
@@ -254,6 +256,11 @@ impl VmService for Vms {
         answer(async {
             let named = Named::own(&id);
             let vm: Vm = self.access().reach(&caller, "console", named).await?;
+            let action = Vm::KIND.action("console");
+            let (guard, reason) = (self.access().guard(), "the console was opened");
+            guard
+                .record_access(&caller, &action, &vm.resource(), reason)
+                .await?;
             let session = self.consoles.open(&vm, typed(input)).await?;
             let supervision = self.supervision(caller, "console", vm.resource(), Some(&vm));
             let output = try_unfold(
@@ -326,11 +333,22 @@ fn told_to_wire(told: Told) -> pb::WatchVmResponse {
     }
 }
 
+/// The most that is typed in one message, in bytes: so many messages wait for a host that their size counts.
+const MAX_INPUT: usize = 64 * 1024;
+
 /// What an owner types after the first message.
 fn typed(input: Streaming<pb::ConsoleRequest>) -> Typed {
     futures::stream::unfold(input, async |mut input| {
         let message = input.message().await.ok().flatten()?;
         let typed = match message.message {
+            Some(Message::Input(input)) if input.len() > MAX_INPUT => {
+                let value = format!("({} bytes)", input.len());
+                Err(Error::invalid(
+                    "input",
+                    value,
+                    "at most 65536 bytes in each message",
+                ))
+            }
             Some(Message::Input(input)) => Ok(input),
             _ => Err(Error::invalid(
                 "message",

@@ -5,7 +5,7 @@ use photon_resource::{Page, PageRequest, Time};
 use serde::{Deserialize, Serialize};
 
 use super::vm::HypervisorRecord;
-use crate::model::{Node, Size};
+use crate::model::{Load, Node, Overhead};
 
 #[derive(Serialize, Deserialize)]
 struct NodeRecord {
@@ -14,8 +14,19 @@ struct NodeRecord {
     accelerator: String,
     hypervisors: Vec<HypervisorRecord>,
     agent_version: String,
+    #[serde(default)]
+    overhead: OverheadRecord,
+    #[serde(default)]
+    disk_bytes: u64,
     /// As of the last change of anything else: a heartbeat alone is not stored.
     last_seen: Time,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct OverheadRecord {
+    per_vm_mib: u32,
+    per_vcpu_mib: u32,
+    per_gib_mib: u32,
 }
 
 impl Record for NodeRecord {
@@ -27,11 +38,45 @@ impl Record for NodeRecord {
 struct LoadRecord {
     vcpus: u32,
     memory_mib: u64,
+    /// `None`: written by a release that counted no more; see [`loads_complete`].
+    #[serde(default)]
+    more: Option<MoreRecord>,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct MoreRecord {
+    vms: u32,
+    disk_bytes: u64,
 }
 
 impl Record for LoadRecord {
     const KIND: &'static str = "load of a host";
     const VERSION: u32 = 1;
+}
+
+impl From<LoadRecord> for Load {
+    fn from(record: LoadRecord) -> Self {
+        let more = record.more.unwrap_or_default();
+        Self {
+            vms: more.vms,
+            vcpus: record.vcpus,
+            memory_mib: record.memory_mib,
+            disk_bytes: more.disk_bytes,
+        }
+    }
+}
+
+impl From<Load> for LoadRecord {
+    fn from(load: Load) -> Self {
+        Self {
+            vcpus: load.vcpus,
+            memory_mib: load.memory_mib,
+            more: Some(MoreRecord {
+                vms: load.vms,
+                disk_bytes: load.disk_bytes,
+            }),
+        }
+    }
 }
 
 const NODES_PREFIX: &str = "node/";
@@ -40,8 +85,10 @@ fn node_key(name: &str) -> String {
     format!("{NODES_PREFIX}{name}")
 }
 
+const LOADS_PREFIX: &str = "node-load/";
+
 fn load_key(name: &str) -> String {
-    format!("node-load/{name}")
+    format!("{LOADS_PREFIX}{name}")
 }
 
 fn into_node(name: &str, record: NodeRecord) -> Node {
@@ -50,6 +97,12 @@ fn into_node(name: &str, record: NodeRecord) -> Node {
         name: name.to_owned(),
         vcpus: record.vcpus,
         memory_mib: record.memory_mib,
+        overhead: Overhead {
+            per_vm_mib: record.overhead.per_vm_mib,
+            per_vcpu_mib: record.overhead.per_vcpu_mib,
+            per_gib_mib: record.overhead.per_gib_mib,
+        },
+        disk_bytes: record.disk_bytes,
         accelerator: record.accelerator,
         hypervisors: hypervisors.map(HypervisorRecord::into_hypervisor).collect(),
         agent_version: record.agent_version,
@@ -68,6 +121,12 @@ pub fn node_put(tx: &mut Transaction, node: &Node) -> Result<(), Error> {
     let record = NodeRecord {
         vcpus: node.vcpus,
         memory_mib: node.memory_mib,
+        overhead: OverheadRecord {
+            per_vm_mib: node.overhead.per_vm_mib,
+            per_vcpu_mib: node.overhead.per_vcpu_mib,
+            per_gib_mib: node.overhead.per_gib_mib,
+        },
+        disk_bytes: node.disk_bytes,
         accelerator: node.accelerator.clone(),
         hypervisors: node
             .hypervisors
@@ -104,36 +163,42 @@ pub async fn node_page(
 }
 
 /// What VMs take of a host.
-pub async fn load_get(db: &Db, name: &str) -> Result<Size, Error> {
+pub async fn load_get(db: &Db, name: &str) -> Result<Load, Error> {
     let load = db.get::<LoadRecord>(&load_key(name)).await?;
-    Ok(size(load))
+    Ok(load.unwrap_or_default().into())
 }
 
 /// What VMs take of a host, for a change: nobody else can take of it at the same time.
-pub async fn load_read(tx: &mut Transaction, name: &str) -> Result<Size, Error> {
+pub async fn load_read(tx: &mut Transaction, name: &str) -> Result<Load, Error> {
     let load = tx.get::<LoadRecord>(&load_key(name)).await?;
-    Ok(size(load))
-}
-
-fn size(load: Option<LoadRecord>) -> Size {
-    let load = load.unwrap_or_default();
-    Size {
-        vcpus: load.vcpus,
-        memory_mib: load.memory_mib,
-    }
+    Ok(load.unwrap_or_default().into())
 }
 
 /// Takes `taken` of a host and gives `given` back.
 pub async fn load_change(
     tx: &mut Transaction,
     name: &str,
-    taken: Size,
-    given: Size,
+    taken: Load,
+    given: Load,
 ) -> Result<(), Error> {
-    let used = load_read(tx, name).await?;
-    let load = LoadRecord {
-        vcpus: (used.vcpus + taken.vcpus).saturating_sub(given.vcpus),
-        memory_mib: (used.memory_mib + taken.memory_mib).saturating_sub(given.memory_mib),
-    };
-    tx.put(&load_key(name), &load)
+    let load = load_read(tx, name).await?.and(taken).without(given);
+    tx.put(&load_key(name), &LoadRecord::from(load))
+}
+
+/// Counts what the VMs take of those hosts of which an earlier release counted less. To be done before there are calls.
+pub async fn loads_complete(db: &Db) -> Result<(), photon_resource::Error> {
+    let known = db.scan::<LoadRecord>(LOADS_PREFIX).await?;
+    let counted_less = known.into_iter().filter(|(_, it)| it.more.is_none());
+    let keys: Vec<String> = counted_less.map(|(key, _)| key).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let loads = super::vm::loads(db).await?;
+    for key in keys {
+        let load = loads.get(&key[LOADS_PREFIX.len()..]).copied();
+        let mut tx = db.begin();
+        tx.put(&key, &LoadRecord::from(load.unwrap_or_default()))?;
+        let _ = tx.commit().await?;
+    }
+    Ok(())
 }

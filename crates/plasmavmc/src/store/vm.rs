@@ -1,5 +1,7 @@
 //! VMs in the store.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use flaredb::{Db, KeyValue, Revision, Transaction, decode};
 use photon_catalog::feed::Changed;
@@ -9,7 +11,7 @@ use photon_resource::{Error, Kind, OrgId, PortId, ProjectId, Scope, VmId};
 use serde::{Deserialize, Serialize};
 
 use super::image::users_of_image;
-use crate::model::{Size, Vm, kind};
+use crate::model::{Load, Size, Vm, kind};
 
 mod record;
 #[cfg(test)]
@@ -303,6 +305,28 @@ pub fn vm_remove(tx: &mut Transaction, vm: &Vm) {
     }
     for image in vm.images() {
         users_of_image(image).remove(tx, vm.id);
+    }
+}
+
+/// What all VMs take of their hosts, counted one by one.
+pub async fn loads(db: &Db) -> Result<HashMap<String, Load>, Error> {
+    const AT_ONCE: usize = 500;
+    let mut loads: HashMap<String, Load> = HashMap::new();
+    let mut after: Option<String> = None;
+    loop {
+        let scan = db.scan_raw("vm/", after.as_deref(), AT_ONCE).await?;
+        for item in &scan.items {
+            let Some(id) = Vm::id_of_key(&item.key).filter(|id| item.key == Vm::key(id)) else {
+                continue;
+            };
+            let vm = decode::<DesiredRecord>(&item.key, &item.value)?.into_vm(id, None);
+            let load = loads.entry(vm.node).or_default();
+            *load = load.and(vm.spec.load());
+        }
+        match scan.items.last() {
+            Some(last) if scan.items.len() == AT_ONCE => after = Some(last.key.clone()),
+            _ => return Ok(loads),
+        }
     }
 }
 

@@ -74,6 +74,63 @@ async fn only_a_hosts_own_agent_speaks_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disks_and_what_runs_guests_count_where_a_host_says_them() {
+    const GIB: u64 = 1 << 30;
+    let cloud = Cloud::start().await;
+    let mut host = Host::first(&cloud).await;
+    let told = pb::Node {
+        memory_overhead: Some(pb::MemoryOverhead {
+            per_vm_mib: 160,
+            per_vcpu_mib: 8,
+            per_gib_mib: 32,
+        }),
+        disk_bytes: 10 * GIB,
+        ..about(HOST, 16, 32768)
+    };
+    let request = pb::RegisterNodeRequest { node: Some(told) };
+    host.client.nodes.register_node(request).await.unwrap();
+    let mut tenant = cloud.tenant("acme").await;
+    let with_disk = |name: &str, size_bytes| {
+        let mut request = new_vm(name, &[]);
+        let spec = request.spec.as_mut().unwrap();
+        spec.memory_mib = 1024;
+        spec.disks = vec![pb::Disk {
+            id: "data".into(),
+            size_bytes,
+            ..Default::default()
+        }];
+        request
+    };
+    // Twice its size is promised.
+    let one = tenant.create(with_disk("one", 15 * GIB)).await.unwrap();
+    expect_error(
+        tenant.create(with_disk("two", 6 * GIB)).await,
+        Code::ResourceExhausted,
+        "with 6144 MiB of disks: the most that is free on one is 63 vCPUs and 30425 MiB, with 5120 MiB for disks",
+    );
+    let mut operator = cloud.operator().await;
+    let request = pb::ListNodesRequest::default();
+    let listed = operator.nodes.list_nodes(request).await.unwrap();
+    let node = listed.into_inner().nodes.remove(0);
+    assert_eq!(
+        (node.memory_mib_used, node.memory_mib_overhead),
+        (1024, 200)
+    );
+    assert_eq!(
+        (node.disk_bytes, node.disk_bytes_used),
+        (10 * GIB, 15 * GIB)
+    );
+
+    // Disks that are there already keep no VM from growing.
+    let grow = pb::UpdateVmRequest {
+        id: one.id.clone(),
+        memory_mib: Some(2048),
+        ..Default::default()
+    };
+    tenant.vms.update_vm(grow).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vms_go_where_there_is_room_and_operators_choose() {
     let cloud = Cloud::start().await;
     let _small = Host::first(&cloud).await;

@@ -62,6 +62,22 @@ async fn what_is_typed_reaches_the_guest_and_what_it_prints_comes_back() {
     let (mut output, typed) = console(&mut tenant, "web-1").await.unwrap();
     let opened = within(to_host.message()).await.unwrap().unwrap();
     assert_eq!(opened.open_vm_id, vm.id);
+    let request = photon_api::chainfire::v1::ListEventsRequest {
+        org_id: "acme".into(),
+        ..Default::default()
+    };
+    let events = cloud.operator().await.events.list_events(request).await;
+    let events = events.unwrap().into_inner().events;
+    let openings = events
+        .iter()
+        .filter(|event| event.action == "compute:instances:console");
+    let who: Vec<&str> = openings
+        .map(|event| event.principal_name.as_str())
+        .collect();
+    assert!(
+        !who.is_empty() && who.iter().all(|name| *name == "admin"),
+        "{who:?}"
+    );
     let answer = |bytes: &[u8]| pb::ServeConsolesRequest {
         session: opened.session,
         output: bytes.to_vec(),
@@ -170,6 +186,16 @@ async fn a_console_that_is_opened_wrongly_or_by_others_is_refused() {
         within(output.message()).await,
         Code::InvalidArgument,
         "expected 'input' in every message after the first",
+    );
+    let (mut output, typed) = console(&mut tenant, &vm.id).await.unwrap();
+    typed
+        .send(message(Message::Input(vec![b'x'; 65_537])))
+        .await
+        .unwrap();
+    expect_error(
+        within(output.message()).await,
+        Code::InvalidArgument,
+        "input '(65537 bytes)' is not valid: expected at most 65536 bytes in each message",
     );
 }
 

@@ -161,6 +161,7 @@ mod tests {
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
             ports: matches!(protocol, TCP | UDP).then_some((40000, port)),
+            icmp: None,
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desired::{Desired, Port, Subnet};
 use super::filter::{Digests, FilterChange, Name, Table};
+use super::limits::Limits;
 use super::networkd::{self, Files};
 use super::step::{self, Step};
 use super::{connections, firewall, guest_filter};
@@ -167,7 +168,7 @@ const BRIDGE_HOOKS: [&str; 3] = [
 
 impl Target {
     /// What `desired` comes to on a host. Nothing desired is a target too: empty tables, nothing else.
-    pub fn of(desired: &Desired) -> Self {
+    pub fn of(desired: &Desired, limits: Limits) -> Self {
         let mut interfaces = BTreeMap::new();
         let mut settings = BTreeMap::new();
         let mut endpoints = BTreeSet::new();
@@ -207,7 +208,10 @@ impl Target {
         }
         Self {
             files: networkd::render(desired),
-            tables: [guest_filter::render(desired), firewall::render(desired)],
+            tables: [
+                guest_filter::render(desired, limits),
+                firewall::render(desired),
+            ],
             interfaces,
             settings,
             endpoints,

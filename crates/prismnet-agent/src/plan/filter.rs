@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use photon_host::nft::Commands;
 use photon_host::nft::expr::{Expression, Verdict};
 use photon_host::nft::schema::SetType;
-use photon_host::nft::stmt::{JumpTarget, Statement};
+use photon_host::nft::stmt::JumpTarget;
 use photon_host::nft::types::{NfFamily, NfHook};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ impl TryFrom<String> for Name {
 }
 
 /// A rule: statements in order.
-pub type Statements = Vec<Statement<'static>>;
+pub type Statements = Vec<statement::Statement>;
 
 /// What an object holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,15 @@ pub enum Object {
         interval: bool,
         /// The keys.
         elements: Vec<Expression<'static>>,
+    },
+    /// Elements that the kernel makes of the packets that it sees, each with what it counts.
+    Meters {
+        /// Type of the key.
+        key: SetType,
+        /// How many there may be: of what would be one more nothing is counted, and it does not match.
+        size: u32,
+        /// Whether one that is not seen for a while is forgotten.
+        forgets: bool,
     },
     /// From an interface to the chain that its packets go to.
     Map(BTreeMap<String, Verdict<'static>>),
@@ -133,6 +142,14 @@ impl Table {
         );
     }
 
+    /// Adds a set that the kernel fills: see [`Object::Meters`]. Needs nft 1.0.9, the first whose JSON knows such sets.
+    pub fn meters(&mut self, name: &str, key: SetType, size: u32, forgets: bool) {
+        self.objects.insert(
+            Name::Set(name.to_owned()),
+            Object::Meters { key, size, forgets },
+        );
+    }
+
     /// Adds a map from interfaces to chains.
     pub fn map(&mut self, name: &str, elements: BTreeMap<String, Verdict<'static>>) {
         self.objects
@@ -192,6 +209,16 @@ impl Table {
                 if *interval {
                     body["flags"] = json!(["interval"]);
                 }
+                json!({ "set": body })
+            }
+            (Name::Set(name), Some(Object::Meters { key, size, forgets })) => {
+                let mut body = self.body(name);
+                body["type"] = json!(key);
+                body["flags"] = match forgets {
+                    true => json!([DYNAMIC, "timeout"]),
+                    false => json!([DYNAMIC]),
+                };
+                body["size"] = json!(size);
                 json!({ "set": body })
             }
             (Name::Map(name), _) => {
@@ -381,10 +408,15 @@ pub fn observed_digests(listing: &[Value]) -> Digests {
         .collect()
 }
 
-/// A set's type and elements; the kernel prints those of a hash set in no particular order.
+/// How nft calls a set that packets fill.
+const DYNAMIC: &str = "dynamic";
+
+/// A set's type and elements; the kernel prints those of a hash set in no particular order. Elements that came by packets
+/// are not looked at: they are nobody's wish.
 fn sorted_set(body: &Value) -> String {
     let mut elements: Vec<String> = body["elem"]
         .as_array()
+        .filter(|_| !body["flags"].to_string().contains(DYNAMIC))
         .map(|elements| elements.iter().map(Value::to_string).collect())
         .unwrap_or_default();
     elements.sort_unstable();

@@ -1,7 +1,9 @@
 //! `table inet photon`: what guests may ask of the host, and what the host may route.
 //!
 //! A guest may ask the host for an address and ping its gateway; everything else of the host (its services,
-//! its own addresses) is not there. Packets are routed from a VPC's VRF to its own bridges only.
+//! its own addresses) is not there. Packets are routed from a VPC's VRF to its own bridges only, and there to addresses of
+//! ports: the host looks for no others, so that a guest's search through a network takes no place in the host's table of
+//! neighbours, which is everybody's.
 
 use photon_host::nft::expr::Expression;
 use photon_host::nft::schema::SetType::{Ifname, Ipv4Addr, Ipv6Addr};
@@ -25,6 +27,7 @@ pub fn render(desired: &Desired) -> Table {
     let mut table = Table::new(NfFamily::INet);
     let (mut domains, mut lanes) = (Vec::new(), Vec::new());
     let (mut gateways4, mut gateways6) = (Vec::new(), Vec::new());
+    let (mut residents4, mut residents6) = (Vec::new(), Vec::new());
     for vpc in &desired.vpcs {
         let vrf = vpc.vrf();
         domains.push(text(&vrf));
@@ -45,6 +48,11 @@ pub fn render(desired: &Desired) -> Table {
                     ]));
                 }
             }
+            for port in &subnet.ports {
+                let at = |address: String| concat([text(&bridge), text(address)]);
+                residents4.push(at(port.address.to_string()));
+                residents6.extend(port.address6.map(|address| at(address.to_string())));
+            }
             if subnet.v6.is_some() {
                 let link_local = subnet.gateway_mac().link_local();
                 gateways6.push(concat([text(&bridge), text(link_local.to_string())]));
@@ -56,6 +64,8 @@ pub fn render(desired: &Desired) -> Table {
     table.set("lanes", &[Ifname, Ifname], false, lanes);
     table.set("gateways4", &[Ifname, Ipv4Addr], false, gateways4);
     table.set("gateways6", &[Ifname, Ipv6Addr], false, gateways6);
+    table.set("residents4", &[Ifname, Ipv4Addr], false, residents4);
+    table.set("residents6", &[Ifname, Ipv6Addr], false, residents6);
 
     let to_server = || is(payload("udp", "dport"), Expression::Number(67));
     let unknown = |prefix| vec![not_within(iif(), "domains"), begins(iif(), prefix), drop()];
@@ -96,7 +106,14 @@ pub fn render(desired: &Desired) -> Table {
         vec![drop()],
     ]);
     table.base_chain("input", NfHook::Input, PRIORITY, input);
-    let mut forward = vec![vec![within(concat([iif(), oif()]), "lanes"), accept()]];
+    let lane = || within(concat([iif(), oif()]), "lanes");
+    let mut forward: Vec<_> = [("ip", "residents4"), ("ip6", "residents6")]
+        .into_iter()
+        .map(|(protocol, residents)| {
+            let to = concat([oif(), payload(protocol, "daddr")]);
+            vec![lane(), within(to, residents), accept()]
+        })
+        .collect();
     for prefix in OURS {
         forward.push(vec![begins(iif(), prefix), drop()]);
         forward.push(vec![begins(oif(), prefix), drop()]);

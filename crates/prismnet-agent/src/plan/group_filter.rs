@@ -169,9 +169,14 @@ fn address_rules<A: Family>(
         &compiled.icmp,
         vec![is(l4proto(), Expression::Number(A::ICMP))],
     );
-    if !compiled.cells.is_empty() {
-        let set = format!("{chain}-ports{}", A::SUFFIX);
-        let elements = compiled.cells.iter().map(cell::<A>).collect();
+    // Wide networks first: they let the most pass.
+    for (width, cells) in compiled.cells.iter().rev() {
+        let set = format!(
+            "{chain}-ports{}-{}",
+            A::SUFFIX,
+            A::ALL.1.count_ones() - width
+        );
+        let elements = cells.iter().map(cell::<A>).collect();
         table.set(&set, &[InetProto, InetService, A::TYPE], true, elements);
         statements.push(vec![
             ether_type(A::PROTOCOL),

@@ -3,15 +3,17 @@
 //! ```text
 //!  from a guest                                            to a guest
 //!  prerouting -300  source: right MAC and address?         postrouting 0  to-guest: for this MAC?
+//!       │           too fast?                                   │    too fast?
 //!       │           zone of the VPC, then conntrack             │    router and DHCP server: yes
 //!  prerouting    0  from-guest: known connection: yes           │    known connection: yes
 //!                   else its groups' egress rules               │    else its groups' ingress rules
+//!  prerouting    1  count: one connection too many of the VPC?
 //!  input      -300  only ARP for the gateway goes up to the host
 //! ```
 //!
 //! A packet costs the same however many ports, groups and rules there are: ports are found in sets and maps,
-//! a group's rules are a fixed few lookups. Only the number of groups of the port and of groups named in
-//! their rules counts.
+//! a group's rules are a few lookups. Only the number of groups of the port, of groups named in their rules, and of
+//! lengths of their rules' prefixes counts.
 //!
 //! What comes from or goes to a TAP is dropped also where its bridge is not one of ours: a port that is taken away leaves
 //! the sets before its TAP is gone, and a guest may run on without it.
@@ -34,6 +36,7 @@ use super::filter::statement::{
 };
 use super::filter::{Table, target};
 use super::group_filter::{Direction, groups, profile};
+use super::limits::{self, Limits};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -57,12 +60,13 @@ pub(super) const ICMP: u32 = 1;
 pub(super) const ICMPV6: u32 = 58;
 
 /// Renders the table.
-pub fn render(desired: &Desired) -> Table {
+pub fn render(desired: &Desired, limits: Limits) -> Table {
     let mut table = Table::new(NfFamily::Bridge);
     sets(&mut table, desired);
-    source_chains(&mut table);
+    source_chains(&mut table, limits);
     from_guest(&mut table);
-    to_guest(&mut table);
+    to_guest(&mut table, limits);
+    limits::connections(&mut table, desired, limits);
     table.base_chain(
         "host",
         NfHook::Input,
@@ -259,23 +263,23 @@ fn from6() -> Expression<'static> {
 }
 
 /// Who a packet says it is from. Ends in a verdict for every packet.
-fn source_chains(table: &mut Table) {
+fn source_chains(table: &mut Table, limits: Limits) {
     let mac = || concat([iif(), payload("ether", "saddr")]);
-    table.base_chain(
-        "source",
-        NfHook::Prerouting,
-        RAW,
-        vec![
-            vec![not_within(ibridge(), "bridges"), begins(iif(), TAP), drop()],
-            vec![not_within(ibridge(), "bridges"), accept()],
-            vec![lookup(ibridge(), "zones")],
-            vec![not_within(mac(), "macs"), drop()],
-            vec![ether_type("ip"), goto("source-ip")],
-            vec![ether_type("ip6"), goto("source-ip6")],
-            vec![ether_type("arp"), goto("source-arp")],
-            vec![drop()],
-        ],
-    );
+    let mut source = vec![
+        vec![not_within(ibridge(), "bridges"), begins(iif(), TAP), drop()],
+        vec![not_within(ibridge(), "bridges"), accept()],
+        vec![not_within(mac(), "macs"), drop()],
+    ];
+    // Before anything that costs more.
+    source.extend(limits::sending(table, limits));
+    source.extend([
+        vec![lookup(ibridge(), "zones")],
+        vec![ether_type("ip"), goto("source-ip")],
+        vec![ether_type("ip6"), goto("source-ip6")],
+        vec![ether_type("arp"), goto("source-arp")],
+        vec![drop()],
+    ]);
+    table.base_chain("source", NfHook::Prerouting, RAW, source);
     table.chain(
         "source-ip",
         vec![
@@ -394,50 +398,49 @@ fn from_guest(table: &mut Table) {
     );
 }
 
-fn to_guest(table: &mut Table) {
-    table.base_chain(
-        "to-guest",
-        NfHook::Postrouting,
-        FILTER,
+fn to_guest(table: &mut Table, limits: Limits) {
+    let mut rules = vec![
+        vec![not_within(obridge(), "bridges"), begins(oif(), TAP), drop()],
+        vec![not_within(obridge(), "bridges"), accept()],
+        // A frame that is flooded because the bridge has not learnt its destination is not for all.
         vec![
-            vec![not_within(obridge(), "bridges"), begins(oif(), TAP), drop()],
-            vec![not_within(obridge(), "bridges"), accept()],
-            // A frame that is flooded because the bridge has not learnt its destination is not for all.
-            vec![
-                is(
-                    masked(payload("ether", "daddr"), "01:00:00:00:00:00"),
-                    text("00:00:00:00:00:00"),
-                ),
-                not_within(concat([oif(), payload("ether", "daddr")]), "macs"),
-                drop(),
-            ],
-            vec![ether_type("arp"), accept()],
-            // Those of guests were looked at where they came in.
-            vec![
-                is(
-                    payload("icmpv6", "type"),
-                    any_of([
-                        "nd-neighbor-solicit",
-                        "nd-neighbor-advert",
-                        "nd-router-advert",
-                    ]),
-                ),
-                accept(),
-            ],
-            // The subnet's DHCP server and the router; nobody else can have their addresses.
-            vec![
-                within(concat([obridge(), payload("ip", "saddr")]), "gateways4"),
-                is(payload("udp", "sport"), Expression::Number(67)),
-                is(payload("udp", "dport"), Expression::Number(68)),
-                accept(),
-            ],
-            vec![lookup(obridge(), "routers")],
-            // A neighbour's search for a DHCP server.
-            vec![is(payload("udp", "dport"), Expression::Number(67)), drop()],
-            vec![ct_known(), accept()],
-            vec![ct_state("invalid"), drop()],
-            vec![lookup(oif(), "ingress")],
-            vec![drop()],
+            is(
+                masked(payload("ether", "daddr"), "01:00:00:00:00:00"),
+                text("00:00:00:00:00:00"),
+            ),
+            not_within(concat([oif(), payload("ether", "daddr")]), "macs"),
+            drop(),
         ],
-    );
+    ];
+    rules.extend(limits::receiving(table, limits));
+    rules.extend([
+        vec![ether_type("arp"), accept()],
+        // Those of guests were looked at where they came in.
+        vec![
+            is(
+                payload("icmpv6", "type"),
+                any_of([
+                    "nd-neighbor-solicit",
+                    "nd-neighbor-advert",
+                    "nd-router-advert",
+                ]),
+            ),
+            accept(),
+        ],
+        // The subnet's DHCP server and the router; nobody else can have their addresses.
+        vec![
+            within(concat([obridge(), payload("ip", "saddr")]), "gateways4"),
+            is(payload("udp", "sport"), Expression::Number(67)),
+            is(payload("udp", "dport"), Expression::Number(68)),
+            accept(),
+        ],
+        vec![lookup(obridge(), "routers")],
+        // A neighbour's search for a DHCP server.
+        vec![is(payload("udp", "dport"), Expression::Number(67)), drop()],
+        vec![ct_known(), accept()],
+        vec![ct_state("invalid"), drop()],
+        vec![lookup(oif(), "ingress")],
+        vec![drop()],
+    ]);
+    table.base_chain("to-guest", NfHook::Postrouting, FILTER, rules);
 }

@@ -1,8 +1,11 @@
-//! Security group rules as disjoint boxes of ports and addresses.
+//! Security group rules as boxes of ports and addresses, in sets in which no two overlap.
 //!
 //! nftables looks a concatenation of ranges up in one step, however many there are, but refuses ranges that
-//! overlap in a set. So overlapping rules are cut into boxes that do not.
+//! overlap in a set. Cutting overlapping rules into boxes that do not would make up to the square of their number, so each
+//! length of prefix has a set of its own: two networks of one length are the same or apart, and the ports of the same are
+//! joined. A group has no more boxes than rules, and no more sets than lengths.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -102,6 +105,9 @@ impl Transport {
 /// One box: a transport, ports, addresses.
 pub type Cell = (Transport, Range<u16>, Range<u128>);
 
+/// Bits of an address that a network leaves open: 0 for a single address.
+pub type Width = u32;
+
 /// What rules with addresses allow in one family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ByAddress {
@@ -109,8 +115,8 @@ pub struct ByAddress {
     pub any: Vec<Range<u128>>,
     /// ICMP from these.
     pub icmp: Vec<Range<u128>>,
-    /// TCP and UDP; no two boxes overlap.
-    pub cells: Vec<Cell>,
+    /// TCP and UDP, by how wide the network is; no two boxes of a width overlap.
+    pub cells: BTreeMap<Width, Vec<Cell>>,
 }
 
 /// What rules with a remote group allow.
@@ -138,14 +144,7 @@ pub fn by_address<A: Address>(rules: &[Rule]) -> ByAddress {
     ByAddress {
         any: of(|protocol| *protocol == Protocol::Any),
         icmp: of(|protocol| *protocol == Protocol::Icmp),
-        cells: [Transport::Tcp, Transport::Udp]
-            .into_iter()
-            .flat_map(|transport| {
-                cells::<A>(transport, rules)
-                    .into_iter()
-                    .map(move |(ports, addresses)| (transport, ports, addresses))
-            })
-            .collect(),
+        cells: cells::<A>(rules),
     }
 }
 
@@ -196,43 +195,53 @@ pub fn merged(mut ranges: Vec<Range<u128>>) -> Vec<Range<u128>> {
     result
 }
 
-/// Cuts at every port where a rule begins or ends; between two cuts the addresses are the union of the rules
-/// that cover it. Slices with the same addresses are joined again.
-fn cells<A: Address>(transport: Transport, rules: &[Rule]) -> Vec<(Range<u16>, Range<u128>)> {
-    let boxes: Vec<(Range<u16>, Range<u128>)> = rules
-        .iter()
-        .filter_map(|rule| Some((transport.ports(rule.protocol)?, A::range(&rule.remote)?)))
-        .collect();
-    let mut cuts: Vec<u32> = boxes
-        .iter()
-        .flat_map(|((low, high), _)| [u32::from(*low), u32::from(*high) + 1])
-        .collect();
-    cuts.sort_unstable();
-    cuts.dedup();
-    let mut slices: Vec<(Range<u32>, Vec<Range<u128>>)> = Vec::new();
-    for pair in cuts.windows(2) {
-        let (low, high) = (pair[0], pair[1] - 1);
-        let addresses = merged(
-            boxes
+/// The networks of a transport, widest first, each with its ports.
+type Networks = BTreeMap<(Reverse<Width>, Range<u128>), Vec<Range<u128>>>;
+
+/// Joins the ports of each network, and leaves out what a wider network allows anyway. Only what is wholly within it: to
+/// cut out the rest would be to multiply again.
+fn cells<A: Address>(rules: &[Rule]) -> BTreeMap<Width, Vec<Cell>> {
+    let mut cells: BTreeMap<Width, Vec<Cell>> = BTreeMap::new();
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let mut networks = Networks::new();
+        for rule in rules {
+            let (Some((low, high)), Some(addresses)) =
+                (transport.ports(rule.protocol), A::range(&rule.remote))
+            else {
+                continue;
+            };
+            let network = networks.entry((Reverse(width(addresses)), addresses));
+            network.or_default().push((low.into(), high.into()));
+        }
+        let mut wider: Vec<(Range<u128>, Vec<Range<u128>>)> = Vec::new();
+        for ((Reverse(width), addresses), ports) in networks {
+            let around = wider
                 .iter()
-                .filter(|((from, to), _)| u32::from(*from) <= low && high <= u32::from(*to))
-                .map(|(_, addresses)| *addresses)
-                .collect(),
-        );
-        match slices.last_mut() {
-            Some(((_, end), before)) if *end + 1 == low && *before == addresses => *end = high,
-            _ if addresses.is_empty() => {}
-            _ => slices.push(((low, high), addresses)),
+                .filter(|((low, high), _)| *low <= addresses.0 && addresses.1 <= *high)
+                .flat_map(|(_, ports)| ports.iter().copied());
+            let allowed = merged(around.collect());
+            let mut ports = merged(ports);
+            ports.retain(|(low, high)| {
+                let holds = |(from, to): &Range<u128>| from <= low && high <= to;
+                !allowed.iter().any(holds)
+            });
+            if ports.is_empty() {
+                continue;
+            }
+            // Within u16, because they came from there.
+            let boxes = ports
+                .iter()
+                .map(|(low, high)| (transport, (*low as u16, *high as u16), addresses));
+            cells.entry(width).or_default().extend(boxes);
+            wider.push((addresses, ports));
         }
     }
-    slices
-        .into_iter()
-        .flat_map(|((low, high), addresses)| {
-            // At most 65535: cuts are at most 65536 and a slice ends one before.
-            let ports = (low as u16, high as u16);
-            addresses.into_iter().map(move |range| (ports, range))
-        })
-        .collect()
+    cells
+}
+
+/// A network's addresses are 2 to the power of this.
+fn width((low, high): Range<u128>) -> Width {
+    (high - low).count_ones()
 }
 
 #[cfg(test)]

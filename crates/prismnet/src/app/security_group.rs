@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use flaredb::{Db, Transaction};
 use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get, list};
 use photon_resource::{
-    Changes, Error, Labels, NewMeta, OrgId, PrincipalId, ProjectId, RuleId, SecurityGroupId, Time,
+    Error, Labels, NewMeta, OrgId, PrincipalId, ProjectId, RuleId, SecurityGroupId, Time,
 };
 use photon_service::Mutation;
 
-use crate::model::{DEFAULT_GROUP, NewRule, NewSecurityGroup, Remote, Rule, SecurityGroup};
+use crate::model::{
+    DEFAULT_GROUP, NewRule, NewSecurityGroup, Remote, Rule, SecurityGroup, SecurityGroupChanges,
+};
 use crate::store;
 
 /// The security groups of all tenants.
@@ -46,13 +48,13 @@ impl SecurityGroups {
         list(&self.db, query, |_| true).await
     }
 
-    /// Errors: `NotFound`, `Conflict`, `AlreadyExists`, `InvalidArgument`, `FailedPrecondition` (the default group's
-    /// name).
+    /// Errors: `NotFound` (also: a group that a rule names), `Conflict`, `AlreadyExists`, `InvalidArgument`,
+    /// `ResourceExhausted`, `FailedPrecondition` (the default group's name).
     pub async fn update<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
         id: SecurityGroupId,
-        changes: Changes,
+        changes: SecurityGroupChanges,
         answer: impl Fn(&SecurityGroup) -> A,
     ) -> Result<A, Error> {
         changes.validate()?;
@@ -126,7 +128,7 @@ impl Change for Create {
 
 struct Update {
     id: SecurityGroupId,
-    changes: Changes,
+    changes: SecurityGroupChanges,
 }
 
 #[async_trait]
@@ -135,11 +137,16 @@ impl Change for Update {
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<SecurityGroup>, Error> {
         let before: SecurityGroup = get(tx, &self.id).await?;
-        expect_name_may_change(&before, self.changes.name.as_deref())?;
+        let SecurityGroupChanges { meta, rules } = self.changes.clone();
+        expect_name_may_change(&before, meta.name.as_deref())?;
         let mut after = before.clone();
-        after
-            .meta
-            .apply(SecurityGroup::KIND, self.changes.clone())?;
+        after.meta.apply(SecurityGroup::KIND, meta)?;
+        if let Some(rules) = rules {
+            after.set_rules(rules)?;
+            for remote in after.remote_groups() {
+                expect_own(tx, &after, remote).await?;
+            }
+        }
         if after == before {
             return Ok(Effect::nothing(after));
         }

@@ -1,10 +1,11 @@
 use photon_api::prismnet::v1 as pb;
 use photon_catalog::Tenant;
 use photon_catalog::wire::{changes, id, timestamp};
-use photon_resource::{Changes, Error};
+use photon_resource::Error;
 
 use crate::model::{
-    Direction, NewRule, NewSecurityGroup, PortRange, Remote, Rule, SecurityGroup, Traffic,
+    Direction, NewRule, NewSecurityGroup, PortRange, Remote, Rule, SecurityGroup,
+    SecurityGroupChanges, Traffic,
 };
 
 /// Errors: `InvalidArgument`.
@@ -93,13 +94,29 @@ pub fn new_rule(rule: pb::SecurityGroupRule) -> Result<NewRule, Error> {
 }
 
 /// What an update changes.
-pub fn security_group_changes(request: pb::UpdateSecurityGroupRequest) -> Changes {
-    changes(
-        request.name,
-        request.description,
-        request.labels.map(|labels| labels.labels),
-        request.expected_revision,
-    )
+///
+/// Errors: `InvalidArgument`.
+pub fn security_group_changes(
+    request: pb::UpdateSecurityGroupRequest,
+) -> Result<SecurityGroupChanges, Error> {
+    // As they were read, perhaps.
+    let without_id = |rule: pb::SecurityGroupRule| pb::SecurityGroupRule {
+        id: String::new(),
+        ..rule
+    };
+    let rules = request.rules.map(|set| {
+        let rules = set.rules.into_iter().map(without_id).map(new_rule);
+        rules.collect::<Result<_, _>>()
+    });
+    Ok(SecurityGroupChanges {
+        meta: changes(
+            request.name,
+            request.description,
+            request.labels.map(|labels| labels.labels),
+            request.expected_revision,
+        ),
+        rules: rules.transpose()?,
+    })
 }
 
 /// A group as clients see it.

@@ -18,7 +18,7 @@ pub fn new_subnet(tenant: Tenant, request: pb::CreateSubnetRequest) -> Result<Ne
         vpc,
         cidr,
         gateway: NewSubnet::parse_gateway(cidr, &request.gateway)?,
-        dhcp_enabled: request.dhcp_enabled,
+        dhcp_enabled: request.dhcp_enabled.unwrap_or(true),
         dns_servers: dns_servers(&request.dns_servers)?,
         ipv6: NewSubnet::parse_ipv6(ipv6, &request.ipv6_gateway)?,
         meta: tenant.meta(request.name, request.description, request.labels),

@@ -1,15 +1,22 @@
 //! Security groups: stateful filters at the port.
 
+mod cells;
+
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use photon_resource::{Error, Meta, NewMeta, RuleId, SecurityGroupId, validate_description};
+use photon_resource::{
+    Changes, Error, Meta, NewMeta, RuleId, SecurityGroupId, validate_description,
+};
 
 /// Name of the group that every project gets with its first port.
 pub const DEFAULT_GROUP: &str = "default";
 
 /// As many rules as one group may have: each is a rule in the filter of every host with a port of the group.
 pub const MAX_RULES: usize = 250;
+/// Into as many boxes of ports and addresses the rules of one group may be cut: a host's filter has each of them, and changes
+/// all of its tenants' at once.
+pub const MAX_CELLS: usize = 4000;
 /// Most other groups that a group's rules name: each of them is written to when the group is made or deleted, all in one
 /// transaction.
 pub const MAX_REMOTE_GROUPS: usize = 32;
@@ -35,7 +42,7 @@ pub struct Rule {
 }
 
 /// Seen from the port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     Ingress,
     Egress,
@@ -80,6 +87,23 @@ pub struct NewRule {
 pub struct NewSecurityGroup {
     pub meta: NewMeta,
     pub rules: Vec<NewRule>,
+}
+
+/// What an update changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityGroupChanges {
+    pub meta: Changes,
+    /// `None`: they stay as they are.
+    pub rules: Option<Vec<NewRule>>,
+}
+
+impl SecurityGroupChanges {
+    /// Errors: `InvalidArgument` naming the field.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.meta.validate()?;
+        let mut rules = self.rules.iter().flatten();
+        rules.try_for_each(NewRule::validate)
+    }
 }
 
 impl PortRange {
@@ -228,7 +252,20 @@ fn push_rule(rules: &mut Vec<Rule>, new: NewRule) -> Result<(), Error> {
             "the rules of a security group name at most {MAX_REMOTE_GROUPS} groups: give their ports one group together"
         )));
     }
+    let before = cells::cells(rules);
     rules.push(new.into_rule());
+    let after = cells::cells(rules);
+    if after > MAX_CELLS && after > before {
+        return Err(Error::quota_exceeded(
+            "security_group_cells",
+            before as u64,
+            MAX_CELLS as u64,
+            format!(
+                "the port ranges of a security group's rules overlap so often that they are {after} of ports and addresses, \
+                 and may be {MAX_CELLS}: use ranges that are the same or apart, or a second group"
+            ),
+        ));
+    }
     Ok(())
 }
 
@@ -247,10 +284,32 @@ impl SecurityGroup {
         ]
     }
 
+    /// Into how many boxes of ports and addresses its rules are cut.
+    pub fn cells(&self) -> usize {
+        cells::cells(&self.rules)
+    }
+
     /// Adds a rule. Errors: `AlreadyExists` naming the rule that says the same, `ResourceExhausted` at
-    /// [`MAX_RULES`].
+    /// [`MAX_RULES`] and [`MAX_CELLS`].
     pub fn add_rule(&mut self, new: NewRule) -> Result<(), Error> {
         push_rule(&mut self.rules, new)
+    }
+
+    /// Has these rules and no others. One that says the same as a rule that is there keeps its id.
+    ///
+    /// Errors: `AlreadyExists` for two that say the same, `ResourceExhausted` beyond [`MAX_RULES`].
+    pub fn set_rules(&mut self, new: Vec<NewRule>) -> Result<(), Error> {
+        let mut rules = Vec::with_capacity(new.len());
+        for rule in new {
+            let there = self.rules.iter().find(|it| rule.same_as(it));
+            let id = there.map(|rule| rule.id);
+            push_rule(&mut rules, rule)?;
+            if let (Some(id), Some(pushed)) = (id, rules.last_mut()) {
+                pushed.id = id;
+            }
+        }
+        self.rules = rules;
+        Ok(())
     }
 
     /// Removes a rule. Errors: `NotFound`.
@@ -374,6 +433,31 @@ mod tests {
             matches!(error, Error::QuotaExceeded { used, limit: most, .. } if (used, most) == (limit, limit)),
             "{error}"
         );
+    }
+
+    #[test]
+    fn rules_that_overlap_too_often_are_refused() {
+        let nested = |n: u16| {
+            let ports = PortRange {
+                first: 1 + n,
+                last: 60_000 - n,
+            };
+            ingress(Traffic::Tcp(ports), &format!("10.{n}.1.1/32"))
+        };
+        let error = NewSecurityGroup::into_rules((0..250).map(nested).collect()).unwrap_err();
+        let Error::QuotaExceeded { quota, limit, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!((*quota, *limit), ("security_group_cells", 4000), "{error}");
+        // As many that are apart are well.
+        let apart = |n: u16| {
+            let ports = PortRange {
+                first: 1 + 10 * n,
+                last: 5 + 10 * n,
+            };
+            ingress(Traffic::Tcp(ports), &format!("10.{n}.1.1/32"))
+        };
+        NewSecurityGroup::into_rules((0..249).map(apart).collect()).unwrap();
     }
 
     #[test]

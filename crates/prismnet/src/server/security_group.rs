@@ -103,16 +103,14 @@ impl SecurityGroupService for SecurityGroups {
             .change(
                 request,
                 "update",
-                |mutation, security_group: SecurityGroup, request| {
+                |mutation, security_group: SecurityGroup, request| async move {
+                    let changes = convert::security_group_changes(request)?;
                     let answer = |security_group: &SecurityGroup| pb::UpdateSecurityGroupResponse {
                         security_group: Some(convert::security_group(security_group)),
                     };
-                    self.app.update(
-                        mutation,
-                        security_group.id,
-                        convert::security_group_changes(request),
-                        answer,
-                    )
+                    self.app
+                        .update(mutation, security_group.id, changes, answer)
+                        .await
                 },
             )
             .await

@@ -140,6 +140,7 @@ impl Stored for SecurityGroup {
         vec![
             ("security_groups", 1),
             ("security_group_rules", self.rules.len() as u64),
+            ("security_group_cells", self.cells() as u64),
         ]
     }
 

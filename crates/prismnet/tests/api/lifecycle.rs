@@ -102,7 +102,7 @@ async fn a_subnet_lies_in_its_vpc_beside_the_others() {
         name: "front".into(),
         cidr: "10.0.1.0/24".into(),
         gateway: "10.0.1.254".into(),
-        dhcp_enabled: true,
+        dhcp_enabled: Some(true),
         dns_servers: vec!["9.9.9.9".into(), "fd00::53".into()],
         ipv6_cidr: "fd00:1:0:7::/64".into(),
         ..Default::default()
@@ -434,6 +434,70 @@ async fn groups_keep_their_rules_and_are_not_deleted_while_used() {
         })
         .await;
     expect_error(rename, Code::FailedPrecondition, "keeps its name");
+}
+
+/// What a declarative client needs: it says what is to be, and not how to come there.
+#[tokio::test]
+async fn all_rules_of_a_group_are_set_at_once() {
+    let cloud = Cloud::start().await;
+    let mut tenant = cloud.tenant("acme").await;
+    let group = pb::CreateSecurityGroupRequest {
+        name: "web".into(),
+        ..Default::default()
+    };
+    let made = tenant.groups.create_security_group(group).await.unwrap();
+    let group = made.into_inner().security_group.unwrap();
+    let https = pb::SecurityGroupRule {
+        direction: pb::Direction::Ingress.into(),
+        protocol: pb::Protocol::Tcp.into(),
+        port_min: 443,
+        port_max: 443,
+        ..Default::default()
+    };
+    let set = |rules: Vec<pb::SecurityGroupRule>| pb::UpdateSecurityGroupRequest {
+        id: group.id.clone(),
+        rules: Some(pb::SecurityGroupRules { rules }),
+        ..Default::default()
+    };
+    // As it was read, and one more.
+    let mut wanted = group.rules.clone();
+    wanted.push(https.clone());
+    let updated = tenant.groups.update_security_group(set(wanted)).await;
+    let two = updated.unwrap().into_inner().security_group.unwrap();
+    assert_eq!(two.rules.len(), 2);
+    assert_eq!(two.rules[0], group.rules[0], "the old one keeps its id");
+
+    // The same once more changes nothing.
+    let updated = tenant
+        .groups
+        .update_security_group(set(two.rules.clone()))
+        .await;
+    let same = updated.unwrap().into_inner().security_group.unwrap();
+    assert_eq!(same, two);
+
+    let twice = set(vec![https.clone(), https.clone()]);
+    let twice = tenant.groups.update_security_group(twice).await;
+    expect_error(twice, Code::AlreadyExists, "security group rule");
+    let strange = pb::SecurityGroupRule {
+        remote_group_id: new_id(),
+        ..https
+    };
+    let strange = tenant
+        .groups
+        .update_security_group(set(vec![strange]))
+        .await;
+    expect_error(strange, Code::NotFound, "security group");
+
+    let updated = tenant.groups.update_security_group(set(Vec::new())).await;
+    let none = updated.unwrap().into_inner().security_group.unwrap();
+    assert_eq!(none.rules, []);
+    let rename = pb::UpdateSecurityGroupRequest {
+        id: group.id.clone(),
+        name: Some("front".into()),
+        ..Default::default()
+    };
+    let renamed = tenant.groups.update_security_group(rename).await.unwrap();
+    assert_eq!(renamed.into_inner().security_group.unwrap().rules, []);
 }
 
 #[tokio::test]

@@ -210,3 +210,52 @@ async fn a_list_shows_what_get_would() {
     let refused = nobody.vpcs.list_vpcs(pb::ListVpcsRequest::default()).await;
     assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
 }
+
+/// A group of 240 rules with descriptions of `description` characters of four bytes.
+fn fat_group(name: &str, description: usize) -> pb::CreateSecurityGroupRequest {
+    let rule = |port| pb::SecurityGroupRule {
+        direction: pb::Direction::Ingress.into(),
+        protocol: pb::Protocol::Tcp.into(),
+        port_min: port,
+        port_max: port,
+        remote_cidr: "10.0.0.0/8".into(),
+        description: "🐘".repeat(description),
+        ..Default::default()
+    };
+    pb::CreateSecurityGroupRequest {
+        name: name.into(),
+        rules: (1..=240).map(rule).collect(),
+        ..Default::default()
+    }
+}
+
+/// What no client can take would be no answer.
+#[tokio::test]
+async fn a_page_of_large_items_has_fewer_of_them() {
+    let cloud = Cloud::start().await;
+    let mut tenant = cloud.tenant("acme").await;
+    let mut wanted = Vec::new();
+    for n in 0..6 {
+        let name = format!("g{n}");
+        let request = fat_group(&name, 900);
+        tenant.groups.create_security_group(request).await.unwrap();
+        wanted.push(name);
+    }
+    let mut request = pb::ListSecurityGroupsRequest {
+        page_size: 1000,
+        ..Default::default()
+    };
+    let (mut found, mut pages) = (Vec::new(), 0);
+    loop {
+        let page = tenant.groups.list_security_groups(request.clone()).await;
+        let page = page.unwrap().into_inner();
+        found.extend(page.security_groups.into_iter().map(|group| group.name));
+        pages += 1;
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(sorted(found), wanted);
+    assert_eq!(pages, 2, "three of 0.9 MB on each");
+}

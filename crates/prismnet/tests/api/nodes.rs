@@ -75,6 +75,7 @@ async fn attaching_answers_what_the_device_needs() {
     let request = pb::CreateSubnetRequest {
         vpc_id: vpc.id.clone(),
         name: "quiet".into(),
+        dhcp_enabled: Some(false),
         cidr: "10.0.9.0/24".into(),
         ipv6_cidr: "fd00:1:0:9::/64".into(),
         dns_servers: vec!["192.0.2.53".into()],

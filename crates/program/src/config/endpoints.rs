@@ -135,7 +135,7 @@ fn parse(key: &str, url: &str) -> Result<(Uri, bool), Invalid> {
     Ok((uri, tls))
 }
 
-/// The flags with the servers' URLs, one for each component: `--iam-endpoint`, or `IAM_ENDPOINT`.
+/// The flags with the servers' URLs, one for each component: `--iam-endpoint`, or `PHOTON_IAM_ENDPOINT`.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointArgs(BTreeMap<&'static str, String>);
 
@@ -171,8 +171,9 @@ impl clap::FromArgMatches for EndpointArgs {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for component in COMPONENTS {
-            if let Some(url) = matches.get_one::<String>(component.endpoint_flag) {
-                self.0.insert(component.name, url.clone());
+            let given = matches.get_one::<String>(component.endpoint_flag).cloned();
+            if let Some(url) = given.or_else(|| component.url_in_environment()) {
+                self.0.insert(component.name, url);
             }
         }
         Ok(())

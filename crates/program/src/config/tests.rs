@@ -145,10 +145,10 @@ fn every_component_has_a_key_a_flag_and_a_variable_and_those_of_before_are_the_s
         })
         .collect();
     for (flag, variable) in [
-        ("--iam-endpoint", "IAM_ENDPOINT"),
-        ("--prismnet-endpoint", "PRISMNET_ENDPOINT"),
-        ("--plasmavmc-endpoint", "PLASMAVMC_ENDPOINT"),
-        ("--provisioner-endpoint", "PROVISIONER_ENDPOINT"),
+        ("--iam-endpoint", "PHOTON_IAM_ENDPOINT"),
+        ("--prismnet-endpoint", "PHOTON_PRISMNET_ENDPOINT"),
+        ("--plasmavmc-endpoint", "PHOTON_PLASMAVMC_ENDPOINT"),
+        ("--provisioner-endpoint", "PHOTON_PROVISIONER_ENDPOINT"),
     ] {
         let both = (flag.to_owned(), variable.to_owned());
         assert!(arguments.contains(&both), "{flag}: {arguments:?}");

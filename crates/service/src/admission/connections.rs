@@ -43,6 +43,8 @@ struct Open {
 pub(crate) struct Connection {
     calls: AtomicUsize,
     called: AtomicBool,
+    /// Whether somebody with an accepted token or certificate called on it.
+    known: AtomicBool,
     /// When it was accepted, or its last call ended.
     since: Mutex<Instant>,
     refused: Limiter<()>,
@@ -98,15 +100,18 @@ impl Connections {
         let own = open.by_source.get(&source).copied().unwrap_or_default();
         let why = if own >= self.limits.connections_per_source {
             "it has too many connections"
-        } else if open.by_peer.len() >= self.limits.connections {
-            "the server has too many connections"
         } else if self.arrivals.admit(source, now).is_none() {
             "it connects too often"
+        } else if open.by_peer.len() >= self.limits.connections
+            && !self.make_room(&mut open, source)
+        {
+            "the server has too many connections"
         } else {
             *open.by_source.entry(source).or_default() += 1;
             let connection = Arc::new(Connection {
                 calls: AtomicUsize::new(0),
                 called: AtomicBool::new(false),
+                known: AtomicBool::new(false),
                 since: Mutex::new(now),
                 refused: Limiter::new(FORGIVEN, FORGIVEN_AGAIN),
                 cut: CancellationToken::new(),
@@ -129,12 +134,75 @@ impl Connections {
         None
     }
 
+    /// Cuts a stranger's connection, of the address that has most of them, for one of an address that has fewer: a few
+    /// addresses together could keep all others out, else. `false`: there is none.
+    fn make_room(&self, open: &mut Open, newcomer: IpAddr) -> bool {
+        let mut strangers: HashMap<IpAddr, usize> = HashMap::new();
+        let of_strangers = open.by_peer.iter().filter(|(_, it)| !it.is_known());
+        for (peer, _) in of_strangers.clone() {
+            *strangers.entry(site(Some(peer.ip()))).or_default() += 1;
+        }
+        let Some((source, most)) = strangers.iter().max_by_key(|(_, count)| **count) else {
+            return false;
+        };
+        if strangers.get(&newcomer).is_some_and(|own| own >= most) {
+            return false;
+        }
+        // Of these, one that waits for nothing, the oldest.
+        let longest = of_strangers
+            .filter(|(peer, _)| site(Some(peer.ip())) == *source)
+            .min_by_key(|(_, it)| (it.calls.load(Ordering::Acquire) > 0, it.since()))
+            .map(|(peer, _)| *peer);
+        let Some(connection) = longest.and_then(|peer| open.remove(peer, None)) else {
+            return false;
+        };
+        connection.cut.cancel();
+        self.refusals
+            .count(&source.to_string(), "others needed its place");
+        true
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Open {
+    /// Takes out what is there from `peer`; if `which` is given, only if it is that.
+    fn remove(
+        &mut self,
+        peer: SocketAddr,
+        which: Option<&Arc<Connection>>,
+    ) -> Option<Arc<Connection>> {
+        let there = self.by_peer.get(&peer)?;
+        if which.is_some_and(|which| !Arc::ptr_eq(which, there)) {
+            return None;
+        }
+        let source = site(Some(peer.ip()));
+        if let Some(own) = self.by_source.get_mut(&source) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                self.by_source.remove(&source);
+            }
+        }
+        self.by_peer.remove(&peer)
+    }
+}
+
 impl Connection {
+    /// Somebody with an accepted token or certificate calls on it.
+    pub fn is_of_somebody(&self) {
+        self.known.store(true, Ordering::Release);
+    }
+
+    fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire)
+    }
+
+    fn since(&self) -> Instant {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a call until what is given back is dropped.
     pub fn call(self: Arc<Self>) -> Calling {
         self.calls.fetch_add(1, Ordering::AcqRel);
@@ -159,8 +227,7 @@ impl Connection {
         if self.calls.load(Ordering::Acquire) > 0 {
             return Some(now + limit);
         }
-        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let end = since + limit;
+        let end = self.since() + limit;
         (end > now).then_some(end)
     }
 }
@@ -210,14 +277,8 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
-        open.by_peer.remove(&self.peer);
-        let source = site(Some(self.peer.ip()));
-        if let Some(own) = open.by_source.get_mut(&source) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                open.by_source.remove(&source);
-            }
-        }
+        // It may have been taken out before, to make room.
+        open.remove(self.peer, Some(&self.connection));
     }
 }
 

@@ -6,7 +6,6 @@
 //! and operators, and health has one of its own. Whoever asks faster than his share allows waits for a moment first.
 
 mod connections;
-mod holds;
 mod refusals;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,10 +19,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::answer::DOMAIN;
+use crate::holds::{Hold, Holds, source};
 use crate::limit::Limiter;
 
 pub(crate) use connections::{Calling, Connections};
-use holds::{Hold, Holds};
 pub(crate) use refusals::Refusals;
 
 /// How long a call may wait for its turn.
@@ -87,16 +86,9 @@ impl Who {
     }
 }
 
-/// The address, of IPv6 its /64; `unspecified` if the transport has none.
+/// Who the address counts as; `unspecified` if the transport has none.
 fn site(address: Option<IpAddr>) -> IpAddr {
-    match address.map(|it| it.to_canonical()) {
-        Some(IpAddr::V6(address)) if !address.is_loopback() => {
-            let prefix = address.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from_bits(prefix))
-        }
-        Some(address) => address,
-        None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    }
+    address.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), source)
 }
 
 /// Who has a share.

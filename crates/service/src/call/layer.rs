@@ -128,6 +128,9 @@ where
             let answer = async {
                 let who = layer.identify(token, &context, stranger).await;
                 let known = matches!(who, Who::Known(_));
+                if let Some(connection) = connection.as_ref().filter(|_| known || certified) {
+                    connection.is_of_somebody();
+                }
                 let permit = match layer.admission.admit(who, kind).await {
                     Ok(permit) => permit,
                     Err(refusal) => {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use photon_api::chainfire::v1::{ListEventsRequest, ListEventsResponse};
 use photon_program::ServerSettings;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tonic::client::Grpc;
 use tonic::transport::Channel;
@@ -147,6 +147,43 @@ async fn silent_connections_are_closed_and_so_are_those_of_one_address_beyond_it
         .list_events(bearing("acme", ListEventsRequest::default()))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_few_addresses_that_take_all_connections_keep_no_other_address_out() {
+    let desk = Desk::new();
+    let running = served(&desk, |server| {
+        server.limits.connections = 25;
+        server.limits.connections_per_source = 8;
+    })
+    .await;
+    let list = || bearing("acme", ListEventsRequest::default());
+    let mut first = events_client(&running).await;
+    first.list_events(list()).await.unwrap();
+    let mut silent = Vec::new();
+    for number in 2..5 {
+        for _ in 0..8 {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, number], 0).into()).unwrap();
+            silent.push(socket.connect(running.address).await.unwrap());
+        }
+    }
+    // One after the other, each by a connection of its own that is then known.
+    let mut others = Vec::new();
+    for _ in 0..6 {
+        let mut other = events_client(&running).await;
+        other.list_events(list()).await.unwrap();
+        others.push(other);
+    }
+    first.list_events(list()).await.unwrap();
+    let mut cut = 0;
+    for mut stream in silent {
+        let read = tokio::time::timeout(Duration::from_millis(50), async {
+            stream.read_to_end(&mut Vec::new()).await
+        });
+        cut += usize::from(read.await.is_ok());
+    }
+    assert_eq!(cut, 6, "as many as others needed");
 }
 
 #[tokio::test]

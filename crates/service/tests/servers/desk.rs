@@ -113,11 +113,13 @@ impl Authorizer for Known {
                 allowed: true,
                 reason: String::new(),
                 extent: Extent::Each,
+                absent: false,
             }),
             Policy::Deny(reason) => Ok(Decision {
                 allowed: false,
                 reason: reason.into(),
                 extent: Extent::None,
+                absent: false,
             }),
             Policy::Fail => Err(Error::Unavailable("no policy can be read".into())),
         }

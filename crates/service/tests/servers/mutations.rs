@@ -233,3 +233,39 @@ async fn a_secret_is_answered_once_and_never_stored() {
     let stored = desk.db.scan_raw("", None, 1000).await.unwrap().items;
     assert!(stored.iter().any(|item| item.key.starts_with("request/")));
 }
+
+#[tokio::test]
+async fn small_requests_that_write_much_are_slowed_and_others_changes_are_not() {
+    let desk = Desk::new();
+    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone());
+    let large = vec![b'x'; 1 << 20];
+    let write = async |caller: &Caller, record: &[u8]| {
+        let request = request("net", "");
+        let mut mutation = mutations.start(caller, "network:vpcs:update", "", &request)?;
+        let tx = desk.db.begin();
+        let response = CreateVpcResponse::default();
+        mutation
+            .commit(tx, &resource(), None, Some(record), "", response, None)
+            .await
+    };
+    let alice = caller("alice");
+    let mut written = 0;
+    let error = loop {
+        match write(&alice, &large).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 20, "it may write as much as it likes");
+    };
+    // Each is written twice; on a slow machine it has got back enough to begin one more.
+    assert!((6..=7).contains(&written), "{written}");
+    assert!(matches!(error, Error::ResourceExhausted(_)), "{error}");
+    assert!(error.to_string().contains("try again in"), "{error}");
+    write(&alice, b"small").await.unwrap();
+    write(&caller("bob"), &large).await.unwrap();
+    let mut operator = caller("operator");
+    operator.claims.org_id = None;
+    for _ in 0..10 {
+        write(&operator, &large).await.unwrap();
+    }
+}

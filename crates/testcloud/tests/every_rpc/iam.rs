@@ -170,6 +170,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     };
     let org = || scene.tenant.org.clone();
     let mut cases: Vec<Case> = scene.events().into();
+    cases.extend(scene.quotas("bindings"));
 
     let user = things.principal("alice", PrincipalKind::User).await;
     let bob = things.principal("bob", PrincipalKind::ServiceAccount).await;

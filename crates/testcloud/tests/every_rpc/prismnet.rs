@@ -101,7 +101,7 @@ impl Scene<'_> {
             vpc_id: vpc_id.into(),
             name: name.into(),
             cidr: cidr.into(),
-            dhcp_enabled: true,
+            dhcp_enabled: Some(true),
             ..Default::default()
         }
     }

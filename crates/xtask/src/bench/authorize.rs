@@ -10,7 +10,7 @@ use photon_api::iam::v1::AuthorizeRequest;
 use tokio::task::JoinSet;
 
 use super::figures::{Figure, Times};
-use super::servers::{Servers, urls};
+use crate::native::servers::{Servers, urls};
 use photon_e2e::{Channels, Session};
 
 const OVER_GRPC: &str = "Authorize over gRPC (loopback)";

@@ -17,10 +17,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::Instant;
 
-use super::servers::{tenant, urls};
-use super::stage::Process;
 use super::vm::Place;
 use crate::images::{Images, host};
+use crate::native::servers::{tenant, urls};
+use crate::native::stage::Process;
 use crate::photoncloud::programs::Programs;
 use crate::photoncloud::{self, CREDENTIALS};
 use crate::rack::run::Run;

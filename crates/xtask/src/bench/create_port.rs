@@ -8,7 +8,7 @@ use photon_api::prismnet::v1::Subnet;
 use tokio::task::JoinSet;
 
 use super::figures::{Figure, Times};
-use super::servers::urls;
+use crate::native::servers::urls;
 use photon_e2e::{Channels, Session};
 
 const PART: &str =

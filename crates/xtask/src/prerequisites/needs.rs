@@ -65,8 +65,8 @@ pub const RACK: &[Need] = &[
 ];
 
 /// What tests run on this machine itself besides: QEMU with its tools, the real nft, the generic
-/// client and what its answers are read with, the operator's way to hosts, the firmware of bare machines, and what
-/// Nix runs over scripts.
+/// client and what its answers are read with, the operator's way to hosts, the firmware of bare machines, what
+/// Nix runs over scripts, and the solver that policies are proven with.
 pub const TESTS: &[Need] = &[
     program("qemu-system-x86_64", "qemu-system-x86", "qemu"),
     program("qemu-img", "qemu-utils", "qemu"),
@@ -77,6 +77,7 @@ pub const TESTS: &[Need] = &[
     program("objcopy", "binutils", "binutils"),
     program("shellcheck", "shellcheck", "shellcheck"),
     program("mypy", "mypy", "mypy"),
+    program("cvc5", "cvc5", "cvc5"),
     Need {
         name: "pyflakes",
         look: Look::Found(pyflakes_is_here),

@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -63,6 +63,11 @@ impl Namespace {
              tuntap add m{number} mode tap\n\
              link set m{number} master management up\n"
         ))
+    }
+
+    /// Another address of the loopback device, for programs inside to call from.
+    pub fn add_to_loopback(&self, address: IpAddr) -> Result<()> {
+        self.batch(&format!("address add {address} dev lo\n"))
     }
 
     /// The TAP of a bare machine, on the underlay; its name.

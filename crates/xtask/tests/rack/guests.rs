@@ -123,6 +123,7 @@ async fn quiet_port(session: &Session) -> Port {
     let request = CreateSubnetRequest {
         vpc_id: answer.into_inner().vpc.unwrap().id,
         name: "quiet".into(),
+        dhcp_enabled: Some(false),
         cidr: "10.0.9.0/24".into(),
         ipv6_cidr: "fd00:9::/64".into(),
         ..Default::default()

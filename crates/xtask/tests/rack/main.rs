@@ -4,6 +4,7 @@
 mod addresses;
 mod cloud;
 mod debris;
+mod fair_use;
 mod faults;
 mod guests;
 mod hosts;

@@ -33,6 +33,7 @@ async fn the_commands_of_the_tenants_first_day_work() {
     );
     let password = photoncloud::operator_password(&cloud.host()).await.unwrap();
     let config = tempfile::tempdir().unwrap();
+    let guest = cloud.rack.guest();
     let path = format!(
         "{}:{}:{}",
         client.display(),
@@ -46,6 +47,8 @@ async fn the_commands_of_the_tenants_first_day_work() {
         .envs(cloud.endpoints.variables())
         .env("PHOTON_OPERATOR", OPERATOR)
         .env("PHOTON_OPERATOR_PASSWORD", password)
+        .env("PHOTON_GUEST_KERNEL", guest.kernel)
+        .env("PHOTON_GUEST_INITRD", guest.initrd)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

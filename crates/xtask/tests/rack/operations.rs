@@ -22,8 +22,9 @@ const DOCUMENTS: [&str; 7] = [
 ];
 
 /// What a shell of root has on a host of the example cluster, and what a reader would put in for a name in capitals.
-const ENVIRONMENT: &str = "export IAM_ENDPOINT=https://192.0.2.1:50080 PRISMNET_ENDPOINT=https://192.0.2.1:50081 \
-     PLASMAVMC_ENDPOINT=https://192.0.2.1:50082 PROVISIONER_ENDPOINT=https://192.0.2.1:50089 \
+const ENVIRONMENT: &str = "export PHOTON_IAM_ENDPOINT=https://192.0.2.1:50080 \
+     PHOTON_PRISMNET_ENDPOINT=https://192.0.2.1:50081 \
+     PHOTON_PLASMAVMC_ENDPOINT=https://192.0.2.1:50082 PHOTON_PROVISIONER_ENDPOINT=https://192.0.2.1:50089 \
      PHOTON_CA_FILE=/var/lib/photoncloud/pki/ca.pem PATH=/usr/lib/photoncloud/bin:$PATH \
      GUEST_KERNEL=/run/rack/share/guest-kernel GUEST_INITRD=/run/rack/share/guest-initrd\n";
 

@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::health::look;
 use super::remote::{Ssh, Target};
 use crate::error::Failure;
-use crate::output::{Column, Output};
+use crate::output::{Column, Output, Shape, tell};
 
 const COLUMNS: &[Column] = &[("HOST", "name"), ("SERVER", "unit"), ("RESULT", "result")];
 
@@ -74,7 +74,7 @@ pub async fn run(ssh: &Ssh, targets: &[Target], output: &Output) -> Result<(), F
     let mut rows = Vec::new();
     for (target, (name, facts, _)) in targets.iter().zip(&hosts) {
         for (unit, program) in stores(facts) {
-            eprintln!("{name}: finalizing the store of {unit}");
+            tell!("{name}: finalizing the store of {unit}");
             let said = ssh
                 .output(target, FINALIZE, &[&unit, &program], LIMIT)
                 .await;
@@ -87,7 +87,7 @@ pub async fn run(ssh: &Ssh, targets: &[Target], output: &Output) -> Result<(), F
             rows.push(json!({"name": name, "unit": unit, "result": said.trim()}));
         }
     }
-    output.rows(rows, COLUMNS)
+    output.rows(rows, COLUMNS, &Shape::default(), None)
 }
 
 #[cfg(test)]

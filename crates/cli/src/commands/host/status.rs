@@ -7,7 +7,7 @@ use super::health::{Look, look};
 use super::inventory::{Hosts, flake_here};
 use super::remote::Target;
 use crate::error::Failure;
-use crate::output::{Column, Output};
+use crate::output::{Column, Output, Shape};
 
 const COLUMNS: &[Column] = &[
     ("HOST", "name"),
@@ -18,7 +18,7 @@ const COLUMNS: &[Column] = &[
     ("KERNEL", "kernel"),
     ("REBOOT NEEDED", "reboot_needed"),
     ("VMS", "vms"),
-    ("CERTIFICATE UNTIL", "certificate_until"),
+    ("CERTIFICATE ENDS", "certificate_until"),
     ("PROBLEMS", "problems"),
 ];
 
@@ -46,7 +46,7 @@ pub async fn run(args: Status, output: &Output) -> Result<(), Failure> {
         .collect();
     let bad = rows.iter().filter(|row| row["healthy"] != true).count();
     let all = rows.len();
-    output.rows(rows, COLUMNS)?;
+    output.rows(rows, COLUMNS, &Shape::default(), None)?;
     if bad == 0 {
         Ok(())
     } else {

@@ -12,7 +12,7 @@ use super::inventory::{Hosts, flake_here};
 use super::plan::{self, Before, Line, Outcome, Report};
 use super::remote::{self, Ended, Ssh, Target};
 use crate::error::Failure;
-use crate::output::{Column, Output};
+use crate::output::{Column, Output, Shape, tell};
 
 /// Between two looks at a host that is not healthy yet.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -104,7 +104,7 @@ impl Interrupts {
                     2 => "interrupted: taking this host back; Ctrl-C again leaves it as it is",
                     _ => "interrupted: leaving",
                 };
-                eprintln!("{text}");
+                tell!("{text}");
             }
         });
         Self(receiver)
@@ -188,7 +188,7 @@ pub async fn upgrade(args: Upgrade, output: &Output) -> Result<(), Failure> {
     let before = run.look_at_all(&targets).await?;
     let order = plan::upgrade_order(before);
     let names: Vec<&str> = order.iter().map(|host| host.name.as_str()).collect();
-    eprintln!("upgrading to {flake}, in this order: {}", names.join(", "));
+    tell!("upgrading to {flake}, in this order: {}", names.join(", "));
     let change = ToFlake {
         flake,
         more: args.nixos_rebuild,
@@ -211,11 +211,11 @@ pub async fn rollback(args: Rollback, output: &Output) -> Result<(), Failure> {
 
 fn finish(report: &Report, output: &Output) -> Result<(), Failure> {
     let rows = report.lines.iter().map(Line::value).collect();
-    output.rows(rows, COLUMNS)?;
+    output.rows(rows, COLUMNS, &Shape::default(), None)?;
     if report.is_good() {
         Ok(())
     } else if report.interrupted {
-        eprintln!("{report}");
+        tell!("{report}");
         Err(Failure::Interrupted)
     } else {
         Err(Failure::Local(report.to_string()))
@@ -442,10 +442,10 @@ fn short(facts: &Facts) -> String {
 
 /// Progress goes to standard error; the report is the answer.
 fn say(host: &str, text: &str) {
-    eprintln!("{host}: {text}");
+    tell!("{host}: {text}");
 }
 
 /// What a program says about a host.
 fn said(host: &str, line: &str) {
-    eprintln!("{host} | {}", line.replace(char::is_control, " "));
+    tell!("{host} | {}", line.replace(char::is_control, " "));
 }

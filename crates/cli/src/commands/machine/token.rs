@@ -10,6 +10,7 @@ use photon_api::provisioner::v1::{IssueJoinTokenRequest, IssueJoinTokenResponse}
 
 use crate::error::Failure;
 use crate::noun::{Desk, Once};
+use crate::output::tell;
 
 const ANSWER: &str = "provisioner.v1.IssueJoinTokenResponse";
 
@@ -60,7 +61,7 @@ async fn issue(
         None => desk.output.message(ANSWER, &answer)?,
     }
     let until = minutes_left(&answer, SystemTime::now());
-    eprintln!(
+    tell!(
         "This is a secret: with it a machine becomes the host {name}. It is good once, for {until}. On {name}, as root:\n  \
          1. put it into /var/lib/photoncloud/pki/join-token (mode 0600)\n  \
          2. systemctl restart photon-enrol.service\n  \

@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::error::Failure;
 use crate::noun::Desk;
+use crate::output::tell;
 
 /// Ctrl-], as telnet and virsh have it.
 const ESCAPE: u8 = 0x1d;
@@ -63,7 +64,7 @@ pub async fn run(desk: &Desk<'_>, vm: &Vm) -> Result<(), Failure> {
     let opened = vms.console(ReceiverStream::new(receiver)).await;
     let mut answers = opened.map_err(lost)?.into_inner();
     if terminal {
-        eprintln!("Console of {}. Ctrl-] leaves it.", vm.name);
+        tell!("Console of {}. Ctrl-] leaves it.", vm.name);
     }
     let raw = if terminal {
         Some(RawTerminal::enter()?)
@@ -101,7 +102,7 @@ pub async fn run(desk: &Desk<'_>, vm: &Vm) -> Result<(), Failure> {
     };
     drop(raw);
     if terminal {
-        eprintln!();
+        tell!("");
     }
     result
 }

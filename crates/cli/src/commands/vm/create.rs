@@ -9,9 +9,12 @@ use photon_api::plasmavmc::v1::{
 };
 use photon_api::prismnet::v1::GetPortRequest;
 
+use super::super::image::Images;
+use super::super::port::Ports;
 use super::super::size::{parse_bytes, parse_mib};
-use super::super::{NewLabels, read_text};
+use super::super::{NewLabels, read_text, read_user_data};
 use super::{Until, Wait, finish};
+use crate::completion::{hosts, names};
 use crate::error::Failure;
 use crate::noun::{Desk, Once};
 
@@ -27,28 +30,28 @@ pub struct NewVm {
     #[arg(long, value_parser = parse_mib, default_value = "512")]
     memory: u64,
     /// Image (name or id) of a disk to boot from, or of a kernel and initrd.
-    #[arg(long)]
+    #[arg(long, add = names::<Images>())]
     image: Option<String>,
     /// Size of the boot disk, for example 20G. Default: the image's.
-    #[arg(long, value_parser = parse_bytes, default_value = "0")]
+    #[arg(long, value_parser = parse_bytes, default_value = "0", hide_default_value = true)]
     disk_size: u64,
     /// A further, empty disk of this size; can be repeated.
     #[arg(long = "disk", value_parser = parse_bytes, value_name = "SIZE")]
     disks: Vec<u64>,
     /// Kernel command line, instead of the image's.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     command_line: String,
     /// Port (name or id) to plug in; can be repeated: eth0, eth1, …
-    #[arg(long = "port")]
+    #[arg(long = "port", add = names::<Ports>())]
     ports: Vec<String>,
-    /// File with cloud-init user data; `-` is standard input.
+    /// File with cloud-init user data, plain or compressed with gzip; `-` is standard input.
     #[arg(long)]
     user_data: Option<PathBuf>,
     /// File with SSH public keys for the guest's user, in authorized_keys format.
     #[arg(long)]
     ssh_keys: Option<PathBuf>,
     /// The guest's host name. Default: the VM's name.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     hostname: String,
     /// What happens when the guest ends by itself.
     #[arg(long, value_enum, default_value_t = Restart::OnFailure)]
@@ -57,10 +60,16 @@ pub struct NewVm {
     #[arg(long, conflicts_with = "wait")]
     stopped: bool,
     /// Host to place it on (operators).
-    #[arg(long, default_value = "")]
-    node: String,
+    #[arg(
+        long,
+        visible_alias = "node",
+        add = hosts(),
+        default_value = "",
+        hide_default_value = true
+    )]
+    host: String,
     /// What it is for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
     #[command(flatten)]
     labels: NewLabels,
@@ -81,16 +90,13 @@ pub enum Restart {
 
 /// `photon vm create`
 pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    let user_data = read_user_data(new.user_data.as_deref())?;
     let mut spec = VmSpec {
         vcpus: new.vcpus,
         memory_mib: new.memory,
         kernel_command_line: new.command_line,
-        user_data: new
-            .user_data
-            .as_deref()
-            .map(read_text)
-            .transpose()?
-            .unwrap_or_default(),
+        user_data: user_data.text.unwrap_or_default(),
+        user_data_binary: user_data.binary.unwrap_or_default(),
         hostname: new.hostname,
         restart_policy: match new.restart {
             Restart::OnFailure => RestartPolicy::OnFailure,
@@ -139,7 +145,7 @@ pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure
         spec: Some(spec),
         description: new.description,
         labels: new.labels.map(),
-        node: new.node,
+        node: new.host,
         power_state: if new.stopped {
             PowerState::Off
         } else {

@@ -58,6 +58,25 @@ async fn reads_and_types_through_the_socket_and_comes_back() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_guest_that_does_not_read_is_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let console = console(&directory);
+    for _ in 0..10 {
+        console.type_in(vec![b'x'; INPUT_LIMIT / 4]);
+    }
+    assert_eq!(console.waiting.load(Ordering::Relaxed), INPUT_LIMIT);
+    // What is taken makes room.
+    let mut typed = console.typed.lock().await;
+    console.next_typed(&mut typed).await.unwrap();
+    console.type_in(vec![b'y'; INPUT_LIMIT / 4]);
+    assert_eq!(console.waiting.load(Ordering::Relaxed), INPUT_LIMIT);
+    for _ in 0..4 {
+        console.next_typed(&mut typed).await.unwrap();
+    }
+    assert_eq!(console.waiting.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
 async fn a_socket_of_somebody_else_is_not_talked_to() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("socket");

@@ -2,7 +2,6 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 use photon_reconcile::Backoff;
 use tokio::process::{Child, Command};
@@ -259,4 +258,67 @@ async fn the_machine_has_slots_for_all_that_the_server_takes_and_no_more() {
         }
     };
     timeout(LIMIT, answers).await.expect("QEMU answers");
+}
+
+/// QEMU knows its limits as they were meant, for each disk.
+#[tokio::test]
+async fn a_disks_limits_are_those_that_qemu_keeps() {
+    let directory = tempfile::tempdir().unwrap();
+    let disks: Vec<DiskFile> = ["root", "data"]
+        .into_iter()
+        .map(|serial| DiskFile {
+            serial: serial.to_owned(),
+            path: directory.path().join(serial),
+        })
+        .collect();
+    for disk in &disks {
+        let made = Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2"])
+            .arg(&disk.path)
+            .arg("1M")
+            .status();
+        assert!(made.await.unwrap().success());
+    }
+    let qemu = Qemu::new("qemu-system-x86_64").with_disk_limits(DiskLimits {
+        bytes_per_second: disk_limits::FASTEST,
+        operations_per_second: 300,
+        burst_seconds: disk_limits::LONGEST_BURST,
+    });
+    let machine = Machine {
+        id: photon_resource::VmId::generate(),
+        name: "limited".to_owned(),
+        vcpus: 1,
+        memory_mib: 64,
+        boot: Boot::Disk,
+        disks,
+        seed: None,
+        interfaces: vec![],
+        runtime_dir: directory.path().to_owned(),
+    };
+    let argv = qemu.launch(&machine, Accelerator::Tcg).argv;
+    let mut process = Command::new(&argv[0])
+        .args(&argv[1..])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let monitor = directory.path().join(MONITOR_SOCKET);
+    let connected = async {
+        loop {
+            if let Ok(qmp) = Qmp::connect(&monitor, uid()).await {
+                return qmp;
+            }
+            let ended = process.try_wait().unwrap();
+            assert!(ended.is_none(), "QEMU has ended: {ended:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let qmp = timeout(LIMIT, connected).await.expect("QEMU answers");
+    let shown = qmp.execute("query-block").await.unwrap();
+    let of_disks: Vec<_> = shown
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|drive| drive["inserted"]["node-name"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(of_disks, ["limited0", "limited1"], "{shown}");
 }

@@ -68,9 +68,20 @@ fn a_kernel_is_booted_by_qboot_and_a_disk_by_its_loader() {
 }
 
 #[test]
+fn what_is_printed_is_kept_where_qemu_can_and_else_said_not_to_be() {
+    let old = launch(&machine(), Accelerator::Tcg);
+    assert!(!old.keeps_output && has(&old, "-chardev", "socket,id=console,"));
+    let new = Qemu::new("/usr/bin/qemu").with_hub(true);
+    let new = new.launch(&machine(), Accelerator::Tcg);
+    assert!(new.keeps_output && has(&new, "-chardev", "hub,id=console,"));
+    // In this order: it is kept before the line says that there is more.
+    assert!(has(&new, "-chardev", "chardevs.0=printed,chardevs.1=typed"));
+}
+
+#[test]
 fn memory_has_room_for_the_process() {
     let launch = launch(&machine(), Accelerator::Tcg);
-    assert!(launch.memory_bytes > (256 + TCG_CODE_CACHE_MIB + PROCESS_MIB) * MIB);
+    assert!(launch.memory_bytes > u64::from(256 + TCG_CODE_CACHE_MIB + PROCESS_MIB) * MIB);
     assert!(launch.memory_bytes < 1024 * MIB);
 }
 
@@ -81,6 +92,59 @@ fn a_machine_without_network_opens_no_device() {
         ..machine()
     };
     assert!(launch(&machine, Accelerator::Tcg).devices.is_empty());
+}
+
+#[test]
+fn each_disk_is_held_to_the_hosts_limits_and_a_seed_is_not() {
+    let mut machine = machine();
+    let more = DiskFile {
+        serial: "data".to_owned(),
+        path: "/var/lib/vm/disk-data.qcow2".into(),
+    };
+    machine.disks.push(more);
+    let limited = |limits| {
+        Qemu::new("/usr/bin/qemu-system-x86_64")
+            .with_disk_limits(limits)
+            .launch(&machine, Accelerator::Tcg)
+    };
+    let groups = |launch: &Launch| -> Vec<serde_json::Value> {
+        let pairs = launch.argv.windows(2);
+        let objects = pairs.filter(|pair| pair[0] == "-object");
+        objects
+            .map(|pair| serde_json::from_str(&pair[1]).expect("JSON"))
+            .collect()
+    };
+    let limits = DiskLimits {
+        bytes_per_second: 1000,
+        operations_per_second: 10,
+        burst_seconds: 5,
+    };
+    let both = limited(limits);
+    let group = |index| {
+        json!({"qom-type": "throttle-group", "id": format!("limit{index}"), "limits": {
+            "bps-total": 1000, "bps-total-max": 4000, "bps-total-max-length": 5,
+            "iops-total": 10, "iops-total-max": 40, "iops-total-max-length": 5,
+        }})
+    };
+    assert_eq!(groups(&both), [group(0), group(1)]);
+    for index in [0, 1] {
+        let node = format!("driver=throttle,node-name=limited{index}");
+        assert!(has(&both, "-blockdev", &node));
+        assert!(has(&both, "-device", &format!("drive=limited{index},")));
+    }
+    assert!(has(&both, "-device", "drive=seed"));
+
+    let operations = limited(DiskLimits {
+        bytes_per_second: 0,
+        burst_seconds: 0,
+        ..limits
+    });
+    let found = groups(&operations);
+    assert_eq!(found[0]["limits"], json!({"iops-total": 10}));
+
+    let none = limited(DiskLimits::NONE);
+    assert!(groups(&none).is_empty() && !has(&none, "-blockdev", "throttle"));
+    assert!(has(&none, "-device", "drive=disk0,"));
 }
 
 proptest! {

@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::message::{Decoder, Message, command};
+use crate::hypervisor::qemu::{PRINTED, PRINTED_LIMIT};
 use crate::hypervisor::{Control, ControlError, GuestEvent, connect_as};
 
 /// Longest time that QEMU may take for a command: it answers at once unless it hangs.
@@ -68,6 +71,13 @@ impl Qmp {
     ///
     /// Errors: `Closed`, `Silent`, `Refused`.
     pub async fn execute(&self, name: &str) -> Result<Value, ControlError> {
+        self.execute_with(name, &Value::Null).await
+    }
+
+    /// The same with arguments.
+    ///
+    /// Errors: `Closed`, `Silent`, `Refused`.
+    pub async fn execute_with(&self, name: &str, arguments: &Value) -> Result<Value, ControlError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         {
@@ -77,7 +87,12 @@ impl Qmp {
             }
             pending.answers.insert(id, sender);
         }
-        let sent = self.writer.lock().await.write_all(&command(id, name)).await;
+        let sent = self
+            .writer
+            .lock()
+            .await
+            .write_all(&command(id, name, arguments))
+            .await;
         if sent.is_err() {
             lock(&self.pending).answers.remove(&id);
             return Err(ControlError::Closed);
@@ -115,6 +130,15 @@ impl Control for Qmp {
 
     async fn resume(&self) -> Result<(), ControlError> {
         self.execute("cont").await.map(drop)
+    }
+
+    async fn printed(&self) -> Result<Vec<u8>, ControlError> {
+        let arguments = json!({ "device": PRINTED, "size": PRINTED_LIMIT, "format": "base64" });
+        let answer = self.execute_with("ringbuf-read", &arguments).await?;
+        let encoded = answer.as_str().unwrap_or_default();
+        STANDARD
+            .decode(encoded)
+            .map_err(|error| ControlError::Protocol(error.to_string()))
     }
 
     async fn power_button(&self) -> Result<(), ControlError> {

@@ -101,11 +101,13 @@ fn parse(line: &[u8]) -> Result<Message, Malformed> {
     })
 }
 
-/// A command as a line.
-pub fn command(id: u64, name: &str) -> Vec<u8> {
-    let mut line = json!({ "execute": name, "id": id })
-        .to_string()
-        .into_bytes();
+/// A command as a line. `arguments` is an object, or nothing.
+pub fn command(id: u64, name: &str, arguments: &Value) -> Vec<u8> {
+    let command = match arguments {
+        Value::Null => json!({ "execute": name, "id": id }),
+        arguments => json!({ "execute": name, "arguments": arguments, "id": id }),
+    };
+    let mut line = command.to_string().into_bytes();
     line.push(b'\n');
     line
 }

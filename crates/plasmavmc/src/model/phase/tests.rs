@@ -2,7 +2,7 @@ use photon_resource::{Meta, PrincipalId, Time, VmId};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Hypervisor, RestartPolicy, Size, Spec};
+use crate::model::{Hypervisor, RestartPolicy, Size, Spec, UserData};
 
 fn vm(stage: Stage, phase: Phase, power_state: PowerState) -> Vm {
     Vm {
@@ -27,13 +27,14 @@ fn vm(stage: Stage, phase: Phase, power_state: PowerState) -> Vm {
             kernel_image: None,
             kernel_command_line: String::new(),
             network: Vec::new(),
-            user_data: String::new(),
+            user_data: UserData::default(),
             ssh_authorized_keys: Vec::new(),
             hostname: "one".into(),
             restart_policy: RestartPolicy::OnFailure,
             hypervisor: Hypervisor::Qemu,
         },
         spec_revision: 1,
+        user_data_changes: 0,
         power_state,
         reboot_generation: 0,
         force: false,

@@ -21,7 +21,6 @@ const TAKEN_IN_LINUX: [&str; 3] = ["lo", "all", "default"];
 const MAX_SSH_KEYS: usize = 64;
 /// All of them together, in bytes: a VM is one record in the store, which has bounds of its own.
 const MAX_SSH_KEY_BYTES: usize = 64 * 1024;
-const MAX_USER_DATA: usize = 64 * 1024;
 /// x86's COMMAND_LINE_SIZE is 2048 with the final NUL (`arch/x86/include/asm/setup.h`).
 const MAX_COMMAND_LINE: usize = 2047;
 
@@ -39,15 +38,6 @@ pub fn check_memory(field: &str, memory_mib: u64) -> Result<(), Error> {
     Err(Error::invalid(field, memory_mib, "64 to 1048576 MiB"))
 }
 
-pub fn check_user_data(field: &str, user_data: &str) -> Result<(), Error> {
-    if user_data.len() <= MAX_USER_DATA {
-        return Ok(());
-    }
-    // The data itself may hold secrets: its length is what is wrong, and all that is repeated.
-    let value = format!("({} bytes)", user_data.len());
-    Err(Error::invalid(field, value, "at most 65536 bytes"))
-}
-
 impl<I> Spec<I> {
     /// Checks everything that can be checked without looking at images and ports.
     ///
@@ -60,7 +50,7 @@ impl<I> Spec<I> {
         self.validate_boot()?;
         self.validate_network()?;
         self.validate_devices()?;
-        check_user_data("spec.user_data", &self.user_data)?;
+        self.user_data.check("spec.user_data")?;
         self.validate_ssh_keys()?;
         validate_hostname(&self.hostname)
     }

@@ -17,7 +17,7 @@ fn spec() -> Spec<String> {
         kernel_image: None,
         kernel_command_line: String::new(),
         network: vec![interface("eth0")],
-        user_data: "#cloud-config\n".into(),
+        user_data: UserData::from_text("#cloud-config\n".into()),
         ssh_authorized_keys: vec![KEY.into()],
         hostname: "web-1.example".into(),
         restart_policy: RestartPolicy::OnFailure,
@@ -153,7 +153,7 @@ fn bad_specs_are_refused_with_what_a_person_reads() {
             "expected a port that no other interface of the VM has",
         ),
         (
-            |s| s.user_data = "x".repeat(65537),
+            |s| s.user_data = UserData::from_bytes(vec![0; 65537]),
             "spec.user_data '(65537 bytes)' is not valid: expected at most 65536 bytes",
         ),
         (

@@ -7,7 +7,7 @@ use prost::Message;
 use super::*;
 use crate::app::Desired;
 use crate::model::phase::{Stage, Status};
-use crate::model::{Hypervisor, PowerState, RestartPolicy, Size, Spec, Vm};
+use crate::model::{Hypervisor, PowerState, RestartPolicy, Size, Spec, UserData, Vm};
 use crate::store;
 
 const NODE: &str = "host";
@@ -37,13 +37,14 @@ fn vm(number: usize) -> Vm {
             kernel_image: None,
             kernel_command_line: String::new(),
             network: Vec::new(),
-            user_data: "x".repeat(300),
+            user_data: UserData::from_text("x".repeat(300)),
             ssh_authorized_keys: Vec::new(),
             hostname: format!("vm-{number}"),
             restart_policy: RestartPolicy::Always,
             hypervisor: Hypervisor::Qemu,
         },
         spec_revision: 1,
+        user_data_changes: 0,
         power_state: PowerState::On,
         reboot_generation: 0,
         force: false,

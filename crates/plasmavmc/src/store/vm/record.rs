@@ -1,12 +1,15 @@
 //! The stored forms of a VM.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use flaredb::Record;
 use photon_resource::{ImageId, Labels, Meta, OrgId, PortId, PrincipalId, ProjectId, Time, VmId};
 use serde::{Deserialize, Serialize};
 
 use crate::model::phase::{Phase, Stage, Status};
 use crate::model::{
-    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, Vm,
+    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, UserData,
+    Vm,
 };
 
 /// What is wanted of a VM.
@@ -20,6 +23,8 @@ pub struct DesiredRecord {
     labels: Labels,
     spec: SpecRecord,
     spec_revision: u64,
+    #[serde(default)]
+    user_data_changes: u64,
     on: bool,
     reboot_generation: u64,
     force: bool,
@@ -47,7 +52,11 @@ struct SpecRecord {
     kernel_image: Option<ImageId>,
     kernel_command_line: String,
     network: Vec<InterfaceRecord>,
+    /// As text, if they are one.
     user_data: String,
+    /// And else in base64.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    user_data_base64: String,
     ssh_authorized_keys: Vec<String>,
     hostname: String,
     restart_policy: RestartPolicyRecord,
@@ -152,6 +161,7 @@ impl From<&Vm> for DesiredRecord {
             labels: meta.labels.clone(),
             spec: SpecRecord::of(&vm.spec),
             spec_revision: vm.spec_revision,
+            user_data_changes: vm.user_data_changes,
             on: vm.power_state == PowerState::On,
             reboot_generation: vm.reboot_generation,
             force: vm.force,
@@ -189,6 +199,7 @@ impl DesiredRecord {
             },
             spec: self.spec.into_spec(),
             spec_revision: self.spec_revision,
+            user_data_changes: self.user_data_changes,
             power_state: if self.on {
                 PowerState::On
             } else {
@@ -229,7 +240,11 @@ impl SpecRecord {
             kernel_image: spec.kernel_image,
             kernel_command_line: spec.kernel_command_line.clone(),
             network: spec.network.iter().map(interface).collect(),
-            user_data: spec.user_data.clone(),
+            user_data: spec.user_data.text().unwrap_or_default().to_owned(),
+            user_data_base64: match spec.user_data.text() {
+                Some(_) => String::new(),
+                None => STANDARD.encode(spec.user_data.as_bytes()),
+            },
             ssh_authorized_keys: spec.ssh_authorized_keys.clone(),
             hostname: spec.hostname.clone(),
             restart_policy: match spec.restart_policy {
@@ -242,6 +257,11 @@ impl SpecRecord {
     }
 
     fn into_spec(self) -> Spec {
+        let user_data = match self.user_data_base64.as_str() {
+            "" => UserData::from_bytes(self.user_data.into_bytes()),
+            // Written here from bytes: anything else is a damaged store, and the VM must still be there to be deleted.
+            encoded => UserData::from_bytes(STANDARD.decode(encoded).unwrap_or_default()),
+        };
         let disk = |disk: DiskRecord| Disk {
             id: disk.id,
             image: disk.image,
@@ -260,7 +280,7 @@ impl SpecRecord {
             kernel_image: self.kernel_image,
             kernel_command_line: self.kernel_command_line,
             network: self.network.into_iter().map(interface).collect(),
-            user_data: self.user_data,
+            user_data,
             ssh_authorized_keys: self.ssh_authorized_keys,
             hostname: self.hostname,
             restart_policy: match self.restart_policy {

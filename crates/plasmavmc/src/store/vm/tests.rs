@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::phase::{Phase, Stage, Status};
 use crate::model::{
-    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec,
+    Addressing, Disk, Hypervisor, Interface, Port, PowerState, RestartPolicy, Size, Spec, UserData,
 };
+use crate::store::node;
 
 fn vm(name: &str) -> Vm {
     let now = Time::from_micros(1_700_000_000_123_456);
@@ -42,13 +43,14 @@ fn vm(name: &str) -> Vm {
                 id: "eth0".into(),
                 port_id,
             }],
-            user_data: "#cloud-config".into(),
+            user_data: UserData::from_text("#cloud-config".into()),
             ssh_authorized_keys: vec!["key".into()],
             hostname: name.into(),
             restart_policy: RestartPolicy::Always,
             hypervisor: Hypervisor::Qemu,
         },
         spec_revision: 3,
+        user_data_changes: 0,
         power_state: PowerState::Off,
         reboot_generation: 4,
         force: true,
@@ -91,7 +93,10 @@ async fn create(db: &Db, vm: &Vm) -> Result<(), Error> {
 #[tokio::test]
 async fn a_vm_comes_back_as_it_was_and_leaves_nothing_behind() {
     let db = Db::memory();
-    let one = vm("one");
+    let mut one = vm("one");
+    // No text: compressed.
+    one.spec.user_data = UserData::from_bytes(b"\x1f\x8b\x08\xff".to_vec());
+    one.user_data_changes = 3;
     create(&db, &one).await.unwrap();
     let stored = Vm {
         change: one.change + 1,
@@ -120,6 +125,53 @@ async fn a_vm_comes_back_as_it_was_and_leaves_nothing_behind() {
     assert!(left.is_empty(), "{left:?}");
     let left = db.scan_raw("image-user/", None, 100).await.unwrap().items;
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// As the release before stored what VMs take of a host.
+#[derive(Serialize, Deserialize)]
+struct EarlierLoad {
+    vcpus: u32,
+    memory_mib: u64,
+}
+
+impl flaredb::Record for EarlierLoad {
+    const KIND: &'static str = "load of a host";
+    const VERSION: u32 = 1;
+}
+
+#[tokio::test]
+async fn what_an_earlier_release_did_not_count_is_counted_once() {
+    let db = Db::memory();
+    for name in ["one", "two"] {
+        create(&db, &vm(name)).await.unwrap();
+    }
+    let mut tx = db.begin();
+    for (key, vcpus) in [("node-load/host", 4), ("node-load/empty", 0)] {
+        let earlier = EarlierLoad {
+            vcpus,
+            memory_mib: 512 * u64::from(vcpus) / 2,
+        };
+        tx.put(key, &earlier).unwrap();
+    }
+    let _ = tx.commit().await.unwrap();
+    node::loads_complete(&db).await.unwrap();
+    let two = Load {
+        vms: 2,
+        vcpus: 4,
+        memory_mib: 1024,
+        disk_bytes: 2 << 30,
+    };
+    assert_eq!(node::load_get(&db, "host").await.unwrap(), two);
+    assert_eq!(node::load_get(&db, "empty").await.unwrap(), Load::default());
+
+    // From then on each change counts itself, and nothing is counted again.
+    let mut tx = db.begin();
+    node::load_change(&mut tx, "host", vm("three").spec.load(), Load::default())
+        .await
+        .unwrap();
+    let _ = tx.commit().await.unwrap();
+    node::loads_complete(&db).await.unwrap();
+    assert_eq!(node::load_get(&db, "host").await.unwrap().vms, 3);
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
 
 proptest! {
     #[test]
-    fn boxes_allow_exactly_what_the_rules_do_and_never_overlap(
+    fn boxes_allow_exactly_what_the_rules_do_and_never_overlap_in_a_set(
         rules in rules(),
         port in prop_oneof![0_u16..20, 65528_u16..=65535],
         address in 0x0a00_0000_u32 - 2..0x0a00_0100,
@@ -58,12 +58,17 @@ proptest! {
                 };
                 covers_port && covers
             });
-            let matching = compiled.cells.iter().filter(|(of, ports, addresses)| {
-                *of == transport && ports.0 <= port && port <= ports.1
-                    && addresses.0 <= number && number <= addresses.1
-            }).count();
-            prop_assert_eq!(matching, usize::from(expected), "{:?}", compiled.cells);
+            let matching: Vec<usize> = compiled.cells.values().map(|cells| {
+                cells.iter().filter(|(of, ports, addresses)| {
+                    *of == transport && ports.0 <= port && port <= ports.1
+                        && addresses.0 <= number && number <= addresses.1
+                }).count()
+            }).collect();
+            prop_assert!(matching.iter().all(|boxes| *boxes <= 1), "{:?}", compiled.cells);
+            prop_assert_eq!(matching.iter().sum::<usize>() > 0, expected, "{:?}", compiled.cells);
         }
+        let boxes: usize = compiled.cells.values().map(Vec::len).sum();
+        prop_assert!(boxes <= rules.len());
     }
 
     #[test]
@@ -110,8 +115,52 @@ fn the_whole_address_space_does_not_overflow() {
         remote: Remote::Any,
     };
     let compiled = by_address::<Ipv6Addr>(&[rule.clone(), rule]);
-    assert_eq!(
-        compiled.cells,
-        [(Transport::Tcp, (0, 65535), (0, u128::MAX))]
-    );
+    let whole = vec![(Transport::Tcp, (0, 65535), (0, u128::MAX))];
+    assert_eq!(compiled.cells, BTreeMap::from([(128, whole)]));
+}
+
+/// What multiplies when it is cut: nested ports each for another address, and rows of addresses across columns of ports.
+#[test]
+fn rules_of_one_group_are_as_many_boxes_and_not_their_square() {
+    let nested = (0..250_u8).map(|at| Rule {
+        protocol: Protocol::Tcp(1 + u16::from(at), 60_000 - u16::from(at)),
+        remote: Remote::Net(format!("10.{at}.1.1/32").parse().unwrap()),
+    });
+    let across = (0..125_u8).flat_map(|at| {
+        let row = Rule {
+            protocol: Protocol::Tcp(0, 65535),
+            remote: Remote::Net(format!("10.0.{at}.1/32").parse().unwrap()),
+        };
+        let column = Rule {
+            protocol: Protocol::Tcp(100 * u16::from(at), 100 * u16::from(at) + 9),
+            remote: Remote::Any,
+        };
+        [row, column]
+    });
+    for (rules, sets) in [(nested.collect(), 1), (across.collect::<Vec<_>>(), 2)] {
+        let compiled = by_address::<Ipv4Addr>(&rules);
+        let boxes: usize = compiled.cells.values().map(Vec::len).sum();
+        assert_eq!((boxes, compiled.cells.len()), (rules.len(), sets));
+    }
+}
+
+#[test]
+fn what_a_wider_network_allows_is_not_said_again() {
+    let rule = |low, high, net: &str| Rule {
+        protocol: Protocol::Tcp(low, high),
+        remote: Remote::Net(net.parse().unwrap()),
+    };
+    let compiled = by_address::<Ipv4Addr>(&[
+        rule(80, 90, "10.0.0.0/8"),
+        rule(80, 85, "10.1.0.0/16"),
+        rule(443, 443, "10.1.0.0/16"),
+        rule(443, 443, "10.1.1.1/32"),
+        rule(443, 443, "10.2.1.1/32"),
+    ]);
+    let ports: Vec<(Width, Range<u16>)> = compiled
+        .cells
+        .iter()
+        .flat_map(|(width, cells)| cells.iter().map(|(_, ports, _)| (*width, *ports)))
+        .collect();
+    assert_eq!(ports, [(0, (443, 443)), (16, (443, 443)), (24, (80, 90))]);
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use photon_api::components::{IAM, PLASMAVMC, PRISMNET};
 
 use super::stage::Process;
+use super::unit::Unit;
 use crate::rack::network::Namespace;
 use photon_e2e::{Account, Channels, OPERATOR, Session, onboard};
 
@@ -19,19 +20,35 @@ pub fn urls() -> [String; 3] {
 /// The host that they are told to be on, whose agents have credentials.
 pub const NODE: &str = "bench";
 
+/// Whether the servers answer `/metrics`, at their usual ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metrics {
+    On,
+    Off,
+}
+
 pub struct Servers {
     programs: Programs,
     pub iam: Process,
     pub prismnet: Process,
     pub iam_state: PathBuf,
     pub namespace: Namespace,
+    pub operator: Session,
     /// The administrator of an organization, signed in to its project.
     pub tenant: Session,
 }
 
 impl Servers {
     /// Starts the programs of `bin` with everything of theirs below `directory`.
-    pub async fn start(bin: &Path, directory: &Path, namespace: &Namespace) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When one does not start, with the end of its log.
+    pub async fn start(
+        bin: &Path,
+        directory: &Path,
+        namespace: &Namespace,
+        metrics: Metrics,
+    ) -> Result<Self> {
         let credentials = directory.join("credentials");
         let made = Command::new(bin.join("iam-server"))
             .args(["bootstrap", "--credentials-dir"])
@@ -47,6 +64,7 @@ impl Servers {
             directory: directory.to_owned(),
             namespace: namespace.clone(),
             credentials,
+            metrics,
         };
         let iam = programs.start("iam-server", "iam", None).await?;
         let key = Some("prismnet-server.key");
@@ -64,6 +82,7 @@ impl Servers {
             prismnet,
             iam_state: directory.join("iam"),
             namespace: namespace.clone(),
+            operator,
             tenant,
         })
     }
@@ -91,6 +110,7 @@ struct Programs {
     directory: PathBuf,
     namespace: Namespace,
     credentials: PathBuf,
+    metrics: Metrics,
 }
 
 impl Programs {
@@ -101,8 +121,12 @@ impl Programs {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("CREDENTIALS_DIRECTORY", &self.credentials)
             .env("PHOTON_NODE", NODE)
-            .args(["--metrics-listen", "off", "--state-dir"])
+            .envs(Unit::of(name)?.environment())
+            .arg("--state-dir")
             .arg(self.directory.join(state));
+        if self.metrics == Metrics::Off {
+            command.args(["--metrics-listen", "off"]);
+        }
         if let Some(key) = key {
             command
                 .arg("--credential-file")

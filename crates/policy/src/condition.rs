@@ -12,14 +12,22 @@ const MAX_LENGTH: usize = 2000;
 /// How deep brackets may nest, so that no parser's stack is exhausted.
 const MAX_DEPTH: usize = 32;
 
-pub(super) static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+/// What a condition can read, as Cedar has it.
+pub const SCHEMA_TEXT: &str = include_str!("schema.cedarschema");
+
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
     // Can't fail: the text is compiled in, and a test parses it.
-    let (schema, _) = Schema::from_cedarschema_str(include_str!("schema.cedarschema"))
-        .expect("the built-in schema is valid");
+    let (schema, _) =
+        Schema::from_cedarschema_str(SCHEMA_TEXT).expect("the built-in schema is valid");
     schema
 });
 
 static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| Validator::new(SCHEMA.clone()));
+
+/// What a condition can read.
+pub fn schema() -> &'static Schema {
+    &SCHEMA
+}
 
 /// Why a condition can't be accepted, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -34,6 +34,14 @@ impl Word {
         matches!(self, Self::Any) || self == other
     }
 
+    /// The word; `None`: any.
+    fn named(&self) -> Option<&str> {
+        match self {
+            Self::Any => None,
+            Self::Is(word) => Some(word),
+        }
+    }
+
     /// What both speak of; `None` if nothing.
     fn and(&self, text: &str) -> Option<Self> {
         self.matches(text).then(|| Self::Is(text.to_owned()))
@@ -103,6 +111,11 @@ impl ActionPattern {
         self.service.covers(&other.service)
             && self.kind.covers(&other.kind)
             && self.verb.covers(&other.verb)
+    }
+
+    /// Service, type and verb; `None`: any.
+    pub fn words(&self) -> [Option<&str>; 3] {
+        [&self.service, &self.kind, &self.verb].map(Word::named)
     }
 }
 
@@ -231,6 +244,11 @@ impl ResourcePattern {
             && self.project.covers(&other.project)
             && self.kind.covers(&other.kind)
             && self.id.covers(&other.id)
+    }
+
+    /// Organization, project, type and id; `None`: any, or none.
+    pub fn words(&self) -> [Option<&str>; 4] {
+        [&self.org, &self.project, &self.kind, &self.id].map(Word::named)
     }
 
     /// What is left of it in `scope`; `None`: nothing.

@@ -46,6 +46,7 @@ where
 }
 
 /// A program that ends with the run, or before.
+#[derive(Clone)]
 pub struct Process {
     name: String,
     pid: Pid,

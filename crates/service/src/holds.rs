@@ -1,11 +1,14 @@
+//! How much of something each holds, so that nobody holds more than a share: places for connections, bytes.
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How much each key holds. A key that holds nothing takes no memory.
 #[derive(Debug)]
-pub(super) struct Holds<K> {
+pub struct Holds<K> {
     held: Mutex<HashMap<K, usize>>,
 }
 
@@ -46,14 +49,26 @@ impl<K: Clone + Eq + Hash> Holds<K> {
     }
 
     #[cfg(test)]
-    pub fn keys(&self) -> usize {
+    pub(crate) fn keys(&self) -> usize {
         self.held.lock().unwrap().len()
+    }
+}
+
+/// Who an address counts as: a host may have a whole /64 of IPv6 to itself (RFC 4291, 2.5.4), but for those that every
+/// link and every host has.
+pub fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() && !address.is_unicast_link_local() => {
+            let prefix = address.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(prefix))
+        }
+        address => address,
     }
 }
 
 /// What was taken; it is given back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Hold<K: Eq + Hash> {
+pub struct Hold<K: Eq + Hash> {
     holds: Arc<Holds<K>>,
     keys: Vec<K>,
     count: usize,
@@ -71,5 +86,34 @@ impl<K: Eq + Hash> Drop for Hold<K> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_its_share_and_gives_it_back() {
+        let holds = Arc::new(Holds::default());
+        let share = [("a", 2)];
+        let held = holds.take(&share, 2).unwrap();
+        assert_eq!(holds.take(&share, 1).unwrap_err(), &"a");
+        let other = [("b", 2), ("a", 2)];
+        assert_eq!(holds.take(&other, 1).unwrap_err(), &"a");
+        assert_eq!(holds.keys(), 1, "nothing was taken of b");
+        drop(held);
+        drop(holds.take(&other, 2).unwrap());
+        assert_eq!(holds.keys(), 0);
+    }
+
+    #[test]
+    fn a_host_is_one_source_by_whatever_address() {
+        let of = |text: &str| source(text.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("fe80::1"), of("fe80::2"), "two machines of one link");
     }
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::words::{a_resource, a_resource_pattern, an_action, an_action_pattern};
 
 fn action(text: &str) -> ActionPattern {
     text.parse().unwrap()
@@ -94,33 +95,6 @@ fn naive(pattern: &str, text: &str, separator: char) -> bool {
             .iter()
             .zip(&text)
             .all(|(pattern, text)| *pattern == "*" || pattern == text)
-}
-
-/// Resource names and patterns from few words, so that they meet often.
-pub(crate) fn a_resource() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "system/(nodes|roles)/(x|y|\\*)",
-        "org/(acme|globex)/(roles|vpcs)/(x|y|\\*)",
-        "org/(acme|globex)/project/(web|ops)/(roles|vpcs)/(x|y|\\*)",
-    ]
-}
-
-pub(crate) fn a_resource_pattern() -> impl Strategy<Value = String> {
-    prop_oneof![
-        "|\\*|system/\\*|org/\\*",
-        "system/(nodes|roles|\\*)/(x|y|\\*)",
-        "org/(acme|globex|\\*)/(roles|vpcs|\\*)/(x|y|\\*)",
-        "org/(acme|\\*)/(\\*|project/\\*|project/web/\\*)",
-        "org/(acme|globex|\\*)/project/(web|ops|\\*)/(roles|vpcs|\\*)/(x|y|\\*)",
-    ]
-}
-
-pub(crate) fn an_action() -> impl Strategy<Value = String> {
-    "(iam|compute):(roles|vpcs):(get|list)"
-}
-
-pub(crate) fn an_action_pattern() -> impl Strategy<Value = String> {
-    "\\*|(iam|compute):\\*|(iam|compute|\\*):(roles|vpcs|\\*):(get|list|\\*)"
 }
 
 proptest! {

@@ -17,6 +17,10 @@ async fn alice(cloud: &TestCloud, folder: &std::path::Path) -> Photon {
     let role = ("ProjectMember", scope.as_str());
     cloud.people.user("acme", "", "alice", role).await;
     std::fs::write(folder.join("password"), PASSWORD).unwrap();
+    alice_again(cloud, folder)
+}
+
+fn alice_again(cloud: &TestCloud, folder: &std::path::Path) -> Photon {
     Photon::new(folder)
         .with("PHOTON_IAM_ENDPOINT", cloud.server("iam").url())
         .with("PHOTON_PRISMNET_ENDPOINT", cloud.server("prismnet").url())
@@ -77,6 +81,23 @@ async fn several_commands_at_once_share_one_session() {
             .unwrap()
             .starts_with("photon/")
     );
+
+    // Whoever presses the tab key keeps the session too.
+    let made = ["vpc", "create", "backbone", "--cidr", "10.0.0.0/16"];
+    assert_eq!(photon.run(&made).await.code, Some(0));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let before = kept(folder.path());
+    let asking = alice_again(&cloud, folder.path())
+        .with("PHOTON_COMPLETE", "bash")
+        .with("_CLAP_COMPLETE_INDEX", "3")
+        .with("_CLAP_COMPLETE_SPACE", "true");
+    let answer = asking.run(&["--", "photon", "vpc", "get", "b"]).await;
+    assert_eq!(answer.stdout.trim(), "backbone", "{answer:?}");
+    assert_ne!(
+        before["refresh_token"],
+        kept(folder.path())["refresh_token"]
+    );
+    assert_eq!(photon.json(&["whoami"]).await["session_id"], session);
 
     // A second sign-in takes the place of the first.
     assert_eq!(photon.run(&LOGIN).await.code, Some(0));

@@ -13,6 +13,12 @@
           token_max_ttl_seconds =
             optional (lib.types.ints.between 1 3600) 3600
               "The longest lifetime that can be asked for, in seconds.";
+          session_idle_seconds =
+            optional (lib.types.ints.between 1 2592000) 43200
+              "After how many seconds a session ends that is not used: 12 hours by default.";
+          session_max_seconds =
+            optional (lib.types.ints.between 1 2592000) 604800
+              "After how many seconds a session ends however it is used: 7 days by default.";
           signing_key_days =
             optional lib.types.ints.positive 30
               "After how many days the signing key is replaced.";

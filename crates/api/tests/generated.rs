@@ -133,6 +133,7 @@ fn generate_into(out: &Path) {
     let proto = crate_dir().join("proto");
     let files = [
         "iam/v1/iam.proto",
+        "iam/v1/session.proto",
         "prismnet/v1/prismnet.proto",
         "plasmavmc/v1/plasmavmc.proto",
         "chainfire/v1/chainfire.proto",

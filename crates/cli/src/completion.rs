@@ -9,6 +9,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use photon_api::plasmavmc::v1::ListNodesRequest;
 use photon_api::provisioner::v1::ListMachinesRequest;
 use photon_client::call::{List, Named};
+use tokio::time::{Instant, timeout_at};
 
 use crate::Cli;
 use crate::context::Config;
@@ -95,8 +96,7 @@ fn candidates<R: List>(
     let Ok(runtime) = runtime else {
         return Vec::new();
     };
-    let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, listed(request)).await });
-    let found = found.ok().and_then(Result::ok).unwrap_or_default();
+    let found = runtime.block_on(listed(request)).unwrap_or_default();
     found
         .iter()
         .map(called)
@@ -105,16 +105,22 @@ fn candidates<R: List>(
 }
 
 async fn listed<R: List>(request: R) -> Result<Vec<R::Item>, Failure> {
+    let late = |_| Failure::TimedOut("no names in time".to_owned());
+    let until = Instant::now() + PATIENCE;
     let command = Connection::augment_args(clap::Command::new("photon"));
     // No flags, but what the environment says.
     let connection = command
         .try_get_matches_from(["photon"])
         .and_then(|matches| Connection::from_arg_matches(&matches))
         .map_err(|error| Failure::Local(error.to_string()))?;
-    let session = Session::open(&connection).await?;
+    let opened = timeout_at(until, Session::open(&connection)).await;
+    let session = opened.map_err(late)??;
     let desk = Desk {
         session: &session,
         output: &Output::new(Format::Name),
     };
-    desk.first(request, MOST).await
+    let found = timeout_at(until, desk.first(request, MOST)).await;
+    // Whoever pressed the tab key is not to lose the session by it.
+    session.settled().await;
+    found.map_err(late)?
 }

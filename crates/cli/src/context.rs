@@ -1,14 +1,12 @@
 //! Contexts: places to sign in to. `~/.config/photon/config.toml` holds what is no secret;
-//! `~/.config/photon/tokens/CONTEXT` (mode 0600) holds the token.
+//! `~/.config/photon/tokens/CONTEXT` (mode 0600) holds the token, and what it is renewed with.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
-use photon_client::{Endpoints, component};
+use photon_client::{Endpoints, TokenFile, component, write_private};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
@@ -165,7 +163,8 @@ impl Config {
     pub fn save(&self) -> Result<(), Failure> {
         let text = toml::to_string(self)
             .map_err(|error| Failure::Local(format!("cannot write the configuration: {error}")))?;
-        write_private(&directory()?.join("config.toml"), text.as_bytes())
+        let path = directory()?.join("config.toml");
+        write_private(&path, text.as_bytes()).map_err(|error| Failure::file("write", &path, error))
     }
 
     /// The names of all contexts, as they are told.
@@ -203,50 +202,9 @@ fn token_path(context: &str) -> Result<PathBuf, Failure> {
     Ok(directory()?.join("tokens").join(context))
 }
 
-/// The token kept for a context.
-pub fn load_token(context: &str) -> Result<Option<String>, Failure> {
-    let path = token_path(context)?;
-    match fs::read_to_string(&path) {
-        Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::file("read", &path, error)),
-    }
-}
-
-/// Keeps a token for a context, readable by its owner alone.
-pub fn save_token(context: &str, token: &str) -> Result<(), Failure> {
-    write_private(&token_path(context)?, token.as_bytes())
-}
-
-/// Forgets the token of a context.
-pub fn remove_token(context: &str) -> Result<(), Failure> {
-    let path = token_path(context)?;
-    match fs::remove_file(&path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Failure::file("remove", &path, error)),
-    }
-}
-
-/// Writes a file that its owner alone can read: whole or not at all, also when the power goes.
-fn write_private(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let wrong = |error: &dyn std::fmt::Display| Failure::file("write", path, error);
-    let parent = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(parent)
-        .map_err(|error| wrong(&error))?;
-    // Made with mode 0600, and removed again if this fails.
-    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(|error| wrong(&error))?;
-    file.write_all(content)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|error| wrong(&error))?;
-    file.persist(path).map_err(|error| wrong(&error))?;
-    // The name, too, is to be there after a crash.
-    fs::File::open(parent)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| wrong(&error))
+/// Where what somebody signed in with is kept for a context.
+pub fn token_file(context: &str) -> Result<TokenFile, Failure> {
+    token_path(context).map(TokenFile::at)
 }
 
 #[cfg(test)]
@@ -299,20 +257,6 @@ mod tests {
         assert_eq!(prismnet, Some("https://rack.example:50081"));
         let plasmavmc = endpoints.url("plasmavmc");
         assert_eq!(plasmavmc, Some("https://vms.example:1"));
-    }
-
-    #[test]
-    fn a_private_file_is_replaced_whole_and_nobody_else_reads_it() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tokens/rack");
-        write_private(&path, b"one").unwrap();
-        write_private(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        // Nothing is left beside it.
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

@@ -62,12 +62,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sign in and keep the token in the current context.
+    /// Sign in, and stay so in the current context until you sign out or it is not used for a while.
     Login(commands::login::LoginArgs),
-    /// Revoke the token and forget it.
+    /// End the session and forget it.
     Logout,
     /// Show who you are, for which scope, and until when.
     Whoami,
+    /// Where you are signed in: list sessions and end them.
+    #[command(subcommand)]
+    Session(commands::session::SessionCommand),
     /// Places to sign in to, kept in ~/.config/photon.
     #[command(subcommand, visible_alias = "ctx")]
     Context(commands::context::ContextCommand),
@@ -225,7 +228,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let command = match cli.command {
         Command::Login(args) => return commands::login::login(&connection, args).await,
         Command::Logout => return commands::login::logout(&connection).await,
-        Command::Context(command) => return commands::context::run(command, &output),
+        Command::Context(command) => return commands::context::run(command, &output).await,
         Command::Host(HostCommand::OverSsh(command)) => {
             return commands::host::run(command, &output).await;
         }
@@ -238,31 +241,45 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         session: &session,
         output: &output,
     };
+    let work = carry_out(command, &desk);
+    // For as long as the command takes; what it calls says best what becomes of a session that has ended.
+    let fresh = async {
+        session.keep_fresh().await;
+        std::future::pending().await
+    };
+    let result = tokio::select! {
+        result = work => result,
+        () = fresh => Ok(()),
+    };
+    session.settled().await;
+    result
+}
+
+async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
-        Command::Whoami => commands::login::whoami(&desk).await,
+        Command::Whoami => commands::login::whoami(desk).await,
+        Command::Session(command) => commands::session::run(command, desk).await,
         Command::Org(verb) => desk.run(verb).await,
         Command::Project(verb) => desk.run(verb).await,
-        Command::Quota(command) => commands::quota::run(command, &desk).await,
+        Command::Quota(command) => commands::quota::run(command, desk).await,
         Command::User(verb) => desk.run(verb).await,
         Command::ServiceAccount(verb) => desk.run(verb).await,
-        Command::ApiKey(command) => commands::api_key::run(command, &desk).await,
-        Command::S3Key(command) => commands::api_key::run_s3(command, &desk).await,
+        Command::ApiKey(command) => commands::api_key::run(command, desk).await,
+        Command::S3Key(command) => commands::api_key::run_s3(command, desk).await,
         Command::Role(verb) => desk.run(verb).await,
-        Command::Binding(command) => commands::binding::run(command, &desk).await,
-        Command::SigningKey(command) => commands::login::run_signing_key(command, &desk).await,
+        Command::Binding(command) => commands::binding::run(command, desk).await,
+        Command::SigningKey(command) => commands::login::run_signing_key(command, desk).await,
         Command::Vpc(verb) => desk.run(verb).await,
         Command::Subnet(verb) => desk.run(verb).await,
         Command::Port(verb) => desk.run(verb).await,
         Command::SecurityGroup(verb) => desk.run(verb).await,
-        Command::Image(command) => commands::image::run(command, &desk).await,
-        Command::Vm(command) => commands::vm::run(command, &desk).await,
-        Command::Host(HostCommand::List(shape)) => commands::node::list(&shape, &desk).await,
-        Command::Host(HostCommand::Vms(of)) => {
-            commands::node::vms(&of.name, &of.shape, &desk).await
-        }
-        Command::Node(command) => commands::node::run(command, &desk).await,
-        Command::Machine(command) => commands::machine::run(command, &desk).await,
-        Command::Audit(command) => commands::audit::run(command, &desk).await,
+        Command::Image(command) => commands::image::run(command, desk).await,
+        Command::Vm(command) => commands::vm::run(command, desk).await,
+        Command::Host(HostCommand::List(shape)) => commands::node::list(&shape, desk).await,
+        Command::Host(HostCommand::Vms(of)) => commands::node::vms(&of.name, &of.shape, desk).await,
+        Command::Node(command) => commands::node::run(command, desk).await,
+        Command::Machine(command) => commands::machine::run(command, desk).await,
+        Command::Audit(command) => commands::audit::run(command, desk).await,
         Command::Login(_)
         | Command::Logout
         | Command::Context(_)

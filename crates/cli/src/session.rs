@@ -119,14 +119,13 @@ impl Session {
                 Err(failure) => return Err(failure),
             }
         }
-        let token = match std::env::var("PHOTON_TOKEN") {
-            Ok(token) if !token.is_empty() => Some(token),
-            _ => context::load_token(&context_name)?,
-        };
         let channels = channels(&context)?;
-        let client = match token {
-            Some(token) => photon_client::Session::with_token(&channels, &token)?,
-            None => photon_client::Session::anonymous(&channels),
+        let client = match std::env::var("PHOTON_TOKEN") {
+            Ok(token) if !token.is_empty() => {
+                photon_client::Session::with_token(&channels, &token)?
+            }
+            _ => photon_client::Session::kept_in(&channels, &context::token_file(&context_name)?)?
+                .unwrap_or_else(|| photon_client::Session::anonymous(&channels)),
         };
         let scope = |name: &Option<String>| name.clone().unwrap_or_default();
         Ok(Self {

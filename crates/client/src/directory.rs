@@ -4,9 +4,10 @@ use photon_api::components::component;
 use photon_api::iam::v1::{ListEndpointsRequest, ListEndpointsResponse};
 use tonic::Code;
 
+use crate::channels::Channels;
 use crate::endpoints::Endpoints;
 use crate::error::Error;
-use crate::session::{Channels, Session};
+use crate::session::Session;
 
 impl Endpoints {
     /// What IAM tells of the others. Empty, where it tells nothing: it is of a version before there was a directory, or

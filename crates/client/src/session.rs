@@ -1,167 +1,35 @@
-//! Connections to the servers of a cloud, and calls by somebody who signed in.
+//! Calls by somebody who signed in.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::ControlFlow;
-use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::stream::{Stream, TryStreamExt, try_unfold};
-use photon_api::components::COMPONENTS;
 use photon_api::iam::v1::issue_token_request::Credential as Proof;
-use photon_api::iam::v1::{IssueTokenRequest, IssueTokenResponse};
+use photon_api::iam::v1::{IssueTokenRequest, IssueTokenResponse, NewSession};
 use tokio::time::{sleep, timeout};
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::call::{List, Unary, Watch};
-use crate::endpoints::Endpoints;
+use crate::channels::Channels;
 use crate::error::Error;
 use crate::policy::Policy;
-
-/// A server that takes longer to accept a connection is as good as away.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// How long a connection may be silent before it is asked whether it lives, and how long it has to answer. A
-/// host that lost its power says no goodbye.
-const ALIVE: Duration = Duration::from_secs(20);
+use crate::token_file::{Kept, TokenFile};
+use crate::tokens::{Bearer, Tokens};
 
 /// A stream that broke is opened again after this: a server that restarts is back in a moment.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// How long [`Session::keep_fresh`] sleeps at once.
+const STEP: Duration = Duration::from_secs(20);
+
 /// Items of a page, where the caller does not say: the most that servers give.
 const PAGE: u32 = 1000;
-
-/// Connections to a cloud's servers. They are made when first used, and again when lost; clones share them.
-#[derive(Clone)]
-pub struct Channels(Arc<Connections>);
-
-struct Connections {
-    endpoints: Endpoints,
-    channels: BTreeMap<&'static str, Channel>,
-}
-
-impl Channels {
-    /// To the servers at these endpoints; one that is not given is looked for on this machine. Nothing is connected
-    /// yet. Needs a Tokio runtime.
-    ///
-    /// # Errors
-    /// When a URL or the authority's file cannot be used.
-    pub fn at(endpoints: impl Into<Endpoints>) -> Result<Self, Error> {
-        Self::named(
-            endpoints,
-            concat!("photon-client/", env!("CARGO_PKG_VERSION")),
-        )
-    }
-
-    /// The same, by a program that calls itself so (RFC 9110's `User-Agent`).
-    ///
-    /// # Errors
-    /// As [`at`](Self::at).
-    pub fn named(endpoints: impl Into<Endpoints>, agent: &str) -> Result<Self, Error> {
-        let endpoints = endpoints.into().or(&Endpoints::local());
-        let https = |url: &String| url.starts_with("https://");
-        // Not without need: the machine's authorities are looked for at once, of which there may be none.
-        let tls = match (&endpoints.ca_file, endpoints.urls.values().any(https)) {
-            (_, false) => None,
-            (None, true) => Some(ClientTlsConfig::new().with_native_roots()),
-            (Some(path), true) => {
-                let pem = std::fs::read(path).map_err(|error| {
-                    Error::Settings(format!("cannot read {}: {error}", path.display()))
-                })?;
-                Some(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
-            }
-        };
-        let mut channels = BTreeMap::new();
-        for component in COMPONENTS {
-            if let Some(url) = endpoints.url(component.name) {
-                let channel = endpoint(url, tls.as_ref(), agent)?.connect_lazy();
-                channels.insert(component.name, channel);
-            }
-        }
-        Ok(Self(Arc::new(Connections {
-            endpoints,
-            channels,
-        })))
-    }
-
-    /// Where they lead.
-    pub fn endpoints(&self) -> &Endpoints {
-        &self.0.endpoints
-    }
-
-    /// The connection to a component's server.
-    ///
-    /// # Errors
-    /// When there is no component of that name.
-    pub fn to(&self, component: &str) -> Result<Channel, Error> {
-        let channel = self.0.channels.get(component).cloned();
-        channel
-            .ok_or_else(|| Error::Settings(format!("'{component}' is no component with a server")))
-    }
-
-    /// What a status of a call to this component's server is.
-    pub fn error(&self, component: &str, status: Status) -> Error {
-        let endpoint = self.0.endpoints.url(component).unwrap_or_default();
-        Error::of(component, endpoint, status)
-    }
-}
-
-fn endpoint(url: &str, tls: Option<&ClientTlsConfig>, agent: &str) -> Result<Endpoint, Error> {
-    let wrong = |reason: &dyn std::fmt::Display| {
-        Error::Settings(format!(
-            "'{url}' is not an http:// or https:// URL: {reason}"
-        ))
-    };
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err(wrong(&"it begins with neither"));
-    }
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|error| wrong(&error))?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(ALIVE)
-        .keep_alive_timeout(ALIVE)
-        .user_agent(agent)
-        .map_err(|error| wrong(&error))?;
-    match tls {
-        Some(tls) if url.starts_with("https://") => endpoint
-            .tls_config(tls.clone())
-            .map_err(|error| Error::Settings(format!("TLS to {url}: {error}"))),
-        _ => Ok(endpoint),
-    }
-}
-
-/// Puts the token into every call.
-#[derive(Clone, Default)]
-pub struct Bearer(Option<MetadataValue<Ascii>>);
-
-impl Bearer {
-    fn new(token: &str) -> Result<Self, Error> {
-        let mut value = MetadataValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-            Error::Settings("the token has characters that no token has: sign in anew".into())
-        })?;
-        value.set_sensitive(true);
-        Ok(Self(Some(value)))
-    }
-}
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(value) = &self.0 {
-            request
-                .metadata_mut()
-                .insert("authorization", value.clone());
-        }
-        Ok(request)
-    }
-}
 
 /// A channel whose calls carry a token.
 pub type Authorized = InterceptedService<Channel, Bearer>;
@@ -188,6 +56,8 @@ pub struct SignIn {
     pub credential: Credential,
     /// How long the token shall last, in seconds; 0: as the server has it.
     pub ttl_seconds: u32,
+    /// Begins a session, so that the token is renewed by itself.
+    pub session: bool,
 }
 
 /// Somebody who calls: who signed in, or nobody yet.
@@ -199,12 +69,9 @@ pub struct Session {
     pub org: String,
     /// The project that requests are about; empty: the token's.
     pub project: String,
-    /// When the token ends, in seconds since the epoch; 0: not known.
-    pub expires_at: i64,
     /// How calls are made.
     pub policy: Policy,
-    token: String,
-    bearer: Bearer,
+    tokens: Tokens,
 }
 
 impl Session {
@@ -214,10 +81,8 @@ impl Session {
             channels: channels.clone(),
             org: String::new(),
             project: String::new(),
-            expires_at: 0,
             policy: Policy::default(),
-            token: String::new(),
-            bearer: Bearer::default(),
+            tokens: Tokens::default(),
         }
     }
 
@@ -226,11 +91,29 @@ impl Session {
     /// # Errors
     /// When it cannot be one.
     pub fn with_token(channels: &Channels, token: &str) -> Result<Self, Error> {
-        Ok(Self {
+        let kept = Kept {
             token: token.to_owned(),
-            bearer: Bearer::new(token)?,
+            ..Kept::default()
+        };
+        Ok(Self {
+            tokens: Tokens::here(kept)?,
             ..Self::anonymous(channels)
         })
+    }
+
+    /// Whoever signed in with what is kept in a file, which is renewed there for all programs that use it; none, where there
+    /// is nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or what is in it can be no token.
+    pub fn kept_in(channels: &Channels, file: &TokenFile) -> Result<Option<Self>, Error> {
+        let Some(kept) = file.read()? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            tokens: Tokens::in_file(kept, file.clone())?,
+            ..Self::anonymous(channels)
+        }))
     }
 
     /// Signs in; what IAM answered is given too.
@@ -250,11 +133,12 @@ impl Session {
                 Credential::Password(password) => Proof::Password(password),
                 Credential::ApiKey(key) => Proof::ApiKey(key),
             }),
+            session: who.session.then(NewSession::default),
         };
         let answer = Self::anonymous(channels).call(request).await?;
         let session = Self {
-            expires_at: answer.expires_at.map_or(0, |time| time.seconds),
-            ..Self::with_token(channels, &answer.token)?.within(&who.org, &who.project)
+            tokens: Tokens::here(Kept::from(&answer))?,
+            ..Self::anonymous(channels).within(&who.org, &who.project)
         };
         Ok((session, answer))
     }
@@ -284,9 +168,73 @@ impl Session {
         }
     }
 
-    /// The bearer token; empty: none.
-    pub fn token(&self) -> &str {
-        &self.token
+    /// The bearer token, as it is now; empty: none.
+    pub fn token(&self) -> String {
+        self.tokens.token()
+    }
+
+    /// When the token ends, in seconds since the epoch; 0: not known.
+    pub fn expires_at(&self) -> i64 {
+        self.tokens.expires_at()
+    }
+
+    /// Whether the token is of a session, and renewed by itself.
+    pub fn is_renewable(&self) -> bool {
+        self.tokens.is_renewable()
+    }
+
+    /// Renews the token if that is due. Every call does so by itself but those that are streams of requests.
+    ///
+    /// # Errors
+    /// When the session has ended; when IAM cannot be reached and the token is good no more.
+    pub async fn fresh(&self) -> Result<(), Error> {
+        if self.tokens.due_in() != Some(Duration::ZERO) {
+            return Ok(());
+        }
+        let old = self.token();
+        match self.tokens.renew(&self.channels, &old).await {
+            Err(error) if error.is_passing() && self.is_good() => Ok(()),
+            renewed => renewed,
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        let end = u64::try_from(self.expires_at()).unwrap_or_default();
+        SystemTime::now() < UNIX_EPOCH + Duration::from_secs(end)
+    }
+
+    /// Renews the token whenever that is due until it is dropped: for a call that goes on for longer than a token lasts. It
+    /// also keeps a session from ending because it is not used.
+    pub async fn keep_fresh(&self) -> Error {
+        loop {
+            let Some(due) = self.tokens.due_in() else {
+                return std::future::pending().await;
+            };
+            if !due.is_zero() {
+                // In steps, because a machine that slept has another time afterwards.
+                sleep(due.min(STEP)).await;
+                continue;
+            }
+            match self.fresh().await {
+                // Not renewed: the token is good for a while, and it is tried again.
+                Ok(()) if self.tokens.due_in() == Some(Duration::ZERO) => sleep(STEP).await,
+                Ok(()) => {}
+                Err(error) if error.is_passing() => sleep(STEP).await,
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Waits for a renewal that has begun, before a program ends.
+    pub async fn settled(&self) {
+        self.tokens.settled().await;
+    }
+
+    /// Whether a call that was refused so can be made again, with a new token: it was not carried out.
+    async fn renewed_after(&self, error: &Error, old: &str) -> bool {
+        error.code() == Some(Code::Unauthenticated)
+            && self.is_renewable()
+            && self.tokens.renew(&self.channels, old).await.is_ok()
     }
 
     /// A channel with the token on it, for the calls that are streams of requests.
@@ -295,7 +243,7 @@ impl Session {
     /// When there is no component of that name.
     pub fn api(&self, component: &str) -> Result<Authorized, Error> {
         let channel = self.channels.to(component)?;
-        Ok(InterceptedService::new(channel, self.bearer.clone()))
+        Ok(InterceptedService::new(channel, self.tokens.bearer()))
     }
 
     /// Calls, and waits for the answer.
@@ -311,12 +259,19 @@ impl Session {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn call_at<R: Unary>(&self, component: &str, request: R) -> Result<R::Answer, Error> {
+        self.fresh().await?;
         let mut number = 1;
+        let mut renewed = false;
         loop {
+            let token = self.token();
             let error = match self.once(component, request.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            if !renewed && self.renewed_after(&error, &token).await {
+                renewed = true;
+                continue;
+            }
             number += 1;
             if number > self.policy.tries || !may_repeat(&error, request.is_repeatable()) {
                 return Err(error);
@@ -325,7 +280,12 @@ impl Session {
         }
     }
 
-    async fn once<R: Unary>(&self, component: &str, request: R) -> Result<R::Answer, Error> {
+    /// One try, with the token as it is.
+    pub(crate) async fn once<R: Unary>(
+        &self,
+        component: &str,
+        request: R,
+    ) -> Result<R::Answer, Error> {
         let mut grpc = Grpc::new(self.api(component)?);
         let codec = ProstCodec::<R, R::Answer>::default();
         let path = PathAndQuery::from_static(R::PATH);
@@ -349,6 +309,15 @@ impl Session {
     /// # Errors
     /// When it is refused, or the server cannot be reached.
     pub async fn watch<R: Watch>(&self, request: R) -> Result<Streaming<R::Answer>, Error> {
+        self.fresh().await?;
+        let token = self.token();
+        match self.opened(request.clone()).await {
+            Err(error) if self.renewed_after(&error, &token).await => self.opened(request).await,
+            opened => opened,
+        }
+    }
+
+    async fn opened<R: Watch>(&self, request: R) -> Result<Streaming<R::Answer>, Error> {
         let mut grpc = Grpc::new(self.api(R::COMPONENT)?);
         let codec = ProstCodec::<R, R::Answer>::default();
         let path = PathAndQuery::from_static(R::PATH);
@@ -428,6 +397,7 @@ impl Session {
                     Err(error) => return Err(error),
                 };
                 begun = true;
+                let token = self.token();
                 if let ControlFlow::Break(found) = step(News::Begun) {
                     return Ok(Followed::Reached(found));
                 }
@@ -441,7 +411,7 @@ impl Session {
                         Ok(None) => break,
                         Err(status) => {
                             let error = self.channels.error(R::COMPONENT, status);
-                            if !error.is_passing() {
+                            if !error.is_passing() && !self.renewed_after(&error, &token).await {
                                 return Err(error);
                             }
                             break;

@@ -36,6 +36,7 @@ impl Session {
             project: project.into(),
             credential: Credential::Password(password.into()),
             ttl_seconds: 0,
+            session: false,
         };
         let (session, _) = photon_client::Session::sign_in(channels, who)
             .await

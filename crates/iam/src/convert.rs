@@ -7,6 +7,7 @@ mod organization;
 mod principal;
 mod project;
 mod role;
+mod session;
 mod token;
 
 pub use binding::{binding_changes, new_binding};
@@ -17,6 +18,7 @@ pub use principal::{
 };
 pub use project::{new_project, project_changes};
 pub use role::{new_role, role_changes};
+pub use session::{new_session, refreshed, session};
 pub use token::{credential, first_operator, issued, sign_in, wanted};
 
 use photon_resource::{Error, validate_description};

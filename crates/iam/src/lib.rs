@@ -27,6 +27,7 @@ use photon_api::iam::v1::directory_service_server::DirectoryServiceServer;
 use photon_api::iam::v1::iam_admin_service_server::IamAdminServiceServer;
 use photon_api::iam::v1::iam_authz_service_server::IamAuthzServiceServer;
 use photon_api::iam::v1::iam_token_service_server::IamTokenServiceServer;
+use photon_api::iam::v1::session_service_server::SessionServiceServer;
 use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_catalog::Access;
 use photon_catalog::quota::Quotas;
@@ -73,6 +74,7 @@ pub async fn open(
         password_attempts: credential::Slowdown::default(),
         key_attempts: credential::Slowdown::default(),
         tokens: own.tokens(),
+        lasting: own.sessions(),
         holders: holders::Holders::new(&own.holders()?, &server.endpoints)?,
         cluster: own.cluster.clone(),
         db,
@@ -103,6 +105,8 @@ pub async fn run(
         shutdown.clone(),
     ));
 
+    tokio::spawn(app::session::sweep(core.clone(), shutdown.clone()));
+
     let guard = Guard::new(core.clone(), core.clone(), ledger.clone());
     let directory = server::directory::Directory::new(own);
     let access = Access::new(db.clone(), guard.clone(), core.mutations.clone());
@@ -111,6 +115,7 @@ pub async fn run(
     let services = Services::new(guard.verifier())
         .add(IamTokenServiceServer::new(iam.clone()))
         .add(IamAuthzServiceServer::new(iam.clone()))
+        .add(SessionServiceServer::new(iam.clone()))
         .add(IamAdminServiceServer::new(iam))
         .add(DirectoryServiceServer::new(directory))
         .add(QuotaServiceServer::new(quotas))

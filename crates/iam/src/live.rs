@@ -10,7 +10,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 use flaredb::{Change, Db, Followed, WatchItem};
-use photon_resource::{ApiKeyId, Error, PrincipalId, Scope};
+use photon_resource::{ApiKeyId, Error, PrincipalId, Scope, SessionId};
 use photon_service::claims::Rejection;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ use crate::token::{Keyring, ServerKey, Verified};
 const REMEMBERED: usize = 5_000;
 /// How long a change waits for the watch. It has happened then in any case.
 const SETTLE: Duration = Duration::from_secs(5);
+/// Why a token is refused whose end has come, as [`photon_service::claims`] has it too.
+pub const EXPIRED: &str = "the token has expired";
 /// The pause before a lost watch is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -33,6 +35,8 @@ pub struct Known {
     pub rights: Rights,
     /// Its API keys: a token that was issued for another one is for a deleted one.
     pub api_keys: HashSet<ApiKeyId>,
+    /// Its sessions, and when each ends however it is used.
+    pub sessions: HashMap<SessionId, SystemTime>,
 }
 
 #[derive(Default)]
@@ -218,12 +222,24 @@ impl Live {
         };
         // A remembered token has aged.
         if verified.claims.expires_at <= SystemTime::now() {
-            return Err(refused("the token has expired"));
+            return Err(refused(EXPIRED));
         }
         if self.read().revoked.contains(&verified.claims.token_id) {
             return Err(refused("the token has been revoked"));
         }
         Ok(verified)
+    }
+
+    /// As [`verified`](Self::verified), of a token that may have ended: it proves nothing by itself any more.
+    pub fn verified_ended(&self, token: &str) -> Result<Arc<Verified>, Error> {
+        let keyring = self.keyring()?;
+        let verified = keyring
+            .verify_ended(token)
+            .map_err(|rejection| Error::Unauthenticated(rejection.to_string()))?;
+        if self.read().revoked.contains(&verified.claims.token_id) {
+            return Err(Error::Unauthenticated("the token has been revoked".into()));
+        }
+        Ok(Arc::new(verified))
     }
 
     /// The principal with its compiled rights; `None`: there is none.
@@ -253,6 +269,7 @@ impl Live {
             return Ok(None);
         };
         let api_keys = store::api_key::api_key_ids(&self.db, id).await?;
+        let sessions = store::session::session_ends(&self.db, id).await?;
         let mut grants = Vec::new();
         for binding in store::binding::binding_list_of(&self.db, id).await? {
             grants.push(self.grant(binding).await?);
@@ -268,6 +285,7 @@ impl Live {
             rights,
             principal,
             api_keys: api_keys.into_iter().collect(),
+            sessions: sessions.into_iter().collect(),
         }))
     }
 
@@ -377,10 +395,14 @@ fn principal_of(key: &str) -> Option<&str> {
     if let Some(id) = key.strip_prefix(store::principal::PREFIX) {
         return Some(id);
     }
-    [store::binding::OF_PREFIX, store::api_key::OF_PREFIX]
-        .into_iter()
-        .find_map(|prefix| key.strip_prefix(prefix))
-        .map(|rest| rest.split('/').next().unwrap_or(rest))
+    [
+        store::binding::OF_PREFIX,
+        store::api_key::OF_PREFIX,
+        store::session::OF_PREFIX,
+    ]
+    .into_iter()
+    .find_map(|prefix| key.strip_prefix(prefix))
+    .map(|rest| rest.split('/').next().unwrap_or(rest))
 }
 
 #[cfg(test)]

@@ -9,6 +9,10 @@ use photon_resource::{
 
 use crate::credential::validate_password;
 
+mod session;
+
+pub use session::{Predecessor, Session, client_of, validate_client};
+
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Organization {

@@ -11,6 +11,7 @@ use photon_program::{ComponentSettings, Invalid, check_url};
 use photon_resource::Error;
 use serde::Deserialize;
 
+use crate::app::session::Lasting;
 use crate::store::usage;
 use crate::token::{DEFAULT_TTL, MAX_TTL};
 
@@ -48,6 +49,10 @@ pub struct Settings {
     pub token_ttl_seconds: Option<u32>,
     /// The longest lifetime that can be asked for, in seconds; default and maximum 3600.
     pub token_max_ttl_seconds: Option<u32>,
+    /// After how many seconds a session ends that is not used; default 43200 (12 hours), maximum 2592000 (30 days).
+    pub session_idle_seconds: Option<u32>,
+    /// After how many seconds a session ends however it is used; default 604800 (7 days), maximum 2592000 (30 days).
+    pub session_max_seconds: Option<u32>,
     /// After how many days the signing key is replaced; default 30.
     pub signing_key_days: Option<u32>,
     /// Where `operator-password` and the programs' `*.key` are; default `$CREDENTIALS_DIRECTORY`, which systemd sets.
@@ -92,7 +97,20 @@ impl TokenSettings {
         }
         Ok(ttl)
     }
+
+    /// The lifetime of a token whose sign-in asked for so many seconds, when the settings may have been others.
+    pub fn within(&self, ttl_seconds: u32) -> Duration {
+        Duration::from_secs(ttl_seconds.into()).min(self.max_ttl)
+    }
 }
+
+const HOUR: u32 = 3600;
+/// How long a session lasts that is not used.
+const SESSION_IDLE: u32 = 12 * HOUR;
+/// How long a session lasts however it is used.
+const SESSION_MAX: u32 = 7 * 24 * HOUR;
+/// How long either may be.
+const SESSION_LONGEST: u32 = 30 * 24 * HOUR;
 
 impl Settings {
     /// How long tokens live.
@@ -104,6 +122,16 @@ impl Settings {
         TokenSettings {
             default_ttl: seconds(self.token_ttl_seconds, DEFAULT_TTL).min(max_ttl),
             max_ttl,
+        }
+    }
+
+    /// How long sessions last.
+    pub fn sessions(&self) -> Lasting {
+        let seconds =
+            |given: Option<u32>, otherwise| Duration::from_secs(given.unwrap_or(otherwise).into());
+        Lasting {
+            idle: seconds(self.session_idle_seconds, SESSION_IDLE),
+            longest: seconds(self.session_max_seconds, SESSION_MAX),
         }
     }
 
@@ -158,9 +186,12 @@ impl ComponentSettings for Settings {
 
     fn validate(&self) -> Result<(), Invalid> {
         let max = u32::try_from(MAX_TTL.as_secs()).unwrap_or(u32::MAX);
-        for (key, value) in [
-            ("iam.token_ttl_seconds", self.token_ttl_seconds),
-            ("iam.token_max_ttl_seconds", self.token_max_ttl_seconds),
+        let (idle, longest) = (self.session_idle_seconds, self.session_max_seconds);
+        for (key, value, max) in [
+            ("iam.token_ttl_seconds", self.token_ttl_seconds, max),
+            ("iam.token_max_ttl_seconds", self.token_max_ttl_seconds, max),
+            ("iam.session_idle_seconds", idle, SESSION_LONGEST),
+            ("iam.session_max_seconds", longest, SESSION_LONGEST),
         ] {
             if let Some(value) = value.filter(|value| !(1..=max).contains(value)) {
                 return Err(Invalid::new(key, value.to_string(), format!("1 to {max}")));

@@ -54,11 +54,12 @@ pub async fn run(
     counted.store(&db, &quantities).await?;
 
     // Who may do what, and who this server is to others.
-    let iam = std::sync::Arc::new(IamClient::new(&common.endpoints)?);
-    let guard = Guard::new(iam.clone(), iam, ledger.clone());
-    let mutations = Mutations::new(db.clone(), ledger.clone());
     let credential = common.credential_file.as_deref();
     let identity = Identity::new("plasmavmc-server", credential, &common.endpoints)?;
+    let iam = IamClient::new(&common.endpoints)?.asking_as(identity.clone());
+    let iam = std::sync::Arc::new(iam);
+    let guard = Guard::new(iam.clone(), iam, ledger.clone());
+    let mutations = Mutations::new(db.clone(), ledger.clone());
     let ports = Ports::new(
         common.endpoints.channel(&PRISMNET)?,
         identity,

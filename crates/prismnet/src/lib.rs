@@ -27,7 +27,7 @@ use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
 use photon_catalog::quota::{Count, Quantity, Quotas};
 use photon_catalog::{Access, Actor, Tenants};
-use photon_program::Component;
+use photon_program::{Component, Identity};
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,16 @@ pub async fn run(
         .with_context(|| format!("the state directory {} can't be made", state.display()))?;
     let db = Db::sqlite(&state.join("flaredb.sqlite")).await?;
     let ledger = Ledger::new(db.clone(), COMPONENT.name);
-    let iam = IamClient::new(&settings.server.endpoints)?;
+    let mut iam = IamClient::new(&settings.server.endpoints)?;
+    // All that it needs an identity for are calls that outlast their tokens: it answers the others without.
+    if let Some(credential) = &settings.server.credential_file {
+        let endpoints = &settings.server.endpoints;
+        iam = iam.asking_as(Identity::new(
+            "prismnet-server",
+            Some(credential),
+            endpoints,
+        )?);
+    }
     let guard = Guard::new(Arc::new(iam.clone()), Arc::new(iam), ledger.clone());
 
     let nodes = app::Nodes::new(db.clone(), &Uuid::new_v4().to_string());

@@ -77,11 +77,11 @@ pub async fn run_with(
     let files = Installations::new(&server.state_dir);
 
     // Who may do what, and who this server is to IAM.
-    let iam = Arc::new(IamClient::new(&server.endpoints)?);
-    let guard = Guard::new(iam.clone(), iam, ledger.clone());
-    let mutations = Mutations::new(db.clone(), ledger.clone());
     let credential = server.credential_file.as_deref();
     let own = Identity::new("photon-provisioner", credential, &server.endpoints)?;
+    let iam = Arc::new(IamClient::new(&server.endpoints)?.asking_as(own.clone()));
+    let guard = Guard::new(iam.clone(), iam, ledger.clone());
+    let mutations = Mutations::new(db.clone(), ledger.clone());
     let iam = server.endpoints.channel(&IAM)?;
 
     // The rules.

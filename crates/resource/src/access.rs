@@ -165,6 +165,19 @@ pub trait Authorizer: Send + Sync + 'static {
         }
         Ok(allowed)
     }
+
+    /// As [`authorize_each`](Self::authorize_each), for calls that were permitted when they began and go on: a token that has
+    /// ended since counts as long as the session lasts that it is of.
+    ///
+    /// Errors: as `authorize`; `Unauthenticated` too where nobody knows of sessions, as by default.
+    async fn authorize_ongoing(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resources: &[Described],
+    ) -> Result<Vec<bool>, Error> {
+        self.authorize_each(caller, action, resources).await
+    }
 }
 
 /// Tells from a token who calls.

@@ -87,6 +87,11 @@ uuid_id!(
     "API key"
 );
 uuid_id!(
+    /// A sign-in that goes on.
+    SessionId,
+    "session"
+);
+uuid_id!(
     /// A virtual private cloud.
     VpcId,
     "VPC"

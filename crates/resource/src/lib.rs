@@ -21,7 +21,7 @@ pub use access::{
 pub use error::{Error, Result};
 pub use id::{
     ApiKeyId, BindingId, ImageId, OrgId, PortId, PrincipalId, ProjectId, RoleId, RuleId,
-    SecurityGroupId, SubnetId, VmId, VpcId,
+    SecurityGroupId, SessionId, SubnetId, VmId, VpcId,
 };
 pub use interface_name::{bridge_name, tap_name, vrf_name, vxlan_name};
 pub use kind::Kind;

@@ -263,21 +263,30 @@ impl Guard {
         &self,
         caller: &Caller,
         action: &str,
-        mut resources: Vec<Described>,
+        resources: Vec<Described>,
     ) -> Result<Vec<bool>, Error> {
-        if let Some(beyond) = resources.iter().find(|it| !caller.may_see(it.name.scope())) {
-            let text = format!("{} is listed to another tenant", beyond.name);
-            return Err(Error::internal(text));
-        }
+        let (action, resources) = described(caller, action, resources)?;
         if resources.is_empty() {
             return Ok(Vec::new());
         }
-        let action: Action = action.parse().map_err(Error::internal)?;
-        for it in &mut resources {
-            add_source(caller, &mut it.attributes);
-        }
         self.authorizer
             .authorize_each(caller, &action, &resources)
+            .await
+    }
+
+    /// As [`may_each`](Self::may_each), for calls that were permitted when they began and go on: a token that has ended since
+    /// counts as long as the session lasts that it is of.
+    ///
+    /// Errors: as `may_each`.
+    pub async fn may_go_on(
+        &self,
+        caller: &Caller,
+        action: &str,
+        resources: Vec<Described>,
+    ) -> Result<Vec<bool>, Error> {
+        let (action, resources) = described(caller, action, resources)?;
+        self.authorizer
+            .authorize_ongoing(caller, &action, &resources)
             .await
     }
 
@@ -442,6 +451,22 @@ fn add_source(caller: &Caller, facts: &mut BTreeMap<String, String>) {
     if caller.source.parse::<IpAddr>().is_ok() {
         facts.insert("source_ip".to_owned(), caller.source.clone());
     }
+}
+
+/// What IAM is asked about several resources of the caller's own tenant.
+fn described(
+    caller: &Caller,
+    action: &str,
+    mut resources: Vec<Described>,
+) -> Result<(Action, Vec<Described>), Error> {
+    if let Some(beyond) = resources.iter().find(|it| !caller.may_see(it.name.scope())) {
+        let text = format!("{} is listed to another tenant", beyond.name);
+        return Err(Error::internal(text));
+    }
+    for it in &mut resources {
+        add_source(caller, &mut it.attributes);
+    }
+    Ok((action.parse().map_err(Error::internal)?, resources))
 }
 
 /// What a caller is told who is refused alone because there is no such organization or project; `None`: it is refused for

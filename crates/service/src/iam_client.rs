@@ -11,7 +11,7 @@ use photon_api::iam::v1 as api;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
 use photon_api::iam::v1::{AuthorizeEachRequest, AuthorizeRequest, GetJwksRequest};
-use photon_program::{Endpoints, Invalid, with_token};
+use photon_program::{Endpoints, Identity, Invalid, with_token};
 use photon_resource::{
     Action, Authorizer, Caller, Claims, Decision, Described, Error, Extent, PrincipalId,
     ResourceName, TokenVerifier,
@@ -49,6 +49,8 @@ pub struct IamClient {
     channel: Channel,
     keys: Arc<Keys>,
     decisions: Arc<Turns<PrincipalId>>,
+    /// Who this server is, to ask about others' tokens.
+    own: Option<Identity>,
 }
 
 #[derive(Debug)]
@@ -86,7 +88,17 @@ impl IamClient {
                 verified: RwLock::default(),
             }),
             decisions: Turns::new(DECISIONS),
+            own: None,
         })
+    }
+
+    /// The same, which also asks about calls that outlast their tokens: that only who may ask about others' tokens can. Without
+    /// it such a call ends with its token.
+    pub fn asking_as(self, own: Identity) -> Self {
+        Self {
+            own: Some(own),
+            ..self
+        }
     }
 
     fn fetched(&self) -> Fetched {
@@ -241,24 +253,62 @@ impl Authorizer for IamClient {
         action: &Action,
         resources: &[Described],
     ) -> Result<Vec<bool>, Error> {
-        let described = resources.iter().map(|it| api::Described {
-            resource: it.name.to_string(),
-            attributes: it.attributes.clone(),
-        });
-        let message = AuthorizeEachRequest {
-            token: caller.token.clone(),
-            action: action.to_string(),
-            resources: described.collect(),
-        };
-        let request = asking(message, caller)?;
+        let request = asking(questions(caller, action, resources), caller)?;
         let mut client = IamAuthzServiceClient::new(self.channel.clone());
         let asked = client.authorize_each(request);
-        let allowed = self.decided(caller, asked).await?.allowed;
-        // One answer less, and they would be others'.
-        if allowed.len() != resources.len() {
-            return Err(no_decision());
+        of_each(self.decided(caller, asked).await?.allowed, resources)
+    }
+
+    async fn authorize_ongoing(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resources: &[Described],
+    ) -> Result<Vec<bool>, Error> {
+        let ended = caller.claims.expires_at <= SystemTime::now();
+        let Some(own) = self.own.as_ref().filter(|_| ended) else {
+            return self.authorize_each(caller, action, resources).await;
+        };
+        let message = AuthorizeEachRequest {
+            ongoing: true,
+            ..questions(caller, action, resources)
+        };
+        let mut client = IamAuthzServiceClient::new(self.channel.clone());
+        let mut again = true;
+        loop {
+            let mut request = own.request(message.clone(), &caller.request_id).await?;
+            request.set_timeout(DEADLINE);
+            match self.decided(caller, client.authorize_each(request)).await {
+                Ok(response) => return of_each(response.allowed, resources),
+                // Perhaps it is this server's own token that is not accepted any more.
+                Err(Error::Unauthenticated(_)) if again => {
+                    again = false;
+                    own.forget().await;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(allowed)
+    }
+}
+
+fn questions(caller: &Caller, action: &Action, resources: &[Described]) -> AuthorizeEachRequest {
+    let described = resources.iter().map(|it| api::Described {
+        resource: it.name.to_string(),
+        attributes: it.attributes.clone(),
+    });
+    AuthorizeEachRequest {
+        token: caller.token.clone(),
+        action: action.to_string(),
+        resources: described.collect(),
+        ongoing: false,
+    }
+}
+
+/// One answer less, and they would be others'.
+fn of_each(allowed: Vec<bool>, resources: &[Described]) -> Result<Vec<bool>, Error> {
+    match allowed.len() == resources.len() {
+        true => Ok(allowed),
+        false => Err(no_decision()),
     }
 }
 

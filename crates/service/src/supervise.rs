@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use photon_resource::{Caller, Described, Error, PrincipalId, ResourceName};
 use tokio::sync::oneshot;
@@ -37,8 +37,8 @@ pub struct Supervision {
 }
 
 impl Supervision {
-    /// Returns when the right is lost (the token was revoked or ended, the role was taken away), with why.
-    /// Dropping the future loses nothing.
+    /// Returns when the right is lost (the token was revoked or the role taken away; the token ended and is of no session, or
+    /// its session ended), with why. Dropping the future loses nothing.
     pub async fn lost(&mut self) -> Error {
         let told = (&mut self.lost).await;
         told.unwrap_or_else(|_| Error::internal("the supervision of a call has ended"))
@@ -55,9 +55,33 @@ impl Guard {
         resource: ResourceName,
         attributes: Vec<(String, String)>,
     ) -> Supervision {
+        self.supervise_as(caller, action, resource, attributes, false)
+    }
+
+    /// As [`supervise`](Self::supervise), of a call that was judged when it began, such as an upload of hours: that a token
+    /// without a session ends is no loss, and from then on nothing is asked. Such a call needs a bound of its own.
+    pub fn supervise_judged(
+        &self,
+        caller: Caller,
+        action: String,
+        resource: ResourceName,
+        attributes: Vec<(String, String)>,
+    ) -> Supervision {
+        self.supervise_as(caller, action, resource, attributes, true)
+    }
+
+    fn supervise_as(
+        &self,
+        caller: Caller,
+        action: String,
+        resource: ResourceName,
+        attributes: Vec<(String, String)>,
+        judged_once: bool,
+    ) -> Supervision {
         let (told, lost) = oneshot::channel();
         let asking = self.asking_of(caller.claims.principal_id);
-        asking.add(caller, action, resource, attributes, told);
+        let stream = Stream { told, judged_once };
+        asking.add(caller, action, resource, attributes, stream);
         Supervision {
             lost,
             _asking: asking,
@@ -75,6 +99,7 @@ impl Guard {
             let task = tokio::spawn(ask_until_none_is_left(self.clone(), this.clone()));
             Asking {
                 groups: Mutex::default(),
+                unasked: Mutex::default(),
                 principal,
                 all: Arc::clone(all),
                 _task: AbortOnDropHandle::new(task),
@@ -100,6 +125,8 @@ impl OpenStreams {
 struct Asking {
     /// Those to be asked for next are first.
     groups: Mutex<Vec<Group>>,
+    /// Those that need no right any more, as long as they last.
+    unasked: Mutex<Vec<Stream>>,
     principal: PrincipalId,
     all: Arc<OpenStreams>,
     _task: AbortOnDropHandle<()>,
@@ -117,6 +144,14 @@ impl Drop for Asking {
     }
 }
 
+/// An open stream, which is told when its right is lost.
+#[derive(Debug)]
+struct Stream {
+    told: oneshot::Sender<Error>,
+    /// It was judged when it began, and needs no token to its end.
+    judged_once: bool,
+}
+
 /// What can be asked for in one question, but for its size: the same token, from the same address, and the same action.
 #[derive(Debug)]
 struct Group {
@@ -124,7 +159,9 @@ struct Group {
     action: String,
     /// When all were permitted last.
     permitted: Instant,
-    rights: BTreeMap<Right, Vec<oneshot::Sender<Error>>>,
+    /// They were permitted after their token had ended: by its session.
+    by_session: bool,
+    rights: BTreeMap<Right, Vec<Stream>>,
 }
 
 /// The full name of a resource, and what conditions can read of it.
@@ -140,7 +177,7 @@ impl Group {
     /// Forgets streams that have ended; gives whether any is left.
     fn tidy(&mut self) -> bool {
         self.rights.retain(|_, streams| {
-            streams.retain(|stream| !stream.is_closed());
+            streams.retain(|stream| !stream.told.is_closed());
             !streams.is_empty()
         });
         !self.rights.is_empty()
@@ -174,6 +211,8 @@ impl Group {
 struct Turn {
     caller: Caller,
     action: String,
+    /// Its token had ended when it came.
+    had_ended: bool,
     questions: Vec<Vec<Right>>,
 }
 
@@ -184,7 +223,7 @@ impl Asking {
         action: String,
         resource: ResourceName,
         attributes: Vec<(String, String)>,
-        stream: oneshot::Sender<Error>,
+        stream: Stream,
     ) {
         let right = (resource, attributes.into_iter().collect());
         let mut groups = self.groups();
@@ -195,6 +234,7 @@ impl Asking {
                     caller,
                     action,
                     permitted: Instant::now(),
+                    by_session: false,
                     rights: BTreeMap::new(),
                 });
                 let last = groups.len() - 1;
@@ -208,14 +248,20 @@ impl Asking {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn unasked(&self) -> std::sync::MutexGuard<'_, Vec<Stream>> {
+        self.unasked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whose turn it is; they are last from now on.
     fn turns(&self) -> Vec<Turn> {
         let mut groups = self.groups();
         groups.retain_mut(Group::tidy);
+        self.unasked().retain(|stream| !stream.told.is_closed());
         let now = groups.len().div_ceil(ROUNDS);
         let turns = groups[..now].iter().map(|group| Turn {
             caller: group.caller.clone(),
             action: group.action.clone(),
+            had_ended: group.caller.claims.expires_at <= SystemTime::now(),
             questions: group.questions(),
         });
         let turns = turns.collect();
@@ -241,7 +287,9 @@ impl Asking {
                     guard.record(caller, action, &right.0, lost).await;
                     for stream in streams.into_iter().flatten() {
                         // The call may have ended by itself.
-                        let _ = stream.send(Guard::refusal(caller, action, &right.0, lost));
+                        let _ = stream
+                            .told
+                            .send(Guard::refusal(caller, action, &right.0, lost));
                     }
                 }
                 if let Some(group) = self
@@ -250,14 +298,23 @@ impl Asking {
                     .find(|it| it.is(&turn.caller, &turn.action))
                 {
                     group.permitted = Instant::now();
+                    // Only a session permits anything after that.
+                    group.by_session |= turn.had_ended;
                 }
             }
             // Whatever the token was used for.
             Err(Error::Unauthenticated(reason)) => {
-                self.end(
-                    |group| group.caller.token == turn.caller.token,
-                    || Error::Unauthenticated(reason.clone()),
-                );
+                let is_its = |group: &Group| group.caller.token == turn.caller.token;
+                if turn.had_ended {
+                    self.ask_no_more(is_its);
+                }
+                if self.end(is_its, || Error::Unauthenticated(reason.clone()))
+                    && let Some((name, _)) = turn.questions.iter().flatten().next()
+                {
+                    guard
+                        .record(&turn.caller, &turn.action, name, &reason)
+                        .await;
+                }
             }
             Err(error) => {
                 let unavailable = matches!(error, Error::Unavailable(_));
@@ -276,15 +333,32 @@ impl Asking {
         }
     }
 
-    /// Ends the streams of these groups.
-    fn end(&self, ends: impl Fn(&Group) -> bool, error: impl Fn() -> Error) {
+    /// Asks no more for those of these groups that were judged when they began, unless a session has permitted them since.
+    fn ask_no_more(&self, whose: impl Fn(&Group) -> bool) {
         let mut groups = self.groups();
-        for group in groups.iter_mut().filter(|group| ends(group)) {
-            for stream in std::mem::take(&mut group.rights).into_values().flatten() {
-                // The call may have ended by itself.
-                let _ = stream.send(error());
+        if groups.iter().any(|group| whose(group) && group.by_session) {
+            return;
+        }
+        let mut unasked = self.unasked();
+        for group in groups.iter_mut().filter(|group| whose(group)) {
+            for streams in group.rights.values_mut() {
+                unasked.extend(streams.extract_if(.., |stream| stream.judged_once));
             }
         }
+    }
+
+    /// Ends the streams of these groups; gives whether there were any.
+    fn end(&self, ends: impl Fn(&Group) -> bool, error: impl Fn() -> Error) -> bool {
+        let mut groups = self.groups();
+        let mut any = false;
+        for group in groups.iter_mut().filter(|group| ends(group)) {
+            for stream in std::mem::take(&mut group.rights).into_values().flatten() {
+                any = true;
+                // The call may have ended by itself.
+                let _ = stream.told.send(error());
+            }
+        }
+        any
     }
 }
 
@@ -313,7 +387,7 @@ async fn ask(guard: &Guard, turn: &Turn) -> Result<Vec<Right>, Error> {
             name: name.clone(),
             attributes: attributes.clone().into_iter().collect(),
         });
-        let asked = guard.may_each(&turn.caller, &turn.action, resources.collect());
+        let asked = guard.may_go_on(&turn.caller, &turn.action, resources.collect());
         let answers = question.iter().zip(asked.await?);
         refused.extend(
             answers

@@ -7,6 +7,7 @@ use photon_api::chainfire::v1::{Event, ListEventsRequest};
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
 use photon_api::iam::v1::iam_authz_service_client::IamAuthzServiceClient;
 use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
+use photon_api::iam::v1::session_service_client::SessionServiceClient;
 use photon_api::iam::v1::*;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -61,6 +62,11 @@ impl Caller {
     /// A client of what concerns tokens.
     pub fn tokens(&self) -> IamTokenServiceClient<Bearing> {
         IamTokenServiceClient::new(self.session.on(self.iam.clone()))
+    }
+
+    /// A client of sessions.
+    pub fn sessions(&self) -> SessionServiceClient<Bearing> {
+        SessionServiceClient::new(self.session.on(self.iam.clone()))
     }
 
     /// A client of authorization.
@@ -215,6 +221,7 @@ impl Caller {
             attributes: attributes
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
+            ..Default::default()
         };
         Ok(self.authz().authorize(request).await?.into_inner())
     }

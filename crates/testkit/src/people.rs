@@ -90,7 +90,7 @@ impl People {
             org_id: org.to_owned(),
             project_id: project.to_owned(),
             credential: Some(credential),
-            ttl_seconds: 0,
+            ..Default::default()
         })
         .await
     }

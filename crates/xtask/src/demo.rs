@@ -91,7 +91,7 @@ fn summary(tenants: &[Tenant], matrix: &[Ask]) {
     println!("\ntenants");
     for tenant in tenants {
         let until = prost_types::Timestamp {
-            seconds: tenant.session.expires_at,
+            seconds: tenant.session.expires_at(),
             nanos: 0,
         };
         println!(

@@ -209,7 +209,7 @@ fn shown(name: &str, context: &Context, current: bool) -> Value {
 }
 
 /// `photon context`
-pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
+pub async fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
     let mut config = Config::load()?;
     match command {
         ContextCommand::List(shape) => {
@@ -257,7 +257,7 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
                 given,
                 former,
             } = *set;
-            context::load_token(&name)?;
+            context::token_file(&name)?.read()?;
             let given = former.under(given.0);
             let context = changed(config.context(&name), given)?;
             config.contexts.insert(name.clone(), context);
@@ -284,7 +284,8 @@ pub fn run(command: ContextCommand, output: &Output) -> Result<(), Failure> {
             if config.contexts.remove(&name).is_none() {
                 return Err(config.unknown(&name));
             }
-            context::remove_token(&name)?;
+            // The session stays until it is not used for a while: `photon logout` before this ends it.
+            context::token_file(&name)?.lock().await?.remove()?;
             let was_current = config.current == name;
             if was_current {
                 // Nothing takes its place by itself: a command would reach another cloud than was meant.

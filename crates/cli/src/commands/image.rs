@@ -274,6 +274,7 @@ async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failu
         progress.finish();
         Ok::<(), Failure>(())
     };
+    desk.session.fresh().await?;
     let mut images = desk.session.images();
     let calling = images.import_image(ReceiverStream::new(receiver));
     let (read, answer) = tokio::join!(reading, calling);

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use photon_api::iam::v1::{
-    BootstrapRequest, RevokeTokenRequest, RotateSigningKeyRequest, WhoAmIRequest,
+    BootstrapRequest, EndSessionRequest, RevokeTokenRequest, RotateSigningKeyRequest, WhoAmIRequest,
 };
-use photon_client::{Credential, SignIn};
+use photon_client::{Credential, Kept, SignIn};
 
 use super::size::parse_seconds;
 use super::{present, read_secret};
@@ -30,6 +30,9 @@ pub struct LoginArgs {
     /// How long the token shall last, in seconds or with a unit: 1h. Default: as the server has it.
     #[arg(long, value_parser = parse_seconds, default_value = "0", hide_default_value = true, value_name = "TIME")]
     ttl: u32,
+    /// Keep the token alone, which ends by itself, and nothing that renews it.
+    #[arg(long)]
+    no_session: bool,
     /// First sign-in of a new cloud: makes the operator NAME in exchange for the one-time token in this file.
     #[arg(long, conflicts_with = "api_key_file")]
     bootstrap_token_file: Option<PathBuf>,
@@ -82,13 +85,29 @@ pub async fn login(connection: &Connection, args: LoginArgs) -> Result<(), Failu
         project: context.project.clone().unwrap_or_default(),
         credential,
         ttl_seconds: args.ttl,
+        session: !args.no_session,
     };
     let signed_in = photon_client::Session::sign_in(&channels, who).await;
     let (_, answer) = signed_in.map_err(|error| match Failure::from(error) {
         Failure::Service(refusal) => Failure::SignIn(refusal),
         other => other,
     })?;
-    context::save_token(&name, &answer.token)?;
+    let file = context::token_file(&name)?;
+    if let Some(before) = photon_client::Session::kept_in(&channels, &file)?
+        && before.is_renewable()
+    {
+        // Nobody would know of it any more. If it can't be ended now, it ends when it is not used for a while.
+        let hurried = photon_client::Policy {
+            deadline: std::time::Duration::from_secs(5),
+            ..photon_client::Policy::ONCE
+        };
+        let _ = before
+            .with_policy(hurried)
+            .call(EndSessionRequest::default())
+            .await;
+        before.settled().await;
+    }
+    file.lock().await?.write(&Kept::from(&answer))?;
     context.principal = Some(principal.clone());
     let mut config = Config::load()?;
     config.contexts.insert(name.clone(), context);
@@ -108,14 +127,21 @@ pub async fn login(connection: &Connection, args: LoginArgs) -> Result<(), Failu
 /// `photon logout`
 pub async fn logout(connection: &Connection) -> Result<(), Failure> {
     let session = Session::open(connection).await?;
-    let revoked = session.call(RevokeTokenRequest::default()).await;
+    // What ends a session ends its tokens too.
+    let ended = match session.is_renewable() {
+        true => session.call(EndSessionRequest::default()).await.map(drop),
+        false => session.call(RevokeTokenRequest::default()).await.map(drop),
+    };
+    session.settled().await;
     // Forgotten here in any case: that is what whoever leaves the desk wants.
-    context::remove_token(&session.context_name)?;
-    match revoked.map(drop).map_err(Failure::from) {
+    let file = context::token_file(&session.context_name)?;
+    file.lock().await?.remove()?;
+    match ended.map_err(Failure::from) {
         Err(failure) if failure.code() == Some(tonic::Code::Unauthenticated) => Ok(()),
         Err(Failure::Unreachable { .. }) => {
             tell!(
-                "The token is forgotten here, but IAM can't be reached: it stays valid until it expires."
+                "The token is forgotten here, but IAM can't be reached: it stays valid until it expires, and a session \
+                 until it is not used for a while (`photon session end` ends it)."
             );
             Ok(())
         }

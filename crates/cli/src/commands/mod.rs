@@ -17,6 +17,7 @@ pub mod project;
 pub mod quota;
 pub mod role;
 pub mod security_group;
+pub mod session;
 pub mod size;
 pub mod subnet;
 pub mod vm;

@@ -193,7 +193,7 @@ impl Writer {
                     }
                 }
             }
-            if session.expires_at - jiff::Timestamp::now().as_second() < FRESH {
+            if session.expires_at() - jiff::Timestamp::now().as_second() < FRESH {
                 // If IAM cannot be reached now, the old token still serves, and this is tried again.
                 if let Ok(Ok(fresh)) = timeout(CALL, account.sign_in(&self.channels)).await {
                     session = fresh.hurried(CALL);

@@ -9,7 +9,7 @@ use photon_resource::{
 };
 use photon_service::Mutation;
 
-use super::{Core, bounds, ceiling, now};
+use super::{Core, bounds, ceiling, now, session};
 use crate::credential::ApiSecret;
 use crate::model::{ApiKey, Principal};
 use crate::store::{api_key as store, principal};
@@ -162,7 +162,7 @@ pub async fn list(
     Ok(page)
 }
 
-/// Deletes a key: it is good for nothing from now on, and neither are the tokens that were issued for it.
+/// Deletes a key: it is good for nothing from now on, and neither are the tokens and sessions that it was used for.
 pub async fn delete<A: prost::Message + Default>(
     core: &Core,
     mutation: Mutation,
@@ -177,6 +177,7 @@ pub async fn delete<A: prost::Message + Default>(
                 let before = store::api_key_get(tx, *id)
                     .await?
                     .ok_or_else(|| Error::not_found("API key", *id))?;
+                session::end_with_key(tx, before.principal_id, *id).await?;
                 store::api_key_delete(tx, &before, &owner.home());
                 Ok(Effect::at(name(owner, &before), store::key(*id), ()))
             })

@@ -11,7 +11,7 @@ use photon_resource::{
 };
 
 use super::Core;
-use crate::live::Known;
+use crate::live::{EXPIRED, Known};
 use crate::model::Permission;
 use crate::policy::{Outside, Question, Rights, Wall, beyond};
 use crate::token::Verified;
@@ -30,12 +30,38 @@ pub struct Outcome {
     pub absent: bool,
 }
 
+const SESSION_ENDED: &str = "the session that the token was issued in has ended";
+
 /// Verifies a token and that nothing that it depends on was revoked: itself, its principal, the API key that it was
-/// issued for, whoever impersonates.
+/// issued for, the session that it is of, whoever impersonates.
 ///
 /// Errors: `Unauthenticated`, `Unavailable`.
 pub async fn bearer(core: &Core, token: &str) -> Result<(Arc<Verified>, Arc<Known>), Error> {
-    let verified = core.live.verified(token)?;
+    tied(core, core.live.verified(token)?).await
+}
+
+/// As [`bearer`], of a call that was begun while the token was good, and goes on: one that has ended since counts as long as the
+/// session lasts that it is of.
+///
+/// Errors: as `bearer`.
+async fn bearer_ongoing(core: &Core, token: &str) -> Result<(Arc<Verified>, Arc<Known>), Error> {
+    let expired = match core.live.verified(token) {
+        Err(Error::Unauthenticated(reason)) if reason == EXPIRED => refused(EXPIRED),
+        verified => return tied(core, verified?).await,
+    };
+    let verified = core.live.verified_ended(token)?;
+    let Some(session) = verified.session else {
+        return Err(expired);
+    };
+    let (verified, known) = tied(core, verified).await?;
+    match known.sessions.get(&session) {
+        Some(end) if SystemTime::now() < *end => Ok((verified, known)),
+        _ => Err(refused(SESSION_ENDED)),
+    }
+}
+
+/// That nothing was revoked that a token depends on.
+async fn tied(core: &Core, verified: Arc<Verified>) -> Result<(Arc<Verified>, Arc<Known>), Error> {
     let known = alive(core, verified.claims.principal_id, verified.generation).await?;
     if let Some(key) = verified.api_key
         && !known.api_keys.contains(&key)
@@ -43,6 +69,11 @@ pub async fn bearer(core: &Core, token: &str) -> Result<(Arc<Verified>, Arc<Know
         return Err(refused(
             "the API key that the token was issued for has been deleted",
         ));
+    }
+    if let Some(session) = verified.session
+        && !known.sessions.contains_key(&session)
+    {
+        return Err(refused(SESSION_ENDED));
     }
     if let Some((actor, generation)) = verified.actor {
         alive(core, actor, generation).await?;
@@ -78,7 +109,17 @@ pub async fn decide(
     resource: &ResourceName,
     attributes: &BTreeMap<String, String>,
 ) -> Result<Outcome, Error> {
-    let (verified, known) = bearer(core, token).await?;
+    let bearer = bearer(core, token).await?;
+    decide_for(core, bearer, action, resource, attributes).await
+}
+
+async fn decide_for(
+    core: &Core,
+    (verified, known): (Arc<Verified>, Arc<Known>),
+    action: &Action,
+    resource: &ResourceName,
+    attributes: &BTreeMap<String, String>,
+) -> Result<Outcome, Error> {
     let claims = &verified.claims;
     let scope = resource.scope();
     let no = |reason: String| Outcome {
@@ -178,16 +219,22 @@ fn each_of(action: &Action, all: &ResourceName) -> Option<Vec<Permission>> {
     resources.into_iter().map(permission).collect()
 }
 
-/// As [`decide`], on each of several resources in their order.
+/// As [`decide`], on each of several resources in their order. `ongoing`: calls that were begun while the token was good, and
+/// go on.
 pub async fn decide_each(
     core: &Core,
     token: &str,
     action: &Action,
     resources: &[Described],
+    ongoing: bool,
 ) -> Result<Vec<bool>, Error> {
     let mut allowed = Vec::with_capacity(resources.len());
     for it in resources {
-        let decided = decide(core, token, action, &it.name, &it.attributes).await?;
+        let bearer = match ongoing {
+            false => bearer(core, token).await?,
+            true => bearer_ongoing(core, token).await?,
+        };
+        let decided = decide_for(core, bearer, action, &it.name, &it.attributes).await?;
         allowed.push(decided.allowed);
         // Other calls are decided meanwhile.
         tokio::task::yield_now().await;
@@ -249,6 +296,15 @@ impl Authorizer for Core {
         action: &Action,
         resources: &[Described],
     ) -> Result<Vec<bool>, Error> {
-        decide_each(self, &caller.token, action, resources).await
+        decide_each(self, &caller.token, action, resources, false).await
+    }
+
+    async fn authorize_ongoing(
+        &self,
+        caller: &Caller,
+        action: &Action,
+        resources: &[Described],
+    ) -> Result<Vec<bool>, Error> {
+        decide_each(self, &caller.token, action, resources, true).await
     }
 }

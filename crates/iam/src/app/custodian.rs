@@ -52,6 +52,7 @@ async fn token(core: &Core) -> Result<String, Error> {
         confined: None,
         actor: None,
         until: None,
+        session: None,
     };
     let from = Stranger {
         source: "local".to_owned(),

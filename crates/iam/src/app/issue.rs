@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 use chainfire::{NewEvent, Outcome};
 use photon_resource::{
     ApiKeyId, Claims, Error, Impersonator, OrgId, PrincipalId, ProjectId, ResourceName, Scope,
+    SessionId,
 };
 
+use super::refresh::Going;
 use super::{Core, now};
 use crate::model::Principal;
 use crate::token::NewToken;
@@ -31,6 +33,8 @@ pub(super) struct Proven {
     pub actor: Option<Principal>,
     /// No token outlives what it was issued for.
     pub until: Option<SystemTime>,
+    /// The session that the token is of.
+    pub session: Option<SessionId>,
 }
 
 /// What the token shall be for, and for how long.
@@ -49,6 +53,22 @@ pub struct Issued {
     pub principal_id: PrincipalId,
     /// What it is for.
     pub scope: Scope,
+    /// The session that it is of.
+    pub going: Option<Going>,
+}
+
+/// A token that nobody has yet, and the event that must come before anybody does.
+pub(super) struct Prepared {
+    pub issued: Issued,
+    event: NewEvent,
+}
+
+impl Prepared {
+    /// The token, now that the log knows of it: there is none that it does not know of.
+    pub(super) async fn recorded(self, core: &Core) -> Result<Issued, Error> {
+        core.ledger.record(self.event).await?;
+        Ok(self.issued)
+    }
 }
 
 pub(super) const WRONG: &str = "the principal or its credential is not right";
@@ -119,7 +139,20 @@ pub(super) async fn issue(
     wanted: &Wanted,
     proven: Proven,
 ) -> Result<Issued, Error> {
-    let scope = match scope_for(core, wanted, &proven).await {
+    prepare(core, from, wanted, &proven)
+        .await?
+        .recorded(core)
+        .await
+}
+
+/// A token whose event is still to be written.
+pub(super) async fn prepare(
+    core: &Core,
+    from: &Stranger,
+    wanted: &Wanted,
+    proven: &Proven,
+) -> Result<Prepared, Error> {
+    let scope = match scope_for(core, wanted, proven).await {
         Ok(scope) => scope,
         Err(error) => {
             if let Error::PermissionDenied { reason, .. } = &error {
@@ -162,22 +195,23 @@ pub(super) async fn issue(
         issued_at,
         generation: principal.token_generation,
         api_key: proven.api_key,
+        session: proven.session,
         actor: proven
             .actor
             .as_ref()
             .map(|actor| (actor.id, actor.token_generation)),
     });
     let token = token.map_err(Error::internal)?;
-    // Before the token is handed out: there is none that the log does not know of.
     let mut event = event(from, Some(principal), &scope, Outcome::Success, "");
     event.impersonator = impersonator;
-    core.ledger.record(event).await?;
-    Ok(Issued {
+    let issued = Issued {
         token,
         expires_at,
         principal_id: principal.id,
         scope,
-    })
+        going: None,
+    };
+    Ok(Prepared { issued, event })
 }
 
 pub(super) fn event(

@@ -14,8 +14,10 @@ pub mod issue;
 pub mod organization;
 pub mod principal;
 pub mod project;
+pub mod refresh;
 pub mod role;
 pub mod s3_key;
+pub mod session;
 pub mod sign_in;
 pub mod signing_key;
 mod sweep;
@@ -46,6 +48,8 @@ pub struct Core {
     /// Who shows wrong API keys: apart, so that a program with an old key locks no person out.
     pub(crate) key_attempts: Slowdown,
     pub(crate) tokens: crate::TokenSettings,
+    /// How long sessions last.
+    pub(crate) lasting: session::Lasting,
     /// Who is asked before a project or an organization is deleted.
     pub(crate) holders: Holders,
     /// Of which cluster the certificates of hosts must be; `None`: of any that the trusted authorities sign for.

@@ -8,7 +8,7 @@ use photon_resource::{
 use photon_service::Mutation;
 
 use super::sweep::Owner;
-use super::{Core, ceiling, expect_revision, now, org_of, require_org};
+use super::{Core, ceiling, expect_revision, now, org_of, require_org, session};
 use crate::credential::validate_password;
 use crate::model::{NewPrincipal, Principal, PrincipalChanges, home, validate_principal_name};
 use crate::store::principal as store;
@@ -142,6 +142,9 @@ pub async fn update<A: prost::Message + Default>(
                 }
                 after.updated_at = now();
                 after.revision += 1;
+                if after.disabled && !before.disabled {
+                    session::end_with_owner(tx, *id).await?;
+                }
                 if before.name == after.name {
                     store::principal_update(tx, &after)?;
                 } else {
@@ -231,7 +234,7 @@ impl NewPassword {
     }
 }
 
-/// Sets a user's password and makes the tokens that it has useless: whoever changes a password may do so because
+/// Sets a user's password, ends its sessions and makes the tokens that it has useless: whoever changes a password may do so because
 /// somebody else knows it.
 pub async fn set_password<A: prost::Message + Default>(
     core: &Core,
@@ -258,6 +261,7 @@ pub async fn set_password<A: prost::Message + Default>(
         |(id, password_hash), tx| {
             Box::pin(async move {
                 let before = get(tx, *id).await?;
+                session::end_with_owner(tx, *id).await?;
                 let after = Principal {
                     password_hash: Some(password_hash.clone()),
                     token_generation: before.token_generation + 1,

@@ -6,6 +6,7 @@ use chainfire::Outcome;
 use photon_resource::{Caller, Error, OrgId, PrincipalId, PrincipalKind, Scope};
 
 use super::issue::{Issued, Proven, Stranger, WRONG, Wanted, event, issue, wrong};
+use super::refresh::{self, NewSession};
 use super::{Core, ceiling};
 use crate::credential::{ApiSecret, Attempt, NodeCertificate};
 use crate::model::{ApiKey, Principal, validate_principal_name};
@@ -25,6 +26,8 @@ pub struct SignIn {
     /// Id or name; empty: the owner of the API key.
     pub principal: String,
     pub wanted: Wanted,
+    /// To go on without this credential.
+    pub session: Option<NewSession>,
 }
 
 /// Exchanges a credential for a token.
@@ -37,9 +40,19 @@ pub async fn with_credential(
     let proven = match credential {
         Credential::Password(password) => by_password(core, from, sign_in, password).await?,
         Credential::ApiKey(secret) => by_api_key(core, from, sign_in, secret).await?,
+        Credential::Certificate if sign_in.session.is_some() => {
+            return Err(Error::invalid(
+                "session",
+                "(given)",
+                "none with a certificate, which a host has as long as it is one",
+            ));
+        }
         Credential::Certificate => by_certificate(core, from, sign_in).await?,
     };
-    issue(core, from, &sign_in.wanted, proven).await
+    match &sign_in.session {
+        Some(new) => refresh::begin(core, from, &sign_in.wanted, proven, new).await,
+        None => issue(core, from, &sign_in.wanted, proven).await,
+    }
 }
 
 /// Exchanges the right to impersonate for a token. The guard has let the caller do that.
@@ -76,10 +89,11 @@ pub async fn by_impersonation(
         )));
     }
     // Oneself is nobody else: such a token is one more of the same, and ends with the same key.
-    let (actor, api_key) = if actor.principal.id == principal.id {
-        (None, core.live.verified(&caller.token)?.api_key)
+    let (actor, api_key, session) = if actor.principal.id == principal.id {
+        let own = core.live.verified(&caller.token)?;
+        (None, own.api_key, own.session)
     } else {
-        (Some(actor.principal.clone()), None)
+        (Some(actor.principal.clone()), None, None)
     };
     let proven = Proven {
         principal,
@@ -87,6 +101,7 @@ pub async fn by_impersonation(
         confined: None,
         actor,
         until: Some(caller.claims.expires_at),
+        session,
     };
     issue(core, &from, wanted, proven).await
 }
@@ -156,6 +171,7 @@ async fn by_password(
         confined: None,
         actor: None,
         until: None,
+        session: None,
     })
 }
 
@@ -199,6 +215,7 @@ async fn by_api_key(
         confined: key.confined,
         actor: None,
         until: key.expires_at,
+        session: None,
     })
 }
 
@@ -297,6 +314,7 @@ async fn certified(
             confined: None,
             actor: None,
             until: Some(*ends),
+            session: None,
         })
     })
 }

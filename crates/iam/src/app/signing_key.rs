@@ -8,7 +8,7 @@ use photon_resource::{Error, ResourceName, Scope};
 use photon_service::Mutation;
 
 use super::{Core, now};
-use crate::store::signing_key as store;
+use crate::store::{session, signing_key as store};
 use crate::token::{ServerKey, SigningKey};
 
 /// The full name of a signing key.
@@ -45,6 +45,10 @@ pub async fn rotate<A: prost::Message + Default>(
         |(key, revoke_old), tx| {
             Box::pin(async move {
                 rotate_in(tx, key, *revoke_old).await?;
+                if *revoke_old {
+                    // Whoever had a token signs in anew.
+                    session::epoch_put(tx, key.created_at)?;
+                }
                 let stored = store::key(&key.id);
                 Ok(Effect::at(name(&key.id), stored, key.id.clone()))
             })

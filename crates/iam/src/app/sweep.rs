@@ -10,7 +10,7 @@ use photon_catalog::Effect;
 use photon_resource::{Caller, Error, OrgId, PrincipalId, ProjectId, ResourceName, Scope};
 
 use super::Core;
-use crate::store::{api_key, binding, organization, principal, project, role, s3_key};
+use crate::store::{api_key, binding, organization, principal, project, role, s3_key, session};
 
 /// How much of one kind a page has. A binding, the largest, has five keys.
 const PAGE: usize = 15;
@@ -24,7 +24,7 @@ pub(super) enum Owner {
     Organization(OrgId),
     /// Bindings in it, and S3 keys for it.
     Project(OrgId, ProjectId),
-    /// Its bindings, API keys and S3 keys.
+    /// Its bindings, API keys, S3 keys and sessions.
     Principal(PrincipalId),
 }
 
@@ -34,6 +34,7 @@ enum Kind {
     Roles,
     ApiKeys,
     S3Keys,
+    Sessions,
 }
 
 impl Kind {
@@ -44,6 +45,7 @@ impl Kind {
             Kind::Roles => ("iam:roles:delete", "roles"),
             Kind::ApiKeys => ("iam:apiKeys:delete", "apiKeys"),
             Kind::S3Keys => ("iam:s3Keys:delete", "s3Keys"),
+            Kind::Sessions => ("iam:sessions:end", "sessions"),
         }
     }
 }
@@ -53,7 +55,7 @@ impl Owner {
         match self {
             Owner::Organization(_) => &[Kind::Bindings, Kind::Roles],
             Owner::Project(..) => &[Kind::Bindings, Kind::S3Keys],
-            Owner::Principal(_) => &[Kind::Bindings, Kind::ApiKeys, Kind::S3Keys],
+            Owner::Principal(_) => &[Kind::Bindings, Kind::ApiKeys, Kind::S3Keys, Kind::Sessions],
         }
     }
 
@@ -118,6 +120,9 @@ impl Owner {
             (Kind::Roles, Owner::Organization(id)) => role::role_delete_some(tx, id, limit).await,
             (Kind::ApiKeys, Owner::Principal(id)) => {
                 api_key::api_key_delete_some(tx, *id, limit).await
+            }
+            (Kind::Sessions, Owner::Principal(id)) => {
+                session::session_delete_some(tx, *id, limit).await
             }
             (Kind::S3Keys, Owner::Principal(id)) => {
                 s3_key::s3_key_delete_some(tx, *id, limit).await

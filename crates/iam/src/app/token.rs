@@ -6,7 +6,7 @@ use photon_catalog::Effect;
 use photon_resource::{Claims, Error, PrincipalId, ResourceName, Scope};
 use photon_service::Mutation;
 
-use super::{Core, now};
+use super::{Core, now, session};
 use crate::model::Principal;
 use crate::store::{principal, revoked_token, to_ms};
 
@@ -74,7 +74,7 @@ pub async fn revoke<A: prost::Message + Default>(
     .await
 }
 
-/// Revokes all tokens that a principal has got until now.
+/// Revokes all tokens that a principal has got until now, and ends its sessions.
 pub async fn revoke_all<A: prost::Message + Default>(
     core: &Core,
     mutation: Mutation,
@@ -88,6 +88,7 @@ pub async fn revoke_all<A: prost::Message + Default>(
                 let before = principal::principal_get(tx, *id)
                     .await?
                     .ok_or_else(|| Error::not_found("principal", *id))?;
+                session::end_with_owner(tx, *id).await?;
                 let after = Principal {
                     token_generation: before.token_generation + 1,
                     updated_at: now(),

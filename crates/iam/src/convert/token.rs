@@ -5,6 +5,7 @@ use photon_resource::Error;
 use crate::TokenSettings;
 use crate::app::bootstrap::FirstOperator;
 use crate::app::issue::{Issued, Wanted};
+use crate::app::session::Lasting;
 use crate::app::sign_in::{Credential, SignIn};
 
 /// What a token shall be for.
@@ -25,10 +26,17 @@ pub fn wanted(tokens: &TokenSettings, request: &api::IssueTokenRequest) -> Resul
 /// Who signs in, and for what.
 ///
 /// Errors: `InvalidArgument`.
-pub fn sign_in(tokens: &TokenSettings, request: api::IssueTokenRequest) -> Result<SignIn, Error> {
+pub fn sign_in(
+    tokens: &TokenSettings,
+    request: api::IssueTokenRequest,
+    user_agent: &str,
+) -> Result<SignIn, Error> {
+    let session = request.session.clone();
+    let session = session.map(|new| super::new_session(new, user_agent));
     Ok(SignIn {
         wanted: wanted(tokens, &request)?,
         principal: request.principal_id,
+        session: session.transpose()?,
     })
 }
 
@@ -42,12 +50,15 @@ pub fn credential(wire: issue_token_request::Credential) -> Credential {
 }
 
 /// A token for whoever asked for it.
-pub fn issued(issued: Issued) -> api::IssueTokenResponse {
+pub fn issued(issued: Issued, lasting: &Lasting) -> api::IssueTokenResponse {
+    let going = issued.going.as_ref();
     let text = |part: Option<String>| part.unwrap_or_default();
     let scope = &issued.scope;
     api::IssueTokenResponse {
         org_id: text(scope.org().map(ToString::to_string)),
         project_id: text(scope.project().map(ToString::to_string)),
+        refresh_token: text(going.map(|it| it.refresh_token.clone())),
+        session: going.map(|it| super::session(&it.session, lasting)),
         token: issued.token,
         expires_at: Some(issued.expires_at.into()),
         principal_id: issued.principal_id.to_string(),

@@ -3,11 +3,13 @@
 mod api_secret;
 mod certificate;
 mod password;
+mod refresh_secret;
 mod s3_secret;
 mod slowdown;
 
 pub use api_secret::ApiSecret;
 pub use certificate::NodeCertificate;
 pub use password::{Passwords, validate_password};
+pub use refresh_secret::RefreshSecret;
 pub use s3_secret::new_s3_pair;
 pub use slowdown::{Attempt, Slowdown};

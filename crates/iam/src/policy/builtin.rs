@@ -99,6 +99,8 @@ const DEFINITIONS: &[Definition] = &[
         "Provisioner",
         "What photon-provisioner does: gives a host that joins its agents' identities, and takes them from one that leaves.",
         &[
+            // About calls that outlast their tokens.
+            ("iam:tokens:authorize", "system/*", ""),
             ("iam:principals:create", "system/*", OF_A_NODE),
             ("iam:principals:get", "system/*", OF_A_NODE),
             ("iam:principals:list", "system/*", OF_A_NODE),

@@ -62,7 +62,8 @@ impl IamAuthzService for Server {
                 })
             });
             let resources: Vec<_> = resources.collect::<Result<_, Error>>()?;
-            let asked = authorization::decide_each(&self.core, &request.token, &action, &resources);
+            let (token, ongoing) = (&request.token, request.ongoing);
+            let asked = authorization::decide_each(&self.core, token, &action, &resources, ongoing);
             Ok(AuthorizeEachResponse {
                 allowed: asked.await?,
             })

@@ -1,9 +1,9 @@
 //! The gRPC services: each handler finds out who calls, has the guard let it do that to a named resource, and
 //! delegates. No rule lives here.
 //!
-//! Calls that need no token: `IssueToken` with a credential, `GetJwks`, `ListEndpoints`, `Bootstrap`. Calls that a principal may
-//! always make for itself: `WhoAmI`, `Authorize`, `AuthorizeEach` and `RevokeToken` of its own token, `SetPassword` with the current
-//! one.
+//! Calls that need no token: `IssueToken` with a credential, `RefreshToken`, `GetJwks`, `ListEndpoints`, `Bootstrap`. Calls that a
+//! principal may always make for itself: `WhoAmI`, `Authorize`, `AuthorizeEach` and `RevokeToken` of its own token, `ListSessions`
+//! and `EndSession` of its own sessions, `SetPassword` with the current one.
 
 mod access;
 mod admin;
@@ -15,6 +15,7 @@ mod organization;
 mod principal;
 mod project;
 mod role;
+mod session;
 mod token;
 
 use std::path::PathBuf;

@@ -13,7 +13,8 @@ use crate::app::issue::Stranger;
 use crate::app::{authorization, bootstrap, sign_in, signing_key, token};
 use crate::convert;
 
-fn stranger<T>(request: &Request<T>) -> Stranger {
+/// Where a call without a token comes from.
+pub(super) fn stranger<T>(request: &Request<T>) -> Stranger {
     let (source, request_id) = Guard::origin(request);
     // The first is the client's own; those behind it lead up to the authority.
     let chain = request.peer_certs();
@@ -37,16 +38,25 @@ impl IamTokenService for Server {
             match credential {
                 Some(credential) => {
                     let credential = convert::credential(credential);
-                    let asked = convert::sign_in(&self.core.tokens, request.into_inner())?;
+                    let agent = request.metadata().get("user-agent");
+                    let agent = agent.and_then(|it| it.to_str().ok()).unwrap_or_default();
+                    let agent = agent.to_owned();
+                    let tokens = &self.core.tokens;
+                    let asked = convert::sign_in(tokens, request.into_inner(), &agent)?;
                     let issued =
                         sign_in::with_credential(&self.core, &from, &asked, &credential).await?;
-                    Ok(convert::issued(issued))
+                    Ok(convert::issued(issued, &self.core.lasting))
                 }
                 None if request.metadata().get("authorization").is_none() => {
                     Err(Error::Unauthenticated(
                         "give a password, an api_key or a certificate, or a token whose bearer may impersonate".into(),
                     ))
                 }
+                None if request.get_ref().session.is_some() => Err(Error::invalid(
+                    "session",
+                    "(given)",
+                    "none, because no password and no api_key is: whoever impersonates makes no credentials",
+                )),
                 None => {
                     let (caller, request) = self.open(request).await?;
                     let target = (request.principal_id.as_str(), request.org_id.as_str());
@@ -55,7 +65,7 @@ impl IamTokenService for Server {
                     let wanted = convert::wanted(&self.core.tokens, &request)?;
                     let issued =
                         sign_in::by_impersonation(&self.core, &caller, principal, &wanted).await?;
-                    Ok(convert::issued(issued))
+                    Ok(convert::issued(issued, &self.core.lasting))
                 }
             }
         })
@@ -122,6 +132,7 @@ impl IamTokenService for Server {
                 project_id: text(claims.project_id.as_ref().map(ToString::to_string)),
                 expires_at: Some(claims.expires_at.into()),
                 impersonator_id: text(claims.impersonator.as_ref().map(|it| it.id.to_string())),
+                session_id: text(verified.session.map(|it| it.to_string())),
                 impersonator_name: text(claims.impersonator.as_ref().map(|it| it.name.clone())),
                 bindings: known
                     .rights

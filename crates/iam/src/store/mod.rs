@@ -6,6 +6,8 @@
 //! deleted-organization/{org}             deleted-project/{org}/{project}          (tombstones)
 //! principal/{id}                         principal-name/{org|system}/{name}       → id
 //! api-key/{id}                           api-key-of/{principal}/{id}              (index)
+//! session/{id}                           session-of/{principal}/{id}             (index)
+//! session-epoch                          (sessions of before have ended)
 //! s3-key/{access key id}                 s3-key-of/{principal}/{access key id}    (index)
 //! role/{id}                              role-name/{org|system}/{name}            → id
 //! binding/{id}                           binding-of/{principal}/{id}              (index)
@@ -24,6 +26,7 @@ pub mod project;
 pub mod revoked_token;
 pub mod role;
 pub mod s3_key;
+pub mod session;
 pub mod signing_key;
 pub mod tombstone;
 pub mod usage;

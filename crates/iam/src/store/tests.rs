@@ -53,6 +53,26 @@ fn a_name_that_would_be_refused_today_is_read_as_it_was_stored() {
 }
 
 #[test]
+fn a_session_reads_as_it_was_stored() {
+    let bytes = |byte: u8| serde_json::to_string(&[byte; 32]).unwrap();
+    let id = "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e";
+    let stored = format!(
+        r#"{{"v":1,"d":{{"id":"{id}","principal_id":"{id}","home":"acme","org_id":"acme","project_id":"web","api_key":null,"generation":1,"token_seconds":900,"family_sha256":{},"secret_sha256":{},"before":{{"secret_sha256":{},"salt":{},"used_ms":3}},"created_ms":1,"last_used_ms":3,"ends_ms":9,"source":"192.0.2.1","client":"photon"}}}}"#,
+        bytes(1),
+        bytes(2),
+        bytes(3),
+        bytes(4),
+    );
+    let record = flaredb::decode::<session::SessionRecord>("session/x", stored.as_bytes());
+    let session: crate::model::Session = record.unwrap().into();
+    assert_eq!(session.before.as_ref().unwrap().salt, [4; 32]);
+    assert_eq!(session.place().to_string(), "org/acme/project/web");
+    let again = flaredb::encode("session/x", &session::SessionRecord::from(&session)).unwrap();
+    let again = flaredb::decode::<session::SessionRecord>("session/x", &again).unwrap();
+    assert_eq!(crate::model::Session::from(again), session);
+}
+
+#[test]
 fn every_record_is_of_version_1() {
     // Raising one means teaching `migrate` the step, and testing it with a record of the version before.
     assert_eq!(organization::OrganizationRecord::VERSION, 1);
@@ -60,6 +80,7 @@ fn every_record_is_of_version_1() {
     assert_eq!(role::RoleRecord::VERSION, 1);
     assert_eq!(binding::BindingRecord::VERSION, 1);
     assert_eq!(signing_key::SigningKeyRecord::VERSION, 1);
+    assert_eq!(session::SessionRecord::VERSION, 1);
 }
 
 proptest! {
@@ -68,6 +89,7 @@ proptest! {
         let _ = read_role(&bytes);
         let _ = flaredb::decode::<binding::BindingRecord>("binding/x", &bytes);
         let _ = flaredb::decode::<principal::PrincipalRecord>("principal/x", &bytes);
+        let _ = flaredb::decode::<session::SessionRecord>("session/x", &bytes);
         let _ = flaredb::decode::<signing_key::SigningKeyRecord>("signing-key/x", &bytes);
     }
 

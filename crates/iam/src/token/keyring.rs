@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use photon_resource::{ApiKeyId, Claims, PrincipalId};
+use photon_resource::{ApiKeyId, Claims, PrincipalId, SessionId};
 use photon_service::claims::{
     AUDIENCE, ActorClaim, ISSUER, KeySet, LEEWAY_SECONDS, Rejection, TokenClaims,
 };
@@ -78,6 +78,9 @@ struct Private {
     /// The API key that it was issued for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<ApiKeyId>,
+    /// The session that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<SessionId>,
     /// Who has the token: read here for its generation, and written with the claims that all read.
     #[serde(default, skip_serializing)]
     act: Option<ActorClaim>,
@@ -98,6 +101,7 @@ pub struct NewToken {
     pub issued_at: SystemTime,
     pub generation: u64,
     pub api_key: Option<ApiKeyId>,
+    pub session: Option<SessionId>,
     /// Who got the token by its right to impersonate: the principal and its token generation.
     pub actor: Option<(PrincipalId, u64)>,
 }
@@ -108,6 +112,7 @@ pub struct Verified {
     pub claims: Claims,
     pub generation: u64,
     pub api_key: Option<ApiKeyId>,
+    pub session: Option<SessionId>,
     pub actor: Option<(PrincipalId, u64)>,
 }
 
@@ -194,6 +199,7 @@ impl Keyring {
         let private = Private {
             generation: token.generation,
             key: token.api_key,
+            sid: token.session,
             act: None,
         };
         let mut header = Header::new(Algorithm::EdDSA);
@@ -207,7 +213,15 @@ impl Keyring {
 
     /// What a token says, if one of these keys signed it and it is valid now.
     pub fn verify(&self, token: &str) -> Result<Verified, Rejection> {
-        let claims = self.verifying.verify(token)?;
+        Self::read(token, self.verifying.verify(token)?)
+    }
+
+    /// As [`verify`](Self::verify), of a token that may have ended.
+    pub fn verify_ended(&self, token: &str) -> Result<Verified, Rejection> {
+        Self::read(token, self.verifying.verify_ended(token)?)
+    }
+
+    fn read(token: &str, claims: Claims) -> Result<Verified, Rejection> {
         // The signature has just been verified; this only reads the claims that other servers ignore.
         let private: Private = jsonwebtoken::dangerous::insecure_decode_claims(token)
             .map_err(|_| Rejection::Refused("the token is malformed"))?;
@@ -215,6 +229,7 @@ impl Keyring {
         Ok(Verified {
             generation: private.generation,
             api_key: private.key,
+            session: private.sid,
             actor: actor.map(|(who, claim)| (who.id, claim.generation)),
             claims,
         })

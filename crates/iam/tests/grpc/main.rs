@@ -11,5 +11,6 @@ mod many;
 mod provisioner;
 mod quotas;
 mod roles;
+mod sessions;
 mod tenants;
 mod tokens;

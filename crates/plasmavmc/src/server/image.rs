@@ -10,7 +10,7 @@ use photon_catalog::desk::WatchStream;
 use photon_catalog::stored::attributes;
 use photon_catalog::{Access, Answer, Desk, Named, News, Stored};
 use photon_resource::{Caller, Error, ResourceName, Scope};
-use photon_service::answer;
+use photon_service::{Supervision, answer};
 use tonic::{Request, Status, Streaming};
 
 use crate::app::Begun;
@@ -39,12 +39,13 @@ impl Images {
         self.desk.access()
     }
 
-    /// Whether the caller may import what the header says; answers where the image will be.
+    /// Whether the caller may import what the header says; answers where the image will be. That is judged once: an import
+    /// takes longer than a token lasts. A right that is taken away ends it all the same.
     async fn may_import(
         &self,
         caller: &Caller,
         header: &pb::ImportImageHeader,
-    ) -> Result<Scope, Error> {
+    ) -> Result<(Scope, Supervision), Error> {
         let guard = self.access().guard();
         let (org_id, project_id) = (&header.org_id, &header.project_id);
         let unsaid = org_id.is_empty() && project_id.is_empty();
@@ -63,7 +64,8 @@ impl Images {
         if header.public {
             self.may_publish(caller, &action, &all).await?;
         }
-        Ok(scope)
+        let supervision = guard.supervise_judged(caller.clone(), action, all, attributes);
+        Ok((scope, supervision))
     }
 
     /// Only operators make an image everybody's; `resource` is for the record of a refusal.
@@ -99,7 +101,7 @@ impl ImageService for Images {
             let Some(Message::Header(header)) = next(&mut stream).await? else {
                 return Err(expected("header"));
             };
-            let scope = self.may_import(&caller, &header).await?;
+            let (scope, mut supervision) = self.may_import(&caller, &header).await?;
             let action = Image::KIND.action("create");
             let mutation = self
                 .access()
@@ -110,15 +112,18 @@ impl ImageService for Images {
                 Begun::Import(import) => import,
                 Begun::Imported(earlier) => return Ok(earlier),
             };
-            while let Some(message) = next(&mut stream).await? {
+            loop {
+                let message = tokio::select! {
+                    message = next(&mut stream) => message?,
+                    error = supervision.lost() => return Err(error),
+                };
+                let Some(message) = message else { break };
                 let Message::Chunk(chunk) = message else {
                     return Err(expected("chunk"));
                 };
                 let part = convert::image_part("chunk.part", chunk.part)?;
                 import.chunk(part, chunk.data).await?;
             }
-            // The stream may have taken hours.
-            self.may_import(&caller, &header).await?;
             let imported = |image: &Image| pb::ImportImageResponse {
                 image: Some(convert::image_to_wire(image)),
             };

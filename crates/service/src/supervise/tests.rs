@@ -209,3 +209,39 @@ async fn streams_outlast_an_iam_that_is_away_for_a_short_while_alone() {
     assert!(matches!(lost, Error::Unavailable(_)), "{lost}");
     assert!(began.elapsed() >= UNASKED_AT_MOST - ASKED_EVERY);
 }
+
+/// An upload that was judged when it began goes on without its token; a watch does not.
+#[tokio::test(start_paused = true)]
+async fn what_was_judged_when_it_began_outlasts_its_token_and_nothing_else() {
+    let (iam, guard) = guard();
+    let ann = PrincipalId::generate();
+    let mut ended = caller(ann, "one");
+    ended.claims.expires_at = SystemTime::now() - Duration::from_secs(1);
+    let action = "compute:images:create".to_owned();
+    let mut upload = guard.supervise_judged(ended.clone(), action, vm(1), Vec::new());
+    let mut watch = watch(&guard, &ended, 2);
+    iam.revoked.lock().unwrap().push("one");
+    seconds(5).await;
+    assert!(matches!(watch.lost().await, Error::Unauthenticated(_)));
+    let asked = iam.questions.load(Ordering::SeqCst);
+    let waited = tokio::time::timeout(Duration::from_secs(60), upload.lost()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    assert_eq!(iam.questions.load(Ordering::SeqCst), asked);
+}
+
+/// With a token that has not ended, what is refused is revoked, and with a session, whatever permitted it has ended.
+#[tokio::test(start_paused = true)]
+async fn a_revoked_token_and_an_ended_session_end_an_upload_too() {
+    let (iam, guard) = guard();
+    let ann = PrincipalId::generate();
+    let action = || "compute:images:create".to_owned();
+    let good = caller(ann, "one");
+    let mut revoked = guard.supervise_judged(good, action(), vm(1), Vec::new());
+    let mut ended = caller(ann, "two");
+    ended.claims.expires_at = SystemTime::now() - Duration::from_secs(1);
+    let mut of_session = guard.supervise_judged(ended, action(), vm(1), Vec::new());
+    seconds(3).await;
+    iam.revoked.lock().unwrap().extend(["one", "two"]);
+    assert!(matches!(revoked.lost().await, Error::Unauthenticated(_)));
+    assert!(matches!(of_session.lost().await, Error::Unauthenticated(_)));
+}

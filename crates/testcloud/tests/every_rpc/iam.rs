@@ -1,4 +1,6 @@
 use photon_api::iam::v1::iam_admin_service_client::IamAdminServiceClient;
+use photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient;
+use photon_api::iam::v1::issue_token_request::Credential;
 use photon_api::iam::v1::*;
 use photon_testcloud::TestCloud;
 use photon_testkit::Session;
@@ -17,6 +19,7 @@ const EXCEPTIONS: &[&str] = &[
     "iam.v1.IamTokenService/Bootstrap",
     "iam.v1.IamTokenService/GetJwks",
     "iam.v1.IamTokenService/WhoAmI",
+    "iam.v1.SessionService/RefreshToken",
 ];
 
 /// Things of a tenant to call about; those that are deleted are not used by another case.
@@ -77,6 +80,23 @@ impl Things<'_> {
             .await
             .unwrap();
         made.into_inner().api_key.unwrap().id
+    }
+
+    /// A session of a principal.
+    async fn session(&mut self, principal_id: &str) -> String {
+        let key = CreateApiKeyRequest {
+            principal_id: principal_id.into(),
+            ..Default::default()
+        };
+        let key = self.admin.create_api_key(self.by().request(key)).await;
+        let sign_in = IssueTokenRequest {
+            credential: Some(Credential::ApiKey(key.unwrap().into_inner().secret)),
+            session: Some(NewSession::default()),
+            ..Default::default()
+        };
+        let mut tokens = IamTokenServiceClient::new(self.scene.cloud.channel("iam"));
+        let issued = tokens.issue_token(sign_in).await.unwrap().into_inner();
+        issued.session.unwrap().id
     }
 
     async fn s3_key(&mut self, principal_id: &str) -> String {
@@ -227,6 +247,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
                     resource: format!("{}/vpcs/v1", scene.tenant.scope()),
                     ..Default::default()
                 }],
+                ongoing: false,
             },
         ),
     ]);
@@ -433,6 +454,39 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
             HIDDEN,
             DeleteS3AccessKeyRequest {
                 access_key_id: old_s3_key,
+                ..Default::default()
+            },
+        ),
+    ]);
+
+    // Who signs in has a role.
+    let guest = things
+        .principal("guest", PrincipalKind::ServiceAccount)
+        .await;
+    things.binding(&guest, "ProjectViewer").await;
+    things.session(&guest).await;
+    let ending = things.session(&guest).await;
+    cases.extend([
+        Case::no_token(
+            "iam.v1.SessionService/RefreshToken",
+            &RefreshTokenRequest {
+                refresh_token: "photon_session_wrong".into(),
+            },
+            "it takes the refresh token instead",
+        ),
+        scene.reads(
+            "iam.v1.SessionService/ListSessions",
+            HIDDEN,
+            ListSessionsRequest {
+                principal_id: guest,
+                ..Default::default()
+            },
+        ),
+        scene.changes(
+            "iam.v1.SessionService/EndSession",
+            HIDDEN,
+            EndSessionRequest {
+                id: ending,
                 ..Default::default()
             },
         ),

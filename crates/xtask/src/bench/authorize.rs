@@ -63,7 +63,7 @@ async fn round(clients: &[Session], limit: Duration) -> Result<Times> {
     let mut work = JoinSet::new();
     for client in clients {
         let request = AuthorizeRequest {
-            token: client.token().to_owned(),
+            token: client.token(),
             action: ACTION.to_owned(),
             resource: resource(client),
             attributes: [("source_ip".to_owned(), "127.0.0.1".to_owned())].into(),

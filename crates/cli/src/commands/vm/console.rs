@@ -59,6 +59,7 @@ pub async fn run(desk: &Desk<'_>, vm: &Vm) -> Result<(), Failure> {
         .try_send(open)
         .map_err(|_| Failure::Local("the console's queue is closed".into()))?;
     let lost = |status| Failure::from(desk.session.channels.error("plasmavmc", status));
+    desk.session.fresh().await?;
     let mut vms = desk.session.vms();
     let opened = vms.console(ReceiverStream::new(receiver)).await;
     let mut answers = opened.map_err(lost)?.into_inner();

@@ -29,6 +29,7 @@ fn new_token(now: SystemTime) -> NewToken {
         issued_at: now,
         generation: 7,
         api_key: Some(ApiKeyId::generate()),
+        session: Some(SessionId::generate()),
         actor: Some((actor, 3)),
     }
 }
@@ -43,6 +44,7 @@ fn what_is_signed_verifies_and_says_the_same() {
     assert_eq!(verified.claims, wanted.claims);
     assert_eq!(verified.generation, 7);
     assert_eq!(verified.api_key, wanted.api_key);
+    assert_eq!(verified.session, wanted.session);
     assert_eq!(verified.actor, wanted.actor);
     // What other servers do with the published keys.
     let published = KeySet::parse(ring.jwks()).unwrap();

@@ -167,7 +167,7 @@ async fn s3_keys_belong_to_a_project_and_are_shown_once() {
     );
     refused(
         admin.admin().create_s3_access_key(create("nope")).await,
-        Code::PermissionDenied,
+        Code::NotFound,
     );
     let list = ListS3AccessKeysRequest {
         principal_id: robot.clone(),

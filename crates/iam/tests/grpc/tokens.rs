@@ -525,7 +525,11 @@ async fn whoever_may_impersonate_gets_no_more_than_their_own() {
         as_heidi.whoami().await.unwrap().principal.unwrap().name,
         "heidi"
     );
-    assert!(!as_heidi.allowed("iam:roles:get", "org/acme/roles/x").await);
+    assert!(
+        !as_heidi
+            .allowed("iam:roles:update", "org/acme/roles/x")
+            .await
+    );
 
     // With the right alone nobody gets at somebody's greater ones.
     admin

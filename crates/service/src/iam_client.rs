@@ -87,7 +87,7 @@ impl IamClient {
                 waiters: Semaphore::new(WAITERS),
                 verified: RwLock::default(),
             }),
-            decisions: Turns::new(DECISIONS),
+            decisions: Turns::new(DECISIONS, DECISIONS),
             own: None,
         })
     }
@@ -326,7 +326,7 @@ impl IamClient {
         caller: &Caller,
         asked: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
-        let turn = self.decisions.take(caller.claims.principal_id);
+        let turn = Arc::clone(&self.decisions).take(caller.claims.principal_id);
         let Ok(_turn) = tokio::time::timeout(PATIENCE, turn).await else {
             tracing::warn!("too many calls wait for IAM's decision");
             return Err(no_decision());

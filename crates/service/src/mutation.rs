@@ -23,8 +23,8 @@ use crate::limit::Limiter;
 const ATTEMPTS: u32 = 100;
 /// What one tenant's principal may have written at once, and one more KiB of it after how long: a small request can change
 /// a large record, which is written anew, logged, and kept as an answer.
-const WRITTEN_KIB: u32 = 12 << 10;
-const KIB_AGAIN: Duration = Duration::from_millis(16);
+const WRITTEN_KIB: u32 = 3 << 9;
+const KIB_AGAIN: Duration = Duration::from_millis(32);
 /// How long a repeated `request_id` finds the first answer, at least.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Records of this much time share a lease: one for each would double the writes of a change.
@@ -273,9 +273,12 @@ impl Mutation {
         let record = 2 * after.map_or(0, <[u8]>::len);
         let kept = self.kept.as_ref().map_or(0, |_| answer.encoded_len());
         let kib = u32::try_from((record + kept / 3 * 4) >> 10).unwrap_or(u32::MAX);
-        if kib == 0 {
-            return Ok(());
-        }
+        // And its event. Who removes something can always go on.
+        let kib = match after {
+            Some(_) => kib.saturating_add(1),
+            None if kib == 0 => return Ok(()),
+            None => kib,
+        };
         let (who, now) = (claims.principal_id, Instant::now());
         let written = &self.shared.written;
         written.turn(who, now, Duration::ZERO).map_err(|after| {

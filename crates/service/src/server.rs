@@ -135,6 +135,7 @@ pub async fn serve(
         connections: Arc::clone(&connections),
         admission: Arc::new(Admission::new(limits.clone())),
         refusals: Arc::clone(&refusals),
+        log: Arc::default(),
         shutdown: shutdown.clone(),
     };
     let mut server = Server::builder()

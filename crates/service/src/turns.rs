@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// So many may have their turn at the same time. Those who wait get the next one round about, one for each key.
+/// So many may have their turn at the same time, and so many of one key. Those who wait get the next one round about, one
+/// for each key.
 #[derive(Debug)]
-pub(crate) struct Turns<K: Eq + Hash + Copy> {
+pub(crate) struct Turns<K: Eq + Hash + Clone> {
+    most_of_key: usize,
     state: Mutex<State<K>>,
 }
 
 #[derive(Debug)]
-struct State<K: Eq + Hash + Copy> {
+struct State<K: Eq + Hash + Clone> {
     free: usize,
+    held: HashMap<K, usize>,
     /// Those whose turn is next, each once.
     round: VecDeque<K>,
     waiting: HashMap<K, VecDeque<oneshot::Sender<Turn<K>>>>,
@@ -22,13 +25,37 @@ struct State<K: Eq + Hash + Copy> {
 
 /// Somebody's turn, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<K: Eq + Hash + Copy>(Option<Arc<Turns<K>>>);
+pub(crate) struct Turn<K: Eq + Hash + Clone>(Option<(Arc<Turns<K>>, K)>);
 
-impl<K: Eq + Hash + Copy> Turns<K> {
-    pub fn new(at_once: usize) -> Arc<Self> {
+impl<K: Eq + Hash + Clone> State<K> {
+    /// Takes a turn for `key`; `false`: there is none that it may have now.
+    fn take(&mut self, key: &K, most: usize) -> bool {
+        if self.free == 0 || self.held.get(key).is_some_and(|held| *held >= most) {
+            return false;
+        }
+        self.free -= 1;
+        *self.held.entry(key.clone()).or_default() += 1;
+        true
+    }
+
+    fn give_back(&mut self, key: &K) {
+        self.free += 1;
+        if let Some(held) = self.held.get_mut(key) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(key);
+            }
+        }
+    }
+}
+
+impl<K: Eq + Hash + Clone> Turns<K> {
+    pub fn new(at_once: usize, most_of_key: usize) -> Arc<Self> {
         Arc::new(Turns {
+            most_of_key,
             state: Mutex::new(State {
                 free: at_once,
+                held: HashMap::new(),
                 round: VecDeque::new(),
                 waiting: HashMap::new(),
             }),
@@ -40,16 +67,16 @@ impl<K: Eq + Hash + Copy> Turns<K> {
     }
 
     /// Waits for a turn of `key`'s. Who stops waiting loses nothing of anybody's.
-    pub async fn take(self: &Arc<Self>, key: K) -> Turn<K> {
+    pub async fn take(self: Arc<Self>, key: K) -> Turn<K> {
         let turn = {
             let mut state = self.lock();
-            if state.free > 0 {
-                state.free -= 1;
-                return Turn(Some(Arc::clone(self)));
+            if state.take(&key, self.most_of_key) {
+                drop(state);
+                return Turn(Some((self, key)));
             }
             let (sender, turn) = oneshot::channel();
             let State { round, waiting, .. } = &mut *state;
-            let own = waiting.entry(key).or_insert_with(|| {
+            let own = waiting.entry(key.clone()).or_insert_with(|| {
                 round.push_back(key);
                 VecDeque::new()
             });
@@ -62,35 +89,47 @@ impl<K: Eq + Hash + Copy> Turns<K> {
         turn.await.unwrap_or(Turn(None))
     }
 
-    /// The next who waits; if nobody does, the turn is free.
-    fn next(&self) -> Option<oneshot::Sender<Turn<K>>> {
+    /// The next who waits and may have a turn, which is taken for it.
+    fn next(&self) -> Option<(K, oneshot::Sender<Turn<K>>)> {
         let mut state = self.lock();
-        while let Some(key) = state.round.pop_front() {
+        for _ in 0..state.round.len() {
+            let key = state.round.pop_front()?;
+            if !state.take(&key, self.most_of_key) {
+                state.round.push_back(key);
+                continue;
+            }
             let waiting = state.waiting.get_mut(&key);
             let next = waiting.and_then(VecDeque::pop_front);
             match state.waiting.get(&key).is_none_or(VecDeque::is_empty) {
                 true => {
                     state.waiting.remove(&key);
                 }
-                false => state.round.push_back(key),
+                false => state.round.push_back(key.clone()),
             }
-            if let Some(next) = next {
-                return Some(next);
+            match next {
+                Some(next) => return Some((key, next)),
+                None => state.give_back(&key),
             }
         }
-        state.free += 1;
         None
     }
 }
 
-impl<K: Eq + Hash + Copy> Drop for Turn<K> {
+impl<K: Eq + Hash + Clone> Drop for Turn<K> {
     fn drop(&mut self) {
-        let Some(turns) = self.0.take() else { return };
-        while let Some(next) = turns.next() {
-            match next.send(Turn(Some(Arc::clone(&turns)))) {
+        let Some((turns, key)) = self.0.take() else {
+            return;
+        };
+        turns.lock().give_back(&key);
+        while let Some((key, next)) = turns.next() {
+            match next.send(Turn(Some((Arc::clone(&turns), key)))) {
                 Ok(()) => return,
-                // Nobody waits there any more: this one is not given back, but goes to the next.
-                Err(mut unwanted) => unwanted.0 = None,
+                // Nobody waits there any more: it goes to the next.
+                Err(mut unwanted) => {
+                    if let Some((turns, key)) = unwanted.0.take() {
+                        turns.lock().give_back(&key);
+                    }
+                }
             }
         }
     }
@@ -117,9 +156,9 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_comes_last_is_not_last_in_a_crowd_of_one_other() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(1, 1);
         let told = Arc::default();
-        let held = turns.take(0).await;
+        let held = Arc::clone(&turns).take(0).await;
         let mut waiting = Vec::new();
         for key in [1, 1, 1, 1, 2, 3] {
             waiting.push(wait(&turns, key, &told));
@@ -136,10 +175,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_up_takes_no_turn_with_it() {
-        let turns = Turns::new(1);
-        let held = turns.take(0).await;
+        let turns = Turns::new(1, 1);
+        let held = Arc::clone(&turns).take(0).await;
         for _ in 0..3 {
-            let late = tokio::time::timeout(Duration::from_millis(1), turns.take(1)).await;
+            let late =
+                tokio::time::timeout(Duration::from_millis(1), Arc::clone(&turns).take(1)).await;
             assert!(late.is_err());
         }
         let told = Arc::default();
@@ -148,7 +188,24 @@ mod tests {
         drop(held);
         last.await.unwrap();
         assert_eq!(turns.lock().free, 1);
-        drop(turns.take(1).await);
+        drop(Arc::clone(&turns).take(1).await);
         assert_eq!(turns.lock().free, 1);
+    }
+
+    #[tokio::test]
+    async fn one_has_no_more_than_its_part_and_the_rest_is_for_others() {
+        let turns = Turns::new(4, 2);
+        let take =
+            |key: u8| tokio::time::timeout(Duration::from_millis(5), Arc::clone(&turns).take(key));
+        let (first, _second) = (take(1).await.unwrap(), take(1).await.unwrap());
+        assert!(take(1).await.is_err());
+        let told = Arc::default();
+        let waiting = wait(&turns, 1, &told);
+        tokio::task::yield_now().await;
+        let _others = (take(2).await.unwrap(), take(3).await.unwrap());
+        drop(first);
+        waiting.await.unwrap();
+        assert_eq!(turns.lock().free, 1);
+        assert_eq!(turns.lock().held.len(), 3);
     }
 }

@@ -10,6 +10,7 @@ mod permit;
 mod refusals;
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::answer::DOMAIN;
 use crate::holds::{Holds, source};
 use crate::limit::Limiter;
+use crate::turns::Turns;
 
 pub(crate) use connections::{Calling, Connections};
 pub(crate) use permit::{Bytes, Permit};
@@ -36,6 +38,11 @@ const DECISIONS: usize = 256;
 const DECISIONS_PER_CALL: u32 = 10;
 /// How many times a principal's pace a host's agent or a server has: one that asks faster is broken, or not ours any more.
 const PROGRAMS_PACE: u32 = 10;
+
+/// How many calls of tenants and strangers are carried out at the same time for each processor, and at least. More would only
+/// wait for each other, and whoever has most of them would have most of the machine.
+const AT_ONCE: usize = 4;
+const AT_ONCE_AT_LEAST: usize = 8;
 
 /// What a call is to admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +86,26 @@ impl Who {
     }
 }
 
+/// Whose calls are carried out in turn with others'. Strangers' have turns of their own: who signs in waits for no tenant, and
+/// no tenant for them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Queue {
+    Source(IpAddr),
+    Organization(OrgId),
+}
+
+impl Who {
+    /// Where its calls wait for their turn; `None`: those of hosts, servers and operators need not.
+    pub fn queue(&self) -> Option<Queue> {
+        match self {
+            Who::Stranger(_, true) => None,
+            Who::Stranger(source, false) => Some(Queue::Source(*source)),
+            Who::Known(claims) if is_program(claims.kind) => None,
+            Who::Known(claims) => claims.org_id.clone().map(Queue::Organization),
+        }
+    }
+}
+
 /// Who the address counts as; `unspecified` if the transport has none.
 fn site(address: Option<IpAddr>) -> IpAddr {
     address.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), source)
@@ -108,6 +135,8 @@ type Key = (Good, Holder);
 #[derive(Debug)]
 pub(crate) struct Admission {
     limits: Limits,
+    turns: Arc<Turns<Queue>>,
+    strangers_turns: Arc<Turns<Queue>>,
     holds: Arc<Holds<Key>>,
     strangers: Limiter<IpAddr>,
     principals: Limiter<PrincipalId>,
@@ -118,8 +147,12 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub fn new(limits: Limits) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let at_once = (AT_ONCE * processors).max(AT_ONCE_AT_LEAST);
         Self {
             holds: Arc::default(),
+            turns: Turns::new(at_once, at_once / 2),
+            strangers_turns: Turns::new(at_once / 4, at_once / 8),
             strangers: pace(&limits.stranger, 1),
             principals: pace(&limits.principal, 1),
             decisions: pace(&limits.principal, DECISIONS_PER_CALL),

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use tonic::Status;
 
 use super::{
-    Admission, DECISIONS_PER_CALL, Good, Holder, Key, Kind, PATIENCE, PROGRAMS_PACE, Refusal, Who,
-    is_program,
+    Admission, DECISIONS_PER_CALL, Good, Holder, Key, Kind, PATIENCE, PROGRAMS_PACE, Queue,
+    Refusal, Who, is_program,
 };
 use crate::holds::{Hold, Holds};
+use crate::turns::Turn;
 
 /// Bytes of requests that are held in memory, by all, by one organization, principal, by strangers, by one stranger.
 const BYTES: usize = 256 << 20;
@@ -95,6 +96,17 @@ impl Permit {
                 }
             },
         }
+    }
+
+    /// Waits until the call may be carried out; `None`: at once. Calls of tenants and strangers get there in turns, so that
+    /// nobody's calls wait for all of somebody else's.
+    pub fn carry_out(&self) -> Option<impl Future<Output = Turn<Queue>> + Send + 'static> {
+        let queue = self.who.queue()?;
+        let turns = match queue {
+            Queue::Source(_) => &self.admission.strangers_turns,
+            Queue::Organization(_) => &self.admission.turns,
+        };
+        Some(Arc::clone(turns).take(queue))
     }
 
     /// A budget for the bytes of its request.

@@ -2,12 +2,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use photon_program::metrics::{CALLS, SECONDS, UNDER_WAY};
+use photon_resource::PrincipalId;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -15,10 +16,27 @@ use tracing::Span;
 
 use super::CallContext;
 use crate::admission::{Calling, Permit};
+use crate::limit::Limiter;
+
+/// Lines of the access log of one principal, and of all strangers together: in a row, and one more after how long. A
+/// flood of calls is no flood of lines; what is beyond is in the metrics, and in the log as debugging information.
+const LINES: u32 = 500;
+const LINE_AGAIN: Duration = Duration::from_millis(100);
+
+/// Whose lines the access log has had.
+#[derive(Debug)]
+pub(crate) struct AccessLog(Limiter<Option<PrincipalId>>);
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self(Limiter::new(LINES, LINE_AGAIN))
+    }
+}
 
 /// Writes the access log line and counts the call when it ends, however it does.
 #[derive(Debug)]
 pub(super) struct Record {
+    log: Arc<AccessLog>,
     context: CallContext,
     started: Instant,
     span: Span,
@@ -30,6 +48,7 @@ pub(super) struct Record {
 
 impl Record {
     pub fn new(
+        log: Arc<AccessLog>,
         context: CallContext,
         started: Instant,
         span: Span,
@@ -37,6 +56,7 @@ impl Record {
     ) -> Self {
         metrics::gauge!(UNDER_WAY).increment(1.0);
         Self {
+            log,
             context,
             started,
             span,
@@ -69,23 +89,42 @@ impl Drop for Record {
         let _entered = self.span.enter();
         let principal = self.context.principal.get().map_or("-", String::as_str);
         let milliseconds = (elapsed.as_secs_f64() * 1e5).round() / 1e2;
-        // Method and request id are the span's. Probes come every few seconds and say nothing.
-        if self.refused || method.starts_with("grpc.") {
-            tracing::debug!(
+        // Method and request id are the span's.
+        let line = match self.refused || is_frequent(method) {
+            true => None,
+            false => {
+                let verified = self.context.verified.get();
+                let who = verified.map(|claims| claims.principal_id);
+                self.log.0.admit(who, Instant::now())
+            }
+        };
+        match line {
+            Some(0) => tracing::info!(
                 code = name(code),
                 milliseconds,
                 principal,
                 "{method} answered"
-            );
-        } else {
-            tracing::info!(
+            ),
+            Some(left_out) => tracing::info!(
+                code = name(code),
+                milliseconds,
+                principal,
+                left_out,
+                "{method} answered"
+            ),
+            None => tracing::debug!(
                 code = name(code),
                 milliseconds,
                 principal,
                 "{method} answered"
-            );
+            ),
         }
     }
+}
+
+/// Probes come every few seconds, and the servers' questions to IAM with every call: they say nothing.
+fn is_frequent(method: &str) -> bool {
+    method.starts_with("grpc.") || method.starts_with("iam.v1.IamAuthzService/")
 }
 
 /// A response's body that keeps the [`Record`], pays for what it tells, and ends when the server stops.

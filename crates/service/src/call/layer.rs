@@ -18,8 +18,8 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::CallContext;
-use super::body::{CallBody, Record};
-use super::request_body::{Bounds, FirstMessage, RequestBody};
+use super::body::{AccessLog, CallBody, Record};
+use super::request_body::{Bounds, FirstMessage, Had, RequestBody, Waiting};
 use crate::admission::{Admission, Connections, Kind, Permit, Refusals, Who};
 use crate::guard;
 
@@ -47,6 +47,7 @@ pub(crate) struct CallLayer {
     pub connections: Arc<Connections>,
     pub admission: Arc<Admission>,
     pub refusals: Arc<Refusals>,
+    pub log: Arc<AccessLog>,
     pub shutdown: CancellationToken,
 }
 
@@ -121,7 +122,13 @@ where
         let calling = connection.clone().map(|connection| connection.call());
 
         Box::pin(async move {
-            let mut record = Record::new(context.clone(), started, span.clone(), calling);
+            let mut record = Record::new(
+                Arc::clone(&layer.log),
+                context.clone(),
+                started,
+                span.clone(),
+                calling,
+            );
             let kind = known.unwrap_or(Kind::Call);
             let shutdown = layer.shutdown.clone();
             let stranger = Who::stranger(peer.map(|peer| peer.ip()), certified);
@@ -187,9 +194,14 @@ impl CallLayer {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
         let streams = self.methods.client_streaming.contains(path);
+        // Given back when the call is answered.
+        let had = Had::default();
         let bounds = || match streams {
             true => Bounds::Streamed(FirstMessage::within(self.first_message)),
-            false => Bounds::Held(permit.bytes()),
+            false => {
+                let turn = permit.carry_out();
+                Bounds::Held(permit.bytes(), turn.map(|turn| Waiting::new(turn, &had)))
+            }
         };
         let timeout = match (streams, known) {
             (true, _) => None,

@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -8,25 +9,50 @@ use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::admission::Bytes;
+use crate::admission::{Bytes, Queue};
+use crate::turns::Turn;
 
 /// The prefix of a message (gRPC over HTTP/2, Length-Prefixed-Message): whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
 /// A request's body within its bounds: what is held in memory takes bytes of its caller's share, and a stream's first
 /// message must come soon.
-#[derive(Debug)]
 pub(super) struct RequestBody {
     inner: Body,
     bounds: Bounds,
 }
 
-#[derive(Debug)]
 pub(super) enum Bounds {
-    /// The whole request is in memory until it is answered.
-    Held(Bytes),
+    /// The whole request is in memory until it is answered. It ends when it is its turn to be carried out: who sends
+    /// slowly takes no turn meanwhile.
+    Held(Bytes, Option<Waiting>),
     /// Messages are handled as they come.
     Streamed(FirstMessage),
+}
+
+/// Waits for a call's turn.
+pub(super) struct Waiting {
+    turn: Pin<Box<dyn Future<Output = Turn<Queue>> + Send>>,
+    had: Had,
+}
+
+/// A call's turn, once it has come: whoever answers the call gives it back.
+pub(super) type Had = Arc<Mutex<Option<Turn<Queue>>>>;
+
+impl Waiting {
+    /// Keeps the turn in `had` when it has come.
+    pub fn new(turn: impl Future<Output = Turn<Queue>> + Send + 'static, had: &Had) -> Self {
+        Self {
+            turn: Box::pin(turn),
+            had: Arc::clone(had),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.turn.as_mut().poll(cx).map(|turn| {
+            *self.had.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+        })
+    }
 }
 
 /// Waits for the first message of a stream.
@@ -102,13 +128,19 @@ impl HttpBody for RequestBody {
             && let Some(data) = frame.data_ref()
         {
             match &mut this.bounds {
-                Bounds::Held(bytes) => {
+                Bounds::Held(bytes, _) => {
                     if let Err(status) = bytes.take(data.len()) {
                         return Poll::Ready(Some(Err(status)));
                     }
                 }
                 Bounds::Streamed(first) => first.saw(data),
             }
+        }
+        if let (Poll::Ready(None), Bounds::Held(_, waiting)) = (&polled, &mut this.bounds)
+            && let Some(turn) = waiting
+        {
+            ready!(turn.poll(cx));
+            *waiting = None;
         }
         if polled.is_pending()
             && let Bounds::Streamed(first) = &mut this.bounds
@@ -120,7 +152,7 @@ impl HttpBody for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        !matches!(self.bounds, Bounds::Held(_, Some(_))) && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -43,6 +43,8 @@ pub const NEIGHBOUR: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 30));
 const PORTS: usize = 100;
 /// Rules of its security group, near the most that one may have, and how long their descriptions are.
 const RULES: u32 = 240;
+/// Of these, each within the one before: a filter has about its square of elements for them, and may have 4,000.
+const OVERLAPPING: u32 = 60;
 const DESCRIPTION: usize = 660;
 
 /// Addresses that the namespace's loopback device must have beside 127.0.0.0/8.
@@ -140,13 +142,14 @@ impl Arena {
     }
 }
 
-/// As many as make a large group, each as long as may be.
+/// As many as make a large group, each as long as may be. The first overlap as often as a filter's bound permits, the others
+/// are of the same ports.
 pub fn rules() -> Vec<SecurityGroupRule> {
-    let rule = |number| SecurityGroupRule {
+    let rule = |number: u32| SecurityGroupRule {
         direction: Direction::Ingress.into(),
         protocol: Protocol::Tcp.into(),
-        port_min: 1 + number,
-        port_max: 60_000 - number,
+        port_min: 1 + number.min(OVERLAPPING),
+        port_max: 60_000 - number.min(OVERLAPPING),
         remote_cidr: format!("10.{number}.1.1/32"),
         description: "x".repeat(DESCRIPTION),
         ..Default::default()

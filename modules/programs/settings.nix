@@ -99,6 +99,8 @@ let
         streams = positive 4096 "How many streams may be open in all.";
         call_timeout_seconds = positive 30 "How long a call may take to answer, in seconds.";
         first_message_seconds = positive 10 "How long the first message of a stream may take to come, in seconds.";
+        written_kib = positive 12288 "How many KiB of its store one principal of a tenant may have written at once; null: 1536.";
+        written_kib_per_second = positive 128 "How many KiB a second one principal of a tenant may have written from then on; null: 32.";
         stranger = share "one address without an accepted token";
         principal = share "one principal";
         organization = share "one organization";

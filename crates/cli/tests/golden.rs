@@ -358,7 +358,7 @@ const TENANT: &[&str] = &[
     "port attach p4 --vm v1",
     "vm list",
     "vm list --columns name,address,spec.hostname --no-headers",
-    "port list",
+    "port list --sort-by name",
     "operator: port detach p1 --force",
     "operator: port detach p1 --force --yes",
     "vm create v3 --memory 64 --stopped",

@@ -67,7 +67,7 @@ pub async fn open(
 
     let live = live::Live::start(db.clone(), server_key, shutdown.clone()).await?;
     Ok(Arc::new(app::Core {
-        mutations: Mutations::new(db.clone(), ledger.clone()),
+        mutations: Mutations::new(db.clone(), ledger.clone(), &server.limits),
         ledger,
         live,
         passwords: credential::Passwords::default(),

@@ -59,7 +59,7 @@ pub async fn run(
     let iam = IamClient::new(&common.endpoints)?.asking_as(identity.clone());
     let iam = std::sync::Arc::new(iam);
     let guard = Guard::new(iam.clone(), iam, ledger.clone());
-    let mutations = Mutations::new(db.clone(), ledger.clone());
+    let mutations = Mutations::new(db.clone(), ledger.clone(), &common.limits);
     let ports = Ports::new(
         common.endpoints.channel(&PRISMNET)?,
         identity,

@@ -77,7 +77,8 @@ pub async fn run(
         .of::<SecurityGroup>(&db)
         .await?;
     counted.store(&db, &quantities).await?;
-    let services = services(db.clone(), ledger, guard, nodes, quantities);
+    let mutations = Mutations::new(db.clone(), ledger.clone(), &settings.server.limits);
+    let services = services(db.clone(), ledger, guard, mutations, nodes, quantities);
     let served = photon_service::serve(&settings.server, COMPONENT, services, listener, shutdown);
     let ended = tokio::select! {
         served = served => served,
@@ -92,10 +93,10 @@ fn services(
     db: Db,
     ledger: Ledger,
     guard: Guard,
+    mutations: Mutations,
     nodes: app::Nodes,
     quantities: Arc<[Quantity]>,
 ) -> Services {
-    let mutations = Mutations::new(db.clone(), ledger.clone());
     let access = Access::new(db.clone(), guard.clone(), mutations);
     let addresses = app::Addresses::new(db.clone());
     let actor = Actor::server(format!("{}-server", COMPONENT.name));

@@ -81,7 +81,7 @@ pub async fn run_with(
     let own = Identity::new("photon-provisioner", credential, &server.endpoints)?;
     let iam = Arc::new(IamClient::new(&server.endpoints)?.asking_as(own.clone()));
     let guard = Guard::new(iam.clone(), iam, ledger.clone());
-    let mutations = Mutations::new(db.clone(), ledger.clone());
+    let mutations = Mutations::new(db.clone(), ledger.clone(), &server.limits);
     let iam = server.endpoints.channel(&IAM)?;
 
     // The rules.

@@ -11,6 +11,7 @@ use flaredb::{
     Committed, Db, Derive, Derived, LeaseId, MAX_VALUE_BYTES, Op, Record, Transaction, decode,
     encode_for,
 };
+use photon_program::Limits;
 use photon_program::request_id::is_request_id;
 use photon_resource::{Caller, Claims, Error, OrgId, PrincipalId, ProjectId, ResourceName};
 use serde::{Deserialize, Serialize};
@@ -21,10 +22,6 @@ use crate::limit::Limiter;
 
 /// How often a change is tried when others get there first.
 const ATTEMPTS: u32 = 100;
-/// What one tenant's principal may have written at once, and one more KiB of it after how long: a small request can change
-/// a large record, which is written anew, logged, and kept as an answer.
-const WRITTEN_KIB: u32 = 3 << 9;
-const KIB_AGAIN: Duration = Duration::from_millis(32);
 /// How long a repeated `request_id` finds the first answer, at least.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Records of this much time share a lease: one for each would double the writes of a change.
@@ -117,13 +114,15 @@ impl Record for Answered {
 }
 
 impl Mutations {
-    /// For changes of `db` that `ledger` (of the same store) records.
-    pub fn new(db: Db, ledger: Ledger) -> Self {
+    /// For changes of `db` that `ledger` (of the same store) records. A small request can change a large record, which is
+    /// written anew, logged, and kept as an answer: of that a tenant's principal has as much as `limits` say.
+    pub fn new(db: Db, ledger: Ledger, limits: &Limits) -> Self {
+        let kib_again = Duration::from_secs(1) / limits.written_kib_per_second.max(1);
         Self(Arc::new(Inner {
             db,
             ledger,
             lease: Mutex::new(None),
-            written: Limiter::new(WRITTEN_KIB, KIB_AGAIN),
+            written: Limiter::new(limits.written_kib.max(1), kib_again),
         }))
     }
 
@@ -472,7 +471,11 @@ mod tests {
     #[tokio::test]
     async fn large_answers_are_kept_as_long_as_there_are_not_too_many() {
         let db = Db::memory();
-        let mutations = Mutations::new(db.clone(), Ledger::new(db.clone(), "test"));
+        let mutations = Mutations::new(
+            db.clone(),
+            Ledger::new(db.clone(), "test"),
+            &Limits::default(),
+        );
         let caller = |org: &str| Caller {
             claims: claims(PrincipalId::generate(), Some(org), None),
             token: "secret".into(),

@@ -40,6 +40,7 @@ fn settings<S: ComponentSettings>(
         share.burst = 1_000_000;
     }
     limits.calls = 100_000;
+    (limits.written_kib, limits.written_kib_per_second) = (1 << 20, 1 << 20);
     limits.connections_per_source = limits.connections;
     settings.server.state_dir = place.state_dir(component.name);
     settings.server.metrics_listen = None;

@@ -221,7 +221,6 @@ impl Caller {
             attributes: attributes
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
-            ..Default::default()
         };
         Ok(self.authz().authorize(request).await?.into_inner())
     }

@@ -41,7 +41,7 @@ use tokio::time::Instant;
 use crate::bench::{Profile, programs};
 use crate::cache::Cache;
 use crate::native::agent::Agent;
-use crate::native::servers::{Metrics, NODE, Servers};
+use crate::native::servers::{Limits, Metrics, NODE, Servers};
 use crate::native::stage;
 use crate::prerequisites;
 use crate::progress::Step;
@@ -138,7 +138,7 @@ async fn tried(
     floor_ms: f64,
 ) -> Result<Report> {
     let step = Step::begin("starting IAM, PrismNET and PlasmaVMC, and making two tenants");
-    let servers = Servers::start(&bin, &directory, &namespace, Metrics::On).await?;
+    let servers = Servers::start(&bin, &directory, &namespace, Metrics::On, Limits::Usual).await?;
     let plasmavmc = servers.plasmavmc().await?;
     let watched = [
         Watched::new("iam", "iam-server", servers.iam.clone())?,

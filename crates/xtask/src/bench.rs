@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use crate::cache::Cache;
 use crate::images::Images;
-use crate::native::servers::{Metrics, Servers};
+use crate::native::servers::{Limits, Metrics, Servers};
 use crate::native::stage;
 use crate::photoncloud::programs::Programs;
 use crate::photoncloud::tree;
@@ -174,7 +174,8 @@ fn calls(options: &Options) -> Result<Vec<Figure>> {
     let bin = programs::measured(options.profile);
     let options = options.clone();
     let figures = stage::inside(&run.namespace, async move || {
-        let servers = Servers::start(&bin, &directory, &namespace, Metrics::Off).await?;
+        let servers =
+            Servers::start(&bin, &directory, &namespace, Metrics::Off, Limits::Open).await?;
         let mut figures = Vec::new();
         if options.wants(Part::CreatePort) {
             figures.extend(create_port::measure(&servers.tenant).await?);

@@ -44,6 +44,8 @@ pub(super) struct LimitsSection {
     pub streams: Option<u64>,
     pub call_timeout_seconds: Option<u64>,
     pub first_message_seconds: Option<u64>,
+    pub written_kib: Option<u64>,
+    pub written_kib_per_second: Option<u64>,
     pub stranger: ShareSection,
     pub principal: ShareSection,
     pub organization: ShareSection,

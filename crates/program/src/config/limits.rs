@@ -31,6 +31,12 @@ pub(super) fn apply(limits: &mut Limits, file: &LimitsSection) -> Result<(), Inv
     let (timeout, first) = (file.call_timeout_seconds, file.first_message_seconds);
     seconds("call_timeout_seconds", timeout, &mut limits.call_timeout)?;
     seconds("first_message_seconds", first, &mut limits.first_message)?;
+    number("written_kib", file.written_kib, &mut limits.written_kib)?;
+    number(
+        "written_kib_per_second",
+        file.written_kib_per_second,
+        &mut limits.written_kib_per_second,
+    )?;
     share("stranger", &file.stranger, &mut limits.stranger)?;
     share("principal", &file.principal, &mut limits.principal)?;
     share("organization", &file.organization, &mut limits.organization)

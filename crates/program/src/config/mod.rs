@@ -244,6 +244,11 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// How long the first message of a stream may take to come.
     pub first_message: Duration,
+    /// How many KiB of the store one principal of a tenant may have written at once: records, their copies in the log of
+    /// changes, kept answers, events.
+    pub written_kib: u32,
+    /// And how many a second from then on.
+    pub written_kib_per_second: u32,
     /// What one address may ask for without a token that is accepted.
     pub stranger: Share,
     /// What one principal may ask for.
@@ -278,6 +283,8 @@ impl Default for Limits {
             streams: 4096,
             call_timeout: Duration::from_secs(30),
             first_message: Duration::from_secs(10),
+            written_kib: 1536,
+            written_kib_per_second: 32,
             stranger: Share {
                 calls: 16,
                 streams: 4,

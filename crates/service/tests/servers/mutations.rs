@@ -1,5 +1,6 @@
 use flaredb::{Db, Record};
 use photon_api::prismnet::v1::{CreateVpcRequest, CreateVpcResponse, Vpc};
+use photon_program::Limits;
 use photon_resource::{Caller, Error, ResourceName};
 use photon_service::Mutations;
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,7 @@ async fn total(db: &Db) -> u64 {
 #[tokio::test]
 async fn a_repeated_request_id_changes_once_and_answers_the_same() {
     let desk = Desk::new();
-    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone());
+    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone(), &Limits::default());
     let alice = caller("alice");
     for _ in 0..3 {
         let id = count(&desk.db, &mutations, &alice, &request("net", "r1"))
@@ -113,7 +114,7 @@ async fn a_repeated_request_id_changes_once_and_answers_the_same() {
 #[tokio::test]
 async fn a_request_id_belongs_to_one_request() {
     let desk = Desk::new();
-    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone());
+    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone(), &Limits::default());
     let alice = caller("alice");
     count(&desk.db, &mutations, &alice, &request("net", "r1"))
         .await
@@ -136,7 +137,7 @@ async fn a_request_id_belongs_to_one_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_at_the_same_time_all_happen_once_each() {
     let desk = Desk::new();
-    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone());
+    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone(), &Limits::default());
     let alice = caller("alice");
     let mut calls = JoinSet::new();
     for n in 0..60 {
@@ -168,7 +169,7 @@ async fn an_answer_is_remembered_over_a_restart_and_its_event_tells_all() {
     for _ in 0..2 {
         let db = Db::sqlite(&path).await.unwrap();
         let ledger = chainfire::Ledger::new(db.clone(), "desk");
-        let mutations = Mutations::new(db.clone(), ledger.clone());
+        let mutations = Mutations::new(db.clone(), ledger.clone(), &Limits::default());
         let id = count(&db, &mutations, &alice, &request("net", "r1"))
             .await
             .unwrap();
@@ -177,7 +178,7 @@ async fn an_answer_is_remembered_over_a_restart_and_its_event_tells_all() {
         assert_eq!(head.sequence, 1);
     }
     let desk = Desk::new();
-    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone());
+    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone(), &Limits::default());
     count(&desk.db, &mutations, &alice, &request("net", "r1"))
         .await
         .unwrap();
@@ -195,7 +196,7 @@ async fn an_answer_is_remembered_over_a_restart_and_its_event_tells_all() {
 #[tokio::test]
 async fn a_secret_is_answered_once_and_never_stored() {
     let desk = Desk::new();
-    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone());
+    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone(), &Limits::default());
     let alice = caller("alice");
     let request = request("net", "r1");
     let vpc = |id: &str| CreateVpcResponse {
@@ -237,7 +238,7 @@ async fn a_secret_is_answered_once_and_never_stored() {
 #[tokio::test]
 async fn small_requests_that_write_much_are_slowed_and_others_changes_are_not() {
     let desk = Desk::new();
-    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone());
+    let mutations = Mutations::new(desk.db.clone(), desk.ledger.clone(), &Limits::default());
     let large = vec![b'x'; 127 << 10];
     let commit = async |caller: &Caller, record: Option<&[u8]>| {
         let request = request("net", "");

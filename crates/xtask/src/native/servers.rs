@@ -27,6 +27,32 @@ pub enum Metrics {
     Off,
 }
 
+/// How much the servers do for one who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// What they do without settings.
+    Usual,
+    /// As much as they can, which is what is measured: the client is one tenant that is never slowed.
+    Open,
+}
+
+impl Limits {
+    /// A file of settings in `directory`; `None`: none is needed.
+    fn settings(self, directory: &Path) -> Result<Option<PathBuf>> {
+        if self == Limits::Usual {
+            return Ok(None);
+        }
+        let share = "calls_per_second = 1048576\nburst = 1048576\n";
+        let text = format!(
+            "[limits]\nwritten_kib = 1048576\nwritten_kib_per_second = 1048576\n\
+             [limits.principal]\n{share}[limits.organization]\n{share}"
+        );
+        let path = directory.join("limits.toml");
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Some(path))
+    }
+}
+
 pub struct Servers {
     programs: Programs,
     pub iam: Process,
@@ -48,6 +74,7 @@ impl Servers {
         directory: &Path,
         namespace: &Namespace,
         metrics: Metrics,
+        limits: Limits,
     ) -> Result<Self> {
         let credentials = directory.join("credentials");
         let made = Command::new(bin.join("iam-server"))
@@ -65,6 +92,7 @@ impl Servers {
             namespace: namespace.clone(),
             credentials,
             metrics,
+            settings: limits.settings(directory)?,
         };
         let iam = programs.start("iam-server", "iam", None).await?;
         let key = Some("prismnet-server.key");
@@ -111,6 +139,8 @@ struct Programs {
     namespace: Namespace,
     credentials: PathBuf,
     metrics: Metrics,
+    /// A file of settings for each of them.
+    settings: Option<PathBuf>,
 }
 
 impl Programs {
@@ -124,6 +154,9 @@ impl Programs {
             .envs(Unit::of(name)?.environment())
             .arg("--state-dir")
             .arg(self.directory.join(state));
+        if let Some(settings) = &self.settings {
+            command.arg("--config").arg(settings);
+        }
         if self.metrics == Metrics::Off {
             command.args(["--metrics-listen", "off"]);
         }

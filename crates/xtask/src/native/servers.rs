@@ -32,22 +32,36 @@ pub enum Metrics {
 pub enum Limits {
     /// What they do without settings.
     Usual,
-    /// As much as they can, which is what is measured: the client is one tenant that is never slowed.
+    /// As much as they can, which is what is measured: the client is one tenant that is never slowed, and has no end.
     Open,
 }
 
 impl Limits {
-    /// A file of settings in `directory`; `None`: none is needed.
-    fn settings(self, directory: &Path) -> Result<Option<PathBuf>> {
+    /// A file of settings for a program in `directory`; `None`: it needs none.
+    fn settings(self, directory: &Path, program: &str) -> Result<Option<PathBuf>> {
         if self == Limits::Usual {
             return Ok(None);
         }
         let share = "calls_per_second = 1048576\nburst = 1048576\n";
-        let text = format!(
+        let mut text = format!(
             "[limits]\nwritten_kib = 1048576\nwritten_kib_per_second = 1048576\n\
              [limits.principal]\n{share}[limits.organization]\n{share}"
         );
-        let path = directory.join("limits.toml");
+        let (component, counted): (_, &[&str]) = match program {
+            "prismnet-server" => ("prismnet", &["ports"]),
+            "plasmavmc-server" => ("plasmavmc", &["vms", "vcpus", "memory_mib"]),
+            _ => ("", &[]),
+        };
+        for whose in ["project", "organization"]
+            .iter()
+            .filter(|_| !counted.is_empty())
+        {
+            text += &format!("[{component}.quota.{whose}]\n");
+            for name in counted {
+                text += &format!("{name} = 1000000000\n");
+            }
+        }
+        let path = directory.join(format!("{program}.toml"));
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Some(path))
     }
@@ -92,7 +106,7 @@ impl Servers {
             namespace: namespace.clone(),
             credentials,
             metrics,
-            settings: limits.settings(directory)?,
+            limits,
         };
         let iam = programs.start("iam-server", "iam", None).await?;
         let key = Some("prismnet-server.key");
@@ -139,8 +153,7 @@ struct Programs {
     namespace: Namespace,
     credentials: PathBuf,
     metrics: Metrics,
-    /// A file of settings for each of them.
-    settings: Option<PathBuf>,
+    limits: Limits,
 }
 
 impl Programs {
@@ -154,7 +167,7 @@ impl Programs {
             .envs(Unit::of(name)?.environment())
             .arg("--state-dir")
             .arg(self.directory.join(state));
-        if let Some(settings) = &self.settings {
+        if let Some(settings) = self.limits.settings(&self.directory, name)? {
             command.arg("--config").arg(settings);
         }
         if self.metrics == Metrics::Off {

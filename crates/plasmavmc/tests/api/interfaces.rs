@@ -296,3 +296,27 @@ async fn a_vm_that_goes_takes_none_of_its_ports_along() {
         .await
         .unwrap();
 }
+
+/// A guest that never lets go keeps what it has, and its VM gets no more than that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_guest_does_not_let_go_of_counts() {
+    let cloud = Cloud::start().await;
+    let mut host = Host::first(&cloud).await;
+    let mut tenant = cloud.tenant("acme").await;
+    let subnet = tenant.subnet().await;
+    let first = tenant.port(&subnet, "first").await;
+    let vm = tenant.create(new_vm("web-1", &[&first])).await.unwrap();
+    let desired = host.desired_with(&vm.id).await;
+    host.obey(&desired).await;
+    for n in 1..16 {
+        let port = tenant.port(&subnet, &format!("p{n}")).await;
+        let attached = attach(&mut tenant, "web-1", "eth1", &port, "").await;
+        attached.unwrap();
+        detach(&mut tenant, "web-1", &port).await.unwrap();
+    }
+    let last = tenant.port(&subnet, "last").await;
+    let refused = attach(&mut tenant, "web-1", "eth1", &last, "").await;
+    expect_error(refused, Code::FailedPrecondition, "reboot or stop it");
+    let vm = tenant.get("web-1").await.unwrap();
+    assert_eq!(vm.leaving_port_ids.len(), 15);
+}

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use photon_resource::{Error, PortId, tap_name};
 
+use super::spec::MAX_INTERFACES;
 use super::{Interface, Leaving, Port, Vm};
 use crate::model::phase::{Phase, Stage};
 
@@ -31,6 +32,15 @@ impl Vm {
             )));
         }
         self.spec.check_new_interface(interface)?;
+        let held = self.spec.network.len() + self.leaving.len();
+        if held >= MAX_INTERFACES {
+            return Err(Error::FailedPrecondition(format!(
+                "VM '{}' has {held} interfaces with those that its guest has not let go of ({}), and may have {MAX_INTERFACES}: \
+                 reboot or stop it, which takes them out",
+                self.meta.name,
+                self.leaving.len()
+            )));
+        }
         Ok(true)
     }
 

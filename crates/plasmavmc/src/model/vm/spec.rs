@@ -12,7 +12,8 @@ pub const MIN_DISK_BYTES: u64 = 1 << 20;
 pub const MAX_DISK_BYTES: u64 = 16 << 40;
 
 const MAX_DISKS: usize = 16;
-const MAX_INTERFACES: usize = 16;
+/// Interfaces of a VM at the same time.
+pub(super) const MAX_INTERFACES: usize = 16;
 /// On hosts of the release before each takes one of the 32 slots of the machine's root bus; the chipset has two, the seed and
 /// the source of random numbers one each.
 const MAX_DEVICES: usize = 28;
@@ -248,7 +249,6 @@ fn at_most(field: &str, count: usize, limit: usize) -> Result<(), Error> {
     Err(Error::invalid(field, value, format!("at most {limit}")))
 }
 
-/// Names of a VM's parts become file names and device names on the host.
 /// Checks an interface beside those that the VM has.
 fn check_interface(field: &str, interface: &Interface, others: &[Interface]) -> Result<(), Error> {
     let id = format!("{field}.id");
@@ -273,6 +273,7 @@ fn check_interface(field: &str, interface: &Interface, others: &[Interface]) -> 
     Ok(())
 }
 
+/// Names of a VM's parts become file names and device names on the host.
 fn validate_part_name(field: &str, name: &str, longest: usize) -> Result<(), Error> {
     let good = (1..=longest).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase())

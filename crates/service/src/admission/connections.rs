@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,10 +32,22 @@ pub(crate) struct Connections {
     open: Mutex<Open>,
 }
 
+/// What is done under its lock is short whatever there is: every call looks up its connection here, and a lock that
+/// is held while all are looked at, for each that comes, keeps all calls waiting for as long as somebody connects.
 #[derive(Debug, Default)]
 struct Open {
     by_peer: HashMap<SocketAddr, Arc<Connection>>,
-    by_source: HashMap<IpAddr, usize>,
+    by_source: HashMap<IpAddr, Source>,
+    /// Who has strangers' connections, by how many.
+    strangers: BTreeSet<(usize, IpAddr)>,
+}
+
+/// The connections of one address.
+#[derive(Debug, Default)]
+struct Source {
+    open: usize,
+    /// Those on which nobody with an accepted token or certificate called.
+    strangers: HashMap<SocketAddr, Arc<Connection>>,
 }
 
 /// One open connection.
@@ -97,7 +109,7 @@ impl Connections {
         let now = Instant::now();
         let source = site(Some(peer.ip()));
         let mut open = self.lock();
-        let own = open.by_source.get(&source).copied().unwrap_or_default();
+        let own = open.by_source.get(&source).map_or(0, |own| own.open);
         let why = if own >= self.limits.connections_per_source {
             "it has too many connections"
         } else if self.arrivals.admit(source, now).is_none() {
@@ -107,7 +119,6 @@ impl Connections {
         {
             "the server has too many connections"
         } else {
-            *open.by_source.entry(source).or_default() += 1;
             let connection = Arc::new(Connection {
                 calls: AtomicUsize::new(0),
                 called: AtomicBool::new(false),
@@ -116,7 +127,7 @@ impl Connections {
                 refused: Limiter::new(FORGIVEN, FORGIVEN_AGAIN),
                 cut: CancellationToken::new(),
             });
-            open.by_peer.insert(peer, Arc::clone(&connection));
+            open.add(peer, Arc::clone(&connection));
             drop(open);
             // An answer is told as soon as it is there.
             let _ = stream.set_nodelay(true);
@@ -137,22 +148,20 @@ impl Connections {
     /// Cuts a stranger's connection, of the address that has most of them, for one of an address that has fewer: a few
     /// addresses together could keep all others out, else. `false`: there is none.
     fn make_room(&self, open: &mut Open, newcomer: IpAddr) -> bool {
-        let mut strangers: HashMap<IpAddr, usize> = HashMap::new();
-        let of_strangers = open.by_peer.iter().filter(|(_, it)| !it.is_known());
-        for (peer, _) in of_strangers.clone() {
-            *strangers.entry(site(Some(peer.ip()))).or_default() += 1;
-        }
-        let Some((source, most)) = strangers.iter().max_by_key(|(_, count)| **count) else {
+        let Some((most, source)) = open.strangers.last().copied() else {
             return false;
         };
-        if strangers.get(&newcomer).is_some_and(|own| own >= most) {
+        let own = open.by_source.get(&newcomer);
+        if own.is_some_and(|own| own.strangers.len() >= most) {
             return false;
         }
         // Of these, one that waits for nothing, the oldest.
-        let longest = of_strangers
-            .filter(|(peer, _)| site(Some(peer.ip())) == *source)
-            .min_by_key(|(_, it)| (it.calls.load(Ordering::Acquire) > 0, it.since()))
-            .map(|(peer, _)| *peer);
+        let longest = open.by_source.get(&source).and_then(|of_source| {
+            let strangers = of_source.strangers.iter();
+            let first =
+                strangers.min_by_key(|(_, it)| (it.calls.load(Ordering::Acquire) > 0, it.since()));
+            first.map(|(peer, _)| *peer)
+        });
         let Some(connection) = longest.and_then(|peer| open.remove(peer, None)) else {
             return false;
         };
@@ -162,12 +171,52 @@ impl Connections {
         true
     }
 
+    /// Somebody with an accepted token or certificate calls on the connection from `peer`.
+    pub fn is_of_somebody(&self, peer: SocketAddr, connection: &Connection) {
+        if !connection.known.swap(true, Ordering::AcqRel) {
+            self.lock().is_of_somebody(peer, connection);
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Open {
+    fn add(&mut self, peer: SocketAddr, connection: Arc<Connection>) {
+        let source = site(Some(peer.ip()));
+        let own = self.by_source.entry(source).or_default();
+        own.open += 1;
+        own.strangers.insert(peer, Arc::clone(&connection));
+        let strangers = own.strangers.len();
+        self.strangers.remove(&(strangers - 1, source));
+        self.strangers.insert((strangers, source));
+        self.by_peer.insert(peer, connection);
+    }
+
+    /// The connection from `peer` is no stranger's, if it is still this one.
+    fn is_of_somebody(&mut self, peer: SocketAddr, connection: &Connection) {
+        let there = self.by_peer.get(&peer);
+        if there.is_some_and(|there| std::ptr::eq(Arc::as_ptr(there), connection)) {
+            self.no_stranger(peer, site(Some(peer.ip())));
+        }
+    }
+
+    fn no_stranger(&mut self, peer: SocketAddr, source: IpAddr) {
+        let Some(own) = self.by_source.get_mut(&source) else {
+            return;
+        };
+        if own.strangers.remove(&peer).is_none() {
+            return;
+        }
+        let left = own.strangers.len();
+        self.strangers.remove(&(left + 1, source));
+        if left > 0 {
+            self.strangers.insert((left, source));
+        }
+    }
+
     /// Takes out what is there from `peer`; if `which` is given, only if it is that.
     fn remove(
         &mut self,
@@ -179,9 +228,10 @@ impl Open {
             return None;
         }
         let source = site(Some(peer.ip()));
+        self.no_stranger(peer, source);
         if let Some(own) = self.by_source.get_mut(&source) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
+            own.open = own.open.saturating_sub(1);
+            if own.open == 0 {
                 self.by_source.remove(&source);
             }
         }
@@ -190,15 +240,6 @@ impl Open {
 }
 
 impl Connection {
-    /// Somebody with an accepted token or certificate calls on it.
-    pub fn is_of_somebody(&self) {
-        self.known.store(true, Ordering::Release);
-    }
-
-    fn is_known(&self) -> bool {
-        self.known.load(Ordering::Acquire)
-    }
-
     fn since(&self) -> Instant {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }

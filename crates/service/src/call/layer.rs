@@ -118,8 +118,8 @@ where
         let started = Instant::now();
         let token = guard::bearer(request.headers()).ok().map(str::to_owned);
         let (peer, certified) = peer(request.extensions());
-        let connection = peer.and_then(|peer| layer.connections.of(peer));
-        let calling = connection.clone().map(|connection| connection.call());
+        let connection = peer.and_then(|peer| Some((peer, layer.connections.of(peer)?)));
+        let calling = connection.clone().map(|(_, it)| it.call());
 
         Box::pin(async move {
             let mut record = Record::new(
@@ -135,14 +135,15 @@ where
             let answer = async {
                 let who = layer.identify(token, &context, stranger).await;
                 let known = matches!(who, Who::Known(_));
-                if let Some(connection) = connection.as_ref().filter(|_| known || certified) {
-                    connection.is_of_somebody();
+                if let Some((peer, connection)) = connection.as_ref().filter(|_| known || certified)
+                {
+                    layer.connections.is_of_somebody(*peer, connection);
                 }
                 let permit = match layer.admission.admit(who, kind).await {
                     Ok(permit) => permit,
                     Err(refusal) => {
                         layer.refusals.count(&refusal.who, refusal.why);
-                        if let Some(connection) = &connection {
+                        if let Some((_, connection)) = &connection {
                             connection.refused();
                         }
                         record.refused();

@@ -19,9 +19,10 @@ use crate::limit::Limiter;
 
 /// How long nothing is accepted after that failed: without a free descriptor it would fail again at once.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many refused calls a connection is forgiven, and after how long one more; then it is cut.
-const FORGIVEN: u32 = 512;
-const FORGIVEN_AGAIN: Duration = Duration::from_millis(10);
+/// How many calls that are refused, or taken back at once, a connection is forgiven, and after how long one more; then it
+/// is cut. Most of what a server can be made to do by those whom it refuses anyway is to tell them so.
+const FORGIVEN: u32 = 128;
+const FORGIVEN_AGAIN: Duration = Duration::from_millis(50);
 
 /// The open connections of a listener.
 #[derive(Debug)]
@@ -276,6 +277,13 @@ impl Connection {
 /// A call on a connection.
 #[derive(Debug)]
 pub(crate) struct Calling(Arc<Connection>);
+
+impl Calling {
+    /// The call was taken back at once.
+    pub fn reset(&self) {
+        self.0.refused();
+    }
+}
 
 impl Drop for Calling {
     fn drop(&mut self) {

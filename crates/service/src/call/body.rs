@@ -23,6 +23,9 @@ use crate::limit::Limiter;
 const LINES: u32 = 500;
 const LINE_AGAIN: Duration = Duration::from_millis(100);
 
+/// Who asks and takes it back sooner than this is not somebody who tired of waiting (a rapid reset, CVE-2023-44487).
+const RESET: Duration = Duration::from_secs(1);
+
 /// Whose lines the access log has had.
 #[derive(Debug)]
 pub(crate) struct AccessLog(Limiter<Option<PrincipalId>>);
@@ -43,7 +46,7 @@ pub(super) struct Record {
     code: Option<Code>,
     refused: bool,
     /// Its connection is not idle.
-    _calling: Option<Calling>,
+    calling: Option<Calling>,
 }
 
 impl Record {
@@ -62,7 +65,7 @@ impl Record {
             span,
             code: None,
             refused: false,
-            _calling: calling,
+            calling,
         }
     }
 
@@ -82,6 +85,12 @@ impl Drop for Record {
         // Neither status nor trailers: the client went away.
         let code = self.code.unwrap_or(Code::Cancelled);
         let elapsed = self.started.elapsed();
+        if let Some(calling) = &self.calling
+            && self.code.is_none()
+            && elapsed < RESET
+        {
+            calling.reset();
+        }
         let method = &self.context.method;
         metrics::gauge!(UNDER_WAY).decrement(1.0);
         metrics::counter!(CALLS, "method" => Arc::clone(method), "code" => name(code)).increment(1);

@@ -20,7 +20,7 @@ mod server;
 mod store;
 mod supervise;
 mod tls;
-mod turns;
+pub mod turns;
 
 /// A fifth of what a server under load did was glibc's allocation.
 #[global_allocator]

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 /// So many may have their turn at the same time, and so many of one key. Those who wait get the next one round about, one
 /// for each key.
 #[derive(Debug)]
-pub(crate) struct Turns<K: Eq + Hash + Clone> {
+pub struct Turns<K: Eq + Hash + Clone> {
     most_of_key: usize,
     state: Mutex<State<K>>,
 }
@@ -25,7 +25,7 @@ struct State<K: Eq + Hash + Clone> {
 
 /// Somebody's turn, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<K: Eq + Hash + Clone>(Option<(Arc<Turns<K>>, K)>);
+pub struct Turn<K: Eq + Hash + Clone>(Option<(Arc<Turns<K>>, K)>);
 
 impl<K: Eq + Hash + Clone> State<K> {
     /// Takes a turn for `key`; `false`: there is none that it may have now.
@@ -50,6 +50,7 @@ impl<K: Eq + Hash + Clone> State<K> {
 }
 
 impl<K: Eq + Hash + Clone> Turns<K> {
+    /// `at_once` in all, and `most_of_key` of one key.
     pub fn new(at_once: usize, most_of_key: usize) -> Arc<Self> {
         Arc::new(Turns {
             most_of_key,

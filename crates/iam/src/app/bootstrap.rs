@@ -284,7 +284,7 @@ async fn operator_create(
     password: &str,
 ) -> Result<Principal, Error> {
     let operator = Principal {
-        password_hash: Some(core.passwords.hash(password).await?),
+        password_hash: Some(core.passwords.hash(password, &from.source).await?),
         ..new_principal(name, PrincipalKind::User, None)
     };
     let mut change = work(&operator, |operator, tx| {

@@ -58,7 +58,10 @@ pub async fn create<A: prost::Message + Default>(
 ) -> Result<A, Error> {
     let password_hash = match new.password.as_str() {
         "" => None,
-        password => Some(core.passwords.hash(password).await?),
+        password => {
+            let source = &mutation.caller().source;
+            Some(core.passwords.hash(password, source).await?)
+        }
     };
     let created_at = now();
     let principal = Principal {
@@ -254,7 +257,7 @@ pub async fn set_password<A: prost::Message + Default>(
         let action = "iam:principals:update";
         ceiling::check_principal(core, caller, action, &name(principal), id).await?;
     }
-    let password_hash = core.passwords.hash(&password.new).await?;
+    let password_hash = core.passwords.hash(&password.new, &caller.source).await?;
     core.change(
         mutation,
         (id, password_hash),

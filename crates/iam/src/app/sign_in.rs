@@ -157,7 +157,10 @@ async fn by_password(
     let hash = found
         .as_ref()
         .and_then(|principal| principal.password_hash.as_deref());
-    let right = settle_withdrawn(core.passwords.verify(password, hash).await, attempt)?;
+    let right = settle_withdrawn(
+        core.passwords.verify(password, hash, &from.source).await,
+        attempt,
+    )?;
     let (right, attempt) = right;
     let Some(principal) = found.filter(|principal| right && !principal.disabled) else {
         attempt.failed(Instant::now());
@@ -333,7 +336,7 @@ pub(super) async fn check_password(
     let attempt = admitted.map_err(slowed)?;
     let verified = core
         .passwords
-        .verify(password, principal.password_hash.as_deref())
+        .verify(password, principal.password_hash.as_deref(), source)
         .await;
     let (right, attempt) = settle_withdrawn(verified, attempt)?;
     if !right {

@@ -7,13 +7,15 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use photon_resource::Error;
-use tokio::sync::Semaphore;
+use photon_service::turns::Turns;
 
 const MIN_CHARACTERS: usize = 12;
 /// Longer ones would let a caller have us hash megabytes.
 const MAX_BYTES: usize = 1024;
-/// How many hashes are computed at once: each takes 19 MiB and a core for some ten milliseconds.
+/// How many hashes are computed at once, in all and for one address: each takes 19 MiB and a core for some ten milliseconds.
+/// Who guesses from one address keeps those of others waiting for one guess, not for all that wait.
 const AT_ONCE: usize = 2;
+const AT_ONCE_OF_SOURCE: usize = 1;
 /// How long one may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -40,22 +42,23 @@ pub fn validate_password(field: &str, password: &str) -> Result<(), Error> {
 /// storage names first: 19 MiB, two passes, one lane.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    turns: Arc<Semaphore>,
+    /// By where those come from who have a password hashed.
+    turns: Arc<Turns<String>>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            turns: Turns::new(AT_ONCE, AT_ONCE_OF_SOURCE),
         }
     }
 }
 
 impl Passwords {
-    /// The PHC string of a password, under a random salt.
-    pub async fn hash(&self, password: &str) -> Result<String, Error> {
+    /// The PHC string of a password, under a random salt, for somebody at `source`.
+    pub async fn hash(&self, password: &str, source: &str) -> Result<String, Error> {
         let password = password.to_owned();
-        self.run(move || {
+        self.run(source, move || {
             let hash = Argon2::default().hash_password(password.as_bytes());
             hash.map(|hash| hash.to_string())
         })
@@ -64,8 +67,13 @@ impl Passwords {
     }
 
     /// Whether it is the password of `hash`; `None` (an unknown principal, or one without a password) takes as
-    /// long and is never right.
-    pub async fn verify(&self, password: &str, hash: Option<&str>) -> Result<bool, Error> {
+    /// long and is never right. `source`: where it was entered.
+    pub async fn verify(
+        &self,
+        password: &str,
+        hash: Option<&str>,
+        source: &str,
+    ) -> Result<bool, Error> {
         if password.len() > MAX_BYTES {
             return Ok(false);
         }
@@ -73,7 +81,7 @@ impl Passwords {
         let hash = hash.unwrap_or(&NOBODY).to_owned();
         let password = password.to_owned();
         let right = self
-            .run(move || {
+            .run(source, move || {
                 PasswordHash::new(&hash).is_ok_and(|hash| {
                     Argon2::default()
                         .verify_password(password.as_bytes(), &hash)
@@ -86,10 +94,11 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
+        source: &str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = tokio::time::timeout(PATIENCE, self.turns.clone().acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
+        let turn = Arc::clone(&self.turns).take(source.to_owned());
+        let Ok(turn) = tokio::time::timeout(PATIENCE, turn).await else {
             return Err(Error::ResourceExhausted(
                 "too many sign-ins at the same time: try again in 5 s".into(),
             ));
@@ -111,36 +120,45 @@ mod tests {
     #[tokio::test]
     async fn the_right_password_only() {
         let passwords = Passwords::default();
-        let hash = passwords.hash("correct horse battery").await.unwrap();
+        let hash = passwords
+            .hash("correct horse battery", "here")
+            .await
+            .unwrap();
         assert!(
             hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{hash}"
         );
         assert!(
             passwords
-                .verify("correct horse battery", Some(&hash))
+                .verify("correct horse battery", Some(&hash), "here")
                 .await
                 .unwrap()
         );
         assert!(
             !passwords
-                .verify("correct horse batter", Some(&hash))
+                .verify("correct horse batter", Some(&hash), "here")
                 .await
                 .unwrap()
         );
         assert!(
             !passwords
-                .verify("correct horse battery", Some("damaged"))
+                .verify("correct horse battery", Some("damaged"), "here")
                 .await
                 .unwrap()
         );
         assert!(
             !passwords
-                .verify("nobody has this password", None)
+                .verify("nobody has this password", None, "here")
                 .await
                 .unwrap()
         );
-        assert_ne!(passwords.hash("correct horse battery").await.unwrap(), hash);
+        assert_ne!(
+            passwords
+                .hash("correct horse battery", "here")
+                .await
+                .unwrap(),
+            hash
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use photon_resource::{Caller, Error, OrgId, PrincipalId, PrincipalKind, Scope};
 use super::issue::{Issued, Proven, Stranger, WRONG, Wanted, event, issue, wrong};
 use super::refresh::{self, NewSession};
 use super::{Core, ceiling};
-use crate::credential::{ApiSecret, Attempt, NodeCertificate};
+use crate::credential::{ApiSecret, Attempt, NodeCertificate, Queue};
 use crate::model::{ApiKey, Principal, validate_principal_name};
 use crate::store::{api_key, principal as store};
 
@@ -142,6 +142,14 @@ fn counted(found: Option<&Principal>, sign_in: &SignIn) -> String {
     }
 }
 
+/// With whom an attempt from `source` waits for its password to be hashed.
+fn queue(attempt: &Attempt<'_>, source: &str) -> Queue {
+    match attempt.address_failed() {
+        true => Queue::Failed,
+        false => Queue::Source(source.to_owned()),
+    }
+}
+
 async fn by_password(
     core: &Core,
     from: &Stranger,
@@ -157,10 +165,10 @@ async fn by_password(
     let hash = found
         .as_ref()
         .and_then(|principal| principal.password_hash.as_deref());
-    let right = settle_withdrawn(
-        core.passwords.verify(password, hash, &from.source).await,
-        attempt,
-    )?;
+    let verified = core
+        .passwords
+        .verify(password, hash, queue(&attempt, &from.source));
+    let right = settle_withdrawn(verified.await, attempt)?;
     let (right, attempt) = right;
     let Some(principal) = found.filter(|principal| right && !principal.disabled) else {
         attempt.failed(Instant::now());
@@ -334,11 +342,11 @@ pub(super) async fn check_password(
         .password_attempts
         .admit(&counted, source, Instant::now());
     let attempt = admitted.map_err(slowed)?;
+    let hash = principal.password_hash.as_deref();
     let verified = core
         .passwords
-        .verify(password, principal.password_hash.as_deref(), source)
-        .await;
-    let (right, attempt) = settle_withdrawn(verified, attempt)?;
+        .verify(password, hash, queue(&attempt, source));
+    let (right, attempt) = settle_withdrawn(verified.await, attempt)?;
     if !right {
         attempt.failed(Instant::now());
         return Err(Error::invalid(

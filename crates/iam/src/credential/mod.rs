@@ -9,7 +9,7 @@ mod slowdown;
 
 pub use api_secret::ApiSecret;
 pub use certificate::NodeCertificate;
-pub use password::{Passwords, validate_password};
+pub use password::{Passwords, Queue, validate_password};
 pub use refresh_secret::RefreshSecret;
 pub use s3_secret::new_s3_pair;
 pub use slowdown::{Attempt, Slowdown};

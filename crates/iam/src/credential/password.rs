@@ -12,12 +12,21 @@ use photon_service::turns::Turns;
 const MIN_CHARACTERS: usize = 12;
 /// Longer ones would let a caller have us hash megabytes.
 const MAX_BYTES: usize = 1024;
-/// How many hashes are computed at once, in all and for one address: each takes 19 MiB and a core for some ten milliseconds.
-/// Who guesses from one address keeps those of others waiting for one guess, not for all that wait.
+/// How many hashes are computed at once, in all and for one [`Queue`]: each takes 19 MiB and a core for some ten
+/// milliseconds. Others wait for one of those who guess, not for all of them.
 const AT_ONCE: usize = 2;
-const AT_ONCE_OF_SOURCE: usize = 1;
+const AT_ONCE_OF_QUEUE: usize = 1;
 /// How long one may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who waits for a hash together: one at a time of each of these, round about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Queue {
+    /// Those of one address.
+    Source(String),
+    /// Those of all addresses where passwords were wrong lately: whoever guesses from many is no more than one.
+    Failed,
+}
 
 /// What an unknown principal's password is checked against, so that it takes as long as a known one's.
 static NOBODY: LazyLock<String> = LazyLock::new(|| {
@@ -42,14 +51,13 @@ pub fn validate_password(field: &str, password: &str) -> Result<(), Error> {
 /// storage names first: 19 MiB, two passes, one lane.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    /// By where those come from who have a password hashed.
-    turns: Arc<Turns<String>>,
+    turns: Arc<Turns<Queue>>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
         Self {
-            turns: Turns::new(AT_ONCE, AT_ONCE_OF_SOURCE),
+            turns: Turns::new(AT_ONCE, AT_ONCE_OF_QUEUE),
         }
     }
 }
@@ -58,7 +66,7 @@ impl Passwords {
     /// The PHC string of a password, under a random salt, for somebody at `source`.
     pub async fn hash(&self, password: &str, source: &str) -> Result<String, Error> {
         let password = password.to_owned();
-        self.run(source, move || {
+        self.run(Queue::Source(source.to_owned()), move || {
             let hash = Argon2::default().hash_password(password.as_bytes());
             hash.map(|hash| hash.to_string())
         })
@@ -67,12 +75,12 @@ impl Passwords {
     }
 
     /// Whether it is the password of `hash`; `None` (an unknown principal, or one without a password) takes as
-    /// long and is never right. `source`: where it was entered.
+    /// long and is never right.
     pub async fn verify(
         &self,
         password: &str,
         hash: Option<&str>,
-        source: &str,
+        queue: Queue,
     ) -> Result<bool, Error> {
         if password.len() > MAX_BYTES {
             return Ok(false);
@@ -81,7 +89,7 @@ impl Passwords {
         let hash = hash.unwrap_or(&NOBODY).to_owned();
         let password = password.to_owned();
         let right = self
-            .run(source, move || {
+            .run(queue, move || {
                 PasswordHash::new(&hash).is_ok_and(|hash| {
                     Argon2::default()
                         .verify_password(password.as_bytes(), &hash)
@@ -94,10 +102,10 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
-        source: &str,
+        queue: Queue,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = Arc::clone(&self.turns).take(source.to_owned());
+        let turn = Arc::clone(&self.turns).take(queue);
         let Ok(turn) = tokio::time::timeout(PATIENCE, turn).await else {
             return Err(Error::ResourceExhausted(
                 "too many sign-ins at the same time: try again in 5 s".into(),
@@ -118,6 +126,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn who_guesses_from_many_addresses_does_not_keep_others_waiting() {
+        let passwords = Passwords::default();
+        let mut guesses = tokio::task::JoinSet::new();
+        for _ in 0..40 {
+            let passwords = passwords.clone();
+            guesses.spawn(async move { passwords.verify("guess", None, Queue::Failed).await });
+            tokio::task::yield_now().await;
+        }
+        passwords.hash("correct horse", "here").await.unwrap();
+        let mut done = 0;
+        while guesses.try_join_next().is_some() {
+            done += 1;
+        }
+        assert!(done < 10, "it waited for {done} guesses");
+    }
+
+    #[tokio::test]
     async fn the_right_password_only() {
         let passwords = Passwords::default();
         let hash = passwords
@@ -130,25 +155,25 @@ mod tests {
         );
         assert!(
             passwords
-                .verify("correct horse battery", Some(&hash), "here")
+                .verify("correct horse battery", Some(&hash), Queue::Failed)
                 .await
                 .unwrap()
         );
         assert!(
             !passwords
-                .verify("correct horse batter", Some(&hash), "here")
+                .verify("correct horse batter", Some(&hash), Queue::Failed)
                 .await
                 .unwrap()
         );
         assert!(
             !passwords
-                .verify("correct horse battery", Some("damaged"), "here")
+                .verify("correct horse battery", Some("damaged"), Queue::Failed)
                 .await
                 .unwrap()
         );
         assert!(
             !passwords
-                .verify("nobody has this password", None, "here")
+                .verify("nobody has this password", None, Queue::Failed)
                 .await
                 .unwrap()
         );

@@ -167,6 +167,12 @@ fn address(source: &str) -> Option<String> {
 }
 
 impl Attempt<'_> {
+    /// Whether there were failures at its address lately.
+    pub fn address_failed(&self) -> bool {
+        let slots = self.slowdown.lock();
+        self.keys[1].is_some_and(|(address, _)| slots[address].failures > 0)
+    }
+
     /// The credential was right: the principal's failures are forgotten. The address's are not, or a guesser could
     /// reset them with an account of its own; they are forgiven by and by.
     pub fn succeeded(mut self) {

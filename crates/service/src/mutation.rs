@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use crate::call::only_waits;
 use crate::limit::Limiter;
 
 /// How often a change is tried when others get there first.
@@ -232,6 +233,7 @@ impl Mutation {
         self.pay(after, answer)?;
         self.remember(&mut tx, answer).await?;
         let event = self.event(resource, before, after, reason);
+        only_waits();
         let committed = self.shared.ledger.commit(tx, event).await;
         Ok(self.settled(committed).await?.then_some(response))
     }
@@ -256,6 +258,7 @@ impl Mutation {
         response: Resp,
     ) -> Result<Option<Resp>, Error> {
         self.remember(&mut tx, &response).await?;
+        only_waits();
         let committed = tx.commit().await;
         Ok(self.settled(committed).await?.then_some(response))
     }

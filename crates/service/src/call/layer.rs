@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use super::CallContext;
 use super::body::{AccessLog, CallBody, Record};
-use super::request_body::{Bounds, FirstMessage, Had, RequestBody, Waiting};
+use super::request_body::{Bounds, FirstMessage, HAD, Had, RequestBody, Waiting};
 use crate::admission::{Admission, Connections, Kind, Permit, Refusals, Who};
 use crate::guard;
 
@@ -210,6 +210,7 @@ impl CallLayer {
             (false, false) => Some(self.timeout.min(STRANGERS_TIMEOUT)),
         };
         let call = inner.call(request.map(|body| Body::new(RequestBody::new(body, bounds()))));
+        let call = HAD.scope(Had::clone(&had), call);
         let Some(limit) = timeout else {
             return match call.await {
                 Ok(response) => response,

@@ -36,8 +36,23 @@ pub(super) struct Waiting {
     had: Had,
 }
 
-/// A call's turn, once it has come: whoever answers the call gives it back.
+/// A call's turn, once it has come: whoever answers the call gives it back, or [`only_waits`] does.
 pub(super) type Had = Arc<Mutex<Option<Turn<Queue>>>>;
+
+tokio::task_local! {
+    /// That of the call that is being answered.
+    pub(super) static HAD: Had;
+}
+
+/// What is left of the call that is being answered is to wait for a disk: its turn is another's. As many changes as
+/// come may then share a write, also of one organization.
+pub(crate) fn only_waits() {
+    let _ = HAD.try_with(give_back);
+}
+
+fn give_back(had: &Had) {
+    drop(had.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
 
 impl Waiting {
     /// Keeps the turn in `had` when it has come.
@@ -163,6 +178,7 @@ impl HttpBody for RequestBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turns::Turns;
 
     #[tokio::test]
     async fn a_message_has_come_when_its_last_byte_has() {
@@ -173,5 +189,20 @@ mod tests {
         }
         first.saw(b"c and the next");
         assert!(first.came);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_only_waits_for_a_disk_has_given_its_turn_back() {
+        let queue = || Queue::Source([192, 0, 2, 1].into());
+        let turns = Turns::new(1, 1);
+        let had = Had::default();
+        let mut waiting = Waiting::new(Arc::clone(&turns).take(queue()), &had);
+        std::future::poll_fn(|cx| waiting.poll(cx)).await;
+        assert!(had.lock().unwrap().is_some());
+        HAD.scope(Had::clone(&had), async { only_waits() }).await;
+        let next = tokio::time::timeout(Duration::from_secs(1), turns.take(queue()));
+        next.await.expect("the turn is still taken");
+        // And outside of a call there is none to give back.
+        only_waits();
     }
 }

@@ -458,6 +458,24 @@ impl Repeatable for crate::prismnet::v1::DeleteSubnetRequest {
         &self.request_id
     }
 }
+impl InTenant for crate::prismnet::v1::EnsureDefaultSubnetRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::prismnet::v1::EnsureDefaultSubnetRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Repeatable for crate::prismnet::v1::UpdateNetworkSettingsRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
 impl InTenant for crate::prismnet::v1::CreatePortRequest {
     fn org_id(&self) -> &str {
         &self.org_id

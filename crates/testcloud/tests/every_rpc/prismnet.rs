@@ -267,6 +267,29 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
             },
         ),
         scene.changes(
+            "prismnet.v1.SubnetService/EnsureDefaultSubnet",
+            NAMED,
+            EnsureDefaultSubnetRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                ..Default::default()
+            },
+        ),
+        scene.reads(
+            "prismnet.v1.NetworkSettingsService/GetNetworkSettings",
+            NAMED,
+            GetNetworkSettingsRequest { org_id: org_id() },
+        ),
+        scene.changes(
+            "prismnet.v1.NetworkSettingsService/UpdateNetworkSettings",
+            NAMED,
+            UpdateNetworkSettingsRequest {
+                org_id: org_id(),
+                default_networks: Some(false),
+                ..Default::default()
+            },
+        ),
+        scene.changes(
             "prismnet.v1.PortService/CreatePort",
             NAMED,
             scene.port(&front, "new"),

@@ -12,8 +12,8 @@ pub use node::{Hypervisor, Load, Node, Overhead};
 pub use ssh_key::check_ssh_key;
 pub use user_data::UserData;
 pub use vm::{
-    Addressing, Disk, Interface, Leaving, NewVm, Port, PowerState, RestartPolicy, Size, Spec, Vm,
-    VmChanges, VmFilter,
+    Addressing, Disk, Interface, Leaving, NewInterface, NewSpec, NewVm, Plug, Port, PowerState,
+    RestartPolicy, Size, Spec, Vm, VmChanges, VmFilter,
 };
 
 /// The types of resources.

@@ -276,6 +276,7 @@ pub fn new_vm(name: &str, ports: &[&net::Port]) -> pb::CreateVmRequest {
         .map(|(at, port)| pb::NetworkInterface {
             id: format!("eth{at}"),
             port_id: port.id.clone(),
+            ..Default::default()
         });
     pb::CreateVmRequest {
         name: name.into(),

@@ -281,9 +281,23 @@ pub struct NetworkInterface {
     /// interfaces itself, whose order on the bus is that of `network`.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// A port of the same tenant, attached to nothing else.
+    /// A port of the same tenant, attached to nothing else. Empty in CreateVm: one is made for the interface, with the rights
+    /// and in the quotas of the caller, and goes with the VM.
     #[prost(string, tag = "2")]
     pub port_id: ::prost::alloc::string::String,
+    /// For CreateVm, without `port_id`: the subnet (id or name) of the VM's project in which a port is made. Empty: that of the
+    /// project's default network, which is made if there is none (prismnet.v1.SubnetService/EnsureDefaultSubnet). In answers
+    /// always empty.
+    #[prost(string, tag = "3")]
+    pub subnet_id: ::prost::alloc::string::String,
+    /// For CreateVm, without `port_id`: security groups (ids or names) of the port that is made. Empty: the project's default
+    /// group. In answers always empty.
+    #[prost(string, repeated, tag = "4")]
+    pub security_group_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In answers: the port was made with the VM, and is deleted with it. A port whose interface is detached stays. A request
+    /// need not say it, and can't of a port that it names.
+    #[prost(bool, tag = "5")]
+    pub delete_with_vm: bool,
 }
 /// A disk of a VM.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2116,8 +2130,8 @@ pub mod vm_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Accepts a VM: validates its spec, chooses a host, attaches its ports. It runs when its phase is
-        /// RUNNING; follow with WatchVm.
+        /// Accepts a VM: validates its spec, makes ports for interfaces that name none, chooses a host, attaches its ports. It runs
+        /// when its phase is RUNNING; follow with WatchVm. When it is refused, no port that was made for it stays.
         pub async fn create_vm(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateVmRequest>,
@@ -2338,7 +2352,8 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.VmService", "RebootVm"));
             self.inner.unary(req, path, codec).await
         }
-        /// Stops it, removes its disks, detaches its ports. The VM is gone when GetVm says NOT_FOUND.
+        /// Stops it, removes its disks, detaches its ports, deletes those that were made with it. The VM is gone when GetVm says
+        /// NOT_FOUND.
         pub async fn delete_vm(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteVmRequest>,
@@ -2428,8 +2443,8 @@ pub mod vm_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with VmServiceServer.
     #[async_trait]
     pub trait VmService: std::marker::Send + std::marker::Sync + 'static {
-        /// Accepts a VM: validates its spec, chooses a host, attaches its ports. It runs when its phase is
-        /// RUNNING; follow with WatchVm.
+        /// Accepts a VM: validates its spec, makes ports for interfaces that name none, chooses a host, attaches its ports. It runs
+        /// when its phase is RUNNING; follow with WatchVm. When it is refused, no port that was made for it stays.
         async fn create_vm(
             &self,
             request: tonic::Request<super::CreateVmRequest>,
@@ -2491,7 +2506,8 @@ pub mod vm_service_server {
             tonic::Response<super::RebootVmResponse>,
             tonic::Status,
         >;
-        /// Stops it, removes its disks, detaches its ports. The VM is gone when GetVm says NOT_FOUND.
+        /// Stops it, removes its disks, detaches its ports, deletes those that were made with it. The VM is gone when GetVm says
+        /// NOT_FOUND.
         async fn delete_vm(
             &self,
             request: tonic::Request<super::DeleteVmRequest>,

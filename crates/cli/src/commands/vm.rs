@@ -105,7 +105,7 @@ pub enum VmCommand {
     Stop(Changing<Stop>),
     /// Restart the guest.
     Reboot(Changing<Reboot>),
-    /// Remove one with its disks; its ports stay.
+    /// Remove one with its disks and the ports that were made with it; ports of `--port` stay.
     #[command(visible_alias = "rm")]
     Delete(Changing<Delete>),
     /// The serial console. Ctrl-] leaves it.

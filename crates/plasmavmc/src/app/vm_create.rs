@@ -1,4 +1,4 @@
-//! CreateVm: everything is checked, the record is written, the ports are attached; see [`super::Saga`] for what
+//! CreateVm: everything is checked, ports are made, the record is written, the ports are attached; see [`super::Saga`] for what
 //! happens when this stops half-way.
 
 use std::collections::HashMap;
@@ -10,8 +10,10 @@ use futures::future::try_join_all;
 use photon_catalog::{Change, Effect, Named, commit, get};
 use photon_resource::{Caller, Error, ImageId, NewMeta, OrgId, PortId, ProjectId, VmId};
 use photon_service::Mutation;
+use uuid::Uuid;
 
 use super::access::image_to_use;
+use super::new_ports::Made;
 use super::{Progress, Vms};
 use crate::model::phase::Stage;
 use crate::model::{Image, Load, NewVm, PowerState, Spec, Vm};
@@ -41,19 +43,30 @@ impl Vms {
         // Both ask IAM, one by way of PrismNET.
         let (images, ports) =
             tokio::join!(self.images_of(&caller, &new), self.ports_of(&caller, &new));
-        let spec = new.spec.resolve(&images?)?;
+        let images = images?;
+        new.spec.check_images(&images)?;
         check_ports(ports?, &new.meta)?;
+        let new_ports = self.saga.new_ports();
+        // Last, because they would have to be removed again.
+        let Made { interfaces, note } = new_ports
+            .make(&caller, &new.meta, &new.spec.network)
+            .await?;
         let mut change = Create {
             vms: self,
             meta: new.meta,
-            spec,
+            spec: new.spec.resolve(&images, interfaces)?,
             power_state: new.power_state,
             node: new.node,
+            note: note.as_ref().map(|note| note.id),
         };
         // One placement at a time: of many that run at once, all but one would conflict.
         let placing = self.placing.lock().await;
-        let (answer, made) = commit(&self.db, mutation, &mut change, answer).await?;
+        let committed = commit(&self.db, mutation, &mut change, answer).await;
         drop(placing);
+        if let (Some(note), Ok((_, None)) | Err(_)) = (note, &committed) {
+            new_ports.take_back(note).await;
+        }
+        let (answer, made) = committed?;
         let Some(vm) = made else {
             return self.as_it_ended(answer, told).await;
         };
@@ -107,19 +120,25 @@ impl Vms {
         Ok(found.map(|(text, image)| (text.clone(), image)).collect())
     }
 
-    /// The ports that the spec names, as the caller sees them.
-    async fn ports_of(&self, caller: &Caller, new: &NewVm) -> Result<Vec<(PortId, Seen)>, Error> {
-        let asked = new.spec.network.iter().map(|interface| async move {
-            let port = self.ports.get(caller, interface.port_id).await?;
-            Ok((interface.port_id, port))
+    /// The ports that the spec names, each with the place of its interface, as the caller sees them.
+    async fn ports_of(
+        &self,
+        caller: &Caller,
+        new: &NewVm,
+    ) -> Result<Vec<(usize, PortId, Seen)>, Error> {
+        let network = new.spec.network.iter().enumerate();
+        let named = network.filter_map(|(index, it)| Some((index, it.port_id()?)));
+        let asked = named.map(|(index, port_id)| async move {
+            let port = self.ports.get(caller, port_id).await?;
+            Ok((index, port_id, port))
         });
         try_join_all(asked).await
     }
 }
 
 /// Each port belongs to the VM's project, and is attached to nothing.
-fn check_ports(ports: Vec<(PortId, Seen)>, meta: &NewMeta) -> Result<(), Error> {
-    for (index, (id, port)) in ports.into_iter().enumerate() {
+fn check_ports(ports: Vec<(usize, PortId, Seen)>, meta: &NewMeta) -> Result<(), Error> {
+    for (index, id, port) in ports {
         let field = format!("spec.network[{index}].port_id");
         check_port(&field, id, &port, (&meta.org_id, &meta.project_id))?;
     }
@@ -161,6 +180,8 @@ struct Create<'a> {
     spec: Spec,
     power_state: PowerState,
     node: Option<String>,
+    /// Of ports that were made for it.
+    note: Option<Uuid>,
 }
 
 impl Create<'_> {
@@ -200,6 +221,14 @@ impl Change for Create<'_> {
         let mut id = VmId::generate();
         while store::vm::vm_id_is_taken(tx, id).await? {
             id = VmId::generate();
+        }
+        if let Some(note) = self.note
+            && !store::new_ports::new_ports_remove(tx, note).await?
+        {
+            return Err(Error::Unavailable(
+                "the VM's new ports were removed, because making it took too long: try again"
+                    .into(),
+            ));
         }
         let (meta, spec) = (self.meta.clone(), self.spec.clone());
         let vm = Vm::new(id, meta, spec, self.power_state, node);

@@ -7,6 +7,7 @@ mod input;
 mod interfaces;
 mod lifecycle;
 mod lost_host;
+mod new_ports;
 mod nodes;
 mod saga;
 mod streams;

@@ -44,9 +44,7 @@ impl Things<'_> {
 
     /// With an interface on this port.
     async fn vm_on(&self, name: &str, image_id: &str, port_id: &str) -> String {
-        let mut request = self.0.vm(name, image_id);
-        let spec = request.spec.as_mut().unwrap();
-        spec.network = vec![interface(port_id)];
+        let request = self.0.vm_with(name, image_id, interface(port_id));
         self.make(request).await
     }
 
@@ -111,6 +109,13 @@ impl Scene<'_> {
         }
     }
 
+    fn vm_with(&self, name: &str, image_id: &str, interface: NetworkInterface) -> CreateVmRequest {
+        let mut request = self.vm(name, image_id);
+        let spec = request.spec.as_mut().unwrap();
+        spec.network = vec![interface];
+        request
+    }
+
     fn vm(&self, name: &str, image_id: &str) -> CreateVmRequest {
         CreateVmRequest {
             name: name.into(),
@@ -131,10 +136,21 @@ impl Scene<'_> {
     }
 }
 
+/// An interface whose port is made with the VM.
+fn made_in(subnet_id: &str, group_id: &str) -> NetworkInterface {
+    NetworkInterface {
+        id: "eth0".into(),
+        subnet_id: subnet_id.into(),
+        security_group_ids: vec![group_id.into()],
+        ..Default::default()
+    }
+}
+
 fn interface(port_id: &str) -> NetworkInterface {
     NetworkInterface {
         id: "eth0".into(),
         port_id: port_id.into(),
+        ..Default::default()
     }
 }
 
@@ -187,6 +203,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     let within = network.subnet(&within, "plugs", "10.0.9.0/24").await;
     let socket = network.port(&within, "socket").await;
     let plug = network.port(&within, "plug").await;
+    let group = network.group("guests").await;
     let plain = things.vm("plain", &disk).await;
     let plugged = things.vm_on("plugged", &disk, &plug).await;
 
@@ -254,7 +271,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
         scene.changes(
             "plasmavmc.v1.VmService/CreateVm",
             NAMED,
-            scene.vm("new", &disk),
+            scene.vm_with("new", &disk, made_in(&within, &group)),
         ),
         scene.reads(
             "plasmavmc.v1.VmService/GetVm",

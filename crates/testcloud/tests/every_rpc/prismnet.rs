@@ -57,7 +57,7 @@ impl Things<'_> {
             .id
     }
 
-    async fn group(&self, name: &str) -> String {
+    pub async fn group(&self, name: &str) -> String {
         let mut client = SecurityGroupServiceClient::new(self.0.cloud.channel("prismnet"));
         let request = self.0.tenant.admin.request(self.0.group(name));
         let made = client.create_security_group(request).await.unwrap();

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use photon_resource::{Error, ImageId};
+use photon_resource::{Error, ImageId, PortId};
 
-use super::{Disk, Interface, Size, Spec};
+use super::{Disk, Interface, NewInterface, NewSpec, Size, Spec};
 use crate::model::{Image, ImageFormat, check_ssh_key, ssh_key};
 
 /// The bounds of a disk, in bytes: 1 MiB and 16 TiB.
@@ -39,7 +39,7 @@ pub fn check_memory(field: &str, memory_mib: u64) -> Result<(), Error> {
     Err(Error::invalid(field, memory_mib, "64 to 1048576 MiB"))
 }
 
-impl<I> Spec<I> {
+impl NewSpec {
     /// Checks everything that can be checked without looking at images and ports.
     ///
     /// Errors: `InvalidArgument`.
@@ -95,23 +95,11 @@ impl<I> Spec<I> {
         at_most("spec.network", self.network.len(), MAX_INTERFACES)?;
         for (index, interface) in self.network.iter().enumerate() {
             let field = format!("spec.network[{index}]");
-            check_interface(&field, interface, &self.network[..index])?;
+            let others = self.network[..index].iter();
+            let plugged = |it: &'_ NewInterface| (it.id.clone(), it.port_id());
+            check_interface(&field, plugged(interface), others.map(plugged))?;
         }
         Ok(())
-    }
-
-    /// Checks an interface that is to be added.
-    ///
-    /// Errors: `InvalidArgument`.
-    pub(super) fn check_new_interface(&self, interface: &Interface) -> Result<(), Error> {
-        check_interface("interface", interface, &self.network)?;
-        let (disks, interfaces) = (self.disks.len(), self.network.len() + 1);
-        if interfaces <= MAX_INTERFACES && disks + interfaces <= MAX_DEVICES {
-            return Ok(());
-        }
-        let value = format!("({interfaces} interfaces beside {disks} disks)");
-        let expected = "at most 16 interfaces, and at most 28 disks and interfaces together";
-        Err(Error::invalid("interface", value, expected))
     }
 
     fn validate_devices(&self) -> Result<(), Error> {
@@ -143,13 +131,42 @@ impl<I> Spec<I> {
     }
 }
 
-impl Spec<String> {
-    /// The spec with its images found: `find` looks one up by what the request called it.
+impl Spec {
+    /// Checks an interface that is to be added.
+    ///
+    /// Errors: `InvalidArgument`.
+    pub(super) fn check_new_interface(&self, interface: &Interface) -> Result<(), Error> {
+        let plugged = |it: &Interface| (it.id.clone(), Some(it.port_id));
+        let others = self.network.iter().map(plugged);
+        check_interface("interface", plugged(interface), others)?;
+        let (disks, interfaces) = (self.disks.len(), self.network.len() + 1);
+        if interfaces <= MAX_INTERFACES && disks + interfaces <= MAX_DEVICES {
+            return Ok(());
+        }
+        let value = format!("({interfaces} interfaces beside {disks} disks)");
+        let expected = "at most 16 interfaces, and at most 28 disks and interfaces together";
+        Err(Error::invalid("interface", value, expected))
+    }
+}
+
+impl NewSpec {
+    /// Whether its images are what their places need: as [`resolve`](Self::resolve), before there are ports.
+    ///
+    /// Errors: `InvalidArgument`.
+    pub fn check_images(&self, images: &[(String, Image)]) -> Result<(), Error> {
+        self.clone().resolve(images, Vec::new()).map(|_| ())
+    }
+
+    /// The spec with its images found, and its interfaces with their ports.
     /// `images` gives an image for each text that the spec refers to.
     ///
     /// Errors: `InvalidArgument` if an image is not of the kind that its place needs, or larger than
     /// the disk that is to start from it.
-    pub fn resolve(self, images: &[(String, Image)]) -> Result<Spec, Error> {
+    pub fn resolve(
+        self,
+        images: &[(String, Image)],
+        network: Vec<Interface>,
+    ) -> Result<Spec, Error> {
         let image = |field: &str, reference: &String| {
             let found = images.iter().find(|(text, _)| text == reference);
             found
@@ -179,7 +196,7 @@ impl Spec<String> {
             disks,
             kernel_image,
             kernel_command_line: self.kernel_command_line,
-            network: self.network,
+            network,
             user_data: self.user_data,
             ssh_authorized_keys: self.ssh_authorized_keys,
             hostname: self.hostname,
@@ -249,26 +266,28 @@ fn at_most(field: &str, count: usize, limit: usize) -> Result<(), Error> {
     Err(Error::invalid(field, value, format!("at most {limit}")))
 }
 
-/// Checks an interface beside those that the VM has.
-fn check_interface(field: &str, interface: &Interface, others: &[Interface]) -> Result<(), Error> {
+/// Checks an interface, its name and its port, beside those that the VM has.
+fn check_interface(
+    field: &str,
+    (name, port): (String, Option<PortId>),
+    others: impl Iterator<Item = (String, Option<PortId>)>,
+) -> Result<(), Error> {
     let id = format!("{field}.id");
     // The guest's interface has this name, which in Linux has 15 bytes.
-    validate_part_name(&id, &interface.id, 15)?;
-    if TAKEN_IN_LINUX.contains(&interface.id.as_str()) {
+    validate_part_name(&id, &name, 15)?;
+    if TAKEN_IN_LINUX.contains(&name.as_str()) {
         let expected = "a name that Linux does not have already: not 'lo', 'all' or 'default'";
-        return Err(Error::invalid(id, &interface.id, expected));
+        return Err(Error::invalid(id, &name, expected));
     }
-    if others.iter().any(|other| other.id == interface.id) {
-        let expected = "an id that no other interface of the VM has";
-        return Err(Error::invalid(id, &interface.id, expected));
-    }
-    if others
-        .iter()
-        .any(|other| other.port_id == interface.port_id)
-    {
-        let expected = "a port that no other interface of the VM has";
-        let field = format!("{field}.port_id");
-        return Err(Error::invalid(field, interface.port_id, expected));
+    for (other_name, other_port) in others {
+        if other_name == name {
+            let expected = "an id that no other interface of the VM has";
+            return Err(Error::invalid(id, &name, expected));
+        }
+        if let Some(port) = port.filter(|_| other_port == port) {
+            let expected = "a port that no other interface of the VM has";
+            return Err(Error::invalid(format!("{field}.port_id"), port, expected));
+        }
     }
     Ok(())
 }

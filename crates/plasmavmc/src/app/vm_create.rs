@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use flaredb::Transaction;
 use futures::future::try_join_all;
 use photon_catalog::{Change, Effect, Named, commit, get};
-use photon_resource::{Caller, Error, ImageId, NewMeta, OrgId, PortId, ProjectId, VmId};
+use photon_resource::{Caller, Error, ImageId, NewMeta, OrgId, PortId, ProjectId, SshKeyId, VmId};
 use photon_service::Mutation;
 use uuid::Uuid;
 
@@ -16,7 +16,8 @@ use super::access::image_to_use;
 use super::new_ports::Made;
 use super::{Progress, Vms};
 use crate::model::phase::Stage;
-use crate::model::{Image, Load, NewVm, PowerState, Spec, Vm};
+use crate::model::vm::MAX_SSH_KEYS;
+use crate::model::{Image, Load, NewVm, PowerState, Spec, SshKey, Vm};
 use crate::prismnet::Seen;
 use crate::{scheduler, store};
 
@@ -30,16 +31,23 @@ impl Vms {
     pub async fn create<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
-        new: NewVm,
+        mut new: NewVm,
         answer: impl Fn(&Vm) -> A,
         told: impl Fn(&A) -> Option<VmId>,
     ) -> Result<A, Error> {
         if let Some(first) = mutation.replay(&mut self.db.begin()).await? {
             return self.as_it_ended(first, told).await;
         }
-        new.meta.validate()?;
-        new.spec.validate()?;
         let caller = mutation.caller().clone();
+        new.meta.validate()?;
+        let kept = self.ssh_keys_of(&caller, &new).await?;
+        for key in kept {
+            let given = &mut new.spec.ssh_authorized_keys;
+            if !given.contains(&key) {
+                given.push(key);
+            }
+        }
+        new.spec.validate()?;
         // Both ask IAM, one by way of PrismNET.
         let (images, ports) =
             tokio::join!(self.images_of(&caller, &new), self.ports_of(&caller, &new));
@@ -93,6 +101,30 @@ impl Vms {
             return Err(Error::FailedPrecondition(reason));
         }
         Ok(first)
+    }
+
+    /// The text of the SSH keys of the project that are named.
+    async fn ssh_keys_of(&self, caller: &Caller, new: &NewVm) -> Result<Vec<String>, Error> {
+        if new.ssh_keys.len() > MAX_SSH_KEYS {
+            let value = format!("({} entries)", new.ssh_keys.len());
+            let expected = format!("at most {MAX_SSH_KEYS}");
+            return Err(Error::invalid("ssh_key_ids", value, expected));
+        }
+        let (org, project) = (&new.meta.org_id, &new.meta.project_id);
+        let asked = new.ssh_keys.iter().map(|text| async move {
+            let named = Named {
+                id: text,
+                org_id: org.as_str(),
+                project_id: project.as_str(),
+            };
+            let key: SshKey = self.access.reach(caller, "get", named).await?;
+            // By its id one sees keys of other projects too.
+            if (&key.meta.org_id, &key.meta.project_id) != (org, project) {
+                return Err(Error::not_found(SshKeyId::KIND, text));
+            }
+            Ok(key.key.line().to_owned())
+        });
+        try_join_all(asked).await
     }
 
     /// The images that the spec refers to, each under the text that it is referred to by.

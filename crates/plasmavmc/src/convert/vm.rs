@@ -26,6 +26,7 @@ pub fn new_vm(tenant: Tenant, request: pb::CreateVmRequest) -> Result<NewVm, Err
     Ok(NewVm {
         meta: tenant.meta(request.name, request.description, request.labels),
         spec,
+        ssh_keys: request.ssh_key_ids,
         power_state: power_state.unwrap_or(PowerState::On),
         node: Some(request.node).filter(|node| !node.is_empty()),
     })

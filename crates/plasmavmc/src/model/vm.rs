@@ -11,7 +11,7 @@ mod spec;
 mod tests;
 
 pub(crate) use spec::check_command_line;
-pub use spec::{MAX_DISK_BYTES, MIN_DISK_BYTES, check_memory, check_vcpus};
+pub use spec::{MAX_DISK_BYTES, MAX_SSH_KEYS, MIN_DISK_BYTES, check_memory, check_vcpus};
 
 /// What the owner wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +181,8 @@ pub const STOP_TIMEOUT: u32 = 30;
 pub struct NewVm {
     pub meta: NewMeta,
     pub spec: NewSpec,
+    /// Ids or names of keys of its project, beside those of the spec.
+    pub ssh_keys: Vec<String>,
     pub power_state: PowerState,
     /// Host that an operator has named.
     pub node: Option<String>,

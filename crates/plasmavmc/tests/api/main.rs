@@ -10,5 +10,6 @@ mod lost_host;
 mod new_ports;
 mod nodes;
 mod saga;
+mod ssh_keys;
 mod streams;
 mod user_data;

@@ -13,8 +13,9 @@ use super::super::image::Images;
 use super::super::port::Ports;
 use super::super::security_group::SecurityGroups;
 use super::super::size::{parse_bytes, parse_mib};
+use super::super::ssh_key::{Given, SshKeys, read_keys};
 use super::super::subnet::Subnets;
-use super::super::{NewLabels, read_text, read_user_data};
+use super::super::{NewLabels, read_user_data};
 use super::{Until, Wait, finish};
 use crate::completion::{hosts, names};
 use crate::error::Failure;
@@ -60,6 +61,10 @@ pub struct NewVm {
     /// File with cloud-init user data, plain or compressed with gzip; `-` is standard input.
     #[arg(long)]
     user_data: Option<PathBuf>,
+    /// SSH key for the guest's user: a name (or id) of `photon ssh-key`, or else a file with public keys, such as
+    /// ~/.ssh/id_ed25519.pub; can be repeated.
+    #[arg(long = "ssh-key", value_name = "NAME|FILE", add = names::<SshKeys>())]
+    ssh_key: Vec<String>,
     /// File with SSH public keys for the guest's user, in authorized_keys format.
     #[arg(long)]
     ssh_keys: Option<PathBuf>,
@@ -165,13 +170,10 @@ pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure
     for (at, interface) in spec.network.iter_mut().enumerate() {
         interface.id = format!("eth{at}");
     }
+    let ssh_keys = Given::of(&new.ssh_key, desk).await?;
+    spec.ssh_authorized_keys = ssh_keys.keys;
     if let Some(path) = &new.ssh_keys {
-        let text = read_text(path)?;
-        let keys = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        spec.ssh_authorized_keys = keys.map(str::to_owned).collect();
+        spec.ssh_authorized_keys.extend(read_keys(path)?);
     }
     let request = CreateVmRequest {
         name: new.name,
@@ -179,6 +181,7 @@ pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure
         description: new.description,
         labels: new.labels.map(),
         node: new.host,
+        ssh_key_ids: ssh_keys.ids,
         power_state: if new.stopped {
             PowerState::Off
         } else {

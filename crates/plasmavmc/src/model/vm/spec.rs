@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use photon_resource::{Error, ImageId, PortId};
 
 use super::{Disk, Interface, NewInterface, NewSpec, Size, Spec};
-use crate::model::{Image, ImageFormat, check_ssh_key, ssh_key};
+use crate::model::{Image, ImageFormat, PublicKey};
 
 /// The bounds of a disk, in bytes: 1 MiB and 16 TiB.
 pub const MIN_DISK_BYTES: u64 = 1 << 20;
@@ -19,7 +19,8 @@ pub(super) const MAX_INTERFACES: usize = 16;
 const MAX_DEVICES: usize = 28;
 /// The loopback interface's name, and what stands beside interfaces' names in `/proc/sys/net/ipv4/conf`.
 const TAKEN_IN_LINUX: [&str; 3] = ["lo", "all", "default"];
-const MAX_SSH_KEYS: usize = 64;
+/// Of those that the project keeps as many may be named.
+pub const MAX_SSH_KEYS: usize = 64;
 /// All of them together, in bytes: a VM is one record in the store, which has bounds of its own.
 const MAX_SSH_KEY_BYTES: usize = 64 * 1024;
 /// x86's COMMAND_LINE_SIZE is 2048 with the final NUL (`arch/x86/include/asm/setup.h`).
@@ -116,10 +117,7 @@ impl NewSpec {
         let keys = &self.ssh_authorized_keys;
         at_most("spec.ssh_authorized_keys", keys.len(), MAX_SSH_KEYS)?;
         for (index, key) in keys.iter().enumerate() {
-            if !check_ssh_key(key) {
-                let field = format!("spec.ssh_authorized_keys[{index}]");
-                return Err(Error::invalid(field, key, ssh_key::EXPECTED));
-            }
+            PublicKey::parse(&format!("spec.ssh_authorized_keys[{index}]"), key)?;
         }
         let bytes: usize = keys.iter().map(String::len).sum();
         if bytes > MAX_SSH_KEY_BYTES {

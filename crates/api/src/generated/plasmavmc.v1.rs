@@ -624,6 +624,29 @@ pub struct Vm {
     /// Ports (ids) whose interfaces were detached, and that its guest has not let go of yet.
     #[prost(string, repeated, tag = "19")]
     pub leaving_port_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where it is reached: its interfaces in the order of `spec.network`, as they were when their ports were attached. Empty
+    /// before.
+    #[prost(message, repeated, tag = "20")]
+    pub interfaces: ::prost::alloc::vec::Vec<InterfaceStatus>,
+}
+/// A network interface of a VM, as its port was when it was attached.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InterfaceStatus {
+    /// Name of the interface, as in `spec.network`.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Its port (id).
+    #[prost(string, tag = "2")]
+    pub port_id: ::prost::alloc::string::String,
+    /// MAC address.
+    #[prost(string, tag = "3")]
+    pub mac_address: ::prost::alloc::string::String,
+    /// IPv4 address. Empty, as is the next, for a port that a release before this field attached.
+    #[prost(string, tag = "4")]
+    pub ip_address: ::prost::alloc::string::String,
+    /// IPv6 address. Empty where the subnet has none.
+    #[prost(string, tag = "5")]
+    pub ipv6_address: ::prost::alloc::string::String,
 }
 /// What CreateVm is given.
 #[derive(Clone, PartialEq, ::prost::Message)]

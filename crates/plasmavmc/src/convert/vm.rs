@@ -12,7 +12,7 @@ use super::{image_to_wire, unknown};
 use crate::model::phase::{Command, Phase, Report, Stage};
 use crate::model::vm::STOP_TIMEOUT;
 use crate::model::{
-    Disk, Hypervisor, Image, Interface, NewInterface, NewSpec, NewVm, Plug, PowerState,
+    Disk, Hypervisor, Image, Interface, NewInterface, NewSpec, NewVm, Plug, Port, PowerState,
     RestartPolicy, Size, Spec, UserData, Vm, VmChanges, VmFilter,
 };
 use crate::store::vm::Left;
@@ -371,6 +371,25 @@ pub fn vm_to_wire(vm: &Vm) -> pb::Vm {
         revision: meta.revision,
         user_data_withheld: !vm.spec.user_data.is_empty(),
         leaving_port_ids: leaving.map(|leaving| leaving.port_id.to_string()).collect(),
+        interfaces: vm.ports.iter().map(interface_status).collect(),
+    }
+}
+
+fn interface_status(port: &Port) -> pb::InterfaceStatus {
+    // Without the prefix length.
+    let address = |with_prefix: &String| {
+        let (address, _) = with_prefix.split_once('/').unwrap_or((with_prefix, ""));
+        address.to_owned()
+    };
+    let known = port.addressing.as_ref();
+    pb::InterfaceStatus {
+        id: port.interface_id.clone(),
+        port_id: port.port_id.to_string(),
+        mac_address: port.mac_address.clone(),
+        ip_address: known.map(|it| address(&it.address)).unwrap_or_default(),
+        ipv6_address: known
+            .map(|it| address(&it.ipv6_address))
+            .unwrap_or_default(),
     }
 }
 

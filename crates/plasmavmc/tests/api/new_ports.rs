@@ -67,7 +67,16 @@ async fn a_vm_brings_its_port_along_and_takes_it_with_it() {
     assert!(port.description.contains("VM web"), "{port:?}");
     let subnet = read_subnet(&mut tenant, "default").await;
     assert_eq!(port.subnet_id, subnet.id);
-    assert_eq!(tenant.get(&vm.id).await.unwrap().spec, vm.spec);
+    let now = tenant.get(&vm.id).await.unwrap();
+    assert_eq!(now.spec, vm.spec);
+    let expected = pb::InterfaceStatus {
+        id: "eth0".into(),
+        port_id: port.id.clone(),
+        mac_address: port.mac_address.clone(),
+        ip_address: port.ip_address.clone(),
+        ipv6_address: String::new(),
+    };
+    assert_eq!(now.interfaces, [expected]);
 
     // The next one finds that network, and a VM of the same name another port.
     let second = tenant

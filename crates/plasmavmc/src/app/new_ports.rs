@@ -102,6 +102,10 @@ impl NewPorts {
             self.one(caller, meta, (index, interface), name, &default)
         });
         let made: Vec<_> = join_all(asked).await;
+        let unsure = |it: &Result<Interface, Error>| {
+            matches!(it, Err(Error::Unavailable(_) | Error::Internal(_)))
+        };
+        let unsure = made.iter().any(unsure);
         match made.into_iter().collect() {
             Ok(interfaces) => Ok(Made {
                 interfaces,
@@ -109,7 +113,7 @@ impl NewPorts {
             }),
             Err(error) => {
                 // Whether one was made that PrismNET did not say of is found out later.
-                if !matches!(error, Error::Unavailable(_) | Error::Internal(_)) {
+                if !unsure {
                     self.take_back(note).await;
                 }
                 Err(error)
@@ -207,6 +211,10 @@ impl NewPorts {
     ///
     /// Errors: `Unavailable`, and the store's.
     pub async fn settle(&self, id: Uuid, ports: &notes::NewPorts) -> Result<(), Error> {
+        if !notes::new_ports_noted(&self.db, id).await? {
+            // A VM has them after all.
+            return Ok(());
+        }
         let tenant = (&ports.org_id, &ports.project_id);
         for name in &ports.names {
             if let Some(port) = self.ports.find_free(tenant, name).await? {

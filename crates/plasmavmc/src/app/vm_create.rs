@@ -51,22 +51,28 @@ impl Vms {
         // Both ask IAM, one by way of PrismNET.
         let (images, ports) =
             tokio::join!(self.images_of(&caller, &new), self.ports_of(&caller, &new));
-        let images = images?;
-        new.spec.check_images(&images)?;
+        let (spec, network) = new.spec.resolve(&images?)?;
         check_ports(ports?, &new.meta)?;
-        let new_ports = self.saga.new_ports();
-        // Last, because they would have to be removed again.
-        let Made { interfaces, note } = new_ports
-            .make(&caller, &new.meta, &new.spec.network)
-            .await?;
         let mut change = Create {
             vms: self,
             meta: new.meta,
-            spec: new.spec.resolve(&images, interfaces)?,
+            spec,
             power_state: new.power_state,
             node: new.node,
-            note: note.as_ref().map(|note| note.id),
+            note: None,
         };
+        let new_ports = self.saga.new_ports();
+        if network
+            .iter()
+            .any(|interface| interface.port_id().is_none())
+        {
+            // Without room for the VM its ports would only have to be removed again.
+            change.choose_host(&mut self.db.begin()).await?;
+        }
+        let made = new_ports.make(&caller, &change.meta, &network).await?;
+        let Made { interfaces, note } = made;
+        change.spec.network = interfaces;
+        change.note = note.as_ref().map(|note| note.id);
         // One placement at a time: of many that run at once, all but one would conflict.
         let placing = self.placing.lock().await;
         let committed = commit(&self.db, mutation, &mut change, answer).await;

@@ -39,6 +39,11 @@ pub async fn new_ports_remove(tx: &mut Transaction, id: Uuid) -> Result<bool, Er
     Ok(noted)
 }
 
+/// Whether there is such a note still.
+pub async fn new_ports_noted(db: &Db, id: Uuid) -> Result<bool, Error> {
+    Ok(db.get::<NewPorts>(&key(id)).await?.is_some())
+}
+
 /// All that are noted.
 pub async fn new_ports_all(db: &Db) -> Result<Vec<(Uuid, NewPorts)>, Error> {
     let found = db.scan::<NewPorts>(PREFIX).await?;

@@ -171,13 +171,13 @@ async fn a_vm_that_is_not_made_leaves_no_port() {
     );
     assert_eq!(ports(&mut tenant).await, []);
 
-    // Ports are made, and then the VM is refused: no host has that room.
+    // No host has that room: none is made.
     let mut large = vm_on("web", vec![made("eth0", "front")]);
     large.spec.as_mut().unwrap().memory_mib = 1 << 20;
     expect_error(tenant.create(large).await, Code::ResourceExhausted, "host");
     assert_eq!(ports(&mut tenant).await, []);
 
-    // The name is taken.
+    // A port is made, and then the VM is refused: its name is taken.
     let request = vm_on("web", vec![made("eth0", "front")]);
     tenant.create(request.clone()).await.unwrap();
     expect_error(
@@ -258,11 +258,16 @@ async fn ports_go_when_their_vm_can_not_be_refused_at_once() {
     let _host = Host::first(&cloud).await.run();
     let mut tenant = cloud.tenant("acme").await;
     tenant.subnet().await;
+    tenant.create(new_vm("web", &[])).await.unwrap();
     // Without its own identity the server makes ports, which it does for its caller, and removes none.
     cloud.hide_identity();
-    let mut large = vm_on("web", vec![made("eth0", "front")]);
-    large.spec.as_mut().unwrap().memory_mib = 1 << 20;
-    expect_error(tenant.create(large).await, Code::ResourceExhausted, "host");
+    expect_error(
+        tenant
+            .create(vm_on("web", vec![made("eth0", "front")]))
+            .await,
+        Code::AlreadyExists,
+        "VM 'web' already exists",
+    );
     assert_eq!(ports(&mut tenant).await.len(), 1);
 
     cloud.kill("plasmavmc").await;

@@ -148,23 +148,12 @@ impl Spec {
 }
 
 impl NewSpec {
-    /// Whether its images are what their places need: as [`resolve`](Self::resolve), before there are ports.
-    ///
-    /// Errors: `InvalidArgument`.
-    pub fn check_images(&self, images: &[(String, Image)]) -> Result<(), Error> {
-        self.clone().resolve(images, Vec::new()).map(|_| ())
-    }
-
-    /// The spec with its images found, and its interfaces with their ports.
+    /// The spec with its images found and without its interfaces, and those, whose ports may yet have to be made.
     /// `images` gives an image for each text that the spec refers to.
     ///
     /// Errors: `InvalidArgument` if an image is not of the kind that its place needs, or larger than
     /// the disk that is to start from it.
-    pub fn resolve(
-        self,
-        images: &[(String, Image)],
-        network: Vec<Interface>,
-    ) -> Result<Spec, Error> {
+    pub fn resolve(self, images: &[(String, Image)]) -> Result<(Spec, Vec<NewInterface>), Error> {
         let image = |field: &str, reference: &String| {
             let found = images.iter().find(|(text, _)| text == reference);
             found
@@ -189,18 +178,19 @@ impl NewSpec {
                 image("spec.kernel_image_id", reference)?,
             )?),
         };
-        Ok(Spec {
+        let spec = Spec {
             size: self.size,
             disks,
             kernel_image,
             kernel_command_line: self.kernel_command_line,
-            network,
+            network: Vec::new(),
             user_data: self.user_data,
             ssh_authorized_keys: self.ssh_authorized_keys,
             hostname: self.hostname,
             restart_policy: self.restart_policy,
             hypervisor: self.hypervisor,
-        })
+        };
+        Ok((spec, self.network))
     }
 }
 

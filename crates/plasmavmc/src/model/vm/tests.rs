@@ -64,7 +64,8 @@ fn image(name: &str, format: ImageFormat, virtual_size_bytes: u64) -> (String, I
 fn a_usual_spec_is_accepted_and_takes_the_images_size() {
     spec().validate().unwrap();
     let images = [image("debian", ImageFormat::Qcow2, 3 << 30)];
-    let resolved = spec().resolve(&images, Vec::new()).unwrap();
+    let (resolved, network) = spec().resolve(&images).unwrap();
+    assert_eq!(network.len(), 1);
     assert_eq!(resolved.disks[0].size_bytes, 3 << 30);
     assert_eq!(resolved.images(), [images[0].1.id]);
 }
@@ -192,7 +193,7 @@ fn images_must_fit_their_place() {
             image("debian", ImageFormat::Qcow2, 3 << 30),
             image("kernel", ImageFormat::KernelInitrd, 0),
         ];
-        wanted.resolve(&images, Vec::new()).unwrap_err().to_string()
+        wanted.resolve(&images).unwrap_err().to_string()
     };
     let message = resolve(|s| s.disks[0].image = Some("kernel".into()));
     assert!(

@@ -267,7 +267,6 @@ async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failu
         labels: new.labels.map(),
         expected_files: new.sha256.map(expected_disk).into_iter().collect(),
         request_id: once.id(),
-        ..Default::default()
     };
     // A short queue: reading waits for the network, so that a large image never lies in memory.
     let (sender, receiver) = mpsc::channel(4);

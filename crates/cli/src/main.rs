@@ -119,6 +119,9 @@ enum Command {
     /// Images that VMs start from.
     #[command(subcommand)]
     Image(commands::image::ImageCommand),
+    /// SSH keys that VMs are given.
+    #[command(subcommand)]
+    SshKey(commands::ssh_key::SshKeyCommand),
     /// Virtual machines.
     #[command(subcommand, aliases = ["instance", "server"])]
     Vm(commands::vm::VmCommand),
@@ -274,6 +277,7 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::Port(verb) => desk.run(verb).await,
         Command::SecurityGroup(verb) => desk.run(verb).await,
         Command::Image(command) => commands::image::run(command, desk).await,
+        Command::SshKey(command) => commands::ssh_key::run(command, desk).await,
         Command::Vm(command) => commands::vm::run(command, desk).await,
         Command::Host(HostCommand::List(shape)) => commands::node::list(&shape, desk).await,
         Command::Host(HostCommand::Vms(of)) => commands::node::vms(&of.name, &of.shape, desk).await,

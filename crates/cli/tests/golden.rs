@@ -346,9 +346,16 @@ const TENANT: &[&str] = &[
     "port delete p4 --yes",
     "port detach p1",
     "image import disk --disk disk.raw --description Zeros",
+    "image import other --disk disk.raw --sha256 30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb59",
+    "image import other --disk disk.raw --sha256 30e14955",
+    "image import same --disk disk.raw --sha256 30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58",
+    "image delete same --yes",
     "image get disk -o json",
     "image list",
     "image update disk --rename root --label os=none",
+    "ssh-key add laptop id_ed25519.pub --description Mine",
+    "ssh-key add laptop id_ed25519",
+    "ssh-key list",
     "vm create v1 --vcpus 2 --memory 256 --image root --disk 1M --port p1 --label tier=web",
     "port create p4 --subnet front --ip 10.0.1.14",
     "port attach p4 --vm v1",
@@ -361,7 +368,12 @@ const TENANT: &[&str] = &[
     "port list --sort-by name",
     "operator: port detach p1 --force",
     "operator: port detach p1 --force --yes",
-    "vm create v3 --memory 64 --stopped",
+    "vm create v3 --memory 64 --stopped --ssh-key laptop --ssh-key ./id_ed25519.pub",
+    "vm create v5 --memory 64 --stopped --ssh-key nobody",
+    "vm create v5 --memory 64 --stopped --network default --security-group website",
+    "vm create v6 --memory 64 --stopped --no-network",
+    "vm create v7 --memory 64 --port p1 --security-group website",
+    "ssh-key delete laptop --yes",
     "vm create v4 --memory 64 --node nowhere",
     "vm get v1 -o json",
     "vm list --label tier=web -o yaml",
@@ -396,6 +408,10 @@ async fn every_noun_answers_as_it_did() {
     register_host(&cloud).await;
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("disk.raw"), vec![0; 1 << 20]).unwrap();
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMG7pm7zO0l5xQfQ5hVhG5BdhxkR3NqHzqIUQbF0oL4r me";
+    fs::write(folder.path().join("id_ed25519.pub"), key).unwrap();
+    let private = "-----BEGIN OPENSSH PRIVATE KEY-----";
+    fs::write(folder.path().join("id_ed25519"), private).unwrap();
     let operator = Photon::of(&cloud, folder.path(), &cloud.operator.token);
     let tenant = Photon::of(&cloud, folder.path(), &cloud.acme.admin.token)
         .with("PHOTON_ORG", "acme")

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use photon_api::plasmavmc::v1::{
-    DeleteImageRequest, DeleteVmRequest, Image, ListImagesRequest, ListVmsRequest, Vm,
+    DeleteImageRequest, DeleteSshKeyRequest, DeleteVmRequest, Image, ListImagesRequest,
+    ListSshKeysRequest, ListVmsRequest, SshKey, Vm,
 };
 use photon_api::prismnet::v1::{
     DeletePortRequest, DeleteSecurityGroupRequest, DeleteSubnetRequest, DeleteVpcRequest,
@@ -119,6 +120,10 @@ impl Session {
         self.remove::<DeleteImageRequest>("image", doomed!(own), told)
             .await?;
 
+        let keys = self.ssh_keys().await?;
+        self.remove::<DeleteSshKeyRequest>("SSH key", doomed!(keys), told)
+            .await?;
+
         let ports = self.there::<ListPortsRequest>().await?;
         self.remove::<DeletePortRequest>("port", doomed!(ports), told)
             .await?;
@@ -148,6 +153,7 @@ impl Session {
         let mut contents = vec![
             ("VM", self.there::<ListVmsRequest>().await?.len()),
             ("image", images.iter().filter(|it| self.is_own(it)).count()),
+            ("SSH key", self.ssh_keys().await?.len()),
             ("port", self.there::<ListPortsRequest>().await?.len()),
             (
                 "security group",
@@ -158,6 +164,14 @@ impl Session {
         ];
         contents.retain(|(_, count)| *count > 0);
         Ok(contents)
+    }
+
+    /// A server of the release before has none.
+    async fn ssh_keys(&self) -> Result<Vec<SshKey>, Error> {
+        match self.there::<ListSshKeysRequest>().await {
+            Err(error) if error.code() == Some(Code::Unimplemented) => Ok(Vec::new()),
+            found => found,
+        }
     }
 
     /// Images of others that are public are listed too.

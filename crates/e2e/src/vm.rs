@@ -111,6 +111,7 @@ impl Session {
                 network: vec![NetworkInterface {
                     id: "eth0".into(),
                     port_id: port.id.clone(),
+                    ..Default::default()
                 }],
                 ..Default::default()
             }),

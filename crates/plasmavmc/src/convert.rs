@@ -6,6 +6,7 @@ use photon_resource::Error;
 mod console;
 mod image;
 mod node;
+mod ssh_key;
 #[cfg(test)]
 mod tests;
 mod vm;
@@ -13,6 +14,7 @@ mod vm;
 pub use console::{from_host, to_host};
 pub use image::{image_changes, image_part, image_to_wire, new_image};
 pub use node::{node_from_wire, node_to_wire};
+pub use ssh_key::{new_ssh_key, ssh_key_changes, ssh_key_to_wire};
 #[cfg(test)]
 use vm::spec_from_wire;
 pub use vm::{

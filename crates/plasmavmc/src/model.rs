@@ -9,16 +9,16 @@ pub mod vm;
 
 pub use image::{ExpectedFile, Image, ImageChanges, ImageFile, ImageFormat, ImagePart, NewImage};
 pub use node::{Hypervisor, Load, Node, Overhead};
-pub use ssh_key::check_ssh_key;
+pub use ssh_key::{NewSshKey, PublicKey, SshKey, SshKeyChanges};
 pub use user_data::UserData;
 pub use vm::{
-    Addressing, Disk, Interface, Leaving, NewVm, Port, PowerState, RestartPolicy, Size, Spec, Vm,
-    VmChanges, VmFilter,
+    Addressing, Disk, Interface, Leaving, NewInterface, NewSpec, NewVm, Plug, Port, PowerState,
+    RestartPolicy, Size, Spec, Vm, VmChanges, VmFilter,
 };
 
 /// The types of resources.
 pub mod kind {
-    use photon_resource::{ImageId, Kind, VmId};
+    use photon_resource::{ImageId, Kind, SshKeyId, VmId};
 
     const fn of(plural: &'static str, noun: &'static str) -> Kind {
         Kind {
@@ -30,6 +30,8 @@ pub mod kind {
 
     /// Virtual machines.
     pub const VMS: Kind = of("instances", VmId::KIND);
+    /// SSH keys.
+    pub const SSH_KEYS: Kind = of("sshKeys", SshKeyId::KIND);
     /// Images.
     pub const IMAGES: Kind = of("images", ImageId::KIND);
     /// Hosts.

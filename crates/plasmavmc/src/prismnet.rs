@@ -1,9 +1,16 @@
 //! PrismNET as this server uses it.
 
+mod new_port;
+mod refusal;
+
+pub use new_port::PortRequest;
+
+use std::fmt::Display;
 use std::time::Duration;
 
 use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
+use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_program::{Identity, on_behalf};
 use photon_resource::{Caller, Error, PortId, VmId};
 use tonic::transport::Channel;
@@ -18,6 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Ports {
     client: PortServiceClient<Channel>,
+    subnets: SubnetServiceClient<Channel>,
     identity: Identity,
     guest_mtu: u32,
 }
@@ -54,7 +62,8 @@ impl Ports {
     /// `identity` is this server's own. Guests send packets of `guest_mtu` bytes.
     pub fn new(channel: Channel, identity: Identity, guest_mtu: u32) -> Self {
         Self {
-            client: PortServiceClient::new(channel),
+            client: PortServiceClient::new(channel.clone()),
+            subnets: SubnetServiceClient::new(channel),
             identity,
             guest_mtu,
         }
@@ -147,7 +156,7 @@ impl Ports {
         Ok(with_deadline(self.identity.request(message, "").await?))
     }
 
-    async fn failed(&self, port: PortId, status: &Status) -> Error {
+    async fn failed(&self, port: impl Display, status: &Status) -> Error {
         if status.code() == Code::Unauthenticated {
             // Revoked, or IAM's keys were rotated: the next attempt gets a new token.
             self.identity.forget().await;
@@ -166,7 +175,7 @@ fn with_deadline<T>(mut request: Request<T>) -> Request<T> {
 }
 
 /// PrismNET's refusal in the words of this server's callers.
-fn explain(port: PortId, status: &Status) -> Error {
+fn explain(port: impl Display, status: &Status) -> Error {
     match status.code() {
         Code::NotFound => Error::not_found(PortId::KIND, port),
         Code::PermissionDenied => Error::PermissionDenied {

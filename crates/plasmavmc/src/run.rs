@@ -9,6 +9,7 @@ use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components::PRISMNET;
 use photon_api::plasmavmc::v1::image_service_server::ImageServiceServer;
 use photon_api::plasmavmc::v1::node_service_server::NodeServiceServer;
+use photon_api::plasmavmc::v1::ssh_key_service_server::SshKeyServiceServer;
 use photon_api::plasmavmc::v1::vm_service_server::VmServiceServer;
 use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Watches};
-use crate::model::{Image, Vm, kind};
+use crate::model::{Image, SshKey, Vm, kind};
 use crate::prismnet::Ports;
 use crate::store::blob::Blobs;
 use crate::{COMPONENT, Settings, app, model, server, store};
@@ -51,6 +52,7 @@ pub async fn run(
     // What there is, for the quotas.
     let quantities = component.quantities()?;
     let counted = Count::new().of::<Vm>(&db).await?.of::<Image>(&db).await?;
+    let counted = counted.of::<SshKey>(&db).await?;
     counted.store(&db, &quantities).await?;
 
     // Who may do what, and who this server is to others.
@@ -92,7 +94,8 @@ pub async fn run(
     let actor = Actor::server(format!("{}-server", COMPONENT.name));
     let tenants = Tenants::new(access.clone(), ledger.clone(), actor, kind::VMS.service)
         .with::<Vm>()
-        .with::<Image>();
+        .with::<Image>()
+        .with::<SshKey>();
 
     // What a crash may have left to do.
     images.collect_garbage().await;
@@ -109,6 +112,10 @@ pub async fn run(
             vms,
             watches,
             consoles,
+        )))
+        .add(SshKeyServiceServer::new(server::SshKeys::new(
+            access.clone(),
+            app::SshKeys::new(db.clone()),
         )))
         .add(NodeServiceServer::new(server::Nodes::new(
             access.clone(),

@@ -2,9 +2,11 @@
 
 mod image;
 mod node;
+mod ssh_key;
 mod telling;
 mod vm;
 
 pub use image::Images;
 pub use node::Nodes;
+pub use ssh_key::SshKeys;
 pub use vm::Vms;

@@ -9,13 +9,14 @@ use photon_resource::Error;
 use crate::scheduler::Overcommit;
 
 /// What is counted, and what a project and an organization may have of it.
-pub const QUANTITIES: [Quantity; 6] = [
+pub const QUANTITIES: [Quantity; 7] = [
     quantity("vms", 100),
     quantity("vcpus", 400),
     quantity("memory_mib", 1 << 20),
     quantity("disk_bytes", 20 << 40),
     quantity("images", 200),
     quantity("image_bytes", 256 << 30),
+    quantity("ssh_keys", 100),
 ];
 
 const fn quantity(name: &'static str, per_project: u64) -> Quantity {

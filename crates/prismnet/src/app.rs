@@ -1,6 +1,7 @@
 //! The rules that take more than one resource to judge. Every change here is one transaction.
 
 mod addresses;
+mod default_network;
 mod node;
 mod number;
 mod port;
@@ -9,6 +10,7 @@ mod subnet;
 mod vpc;
 
 pub use addresses::Addresses;
+pub use default_network::{DefaultNetworks, SettingsChange};
 pub use node::{
     Desired, DesiredGroup, DesiredSubnet, DesiredVpc, Interest, Inventory, Nodes, Reported,
 };

@@ -1,11 +1,13 @@
 //! Between the wire and the domain; the wire's types go no further.
 
+mod network_settings;
 mod node;
 mod port;
 mod security_group;
 mod subnet;
 mod vpc;
 
+pub use network_settings::network_settings;
 pub use node::desired;
 pub use port::{attachment, new_port, port, port_addressing, port_changes, port_filter, report};
 pub use security_group::{

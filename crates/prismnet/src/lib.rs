@@ -18,6 +18,7 @@ use chainfire::Ledger;
 use flaredb::Db;
 use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components;
+use photon_api::prismnet::v1::network_settings_service_server::NetworkSettingsServiceServer;
 use photon_api::prismnet::v1::node_service_server::NodeServiceServer;
 use photon_api::prismnet::v1::port_service_server::PortServiceServer;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
@@ -78,7 +79,16 @@ pub async fn run(
         .await?;
     counted.store(&db, &quantities).await?;
     let mutations = Mutations::new(db.clone(), ledger.clone(), &settings.server.limits);
-    let services = services(db.clone(), ledger, guard, mutations, nodes, quantities);
+    let defaults = app::DefaultNetworks::new(db.clone(), settings.component.default_network_cidr);
+    let services = services(
+        db.clone(),
+        ledger,
+        guard,
+        mutations,
+        nodes,
+        defaults,
+        quantities,
+    );
     let served = photon_service::serve(&settings.server, COMPONENT, services, listener, shutdown);
     let ended = tokio::select! {
         served = served => served,
@@ -95,6 +105,7 @@ fn services(
     guard: Guard,
     mutations: Mutations,
     nodes: app::Nodes,
+    defaults: app::DefaultNetworks,
     quantities: Arc<[Quantity]>,
 ) -> Services {
     let access = Access::new(db.clone(), guard.clone(), mutations);
@@ -126,6 +137,11 @@ fn services(
         .add(SubnetServiceServer::new(server::Subnets::new(
             access.clone(),
             subnets,
+            defaults.clone(),
+        )))
+        .add(NetworkSettingsServiceServer::new(server::Settings::new(
+            access.clone(),
+            defaults,
         )))
         .add(PortServiceServer::new(server::Ports::new(
             access.clone(),

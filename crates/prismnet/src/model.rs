@@ -2,12 +2,14 @@
 //! alone must keep. Nothing here knows of wire or store.
 
 mod cidr;
+mod default_network;
 mod port;
 mod security_group;
 mod subnet;
 mod vpc;
 
 pub use cidr::{parse_subnet_cidr, parse_subnet_ipv6_cidr, parse_vpc_cidr, parse_vpc_ipv6_cidr};
+pub use default_network::{DEFAULT_CIDR, DEFAULT_NETWORK, NetworkSettings, free_range};
 pub use port::{
     Attachment, DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus,
     validate_device_id, validate_node,
@@ -39,6 +41,8 @@ pub mod kind {
     pub const PORTS: Kind = of("ports", "port");
     /// Security groups.
     pub const SECURITY_GROUPS: Kind = of("securityGroups", "security group");
+    /// What an organization says of networks.
+    pub const SETTINGS: Kind = of("settings", "network settings");
     /// Hosts.
     pub const NODES: Kind = of("nodes", "node");
 }

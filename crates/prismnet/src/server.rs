@@ -1,11 +1,13 @@
 //! The gRPC services: a call is converted, authorized and handed to `app`, nothing else.
 
+mod network_settings;
 mod node;
 mod port;
 mod security_group;
 mod subnet;
 mod vpc;
 
+pub use network_settings::Settings;
 pub use node::Nodes;
 pub use port::Ports;
 pub use security_group::SecurityGroups;

@@ -9,8 +9,10 @@
 //! | `table/{number}`, `vni/{number}`, `mac/{vpc}/{mac}`, `address/{subnet}/{ip}` | the id that has the number or address: created only if absent, so nothing is given twice |
 //! | `address-cursor/{subnet}` | the address that was given last |
 //! | `default-group/{org}/{project}` | the project's default security group |
+//! | `network-settings/{org}` | what an organization says of networks in its projects |
 
 mod feed;
+mod network_settings;
 mod port;
 mod security_group;
 mod subnet;
@@ -18,6 +20,9 @@ mod users;
 mod vpc;
 
 pub use feed::{Changed, changed, everything};
+pub use network_settings::{
+    network_settings_key, network_settings_load, network_settings_put, network_settings_read,
+};
 pub use port::{
     address_holder, addresses, last_given, mac_holder, port_create, port_delete, port_list,
     port_update,

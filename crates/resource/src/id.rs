@@ -126,6 +126,11 @@ uuid_id!(
     VmId,
     "VM"
 );
+uuid_id!(
+    /// An SSH key that a project keeps.
+    SshKeyId,
+    "SSH key"
+);
 
 /// First of the unix uids that VMs run as; the range has 2^28 of them and lies above those that
 /// distributions, systemd (`systemd.users-groups(7)`) and container managers use.

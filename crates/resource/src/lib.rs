@@ -10,6 +10,7 @@ mod kind;
 mod mac;
 mod meta;
 mod name;
+mod ssh;
 mod text;
 mod time;
 mod validate;
@@ -21,13 +22,14 @@ pub use access::{
 pub use error::{Error, Result};
 pub use id::{
     ApiKeyId, BindingId, ImageId, OrgId, PortId, PrincipalId, ProjectId, RoleId, RuleId,
-    SecurityGroupId, SessionId, SubnetId, VmId, VpcId,
+    SecurityGroupId, SessionId, SshKeyId, SubnetId, VmId, VpcId,
 };
 pub use interface_name::{bridge_name, tap_name, vrf_name, vxlan_name};
 pub use kind::Kind;
 pub use mac::Mac;
 pub use meta::{Changes, Labels, Meta, NewMeta};
 pub use name::{Action, ResourceName, Scope};
+pub use ssh::is_private_key;
 pub use text::is_hidden;
 pub use time::Time;
 pub use validate::{

@@ -8,6 +8,7 @@ use photon_api::iam::v1 as iam_pb;
 use photon_api::plasmavmc::v1 as pb;
 use photon_api::plasmavmc::v1::image_service_client::ImageServiceClient;
 use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
+use photon_api::plasmavmc::v1::ssh_key_service_client::SshKeyServiceClient;
 use photon_api::plasmavmc::v1::vm_service_client::VmServiceClient;
 use photon_api::prismnet::v1 as net;
 use photon_testkit::{Bearing, Caller, DEADLINE, Part, Session};
@@ -89,6 +90,7 @@ impl Cloud {
         Client {
             images: ImageServiceClient::new(on()),
             vms: VmServiceClient::new(on()),
+            ssh_keys: SshKeyServiceClient::new(on()),
             nodes: NodeServiceClient::new(on()),
             events: EventServiceClient::new(on()),
             network: prismnet::Client::new(session, &self.channel("prismnet")),
@@ -157,6 +159,7 @@ impl Cloud {
 pub struct Client {
     pub images: ImageServiceClient<Bearing>,
     pub vms: VmServiceClient<Bearing>,
+    pub ssh_keys: SshKeyServiceClient<Bearing>,
     pub nodes: NodeServiceClient<Bearing>,
     pub events: EventServiceClient<Bearing>,
     pub network: prismnet::Client,
@@ -276,6 +279,7 @@ pub fn new_vm(name: &str, ports: &[&net::Port]) -> pb::CreateVmRequest {
         .map(|(at, port)| pb::NetworkInterface {
             id: format!("eth{at}"),
             port_id: port.id.clone(),
+            ..Default::default()
         });
     pb::CreateVmRequest {
         name: name.into(),

@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
 use photon_api::prismnet::v1 as pb;
+use photon_api::prismnet::v1::network_settings_service_client::NetworkSettingsServiceClient;
 use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
@@ -120,6 +121,7 @@ pub struct Client {
     /// Attaches and detaches them: a tenant does not.
     pub devices: PortServiceClient<Bearing>,
     pub groups: SecurityGroupServiceClient<Bearing>,
+    pub settings: NetworkSettingsServiceClient<Bearing>,
     pub nodes: NodeServiceClient<Bearing>,
     pub events: EventServiceClient<Bearing>,
     /// Who it is.
@@ -136,6 +138,7 @@ impl Client {
             ports: PortServiceClient::new(on()),
             devices: PortServiceClient::new(on()),
             groups: SecurityGroupServiceClient::new(on()),
+            settings: NetworkSettingsServiceClient::new(on()),
             nodes: NodeServiceClient::new(on()),
             events: EventServiceClient::new(on()),
             session: session.clone(),

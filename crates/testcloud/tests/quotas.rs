@@ -1,8 +1,11 @@
 //! Quotas of what other servers than IAM keep, which ask IAM who may set them and what there is.
 
 use photon_api::iam::v1::DeleteProjectRequest;
+use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
-use photon_api::prismnet::v1::{CreateVpcRequest, DeleteVpcRequest};
+use photon_api::prismnet::v1::{
+    CreateVpcRequest, DeleteVpcRequest, EnsureDefaultSubnetRequest, ListSubnetsRequest,
+};
 use photon_api::quota::v1::quota_service_client::QuotaServiceClient;
 use photon_api::quota::v1::{GetQuotasRequest, Quota, SetQuotaRequest};
 use photon_testcloud::TestCloud;
@@ -121,4 +124,48 @@ async fn what_is_not_there_has_no_quota() {
         set(&cloud, operator, vpcs("elsewhere", Some(6))).await,
         Code::NotFound,
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_network_counts_as_any_other_and_is_made_whole_or_not_at_all() {
+    let cloud = TestCloud::start().await;
+    let request = |name: &str, limit| SetQuotaRequest {
+        name: name.into(),
+        request_id: String::new(),
+        ..vpcs("web", limit)
+    };
+    let mut subnets = SubnetServiceClient::new(cloud.acme.admin.on(cloud.channel("prismnet")));
+    let ensure = EnsureDefaultSubnetRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        ..Default::default()
+    };
+    // There is room for a VPC and none for a subnet: neither is made.
+    let operator = &cloud.operator;
+    set(&cloud, operator, request("vpcs", Some(1)))
+        .await
+        .unwrap();
+    set(&cloud, operator, request("subnets", Some(0)))
+        .await
+        .unwrap();
+    expect_error(
+        subnets.ensure_default_subnet(ensure.clone()).await,
+        Code::ResourceExhausted,
+        "the project acme/web may have 0 subnets",
+    );
+    let quota = set(&cloud, operator, request("subnets", Some(1))).await;
+    assert_eq!(quota.unwrap().used, 0);
+    subnets.ensure_default_subnet(ensure.clone()).await.unwrap();
+    subnets.ensure_default_subnet(ensure).await.unwrap();
+    for name in ["vpcs", "subnets"] {
+        let quota = set(&cloud, operator, request(name, Some(2))).await;
+        assert_eq!(quota.unwrap().used, 1, "{name}");
+    }
+    let list = ListSubnetsRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        ..Default::default()
+    };
+    let listed = subnets.list_subnets(list).await.unwrap().into_inner();
+    assert_eq!(listed.subnets.len(), 1);
 }

@@ -241,6 +241,7 @@ async fn a_request_id_follows_a_call_from_server_to_server() {
             network: vec![NetworkInterface {
                 id: "eth0".into(),
                 port_id,
+                ..Default::default()
             }],
             ..Default::default()
         }),

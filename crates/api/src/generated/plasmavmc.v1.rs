@@ -273,6 +273,211 @@ pub struct DeleteImageRequest {
 /// What DeleteImage answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteImageResponse {}
+/// A public key that a project keeps under a name.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SshKey {
+    /// Id of the SSH key: a UUID, given by the server.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization that it belongs to.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project that it belongs to.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+    /// In authorized_keys format (sshd(8)): type, key and comment.
+    #[prost(string, tag = "6")]
+    pub public_key: ::prost::alloc::string::String,
+    /// Its type, for example `ssh-ed25519`.
+    #[prost(string, tag = "7")]
+    pub r#type: ::prost::alloc::string::String,
+    /// SHA-256 of the key, as `ssh-keygen -l` shows it.
+    #[prost(string, tag = "8")]
+    pub fingerprint: ::prost::alloc::string::String,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// When it was made.
+    #[prost(message, optional, tag = "10")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was last changed.
+    #[prost(message, optional, tag = "11")]
+    pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Grows with every change; give it back as `expected_revision` to change only what you have seen.
+    #[prost(uint64, tag = "12")]
+    pub revision: u64,
+}
+/// What CreateSshKey is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateSshKeyRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// One public key in authorized_keys format without options, at most 8192 bytes: ssh-ed25519, ssh-rsa of 2048 bits or
+    /// more, ecdsa-sha2-nistp256, -nistp384 or -nistp521, sk-ssh-ed25519@openssh.com, sk-ecdsa-sha2-nistp256@openssh.com.
+    #[prost(string, tag = "4")]
+    pub public_key: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// A second call with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What CreateSshKey answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateSshKeyResponse {
+    /// The SSH key, as it was made.
+    #[prost(message, optional, tag = "1")]
+    pub ssh_key: ::core::option::Option<SshKey>,
+}
+/// What GetSshKey is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSshKeyRequest {
+    /// Id, or name (then `org_id` and `project_id` say whose; empty: the token's).
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+}
+/// What GetSshKey answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetSshKeyResponse {
+    /// The SSH key.
+    #[prost(message, optional, tag = "1")]
+    pub ssh_key: ::core::option::Option<SshKey>,
+}
+/// What ListSshKeys is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSshKeysRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Only with this name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Only with all of these labels.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How many at most. 0: 100; at most 1000.
+    #[prost(uint32, tag = "5")]
+    pub page_size: u32,
+    /// The `next_page_token` of the previous page. Empty: the first page.
+    #[prost(string, tag = "6")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What ListSshKeys answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSshKeysResponse {
+    /// What is on this page.
+    #[prost(message, repeated, tag = "1")]
+    pub ssh_keys: ::prost::alloc::vec::Vec<SshKey>,
+    /// Gives the next page. Empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this: watch from that of the first page on, and nothing is missed.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// Asks to follow SSH keys.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchSshKeysRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's, or all of the organization.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Begin after this revision, which a list or an earlier watch told. 0: begin with what is there.
+    #[prost(uint64, tag = "3")]
+    pub since_revision: u64,
+}
+/// What happened to one of the SSH keys; without `ssh_key` and `deleted_id`: all that was there has been told.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchSshKeysResponse {
+    /// As it is now: it was there, was made or has changed. May be told twice.
+    #[prost(message, optional, tag = "1")]
+    pub ssh_key: ::core::option::Option<SshKey>,
+    /// Id of one that was deleted.
+    #[prost(string, tag = "2")]
+    pub deleted_id: ::prost::alloc::string::String,
+    /// Everything up to this revision has been told: give it back as `since_revision` to go on from here.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// What UpdateSshKey is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateSshKeyRequest {
+    /// Id of the SSH key.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// New name. Absent: unchanged.
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// New description. Absent: unchanged.
+    #[prost(string, optional, tag = "3")]
+    pub description: ::core::option::Option<::prost::alloc::string::String>,
+    /// New labels, all of them. Absent: unchanged.
+    #[prost(message, optional, tag = "4")]
+    pub labels: ::core::option::Option<Labels>,
+    /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
+    #[prost(uint64, tag = "14")]
+    pub expected_revision: u64,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What UpdateSshKey answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateSshKeyResponse {
+    /// The SSH key, as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub ssh_key: ::core::option::Option<SshKey>,
+}
+/// What DeleteSshKey is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSshKeyRequest {
+    /// Id of the SSH key.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What DeleteSshKey answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSshKeyResponse {}
 /// A network interface of a VM.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkInterface {
@@ -281,9 +486,23 @@ pub struct NetworkInterface {
     /// interfaces itself, whose order on the bus is that of `network`.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// A port of the same tenant, attached to nothing else.
+    /// A port of the same tenant, attached to nothing else. Empty in CreateVm: one is made for the interface, with the rights
+    /// and in the quotas of the caller, and goes with the VM.
     #[prost(string, tag = "2")]
     pub port_id: ::prost::alloc::string::String,
+    /// For CreateVm, without `port_id`: the subnet (id or name) of the VM's project in which a port is made. Empty: that of the
+    /// project's default network, which is made if there is none (prismnet.v1.SubnetService/EnsureDefaultSubnet). In answers
+    /// always empty.
+    #[prost(string, tag = "3")]
+    pub subnet_id: ::prost::alloc::string::String,
+    /// For CreateVm, without `port_id`: security groups (ids or names) of the port that is made. Empty: the project's default
+    /// group. In answers always empty.
+    #[prost(string, repeated, tag = "4")]
+    pub security_group_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// In answers: the port was made with the VM, and is deleted with it. A port whose interface is detached stays. A request
+    /// need not say it, and can't of a port that it names.
+    #[prost(bool, tag = "5")]
+    pub delete_with_vm: bool,
 }
 /// A disk of a VM.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -324,7 +543,7 @@ pub struct VmSpec {
     /// base64, as tools make it for text fields, is taken as the bytes that it stands for.
     #[prost(string, tag = "7")]
     pub user_data: ::prost::alloc::string::String,
-    /// Public keys for the guest's default user, in authorized_keys format.
+    /// Public keys for the guest's default user, each as CreateSshKey takes one. At most 64, and 64 KiB together.
     #[prost(string, repeated, tag = "8")]
     pub ssh_authorized_keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Host name of the guest; default: the VM's name.
@@ -405,6 +624,29 @@ pub struct Vm {
     /// Ports (ids) whose interfaces were detached, and that its guest has not let go of yet.
     #[prost(string, repeated, tag = "19")]
     pub leaving_port_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where it is reached: its interfaces in the order of `spec.network`, as they were when their ports were attached. Empty
+    /// before.
+    #[prost(message, repeated, tag = "20")]
+    pub interfaces: ::prost::alloc::vec::Vec<InterfaceStatus>,
+}
+/// A network interface of a VM, as its port was when it was attached.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InterfaceStatus {
+    /// Name of the interface, as in `spec.network`.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Its port (id).
+    #[prost(string, tag = "2")]
+    pub port_id: ::prost::alloc::string::String,
+    /// MAC address.
+    #[prost(string, tag = "3")]
+    pub mac_address: ::prost::alloc::string::String,
+    /// IPv4 address. Empty, as is the next, for a port that a release before this field attached.
+    #[prost(string, tag = "4")]
+    pub ip_address: ::prost::alloc::string::String,
+    /// IPv6 address. Empty where the subnet has none.
+    #[prost(string, tag = "5")]
+    pub ipv6_address: ::prost::alloc::string::String,
 }
 /// What CreateVm is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -436,6 +678,9 @@ pub struct CreateVmRequest {
     /// Default: ON.
     #[prost(enumeration = "PowerState", tag = "8")]
     pub power_state: i32,
+    /// SSH keys (ids or names) of the VM's project, whose text is put with `spec.ssh_authorized_keys`. At most 64.
+    #[prost(string, repeated, tag = "9")]
+    pub ssh_key_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// A second call with the same id by the same caller answers as the first did (kept for a day).
     #[prost(string, tag = "15")]
     pub request_id: ::prost::alloc::string::String,
@@ -2116,8 +2361,8 @@ pub mod vm_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Accepts a VM: validates its spec, chooses a host, attaches its ports. It runs when its phase is
-        /// RUNNING; follow with WatchVm.
+        /// Accepts a VM: validates its spec, makes ports for interfaces that name none, chooses a host, attaches its ports. It runs
+        /// when its phase is RUNNING; follow with WatchVm. When it is refused, no port that was made for it stays.
         pub async fn create_vm(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateVmRequest>,
@@ -2338,7 +2583,8 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.VmService", "RebootVm"));
             self.inner.unary(req, path, codec).await
         }
-        /// Stops it, removes its disks, detaches its ports. The VM is gone when GetVm says NOT_FOUND.
+        /// Stops it, removes its disks, detaches its ports, deletes those that were made with it. The VM is gone when GetVm says
+        /// NOT_FOUND.
         pub async fn delete_vm(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteVmRequest>,
@@ -2428,8 +2674,8 @@ pub mod vm_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with VmServiceServer.
     #[async_trait]
     pub trait VmService: std::marker::Send + std::marker::Sync + 'static {
-        /// Accepts a VM: validates its spec, chooses a host, attaches its ports. It runs when its phase is
-        /// RUNNING; follow with WatchVm.
+        /// Accepts a VM: validates its spec, makes ports for interfaces that name none, chooses a host, attaches its ports. It runs
+        /// when its phase is RUNNING; follow with WatchVm. When it is refused, no port that was made for it stays.
         async fn create_vm(
             &self,
             request: tonic::Request<super::CreateVmRequest>,
@@ -2491,7 +2737,8 @@ pub mod vm_service_server {
             tonic::Response<super::RebootVmResponse>,
             tonic::Status,
         >;
-        /// Stops it, removes its disks, detaches its ports. The VM is gone when GetVm says NOT_FOUND.
+        /// Stops it, removes its disks, detaches its ports, deletes those that were made with it. The VM is gone when GetVm says
+        /// NOT_FOUND.
         async fn delete_vm(
             &self,
             request: tonic::Request<super::DeleteVmRequest>,
@@ -3172,6 +3419,708 @@ pub mod vm_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "plasmavmc.v1.VmService";
     impl<T> tonic::server::NamedService for VmServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod ssh_key_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// SSH keys that a project keeps by name, for its VMs.
+    #[derive(Debug, Clone)]
+    pub struct SshKeyServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SshKeyServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SshKeyServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SshKeyServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SshKeyServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Keeps a public key.
+        pub async fn create_ssh_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSshKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.SshKeyService/CreateSshKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.SshKeyService", "CreateSshKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One SSH key.
+        pub async fn get_ssh_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSshKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.SshKeyService/GetSshKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.SshKeyService", "GetSshKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Those that the caller may see, by page.
+        pub async fn list_ssh_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSshKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSshKeysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.SshKeyService/ListSshKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.SshKeyService", "ListSshKeys"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the revision is too
+        /// old: list again.
+        pub async fn watch_ssh_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchSshKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchSshKeysResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.SshKeyService/WatchSshKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.SshKeyService", "WatchSshKeys"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Changes name, description and labels; never the key.
+        pub async fn update_ssh_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateSshKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.SshKeyService/UpdateSshKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.SshKeyService", "UpdateSshKey"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes one. VMs that were made with it keep it: each has the text from when it was made.
+        pub async fn delete_ssh_key(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSshKeyResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.SshKeyService/DeleteSshKey",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.SshKeyService", "DeleteSshKey"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod ssh_key_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SshKeyServiceServer.
+    #[async_trait]
+    pub trait SshKeyService: std::marker::Send + std::marker::Sync + 'static {
+        /// Keeps a public key.
+        async fn create_ssh_key(
+            &self,
+            request: tonic::Request<super::CreateSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSshKeyResponse>,
+            tonic::Status,
+        >;
+        /// One SSH key.
+        async fn get_ssh_key(
+            &self,
+            request: tonic::Request<super::GetSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSshKeyResponse>,
+            tonic::Status,
+        >;
+        /// Those that the caller may see, by page.
+        async fn list_ssh_keys(
+            &self,
+            request: tonic::Request<super::ListSshKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSshKeysResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchSshKeys method.
+        type WatchSshKeysStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchSshKeysResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Those that the caller may see, now or since a revision, then every change. FAILED_PRECONDITION when the revision is too
+        /// old: list again.
+        async fn watch_ssh_keys(
+            &self,
+            request: tonic::Request<super::WatchSshKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchSshKeysStream>,
+            tonic::Status,
+        >;
+        /// Changes name, description and labels; never the key.
+        async fn update_ssh_key(
+            &self,
+            request: tonic::Request<super::UpdateSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateSshKeyResponse>,
+            tonic::Status,
+        >;
+        /// Removes one. VMs that were made with it keep it: each has the text from when it was made.
+        async fn delete_ssh_key(
+            &self,
+            request: tonic::Request<super::DeleteSshKeyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSshKeyResponse>,
+            tonic::Status,
+        >;
+    }
+    /// SSH keys that a project keeps by name, for its VMs.
+    #[derive(Debug)]
+    pub struct SshKeyServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SshKeyServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SshKeyServiceServer<T>
+    where
+        T: SshKeyService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/plasmavmc.v1.SshKeyService/CreateSshKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSshKeySvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::UnaryService<super::CreateSshKeyRequest>
+                    for CreateSshKeySvc<T> {
+                        type Response = super::CreateSshKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateSshKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::create_ssh_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSshKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.SshKeyService/GetSshKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSshKeySvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::UnaryService<super::GetSshKeyRequest>
+                    for GetSshKeySvc<T> {
+                        type Response = super::GetSshKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSshKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::get_ssh_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSshKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.SshKeyService/ListSshKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSshKeysSvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::UnaryService<super::ListSshKeysRequest>
+                    for ListSshKeysSvc<T> {
+                        type Response = super::ListSshKeysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSshKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::list_ssh_keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSshKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.SshKeyService/WatchSshKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSshKeysSvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::ServerStreamingService<super::WatchSshKeysRequest>
+                    for WatchSshKeysSvc<T> {
+                        type Response = super::WatchSshKeysResponse;
+                        type ResponseStream = T::WatchSshKeysStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchSshKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::watch_ssh_keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSshKeysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.SshKeyService/UpdateSshKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateSshKeySvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::UnaryService<super::UpdateSshKeyRequest>
+                    for UpdateSshKeySvc<T> {
+                        type Response = super::UpdateSshKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateSshKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::update_ssh_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateSshKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.SshKeyService/DeleteSshKey" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteSshKeySvc<T: SshKeyService>(pub Arc<T>);
+                    impl<
+                        T: SshKeyService,
+                    > tonic::server::UnaryService<super::DeleteSshKeyRequest>
+                    for DeleteSshKeySvc<T> {
+                        type Response = super::DeleteSshKeyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteSshKeyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SshKeyService>::delete_ssh_key(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteSshKeySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SshKeyServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "plasmavmc.v1.SshKeyService";
+    impl<T> tonic::server::NamedService for SshKeyServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -606,6 +606,71 @@ pub struct DeleteSubnetRequest {
 /// What DeleteSubnet answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteSubnetResponse {}
+/// What EnsureDefaultSubnet is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnsureDefaultSubnetRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What EnsureDefaultSubnet answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EnsureDefaultSubnetResponse {
+    /// The subnet, as it was made or was there.
+    #[prost(message, optional, tag = "1")]
+    pub subnet: ::core::option::Option<Subnet>,
+}
+/// What an organization says of networks in its projects.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NetworkSettings {
+    /// Organization.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Whether a project gets a default network when it first needs one (EnsureDefaultSubnet). As long as nobody says
+    /// otherwise: yes. What is there stays, whatever this says.
+    #[prost(bool, tag = "2")]
+    pub default_networks: bool,
+}
+/// What GetNetworkSettings is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNetworkSettingsRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+}
+/// What GetNetworkSettings answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNetworkSettingsResponse {
+    /// The settings.
+    #[prost(message, optional, tag = "1")]
+    pub settings: ::core::option::Option<NetworkSettings>,
+}
+/// What UpdateNetworkSettings is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateNetworkSettingsRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Whether projects get a default network. Absent: unchanged.
+    #[prost(bool, optional, tag = "2")]
+    pub default_networks: ::core::option::Option<bool>,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What UpdateNetworkSettings answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateNetworkSettingsResponse {
+    /// The settings, as they are now.
+    #[prost(message, optional, tag = "1")]
+    pub settings: ::core::option::Option<NetworkSettings>,
+}
 /// What CreatePort is given.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreatePortRequest {
@@ -2371,6 +2436,36 @@ pub mod subnet_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.SubnetService", "DeleteSubnet"));
             self.inner.unary(req, path, codec).await
         }
+        /// The project's default network: its subnet `default`. Where there is none it is made, with DHCP, in the VPC `default`,
+        /// which is made with it if there is none: both in one transaction, however many ask for it at once. They are then as any
+        /// other VPC and subnet: counted, changed and deleted. Needs the rights to make both. FAILED_PRECONDITION when the
+        /// organization has none made (NetworkSettings), or the VPC `default` has no room for it.
+        pub async fn ensure_default_subnet(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EnsureDefaultSubnetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EnsureDefaultSubnetResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.SubnetService/EnsureDefaultSubnet",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.SubnetService", "EnsureDefaultSubnet"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2439,6 +2534,17 @@ pub mod subnet_service_server {
             request: tonic::Request<super::DeleteSubnetRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DeleteSubnetResponse>,
+            tonic::Status,
+        >;
+        /// The project's default network: its subnet `default`. Where there is none it is made, with DHCP, in the VPC `default`,
+        /// which is made with it if there is none: both in one transaction, however many ask for it at once. They are then as any
+        /// other VPC and subnet: counted, changed and deleted. Needs the rights to make both. FAILED_PRECONDITION when the
+        /// organization has none made (NetworkSettings), or the VPC `default` has no room for it.
+        async fn ensure_default_subnet(
+            &self,
+            request: tonic::Request<super::EnsureDefaultSubnetRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EnsureDefaultSubnetResponse>,
             tonic::Status,
         >;
     }
@@ -2790,6 +2896,52 @@ pub mod subnet_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/prismnet.v1.SubnetService/EnsureDefaultSubnet" => {
+                    #[allow(non_camel_case_types)]
+                    struct EnsureDefaultSubnetSvc<T: SubnetService>(pub Arc<T>);
+                    impl<
+                        T: SubnetService,
+                    > tonic::server::UnaryService<super::EnsureDefaultSubnetRequest>
+                    for EnsureDefaultSubnetSvc<T> {
+                        type Response = super::EnsureDefaultSubnetResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EnsureDefaultSubnetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SubnetService>::ensure_default_subnet(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EnsureDefaultSubnetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -2827,6 +2979,410 @@ pub mod subnet_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "prismnet.v1.SubnetService";
     impl<T> tonic::server::NamedService for SubnetServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod network_settings_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What an organization says of networks in its projects.
+    #[derive(Debug, Clone)]
+    pub struct NetworkSettingsServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl NetworkSettingsServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> NetworkSettingsServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> NetworkSettingsServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            NetworkSettingsServiceClient::new(
+                InterceptedService::new(inner, interceptor),
+            )
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// As it is. Needs `network:settings:get` of the organization.
+        pub async fn get_network_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetNetworkSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNetworkSettingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.NetworkSettingsService/GetNetworkSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.NetworkSettingsService",
+                        "GetNetworkSettings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes it: only the fields that are given. Needs `network:settings:update` of the organization.
+        pub async fn update_network_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateNetworkSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateNetworkSettingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.NetworkSettingsService/UpdateNetworkSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.NetworkSettingsService",
+                        "UpdateNetworkSettings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod network_settings_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with NetworkSettingsServiceServer.
+    #[async_trait]
+    pub trait NetworkSettingsService: std::marker::Send + std::marker::Sync + 'static {
+        /// As it is. Needs `network:settings:get` of the organization.
+        async fn get_network_settings(
+            &self,
+            request: tonic::Request<super::GetNetworkSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNetworkSettingsResponse>,
+            tonic::Status,
+        >;
+        /// Changes it: only the fields that are given. Needs `network:settings:update` of the organization.
+        async fn update_network_settings(
+            &self,
+            request: tonic::Request<super::UpdateNetworkSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateNetworkSettingsResponse>,
+            tonic::Status,
+        >;
+    }
+    /// What an organization says of networks in its projects.
+    #[derive(Debug)]
+    pub struct NetworkSettingsServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> NetworkSettingsServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>>
+    for NetworkSettingsServiceServer<T>
+    where
+        T: NetworkSettingsService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/prismnet.v1.NetworkSettingsService/GetNetworkSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetNetworkSettingsSvc<T: NetworkSettingsService>(pub Arc<T>);
+                    impl<
+                        T: NetworkSettingsService,
+                    > tonic::server::UnaryService<super::GetNetworkSettingsRequest>
+                    for GetNetworkSettingsSvc<T> {
+                        type Response = super::GetNetworkSettingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetNetworkSettingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NetworkSettingsService>::get_network_settings(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetNetworkSettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.NetworkSettingsService/UpdateNetworkSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateNetworkSettingsSvc<T: NetworkSettingsService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: NetworkSettingsService,
+                    > tonic::server::UnaryService<super::UpdateNetworkSettingsRequest>
+                    for UpdateNetworkSettingsSvc<T> {
+                        type Response = super::UpdateNetworkSettingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateNetworkSettingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NetworkSettingsService>::update_network_settings(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateNetworkSettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for NetworkSettingsServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "prismnet.v1.NetworkSettingsService";
+    impl<T> tonic::server::NamedService for NetworkSettingsServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

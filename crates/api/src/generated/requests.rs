@@ -458,6 +458,24 @@ impl Repeatable for crate::prismnet::v1::DeleteSubnetRequest {
         &self.request_id
     }
 }
+impl InTenant for crate::prismnet::v1::EnsureDefaultSubnetRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::prismnet::v1::EnsureDefaultSubnetRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Repeatable for crate::prismnet::v1::UpdateNetworkSettingsRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
 impl InTenant for crate::prismnet::v1::CreatePortRequest {
     fn org_id(&self) -> &str {
         &self.org_id
@@ -736,6 +754,97 @@ impl Named for crate::plasmavmc::v1::DeleteImageRequest {
     }
 }
 impl Repeatable for crate::plasmavmc::v1::DeleteImageRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl InTenant for crate::plasmavmc::v1::CreateSshKeyRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::plasmavmc::v1::CreateSshKeyRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::plasmavmc::v1::CreateSshKeyRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::plasmavmc::v1::GetSshKeyRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl InTenant for crate::plasmavmc::v1::GetSshKeyRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::plasmavmc::v1::ListSshKeysRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Paged for crate::plasmavmc::v1::ListSshKeysRequest {
+    fn page_size(&self) -> u32 {
+        self.page_size
+    }
+    fn page_token(&self) -> &str {
+        &self.page_token
+    }
+}
+impl Labelled for crate::plasmavmc::v1::ListSshKeysRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl InTenant for crate::plasmavmc::v1::WatchSshKeysRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Since for crate::plasmavmc::v1::WatchSshKeysRequest {
+    fn since_revision(&self) -> u64 {
+        self.since_revision
+    }
+}
+impl Named for crate::plasmavmc::v1::UpdateSshKeyRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::plasmavmc::v1::UpdateSshKeyRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::plasmavmc::v1::DeleteSshKeyRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::plasmavmc::v1::DeleteSshKeyRequest {
     fn request_id(&self) -> &str {
         &self.request_id
     }

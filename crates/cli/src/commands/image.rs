@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use photon_api::plasmavmc::v1::{
-    DeleteImageRequest, GetImageRequest, Image, ImageFormat, ImagePart, ImportImageChunk,
-    ImportImageHeader, ImportImageRequest, Labels, ListImagesRequest, UpdateImageRequest,
-    import_image_request::Message,
+    DeleteImageRequest, GetImageRequest, Image, ImageFile, ImageFormat, ImagePart,
+    ImportImageChunk, ImportImageHeader, ImportImageRequest, Labels, ListImagesRequest,
+    UpdateImageRequest, import_image_request::Message,
 };
 use photon_resource::disk_format::{self, Foreign};
 use tokio::fs::File;
@@ -100,6 +100,9 @@ pub struct NewImage {
     /// What the disk's file is. Default: by its content.
     #[arg(long, value_enum, requires = "disk")]
     format: Option<DiskFormat>,
+    /// The disk's SHA-256, as its distributor says it: another content is refused.
+    #[arg(long, value_name = "HEX", requires = "disk")]
+    sha256: Option<String>,
     /// The kernel.
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -238,6 +241,15 @@ async fn sources(new: &NewImage) -> Result<(ImageFormat, Vec<Source>), Failure> 
     Ok((ImageFormat::KernelInitrd, sources))
 }
 
+fn expected_disk(sha256: String) -> ImageFile {
+    ImageFile {
+        part: ImagePart::Disk.into(),
+        sha256,
+        // Not said.
+        size_bytes: 0,
+    }
+}
+
 async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
     let (format, sources) = sources(&new).await?;
     let mut total = 0;
@@ -253,8 +265,8 @@ async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failu
         public: new.public,
         kernel_command_line: new.command_line,
         labels: new.labels.map(),
+        expected_files: new.sha256.map(expected_disk).into_iter().collect(),
         request_id: once.id(),
-        ..Default::default()
     };
     // A short queue: reading waits for the network, so that a large image never lies in memory.
     let (sender, receiver) = mpsc::channel(4);

@@ -19,6 +19,7 @@ pub mod role;
 pub mod security_group;
 pub mod session;
 pub mod size;
+pub mod ssh_key;
 pub mod subnet;
 pub mod vm;
 pub mod vpc;

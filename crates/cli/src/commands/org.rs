@@ -1,13 +1,16 @@
 //! Organizations.
 
-use clap::Args;
+use clap::{Args, Subcommand, ValueEnum};
 use photon_api::iam::v1::{
     CreateOrganizationRequest, DeleteOrganizationRequest, GetOrganizationRequest,
     ListOrganizationsRequest, Organization, UpdateOrganizationRequest,
 };
+use photon_api::prismnet::v1::{GetNetworkSettingsRequest, UpdateNetworkSettingsRequest};
 
 use super::cascade::Cascade;
-use crate::noun::{All, NoMore, Noun, USUAL, Whole, Words, plain_request};
+use super::present;
+use crate::error::Failure;
+use crate::noun::{Action, All, Changing, Desk, Noun, USUAL, Whole, Words, plain_request};
 use crate::output::Column;
 
 /// Organizations.
@@ -43,7 +46,7 @@ impl Noun for Orgs {
 
 impl Whole for Orgs {
     type New = NewPlace;
-    type Actions = NoMore;
+    type Actions = OrgAction;
     type Removal = Cascade<Self>;
 }
 
@@ -83,5 +86,52 @@ plain_request! {
     PlaceChanges as UpdateOrganizationRequest, |this| {
         name: this.name,
         description: this.description,
+    }
+}
+
+/// What else an organization can say.
+#[derive(Subcommand)]
+pub enum OrgAction {
+    /// Whether a project of the organization (--org) gets a VPC and a subnet, both called default, when its first VM needs
+    /// them.
+    DefaultNetworks(Changing<DefaultNetworks>),
+}
+
+/// What is said of default networks.
+#[derive(Args)]
+pub struct DefaultNetworks {
+    /// Say it; without it, it is shown.
+    #[arg(value_enum)]
+    switch: Option<Switch>,
+}
+
+/// Whether something is so.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
+impl Action for OrgAction {
+    async fn carry_out(self, desk: &Desk<'_>) -> Result<(), Failure> {
+        let Self::DefaultNetworks(Changing { flags, once }) = self;
+        let settings = match flags.switch {
+            None => {
+                let answer = desk.call(GetNetworkSettingsRequest::default()).await?;
+                answer.settings
+            }
+            Some(switch) => {
+                let request = UpdateNetworkSettingsRequest {
+                    default_networks: Some(matches!(switch, Switch::On)),
+                    ..Default::default()
+                };
+                desk.change(&once, request).await?.settings
+            }
+        };
+        let settings = present(settings, "settings")?;
+        desk.output
+            .message("prismnet.v1.NetworkSettings", &settings)
     }
 }

@@ -134,7 +134,11 @@ async fn attach(flags: Attachment, once: &Once, desk: &Desk<'_>) -> Result<(), F
     };
     let request = AttachInterfaceRequest {
         id: vm.id,
-        interface: Some(NetworkInterface { id, port_id }),
+        interface: Some(NetworkInterface {
+            id,
+            port_id,
+            ..Default::default()
+        }),
         ..Default::default()
     };
     desk.output.one(&desk.make(once, request).await?)

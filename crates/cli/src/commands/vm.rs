@@ -14,8 +14,8 @@ use photon_api::plasmavmc::v1::{
     DeleteVmRequest, GetVmRequest, Labels, ListVmsRequest, RebootVmRequest, StartVmRequest,
     StopVmRequest, UpdateVmRequest, Vm, VmPhase, WatchVmRequest, WatchVmResponse,
 };
-use photon_api::prismnet::v1::ListPortsRequest;
-use photon_client::call::Call;
+use photon_api::prismnet::v1::{GetPortRequest, GetSubnetRequest, ListPortsRequest};
+use photon_client::call::{Call, Resource};
 use photon_client::{Followed, News};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -27,7 +27,7 @@ use crate::error::Failure;
 use crate::noun::{
     About, Changing, Desk, Flags, Listed, Noun, Once, One, USUAL, Words, may_be_gone, plain_request,
 };
-use crate::output::{Column, Output, Progress};
+use crate::output::{Column, Output, Progress, to_json};
 
 /// Virtual machines.
 pub struct Vms;
@@ -57,16 +57,16 @@ impl Noun for Vms {
     ];
 
     async fn dress(desk: &Desk<'_>, rows: &mut [Value]) {
-        let ports_of = |row: &Value| -> Vec<String> {
-            let network = row["spec"]["network"].as_array().into_iter().flatten();
-            let ids = network.filter_map(|interface| interface["port_id"].as_str());
-            ids.map(str::to_owned).collect()
-        };
-        if rows.iter().all(|row| ports_of(row).is_empty()) {
+        for row in rows.iter_mut() {
+            row["addresses"] = addresses(row).into();
+        }
+        // Not attached yet, or by a release that did not tell.
+        let unknown = |row: &Value| !port_ids(row).is_empty() && row["addresses"] == json!([]);
+        if !rows.iter().any(unknown) {
             return;
         }
         let ports = desk.all(ListPortsRequest::default()).await;
-        let addresses: HashMap<String, String> = ports
+        let known: HashMap<String, String> = ports
             .unwrap_or_default()
             .into_iter()
             .map(|port| match port.ip_address.is_empty() {
@@ -74,17 +74,57 @@ impl Noun for Vms {
                 false => (port.id, port.ip_address),
             })
             .collect();
-        for row in rows {
-            let of_row: Vec<&String> = ports_of(row)
-                .iter()
-                .filter_map(|id| addresses.get(id))
-                .collect();
+        for row in rows.iter_mut().filter(|row| unknown(row)) {
+            let ids = port_ids(row);
+            let of_row: Vec<&String> = ids.iter().filter_map(|id| known.get(id)).collect();
             row["addresses"] = json!(of_row);
         }
     }
 
+    async fn print(desk: &Desk<'_>, vm: &Vm) -> Result<(), Failure> {
+        if !desk.output.for_people() {
+            return desk.output.one(vm);
+        }
+        let mut shown = to_json(Vm::NAME, vm)?;
+        name_networks(desk, &mut shown).await;
+        desk.output.value(&shown)
+    }
+
     fn question(vm: &Vm) -> String {
         format!("Remove VM {} and its disks?", vm.name)
+    }
+}
+
+/// The ports of a row's network.
+fn port_ids(row: &Value) -> Vec<String> {
+    let network = row["spec"]["network"].as_array().into_iter().flatten();
+    let ids = network.filter_map(|interface| interface["port_id"].as_str());
+    ids.map(str::to_owned).collect()
+}
+
+/// The addresses that a row's VM says of its interfaces: one of each.
+fn addresses(row: &Value) -> Vec<String> {
+    let interfaces = row["interfaces"].as_array().into_iter().flatten();
+    let of = |interface: &Value| {
+        let fields = ["ip_address", "ipv6_address"].into_iter();
+        let mut given = fields.filter_map(|field| interface[field].as_str());
+        given.find(|address| !address.is_empty()).map(str::to_owned)
+    };
+    interfaces.filter_map(of).collect()
+}
+
+/// Puts the names of ports and subnets beside the addresses of a VM's interfaces. What can't be had is left out.
+async fn name_networks(desk: &Desk<'_>, vm: &mut Value) {
+    for interface in vm["interfaces"].as_array_mut().into_iter().flatten() {
+        let id = interface["port_id"].as_str().unwrap_or_default();
+        let Ok(port) = desk.find::<GetPortRequest>("port", id).await else {
+            continue;
+        };
+        interface["port"] = port.name.into();
+        let subnet = desk.find::<GetSubnetRequest>("subnet", &port.subnet_id);
+        if let Ok(subnet) = subnet.await {
+            interface["subnet"] = subnet.name.into();
+        }
     }
 }
 
@@ -105,7 +145,7 @@ pub enum VmCommand {
     Stop(Changing<Stop>),
     /// Restart the guest.
     Reboot(Changing<Reboot>),
-    /// Remove one with its disks; its ports stay.
+    /// Remove one with its disks and the ports that were made with it; ports of `--port` stay.
     #[command(visible_alias = "rm")]
     Delete(Changing<Delete>),
     /// The serial console. Ctrl-] leaves it.
@@ -321,7 +361,7 @@ async fn finish(desk: &Desk<'_>, vm: Vm, wait: &Wait, until: Until) -> Result<()
             .unwrap_or(vm),
         false => vm,
     };
-    desk.output.one(&vm)
+    Vms::print(desk, &vm).await
 }
 
 impl fmt::Display for Until {

@@ -79,12 +79,13 @@ const DEFINITIONS: &[Definition] = &[
     ),
     (
         "ServiceAgent",
-        "What the cloud's own servers do for others: ask for permission, look up and attach ports.",
+        "What the cloud's own servers do for others: ask for permission, look up and attach ports, remove those that went with a VM.",
         &[
             ("iam:tokens:authorize", "system/*", ""),
             ("network:ports:get", "*", ""),
             ("network:ports:attach", "*", ""),
             ("network:ports:detach", "*", ""),
+            ("network:ports:delete", "*", ""),
         ],
     ),
     (

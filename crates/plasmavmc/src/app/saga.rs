@@ -1,5 +1,5 @@
 //! What the server itself does for a VM: attach its ports before its host hears of it, detach them when the
-//! host is done with it; the same for each interface that comes and goes meanwhile.
+//! host is done with it, and delete those that were made with it; the same for each interface that comes and goes meanwhile.
 //!
 //! Each step looks at the record, does what its stage asks for, and may be repeated: after a crash anywhere
 //! the next pass goes on from the record. One task at a time works on a VM, so that a detach never overtakes
@@ -21,7 +21,9 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
+use super::NewPorts;
 use crate::COMPONENT;
 use crate::model::phase::{Command, Stage};
 use crate::model::{Interface, Load, Port, Vm};
@@ -50,6 +52,7 @@ pub struct Saga {
     db: Db,
     ledger: Ledger,
     ports: Ports,
+    new_ports: NewPorts,
     locks: Arc<Mutex<HashMap<VmId, Weak<tokio::sync::Mutex<()>>>>>,
     leftovers: Signal,
     tasks: TaskTracker,
@@ -60,6 +63,7 @@ impl Saga {
     /// At `shutdown` it stops where it is, as in a crash.
     pub fn new(db: Db, ledger: Ledger, ports: Ports, shutdown: CancellationToken) -> Self {
         Self {
+            new_ports: NewPorts::new(db.clone(), ports.clone()),
             db,
             ledger,
             ports,
@@ -81,6 +85,11 @@ impl Saga {
             // They never were.
             Err(_) => working.await.map_err(Error::internal)?,
         }
+    }
+
+    /// The ports that new VMs bring along.
+    pub fn new_ports(&self) -> &NewPorts {
+        &self.new_ports
     }
 
     /// Nobody else works on the VM until this is dropped.
@@ -237,10 +246,16 @@ impl Saga {
         Ok(())
     }
 
+    /// Detaches its ports, and deletes those that were made with it.
     async fn detach(&self, vm: &Vm) -> Result<(), Error> {
         let detached = vm.port_ids().into_iter();
         let detached = detached.map(|port| self.ports.detach(port, vm.id));
-        join_all(detached).await.into_iter().collect()
+        join_all(detached)
+            .await
+            .into_iter()
+            .collect::<Result<(), Error>>()?;
+        let deleted = vm.ports_to_delete().map(|port| self.ports.delete(port));
+        join_all(deleted).await.into_iter().collect()
     }
 
     async fn place(&self, id: VmId, ports: Vec<Port>) -> Result<(), Error> {
@@ -293,42 +308,56 @@ impl Saga {
     }
 }
 
-/// All VMs for which the server has something to do.
+/// All VMs for which the server has something to do, and ports of VMs that were not made.
 struct Leftovers(Saga);
 
-struct Work(Vec<VmId>);
+struct Work {
+    vms: Vec<VmId>,
+    new_ports: Vec<(Uuid, store::new_ports::NewPorts)>,
+}
 
 impl Plan for Work {
     fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.vms.is_empty() && self.new_ports.is_empty()
     }
 
     fn summary(&self) -> String {
-        format!("settle the ports of {} VMs", self.0.len())
+        format!(
+            "settle the ports of {} VMs, remove those of {} that were not made",
+            self.vms.len(),
+            self.new_ports.len()
+        )
     }
 }
 
 #[async_trait]
 impl Reconciler for Leftovers {
-    type Observed = Vec<VmId>;
+    type Observed = (Vec<VmId>, Vec<(Uuid, store::new_ports::NewPorts)>);
     type Plan = Work;
     type Error = Error;
 
     async fn observe(&mut self) -> Result<Option<Self::Observed>, Error> {
-        Ok(Some(store::vm::vm_ids_with_work(&self.0.db).await?))
+        let vms = store::vm::vm_ids_with_work(&self.0.db).await?;
+        Ok(Some((vms, self.0.new_ports.left().await?)))
     }
 
-    fn plan(&self, observed: &Self::Observed) -> Work {
-        Work(observed.clone())
+    fn plan(&self, (vms, new_ports): &Self::Observed) -> Work {
+        Work {
+            vms: vms.clone(),
+            new_ports: new_ports.clone(),
+        }
     }
 
     async fn apply(&mut self, plan: &Work) -> Result<(), Error> {
         let saga = &self.0;
-        let done: Vec<Result<Progress, Error>> = futures::stream::iter(plan.0.clone())
+        let done: Vec<Result<Progress, Error>> = futures::stream::iter(plan.vms.clone())
             .map(|id| saga.advance_alone(id, None))
             .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
+        for (id, ports) in &plan.new_ports {
+            saga.new_ports.settle(*id, ports).await?;
+        }
         done.into_iter().try_for_each(|result| result.map(|_| ()))
     }
 }

@@ -1,4 +1,4 @@
-//! CreateVm: everything is checked, the record is written, the ports are attached; see [`super::Saga`] for what
+//! CreateVm: everything is checked, ports are made, the record is written, the ports are attached; see [`super::Saga`] for what
 //! happens when this stops half-way.
 
 use std::collections::HashMap;
@@ -8,13 +8,16 @@ use async_trait::async_trait;
 use flaredb::Transaction;
 use futures::future::try_join_all;
 use photon_catalog::{Change, Effect, Named, commit, get};
-use photon_resource::{Caller, Error, ImageId, NewMeta, OrgId, PortId, ProjectId, VmId};
+use photon_resource::{Caller, Error, ImageId, NewMeta, OrgId, PortId, ProjectId, SshKeyId, VmId};
 use photon_service::Mutation;
+use uuid::Uuid;
 
 use super::access::image_to_use;
+use super::new_ports::Made;
 use super::{Progress, Vms};
 use crate::model::phase::Stage;
-use crate::model::{Image, Load, NewVm, PowerState, Spec, Vm};
+use crate::model::vm::MAX_SSH_KEYS;
+use crate::model::{Image, Load, NewVm, PowerState, Spec, SshKey, Vm};
 use crate::prismnet::Seen;
 use crate::{scheduler, store};
 
@@ -28,20 +31,27 @@ impl Vms {
     pub async fn create<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
-        new: NewVm,
+        mut new: NewVm,
         answer: impl Fn(&Vm) -> A,
         told: impl Fn(&A) -> Option<VmId>,
     ) -> Result<A, Error> {
         if let Some(first) = mutation.replay(&mut self.db.begin()).await? {
             return self.as_it_ended(first, told).await;
         }
-        new.meta.validate()?;
-        new.spec.validate()?;
         let caller = mutation.caller().clone();
+        new.meta.validate()?;
+        let kept = self.ssh_keys_of(&caller, &new).await?;
+        for key in kept {
+            let given = &mut new.spec.ssh_authorized_keys;
+            if !given.contains(&key) {
+                given.push(key);
+            }
+        }
+        new.spec.validate()?;
         // Both ask IAM, one by way of PrismNET.
         let (images, ports) =
             tokio::join!(self.images_of(&caller, &new), self.ports_of(&caller, &new));
-        let spec = new.spec.resolve(&images?)?;
+        let (spec, network) = new.spec.resolve(&images?)?;
         check_ports(ports?, &new.meta)?;
         let mut change = Create {
             vms: self,
@@ -49,11 +59,28 @@ impl Vms {
             spec,
             power_state: new.power_state,
             node: new.node,
+            note: None,
         };
+        let new_ports = self.saga.new_ports();
+        if network
+            .iter()
+            .any(|interface| interface.port_id().is_none())
+        {
+            // Without room for the VM its ports would only have to be removed again.
+            change.choose_host(&mut self.db.begin()).await?;
+        }
+        let made = new_ports.make(&caller, &change.meta, &network).await?;
+        let Made { interfaces, note } = made;
+        change.spec.network = interfaces;
+        change.note = note.as_ref().map(|note| note.id);
         // One placement at a time: of many that run at once, all but one would conflict.
         let placing = self.placing.lock().await;
-        let (answer, made) = commit(&self.db, mutation, &mut change, answer).await?;
+        let committed = commit(&self.db, mutation, &mut change, answer).await;
         drop(placing);
+        if let (Some(note), Ok((_, None)) | Err(_)) = (note, &committed) {
+            new_ports.take_back(note).await;
+        }
+        let (answer, made) = committed?;
         let Some(vm) = made else {
             return self.as_it_ended(answer, told).await;
         };
@@ -82,6 +109,30 @@ impl Vms {
         Ok(first)
     }
 
+    /// The text of the SSH keys of the project that are named.
+    async fn ssh_keys_of(&self, caller: &Caller, new: &NewVm) -> Result<Vec<String>, Error> {
+        if new.ssh_keys.len() > MAX_SSH_KEYS {
+            let value = format!("({} entries)", new.ssh_keys.len());
+            let expected = format!("at most {MAX_SSH_KEYS}");
+            return Err(Error::invalid("ssh_key_ids", value, expected));
+        }
+        let (org, project) = (&new.meta.org_id, &new.meta.project_id);
+        let asked = new.ssh_keys.iter().map(|text| async move {
+            let named = Named {
+                id: text,
+                org_id: org.as_str(),
+                project_id: project.as_str(),
+            };
+            let key: SshKey = self.access.reach(caller, "get", named).await?;
+            // By its id one sees keys of other projects too.
+            if (&key.meta.org_id, &key.meta.project_id) != (org, project) {
+                return Err(Error::not_found(SshKeyId::KIND, text));
+            }
+            Ok(key.key.line().to_owned())
+        });
+        try_join_all(asked).await
+    }
+
     /// The images that the spec refers to, each under the text that it is referred to by.
     async fn images_of(&self, caller: &Caller, new: &NewVm) -> Result<Vec<(String, Image)>, Error> {
         let (spec, org_id) = (&new.spec, &new.meta.org_id);
@@ -107,19 +158,25 @@ impl Vms {
         Ok(found.map(|(text, image)| (text.clone(), image)).collect())
     }
 
-    /// The ports that the spec names, as the caller sees them.
-    async fn ports_of(&self, caller: &Caller, new: &NewVm) -> Result<Vec<(PortId, Seen)>, Error> {
-        let asked = new.spec.network.iter().map(|interface| async move {
-            let port = self.ports.get(caller, interface.port_id).await?;
-            Ok((interface.port_id, port))
+    /// The ports that the spec names, each with the place of its interface, as the caller sees them.
+    async fn ports_of(
+        &self,
+        caller: &Caller,
+        new: &NewVm,
+    ) -> Result<Vec<(usize, PortId, Seen)>, Error> {
+        let network = new.spec.network.iter().enumerate();
+        let named = network.filter_map(|(index, it)| Some((index, it.port_id()?)));
+        let asked = named.map(|(index, port_id)| async move {
+            let port = self.ports.get(caller, port_id).await?;
+            Ok((index, port_id, port))
         });
         try_join_all(asked).await
     }
 }
 
 /// Each port belongs to the VM's project, and is attached to nothing.
-fn check_ports(ports: Vec<(PortId, Seen)>, meta: &NewMeta) -> Result<(), Error> {
-    for (index, (id, port)) in ports.into_iter().enumerate() {
+fn check_ports(ports: Vec<(usize, PortId, Seen)>, meta: &NewMeta) -> Result<(), Error> {
+    for (index, id, port) in ports {
         let field = format!("spec.network[{index}].port_id");
         check_port(&field, id, &port, (&meta.org_id, &meta.project_id))?;
     }
@@ -161,6 +218,8 @@ struct Create<'a> {
     spec: Spec,
     power_state: PowerState,
     node: Option<String>,
+    /// Of ports that were made for it.
+    note: Option<Uuid>,
 }
 
 impl Create<'_> {
@@ -200,6 +259,14 @@ impl Change for Create<'_> {
         let mut id = VmId::generate();
         while store::vm::vm_id_is_taken(tx, id).await? {
             id = VmId::generate();
+        }
+        if let Some(note) = self.note
+            && !store::new_ports::new_ports_remove(tx, note).await?
+        {
+            return Err(Error::Unavailable(
+                "the VM's new ports were removed, because making it took too long: try again"
+                    .into(),
+            ));
         }
         let (meta, spec) = (self.meta.clone(), self.spec.clone());
         let vm = Vm::new(id, meta, spec, self.power_state, node);

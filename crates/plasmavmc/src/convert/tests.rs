@@ -22,7 +22,18 @@ fn what_has_no_form_in_the_domain_is_refused_by_name() {
     let network = vec![pb::NetworkInterface {
         id: "eth0".into(),
         port_id: "port-1".into(),
+        ..Default::default()
     }];
+    let beside = |given: pb::NetworkInterface| {
+        refusal(pb::VmSpec {
+            network: vec![pb::NetworkInterface {
+                id: "eth0".into(),
+                port_id: PortId::generate().to_string(),
+                ..given
+            }],
+            ..Default::default()
+        })
+    };
     let cases = [
         (
             refusal(pb::VmSpec {
@@ -30,6 +41,27 @@ fn what_has_no_form_in_the_domain_is_refused_by_name() {
                 ..Default::default()
             }),
             "spec.network[0].port_id 'port-1' is not valid: expected the id of a port (a UUID)",
+        ),
+        (
+            beside(pb::NetworkInterface {
+                subnet_id: "front".into(),
+                ..Default::default()
+            }),
+            "spec.network[0].subnet_id 'front' is not valid: expected nothing beside port_id",
+        ),
+        (
+            beside(pb::NetworkInterface {
+                security_group_ids: vec!["web".into()],
+                ..Default::default()
+            }),
+            "spec.network[0].security_group_ids 'web' is not valid: expected nothing beside port_id",
+        ),
+        (
+            beside(pb::NetworkInterface {
+                delete_with_vm: true,
+                ..Default::default()
+            }),
+            "spec.network[0].delete_with_vm 'true' is not valid: expected false beside port_id",
         ),
         (
             refusal(pb::VmSpec {
@@ -77,7 +109,7 @@ proptest! {
             disks: vec![pb::Disk { id: text.clone(), image_id: text.clone(), size_bytes: memory_mib }],
             kernel_image_id: text.clone(),
             kernel_command_line: text.clone(),
-            network: vec![pb::NetworkInterface { id: text.clone(), port_id }],
+            network: vec![pb::NetworkInterface { id: text.clone(), port_id, subnet_id: text.clone(), ..Default::default() }],
             user_data: text.clone(),
             user_data_binary: Vec::new(),
             ssh_authorized_keys: vec![text.clone()],

@@ -12,8 +12,8 @@ use super::{image_to_wire, unknown};
 use crate::model::phase::{Command, Phase, Report, Stage};
 use crate::model::vm::STOP_TIMEOUT;
 use crate::model::{
-    Disk, Hypervisor, Image, Interface, NewVm, PowerState, RestartPolicy, Size, Spec, UserData, Vm,
-    VmChanges, VmFilter,
+    Disk, Hypervisor, Image, Interface, NewInterface, NewSpec, NewVm, Plug, Port, PowerState,
+    RestartPolicy, Size, Spec, UserData, Vm, VmChanges, VmFilter,
 };
 use crate::store::vm::Left;
 
@@ -26,6 +26,7 @@ pub fn new_vm(tenant: Tenant, request: pb::CreateVmRequest) -> Result<NewVm, Err
     Ok(NewVm {
         meta: tenant.meta(request.name, request.description, request.labels),
         spec,
+        ssh_keys: request.ssh_key_ids,
         power_state: power_state.unwrap_or(PowerState::On),
         node: Some(request.node).filter(|node| !node.is_empty()),
     })
@@ -85,10 +86,61 @@ fn given_user_data(
 /// Errors: `InvalidArgument`.
 pub fn new_interface(request: &pb::AttachInterfaceRequest) -> Result<Interface, Error> {
     let given = request.interface.clone().unwrap_or_default();
+    let port_id = port_id("interface.port_id", &given.port_id)?;
+    expect_nothing_of_new_ports("interface", &given)?;
     Ok(Interface {
-        port_id: port_id("interface.port_id", &given.port_id)?,
+        port_id,
         id: given.id,
+        delete_with_vm: false,
     })
+}
+
+/// An interface that a new VM is to have.
+///
+/// Errors: `InvalidArgument`.
+fn interface_of_new_vm(field: &str, given: pb::NetworkInterface) -> Result<NewInterface, Error> {
+    let plug = if given.port_id.is_empty() {
+        Plug::New {
+            subnet: Some(given.subnet_id).filter(|subnet| !subnet.is_empty()),
+            security_groups: given.security_group_ids,
+        }
+    } else {
+        expect_nothing_of_new_ports(field, &given)?;
+        Plug::Port(port_id(&format!("{field}.port_id"), &given.port_id)?)
+    };
+    let id = given.id;
+    Ok(NewInterface { id, plug })
+}
+
+/// What is said of ports that are made is not said of one that is there.
+///
+/// Errors: `InvalidArgument`.
+fn expect_nothing_of_new_ports(field: &str, given: &pb::NetworkInterface) -> Result<(), Error> {
+    if !given.subnet_id.is_empty() {
+        let expected = "nothing beside port_id: the port is in its subnet";
+        return Err(Error::invalid(
+            format!("{field}.subnet_id"),
+            &given.subnet_id,
+            expected,
+        ));
+    }
+    if let Some(group) = given.security_group_ids.first() {
+        let expected = "nothing beside port_id: the port has its groups";
+        return Err(Error::invalid(
+            format!("{field}.security_group_ids"),
+            group,
+            expected,
+        ));
+    }
+    if given.delete_with_vm {
+        let expected = "false beside port_id: only a port that is made with the VM goes with it";
+        return Err(Error::invalid(
+            format!("{field}.delete_with_vm"),
+            true,
+            expected,
+        ));
+    }
+    Ok(())
 }
 
 /// Errors: `InvalidArgument`.
@@ -199,10 +251,10 @@ fn phase_to_wire(phase: Phase) -> pb::VmPhase {
 }
 
 /// A request's spec with its defaults, its images still as the request calls them. What it says is
-/// checked by [`Spec::validate`]; here only what has no form in the domain is refused.
+/// checked by [`NewSpec::validate`]; here only what has no form in the domain is refused.
 ///
 /// Errors: `InvalidArgument`.
-pub fn spec_from_wire(spec: pb::VmSpec, vm_name: &str) -> Result<Spec<String>, Error> {
+pub fn spec_from_wire(spec: pb::VmSpec, vm_name: &str) -> Result<NewSpec, Error> {
     let some = |text: String| (!text.is_empty()).then_some(text);
     let or = |value: u64, default: u64| if value == 0 { default } else { value };
     let disks = spec.disks.into_iter().map(|disk| Disk {
@@ -214,13 +266,7 @@ pub fn spec_from_wire(spec: pb::VmSpec, vm_name: &str) -> Result<Spec<String>, E
         .network
         .into_iter()
         .enumerate()
-        .map(|(index, interface)| {
-            let field = format!("spec.network[{index}].port_id");
-            Ok(Interface {
-                port_id: port_id(&field, &interface.port_id)?,
-                id: interface.id,
-            })
-        });
+        .map(|(index, given)| interface_of_new_vm(&format!("spec.network[{index}]"), given));
     Ok(Spec {
         size: Size {
             vcpus: if spec.vcpus == 0 { 1 } else { spec.vcpus },
@@ -254,6 +300,8 @@ fn spec_to_wire(spec: &Spec) -> pb::VmSpec {
     let network = spec.network.iter().map(|interface| pb::NetworkInterface {
         id: interface.id.clone(),
         port_id: interface.port_id.to_string(),
+        delete_with_vm: interface.delete_with_vm,
+        ..Default::default()
     });
     let restart_policy = match spec.restart_policy {
         RestartPolicy::OnFailure => pb::RestartPolicy::OnFailure,
@@ -323,6 +371,25 @@ pub fn vm_to_wire(vm: &Vm) -> pb::Vm {
         revision: meta.revision,
         user_data_withheld: !vm.spec.user_data.is_empty(),
         leaving_port_ids: leaving.map(|leaving| leaving.port_id.to_string()).collect(),
+        interfaces: vm.ports.iter().map(interface_status).collect(),
+    }
+}
+
+fn interface_status(port: &Port) -> pb::InterfaceStatus {
+    // Without the prefix length.
+    let address = |with_prefix: &String| {
+        let (address, _) = with_prefix.split_once('/').unwrap_or((with_prefix, ""));
+        address.to_owned()
+    };
+    let known = port.addressing.as_ref();
+    pb::InterfaceStatus {
+        id: port.interface_id.clone(),
+        port_id: port.port_id.to_string(),
+        mac_address: port.mac_address.clone(),
+        ip_address: known.map(|it| address(&it.address)).unwrap_or_default(),
+        ipv6_address: known
+            .map(|it| address(&it.ipv6_address))
+            .unwrap_or_default(),
     }
 }
 

@@ -1,113 +1,131 @@
-//! Public keys in authorized_keys form (`sshd(8)`, RFC 4253 section 6.6).
+//! Public keys in authorized_keys form (`sshd(8)`, RFC 4253 section 6.6), and those that a project keeps by name.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use photon_resource::{Changes, Error, Meta, NewMeta, SshKeyId, is_private_key};
+use sha2::{Digest as _, Sha256};
+
+#[cfg(test)]
+mod tests;
 
 /// The key types that a current OpenSSH accepts for signing in.
 const TYPES: [&str; 7] = [
     "ssh-ed25519",
-    "ssh-rsa",
+    RSA,
     "ecdsa-sha2-nistp256",
     "ecdsa-sha2-nistp384",
     "ecdsa-sha2-nistp521",
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
+const RSA: &str = "ssh-rsa";
+/// NIST SP 800-57 part 1 takes less for broken; OpenSSH makes 3072.
+const LEAST_RSA_BITS: usize = 2048;
+/// Twice what an RSA key of 16384 bits has, which is the most that OpenSSH takes.
+const MAX_BYTES: usize = 8192;
 
 /// What is accepted, for people.
-pub(super) const EXPECTED: &str = "one public key in authorized_keys form without options, such as \
-     'ssh-ed25519 AAAAC3Nz… me@laptop' (types ssh-ed25519, ssh-rsa, ecdsa-sha2-nistp256/384/521, \
+const EXPECTED: &str = "one public key in authorized_keys form without options, such as \
+     'ssh-ed25519 AAAAC3Nz… me@laptop' (types ssh-ed25519, ssh-rsa of 2048 bits or more, ecdsa-sha2-nistp256/384/521, \
      sk-ssh-ed25519@openssh.com, sk-ecdsa-sha2-nistp256@openssh.com), at most 8192 bytes";
 
-/// Whether `line` is one public key: `TYPE BASE64 [COMMENT]`, where the blob begins with the same type.
-pub fn check_ssh_key(line: &str) -> bool {
-    // Line breaks would smuggle further lines, with options, into the guest's file.
-    if line.len() > 8192 || line.chars().any(char::is_control) {
-        return false;
-    }
-    let mut words = line.split_ascii_whitespace();
-    let (Some(kind), Some(encoded)) = (words.next(), words.next()) else {
-        return false;
-    };
-    if !TYPES.contains(&kind) {
-        return false;
-    }
-    let Some(blob) = from_base64(encoded) else {
-        return false;
-    };
-    let Some((length, rest)) = blob.split_first_chunk::<4>() else {
-        return false;
-    };
-    let length = u32::from_be_bytes(*length) as usize;
-    // The key itself follows the type.
-    rest.get(..length) == Some(kind.as_bytes()) && rest.len() > length + 4
+/// One public key: `TYPE BASE64 [COMMENT]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    line: String,
+    kind: &'static str,
+    fingerprint: String,
 }
 
-/// Standard base64 with padding (RFC 4648 section 4).
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    if text.is_empty() || !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let digits = text.trim_end_matches('=');
-    if text.len() - digits.len() > 2 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0u32);
-    for digit in digits.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-            bits &= (1 << count) - 1;
-        }
-    }
-    Some(bytes)
+/// A public key that a project keeps under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshKey {
+    pub id: SshKeyId,
+    pub meta: Meta,
+    pub key: PublicKey,
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// One that is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSshKey {
+    pub meta: NewMeta,
+    pub key: PublicKey,
+}
 
-    use super::*;
+/// What an update changes; never the key.
+pub type SshKeyChanges = Changes;
 
-    const ED25519: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMG7pm7zO0l5xQfQ5hVhG5BdhxkR3NqHzqIUQbF0oL4r";
-
-    #[test]
-    fn keys_are_accepted_with_and_without_comment() {
-        assert!(check_ssh_key(ED25519));
-        assert!(check_ssh_key(&format!("{ED25519} me@laptop, the old one")));
-    }
-
-    #[test]
-    fn what_is_no_key_is_refused() {
-        let bad = [
-            String::new(),
-            "ssh-ed25519".into(),
-            "ssh-ed25519 AAAA".into(),
-            ED25519.replace("ssh-ed25519 ", "ssh-rsa "),
-            ED25519.replace("oL4r", "oL4!"),
-            format!("command=\"x\" {ED25519}"),
-            format!("{ED25519}\n{ED25519}"),
-            "-----BEGIN OPENSSH PRIVATE KEY-----".into(),
-            format!("{ED25519} {}", "x".repeat(9000)),
-        ];
-        for key in bad {
-            assert!(!check_ssh_key(&key), "{key:.80}");
+impl PublicKey {
+    /// Reads a line of authorized_keys.
+    ///
+    /// Errors: `InvalidArgument` about `field`. Of a private key that was given by mistake it does not repeat anything.
+    pub fn parse(field: &str, text: &str) -> Result<Self, Error> {
+        if is_private_key(text) {
+            let expected = "the public key, as in the file whose name ends in .pub: this is a private key, which is secret and \
+                            was not kept";
+            return Err(Error::invalid(field, "(a private key)", expected));
         }
+        let line = text.trim();
+        Self::read(line).ok_or_else(|| Error::invalid(field, line, EXPECTED))
     }
 
-    proptest! {
-        #[test]
-        fn any_text_is_answered(text in "\\PC*") {
-            let _ = check_ssh_key(&text);
+    fn read(line: &str) -> Option<Self> {
+        // Line breaks would smuggle further lines, with options, into the guest's file.
+        if line.len() > MAX_BYTES || line.chars().any(char::is_control) {
+            return None;
         }
+        let mut words = line.split_ascii_whitespace();
+        let (kind, encoded) = (words.next()?, words.next()?);
+        let kind = TYPES.into_iter().find(|known| *known == kind)?;
+        let blob = STANDARD.decode(encoded).ok()?;
+        // The key itself follows the type.
+        let (said, mut rest) = string(&blob)?;
+        if said != kind.as_bytes() || rest.len() <= 4 {
+            return None;
+        }
+        if kind == RSA {
+            let (_exponent, after) = string(rest)?;
+            let (modulus, end) = string(after)?;
+            rest = end;
+            if bits(modulus) < LEAST_RSA_BITS || !rest.is_empty() {
+                return None;
+            }
+        }
+        let digest = STANDARD_NO_PAD.encode(Sha256::digest(&blob));
+        Some(Self {
+            line: line.to_owned(),
+            kind,
+            fingerprint: format!("SHA256:{digest}"),
+        })
     }
+
+    /// As it stands in authorized_keys.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// `ssh-ed25519`.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// As `ssh-keygen -l` shows it.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+/// The first string of a blob, and what follows (RFC 4251 section 5).
+fn string(blob: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = blob.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+}
+
+/// How many bits a number has, which is written with its highest byte first.
+fn bits(number: &[u8]) -> usize {
+    let mut bytes = number.iter().skip_while(|byte| **byte == 0);
+    let Some(first) = bytes.next() else {
+        return 0;
+    };
+    8 * bytes.count() + 8 - first.leading_zeros() as usize
 }

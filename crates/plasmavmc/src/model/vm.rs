@@ -11,7 +11,7 @@ mod spec;
 mod tests;
 
 pub(crate) use spec::check_command_line;
-pub use spec::{MAX_DISK_BYTES, MIN_DISK_BYTES, check_memory, check_vcpus};
+pub use spec::{MAX_DISK_BYTES, MAX_SSH_KEYS, MIN_DISK_BYTES, check_memory, check_vcpus};
 
 /// What the owner wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,39 @@ pub struct Disk<I = ImageId> {
 pub struct Interface {
     pub id: String,
     pub port_id: PortId,
+    /// The port was made with the VM, and goes with it.
+    pub delete_with_vm: bool,
+}
+
+/// An interface that a new VM is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInterface {
+    pub id: String,
+    pub plug: Plug,
+}
+
+/// Where a new interface is plugged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plug {
+    /// A port that is there.
+    Port(PortId),
+    /// A port that is made for it.
+    New {
+        /// Id or name; `None`: the project's default network.
+        subnet: Option<String>,
+        /// Ids or names; empty: the project's default group.
+        security_groups: Vec<String>,
+    },
+}
+
+impl NewInterface {
+    /// The port that is there.
+    pub fn port_id(&self) -> Option<PortId> {
+        match self.plug {
+            Plug::Port(port_id) => Some(port_id),
+            Plug::New { .. } => None,
+        }
+    }
 }
 
 /// Processors and memory of a VM.
@@ -52,22 +85,25 @@ pub struct Size {
     pub memory_mib: u64,
 }
 
-/// What a VM is made of. `I` as for [`Disk`].
+/// What a VM is made of. `I` as for [`Disk`]; `N` is an interface, in a request perhaps still without a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spec<I = ImageId> {
+pub struct Spec<I = ImageId, N = Interface> {
     pub size: Size,
     pub disks: Vec<Disk<I>>,
     /// A kernel and initrd to boot directly; `None`: the firmware boots the first disk.
     pub kernel_image: Option<I>,
     /// Replaces the image's command line; empty: it does not.
     pub kernel_command_line: String,
-    pub network: Vec<Interface>,
+    pub network: Vec<N>,
     pub user_data: UserData,
     pub ssh_authorized_keys: Vec<String>,
     pub hostname: String,
     pub restart_policy: RestartPolicy,
     pub hypervisor: Hypervisor,
 }
+
+/// What a new VM is to be made of, its images as the request calls them.
+pub type NewSpec = Spec<String, NewInterface>;
 
 /// A port that is attached to the VM, as its host needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,11 +176,13 @@ pub struct Vm {
 /// Seconds that a guest has to power down, unless StopVm says otherwise.
 pub const STOP_TIMEOUT: u32 = 30;
 
-/// A VM to be created, its images still as the request calls them.
+/// A VM to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewVm {
     pub meta: NewMeta,
-    pub spec: Spec<String>,
+    pub spec: NewSpec,
+    /// Ids or names of keys of its project, beside those of the spec.
+    pub ssh_keys: Vec<String>,
     pub power_state: PowerState,
     /// Host that an operator has named.
     pub node: Option<String>,

@@ -180,6 +180,7 @@ async fn a_bad_creation_is_refused_with_field_value_and_what_is_accepted() {
                 s.network.push(pb::NetworkInterface {
                     id: "eth0".into(),
                     port_id: "x".into(),
+                    ..Default::default()
                 })
             },
             invalid,
@@ -190,6 +191,7 @@ async fn a_bad_creation_is_refused_with_field_value_and_what_is_accepted() {
                 s.network.push(pb::NetworkInterface {
                     id: "eth0".into(),
                     port_id: NO_VM.into(),
+                    ..Default::default()
                 })
             },
             Code::NotFound,
@@ -200,6 +202,7 @@ async fn a_bad_creation_is_refused_with_field_value_and_what_is_accepted() {
                 s.network.push(pb::NetworkInterface {
                     id: "an interface".into(),
                     port_id: NO_VM.into(),
+                    ..Default::default()
                 })
             },
             invalid,
@@ -210,7 +213,8 @@ async fn a_bad_creation_is_refused_with_field_value_and_what_is_accepted() {
                 s.network = vec![
                     pb::NetworkInterface {
                         id: "eth0".into(),
-                        port_id: NO_VM.into()
+                        port_id: NO_VM.into(),
+                        ..Default::default()
                     };
                     2
                 ]

@@ -20,6 +20,7 @@ async fn attach(
         interface: Some(pb::NetworkInterface {
             id: name.into(),
             port_id: port.id.clone(),
+            ..Default::default()
         }),
         request_id: request_id.into(),
         ..Default::default()

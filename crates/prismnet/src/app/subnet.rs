@@ -91,17 +91,7 @@ impl Change for Create {
         self.new.fits(&vpc)?;
         let ipv6 = self.new.ipv6.map(|ipv6| ipv6.cidr);
         let others = store::subnets_of(tx, vpc.id).await?;
-        if others.len() >= MAX_SUBNETS {
-            return Err(Error::quota_exceeded(
-                "subnets_of_vpc",
-                others.len() as u64,
-                MAX_SUBNETS as u64,
-                format!(
-                    "VPC '{}' has {MAX_SUBNETS} subnets, which is the most: delete one or use another VPC",
-                    vpc.meta.name
-                ),
-            ));
-        }
+        expect_room(&vpc, others.len())?;
         for other in others {
             if other.overlaps(self.new.cidr, ipv6) {
                 return Err(overlap(&self.new, &vpc, &other));
@@ -166,6 +156,22 @@ impl Change for Delete {
         store::subnet_delete(tx, &subnet).await?;
         Ok(Effect::on(subnet))
     }
+}
+
+/// Whether a VPC with so many subnets may have one more. Errors: `QuotaExceeded`.
+pub(super) fn expect_room(vpc: &Vpc, subnets: usize) -> Result<(), Error> {
+    if subnets < MAX_SUBNETS {
+        return Ok(());
+    }
+    Err(Error::quota_exceeded(
+        "subnets_of_vpc",
+        subnets as u64,
+        MAX_SUBNETS as u64,
+        format!(
+            "VPC '{}' has {MAX_SUBNETS} subnets, which is the most: delete one or use another VPC",
+            vpc.meta.name
+        ),
+    ))
 }
 
 fn overlap(new: &NewSubnet, vpc: &Vpc, other: &Subnet) -> Error {

@@ -4,25 +4,57 @@ use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::subnet_service_server::SubnetService;
 use photon_catalog::desk::WatchStream;
 use photon_catalog::wire::optional_id;
-use photon_catalog::{Access, Answer, Desk, News};
+use photon_catalog::{Access, Answer, Desk, Named, News, Stored, Tenant};
+use photon_resource::{Caller, Error, Labels};
+use photon_service::answer;
 use tonic::Request;
 
-use crate::model::Subnet;
+use crate::model::{DEFAULT_NETWORK, Subnet, Vpc};
 use crate::{app, convert};
 
 /// The service over `app`.
 pub struct Subnets {
     desk: Desk<Subnet>,
     app: app::Subnets,
+    defaults: app::DefaultNetworks,
 }
 
 impl Subnets {
-    /// Calls go through `access` to `app`.
-    pub fn new(access: Access, app: app::Subnets) -> Self {
+    /// Calls go through `access` to `app`, those for default networks to `defaults`.
+    pub fn new(access: Access, app: app::Subnets, defaults: app::DefaultNetworks) -> Self {
         Self {
             desk: Desk::new(access),
             app,
+            defaults,
         }
+    }
+
+    /// Whose default network it is, if the caller may make one, and may see that which is there.
+    async fn reach_default(
+        &self,
+        caller: &Caller,
+        request: &pb::EnsureDefaultSubnetRequest,
+    ) -> Result<Tenant, Error> {
+        let access = self.desk.access();
+        let place = (request.org_id.as_str(), request.project_id.as_str());
+        let (name, labels) = (DEFAULT_NETWORK, Labels::new());
+        access
+            .create::<Vpc>(caller, place, name, &labels, &[])
+            .await?;
+        let tenant = access
+            .create::<Subnet>(caller, place, name, &labels, &[])
+            .await?;
+        let named = Named {
+            id: name,
+            org_id: tenant.org_id.as_str(),
+            project_id: tenant.project_id.as_str(),
+        };
+        if let (Some(there), nearest) = access.look_up::<Subnet>(caller, named).await? {
+            access
+                .reveal(caller, "get", Some(there), nearest, name)
+                .await?;
+        }
+        Ok(tenant)
     }
 }
 
@@ -123,5 +155,24 @@ impl SubnetService for Subnets {
                 self.app.delete(mutation, subnet.id)
             })
             .await
+    }
+
+    async fn ensure_default_subnet(
+        &self,
+        request: Request<pb::EnsureDefaultSubnetRequest>,
+    ) -> Answer<pb::EnsureDefaultSubnetResponse> {
+        answer(async {
+            let access = self.desk.access();
+            let caller = access.caller(&request).await?;
+            let request = request.into_inner();
+            let tenant = self.reach_default(&caller, &request).await?;
+            let action = Subnet::KIND.action("create");
+            let mutation = access.mutation(&caller, &action, &request.request_id, &request)?;
+            let answer = |subnet: &Subnet| pb::EnsureDefaultSubnetResponse {
+                subnet: Some(convert::subnet(subnet)),
+            };
+            self.defaults.ensure(mutation, tenant, answer).await
+        })
+        .await
     }
 }

@@ -1,6 +1,7 @@
 //! PrismNET over gRPC, as its callers see it.
 
 mod concurrency;
+mod default_network;
 mod events;
 mod input;
 mod lifecycle;

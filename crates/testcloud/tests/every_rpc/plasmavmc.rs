@@ -1,5 +1,6 @@
 use photon_api::plasmavmc::v1::image_service_client::ImageServiceClient;
 use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
+use photon_api::plasmavmc::v1::ssh_key_service_client::SshKeyServiceClient;
 use photon_api::plasmavmc::v1::vm_service_client::VmServiceClient;
 use photon_api::plasmavmc::v1::*;
 use photon_testcloud::{NODE, TestCloud};
@@ -38,15 +39,20 @@ impl Things<'_> {
             .id
     }
 
+    async fn ssh_key(&self, name: &str) -> String {
+        let mut client = SshKeyServiceClient::new(self.0.cloud.channel("plasmavmc"));
+        let request = self.0.tenant.admin.request(self.0.ssh_key(name));
+        let made = client.create_ssh_key(request).await.unwrap();
+        made.into_inner().ssh_key.unwrap().id
+    }
+
     async fn vm(&self, name: &str, image_id: &str) -> String {
         self.make(self.0.vm(name, image_id)).await
     }
 
     /// With an interface on this port.
     async fn vm_on(&self, name: &str, image_id: &str, port_id: &str) -> String {
-        let mut request = self.0.vm(name, image_id);
-        let spec = request.spec.as_mut().unwrap();
-        spec.network = vec![interface(port_id)];
+        let request = self.0.vm_with(name, image_id, interface(port_id));
         self.make(request).await
     }
 
@@ -111,6 +117,25 @@ impl Scene<'_> {
         }
     }
 
+    fn ssh_key(&self, name: &str) -> CreateSshKeyRequest {
+        CreateSshKeyRequest {
+            org_id: self.tenant.org.clone(),
+            project_id: self.tenant.project.clone(),
+            name: name.into(),
+            public_key: "ssh-ed25519 \
+                AAAAC3NzaC1lZDI1NTE5AAAAIMG7pm7zO0l5xQfQ5hVhG5BdhxkR3NqHzqIUQbF0oL4r"
+                .into(),
+            ..Default::default()
+        }
+    }
+
+    fn vm_with(&self, name: &str, image_id: &str, interface: NetworkInterface) -> CreateVmRequest {
+        let mut request = self.vm(name, image_id);
+        let spec = request.spec.as_mut().unwrap();
+        spec.network = vec![interface];
+        request
+    }
+
     fn vm(&self, name: &str, image_id: &str) -> CreateVmRequest {
         CreateVmRequest {
             name: name.into(),
@@ -131,10 +156,21 @@ impl Scene<'_> {
     }
 }
 
+/// An interface whose port is made with the VM.
+fn made_in(subnet_id: &str, group_id: &str) -> NetworkInterface {
+    NetworkInterface {
+        id: "eth0".into(),
+        subnet_id: subnet_id.into(),
+        security_group_ids: vec![group_id.into()],
+        ..Default::default()
+    }
+}
+
 fn interface(port_id: &str) -> NetworkInterface {
     NetworkInterface {
         id: "eth0".into(),
         port_id: port_id.into(),
+        ..Default::default()
     }
 }
 
@@ -187,6 +223,8 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     let within = network.subnet(&within, "plugs", "10.0.9.0/24").await;
     let socket = network.port(&within, "socket").await;
     let plug = network.port(&within, "plug").await;
+    let group = network.group("guests").await;
+    let (laptop, lost) = (things.ssh_key("laptop").await, things.ssh_key("lost").await);
     let plain = things.vm("plain", &disk).await;
     let plugged = things.vm_on("plugged", &disk, &plug).await;
 
@@ -252,10 +290,68 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
             },
         ),
         scene.changes(
+            "plasmavmc.v1.SshKeyService/CreateSshKey",
+            NAMED,
+            scene.ssh_key("new"),
+        ),
+        scene.reads(
+            "plasmavmc.v1.SshKeyService/GetSshKey",
+            HIDDEN,
+            GetSshKeyRequest {
+                id: laptop.clone(),
+                ..Default::default()
+            },
+        ),
+        scene.reads(
+            "plasmavmc.v1.SshKeyService/ListSshKeys",
+            NAMED,
+            ListSshKeysRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                ..Default::default()
+            },
+        ),
+        scene.reads(
+            "plasmavmc.v1.SshKeyService/WatchSshKeys",
+            NAMED,
+            WatchSshKeysRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                ..Default::default()
+            },
+        ),
+        scene.changes(
+            "plasmavmc.v1.SshKeyService/UpdateSshKey",
+            HIDDEN,
+            UpdateSshKeyRequest {
+                id: laptop.clone(),
+                description: changed(),
+                ..Default::default()
+            },
+        ),
+        scene.changes(
+            "plasmavmc.v1.SshKeyService/DeleteSshKey",
+            HIDDEN,
+            DeleteSshKeyRequest {
+                id: lost,
+                ..Default::default()
+            },
+        ),
+        scene.changes(
             "plasmavmc.v1.VmService/CreateVm",
             NAMED,
             scene.vm("new", &disk),
         ),
+        scene
+            .changes(
+                "plasmavmc.v1.VmService/CreateVm",
+                NAMED,
+                CreateVmRequest {
+                    ssh_key_ids: vec![laptop.clone()],
+                    ..scene.vm_with("new-with-all", &disk, made_in(&within, &group))
+                },
+            )
+            .goes_on(),
         scene.reads(
             "plasmavmc.v1.VmService/GetVm",
             HIDDEN,

@@ -57,7 +57,7 @@ impl Things<'_> {
             .id
     }
 
-    async fn group(&self, name: &str) -> String {
+    pub async fn group(&self, name: &str) -> String {
         let mut client = SecurityGroupServiceClient::new(self.0.cloud.channel("prismnet"));
         let request = self.0.tenant.admin.request(self.0.group(name));
         let made = client.create_security_group(request).await.unwrap();
@@ -263,6 +263,29 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
             HIDDEN,
             DeleteSubnetRequest {
                 id: old_subnet,
+                ..Default::default()
+            },
+        ),
+        scene.changes(
+            "prismnet.v1.SubnetService/EnsureDefaultSubnet",
+            NAMED,
+            EnsureDefaultSubnetRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                ..Default::default()
+            },
+        ),
+        scene.reads(
+            "prismnet.v1.NetworkSettingsService/GetNetworkSettings",
+            NAMED,
+            GetNetworkSettingsRequest { org_id: org_id() },
+        ),
+        scene.changes(
+            "prismnet.v1.NetworkSettingsService/UpdateNetworkSettings",
+            NAMED,
+            UpdateNetworkSettingsRequest {
+                org_id: org_id(),
+                default_networks: Some(false),
                 ..Default::default()
             },
         ),

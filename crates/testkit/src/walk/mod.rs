@@ -41,6 +41,7 @@ pub struct Case {
     pub method: &'static str,
     messages: Vec<Bytes>,
     who: Who,
+    goes_on: bool,
 }
 
 enum Who {
@@ -98,7 +99,15 @@ impl Case {
             method,
             messages: vec![request.encode_to_vec().into()],
             who,
+            goes_on: false,
         }
+    }
+
+    /// What it makes is changed by the server itself as soon as it is there: what its event has the digest of may be gone.
+    #[must_use]
+    pub fn goes_on(mut self) -> Self {
+        self.goes_on = true;
+        self
     }
 
     /// A further message of a call to which the client streams.

@@ -27,6 +27,7 @@ fn new_vm(tenant: &Session, name: &str, port: Option<&Port>) -> CreateVmRequest 
     let network = port.map(|port| NetworkInterface {
         id: "eth0".into(),
         port_id: port.id.clone(),
+        ..Default::default()
     });
     CreateVmRequest {
         name: name.into(),

@@ -33,6 +33,7 @@ async fn a_guest_with_two_cards_is_reached_at_both_and_keeps_its_address_under_a
         network.push(NetworkInterface {
             id: id.into(),
             port_id: port.id,
+            ..Default::default()
         });
     }
     let peer = tenant.machine("peer", "10.0.1.10").await;

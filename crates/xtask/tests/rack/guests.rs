@@ -202,10 +202,12 @@ async fn a_disk_image_boots_and_cloud_init_applies_its_owners_data() {
                 NetworkInterface {
                     id: "lan".into(),
                     port_id: port.id.clone(),
+                    ..Default::default()
                 },
                 NetworkInterface {
                     id: "back".into(),
                     port_id: quiet.id.clone(),
+                    ..Default::default()
                 },
             ],
             hostname: "shop".into(),

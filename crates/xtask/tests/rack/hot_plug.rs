@@ -16,6 +16,7 @@ async fn attach(tenant: &Tenant, vm: &str, name: &str, port: &Port) {
         interface: Some(NetworkInterface {
             id: name.into(),
             port_id: port.id.clone(),
+            ..Default::default()
         }),
         ..Default::default()
     };

@@ -44,6 +44,8 @@ async fn the_commands_of_the_tenants_first_day_work() {
         .args(["-euxo", "pipefail", "-c", &script])
         .env("PATH", path)
         .env("PHOTON_CONFIG_DIR", config.path())
+        // Where the document's SSH key is.
+        .env("HOME", config.path())
         .envs(cloud.endpoints.variables())
         .env("PHOTON_OPERATOR", OPERATOR)
         .env("PHOTON_OPERATOR_PASSWORD", password)

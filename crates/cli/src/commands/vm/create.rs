@@ -11,8 +11,11 @@ use photon_api::prismnet::v1::GetPortRequest;
 
 use super::super::image::Images;
 use super::super::port::Ports;
+use super::super::security_group::SecurityGroups;
 use super::super::size::{parse_bytes, parse_mib};
-use super::super::{NewLabels, read_text, read_user_data};
+use super::super::ssh_key::{Given, SshKeys, read_keys};
+use super::super::subnet::Subnets;
+use super::super::{NewLabels, read_user_data};
 use super::{Until, Wait, finish};
 use crate::completion::{hosts, names};
 use crate::error::Failure;
@@ -41,12 +44,27 @@ pub struct NewVm {
     /// Kernel command line, instead of the image's.
     #[arg(long, default_value = "", hide_default_value = true)]
     command_line: String,
-    /// Port (name or id) to plug in; can be repeated: eth0, eth1, …
+    /// Subnet (name or id) in which to give it a port, which goes with it; can be repeated. Default: the project's subnet
+    /// `default`, which is made if there is none.
+    #[arg(long = "network", value_name = "SUBNET", add = names::<Subnets>())]
+    networks: Vec<String>,
+    /// Security group (name or id) of the ports that it is given; can be repeated. Default: the project's group `default`.
+    #[arg(long = "security-group", value_name = "GROUP", conflicts_with = "no_network", add = names::<SecurityGroups>())]
+    security_groups: Vec<String>,
+    /// Port (name or id) of yours to plug in, which stays when the VM goes; can be repeated. Interfaces are eth0, eth1, …: first
+    /// those of `--port`, then those of `--network`.
     #[arg(long = "port", add = names::<Ports>())]
     ports: Vec<String>,
+    /// Give it no network.
+    #[arg(long, conflicts_with_all = ["networks", "ports"])]
+    no_network: bool,
     /// File with cloud-init user data, plain or compressed with gzip; `-` is standard input.
     #[arg(long)]
     user_data: Option<PathBuf>,
+    /// SSH key for the guest's user: a name (or id) of `photon ssh-key`, or else a file with public keys, such as
+    /// ~/.ssh/id_ed25519.pub; can be repeated.
+    #[arg(long = "ssh-key", value_name = "NAME|FILE", add = names::<SshKeys>())]
+    ssh_key: Vec<String>,
     /// File with SSH public keys for the guest's user, in authorized_keys format.
     #[arg(long)]
     ssh_keys: Option<PathBuf>,
@@ -125,20 +143,37 @@ pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure
             size_bytes: *size,
         });
     }
-    for (at, name) in new.ports.iter().enumerate() {
-        let port_id = desk.find::<GetPortRequest>("port", name).await?.id;
+    for name in &new.ports {
         spec.network.push(NetworkInterface {
-            id: format!("eth{at}"),
-            port_id,
+            port_id: desk.find::<GetPortRequest>("port", name).await?.id,
+            ..Default::default()
         });
     }
+    let mut networks = new.networks;
+    if networks.is_empty() && spec.network.is_empty() && !new.no_network {
+        // The project's default one.
+        networks.push(String::new());
+    }
+    if networks.is_empty() && !new.security_groups.is_empty() {
+        return Err(Failure::Local(
+            "--security-group is for ports that the VM is given: a port of --port has its groups (`photon port update`)"
+                .into(),
+        ));
+    }
+    for subnet_id in networks {
+        spec.network.push(NetworkInterface {
+            subnet_id,
+            security_group_ids: new.security_groups.clone(),
+            ..Default::default()
+        });
+    }
+    for (at, interface) in spec.network.iter_mut().enumerate() {
+        interface.id = format!("eth{at}");
+    }
+    let ssh_keys = Given::of(&new.ssh_key, desk).await?;
+    spec.ssh_authorized_keys = ssh_keys.keys;
     if let Some(path) = &new.ssh_keys {
-        let text = read_text(path)?;
-        let keys = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        spec.ssh_authorized_keys = keys.map(str::to_owned).collect();
+        spec.ssh_authorized_keys.extend(read_keys(path)?);
     }
     let request = CreateVmRequest {
         name: new.name,
@@ -146,6 +181,7 @@ pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure
         description: new.description,
         labels: new.labels.map(),
         node: new.host,
+        ssh_key_ids: ssh_keys.ids,
         power_state: if new.stopped {
             PowerState::Off
         } else {

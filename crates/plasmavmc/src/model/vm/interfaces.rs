@@ -21,10 +21,11 @@ impl Vm {
     /// way out.
     pub fn may_attach(&self, interface: &Interface) -> Result<bool, Error> {
         self.expect_placed("AttachInterface")?;
-        if self.spec.network.contains(interface) {
+        let port_id = interface.port_id;
+        let mut there = self.spec.network.iter();
+        if there.any(|it| it.id == interface.id && it.port_id == port_id) {
             return Ok(false);
         }
-        let port_id = interface.port_id;
         if self.leaving.iter().any(|it| it.port_id == port_id) {
             return Err(Error::FailedPrecondition(format!(
                 "port {port_id} is on its way out of VM '{}': attach it again when it is in no `leaving_port_ids` any more",
@@ -111,6 +112,12 @@ impl Vm {
         for leaving in &mut self.leaving {
             leaving.on_host &= taps.contains(&leaving.interface_name);
         }
+    }
+
+    /// Ports that were made with it, and go with it.
+    pub fn ports_to_delete(&self) -> impl Iterator<Item = PortId> {
+        let made = self.spec.network.iter().filter(|it| it.delete_with_vm);
+        made.map(|interface| interface.port_id)
     }
 
     /// Every port that is its, or may be.

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use photon_resource::{Error, ImageId};
+use photon_resource::{Error, ImageId, PortId};
 
-use super::{Disk, Interface, Size, Spec};
-use crate::model::{Image, ImageFormat, check_ssh_key, ssh_key};
+use super::{Disk, Interface, NewInterface, NewSpec, Size, Spec};
+use crate::model::{Image, ImageFormat, PublicKey};
 
 /// The bounds of a disk, in bytes: 1 MiB and 16 TiB.
 pub const MIN_DISK_BYTES: u64 = 1 << 20;
@@ -19,7 +19,8 @@ pub(super) const MAX_INTERFACES: usize = 16;
 const MAX_DEVICES: usize = 28;
 /// The loopback interface's name, and what stands beside interfaces' names in `/proc/sys/net/ipv4/conf`.
 const TAKEN_IN_LINUX: [&str; 3] = ["lo", "all", "default"];
-const MAX_SSH_KEYS: usize = 64;
+/// Of those that the project keeps as many may be named.
+pub const MAX_SSH_KEYS: usize = 64;
 /// All of them together, in bytes: a VM is one record in the store, which has bounds of its own.
 const MAX_SSH_KEY_BYTES: usize = 64 * 1024;
 /// x86's COMMAND_LINE_SIZE is 2048 with the final NUL (`arch/x86/include/asm/setup.h`).
@@ -39,7 +40,7 @@ pub fn check_memory(field: &str, memory_mib: u64) -> Result<(), Error> {
     Err(Error::invalid(field, memory_mib, "64 to 1048576 MiB"))
 }
 
-impl<I> Spec<I> {
+impl NewSpec {
     /// Checks everything that can be checked without looking at images and ports.
     ///
     /// Errors: `InvalidArgument`.
@@ -95,23 +96,11 @@ impl<I> Spec<I> {
         at_most("spec.network", self.network.len(), MAX_INTERFACES)?;
         for (index, interface) in self.network.iter().enumerate() {
             let field = format!("spec.network[{index}]");
-            check_interface(&field, interface, &self.network[..index])?;
+            let others = self.network[..index].iter();
+            let plugged = |it: &'_ NewInterface| (it.id.clone(), it.port_id());
+            check_interface(&field, plugged(interface), others.map(plugged))?;
         }
         Ok(())
-    }
-
-    /// Checks an interface that is to be added.
-    ///
-    /// Errors: `InvalidArgument`.
-    pub(super) fn check_new_interface(&self, interface: &Interface) -> Result<(), Error> {
-        check_interface("interface", interface, &self.network)?;
-        let (disks, interfaces) = (self.disks.len(), self.network.len() + 1);
-        if interfaces <= MAX_INTERFACES && disks + interfaces <= MAX_DEVICES {
-            return Ok(());
-        }
-        let value = format!("({interfaces} interfaces beside {disks} disks)");
-        let expected = "at most 16 interfaces, and at most 28 disks and interfaces together";
-        Err(Error::invalid("interface", value, expected))
     }
 
     fn validate_devices(&self) -> Result<(), Error> {
@@ -128,10 +117,7 @@ impl<I> Spec<I> {
         let keys = &self.ssh_authorized_keys;
         at_most("spec.ssh_authorized_keys", keys.len(), MAX_SSH_KEYS)?;
         for (index, key) in keys.iter().enumerate() {
-            if !check_ssh_key(key) {
-                let field = format!("spec.ssh_authorized_keys[{index}]");
-                return Err(Error::invalid(field, key, ssh_key::EXPECTED));
-            }
+            PublicKey::parse(&format!("spec.ssh_authorized_keys[{index}]"), key)?;
         }
         let bytes: usize = keys.iter().map(String::len).sum();
         if bytes > MAX_SSH_KEY_BYTES {
@@ -143,13 +129,31 @@ impl<I> Spec<I> {
     }
 }
 
-impl Spec<String> {
-    /// The spec with its images found: `find` looks one up by what the request called it.
+impl Spec {
+    /// Checks an interface that is to be added.
+    ///
+    /// Errors: `InvalidArgument`.
+    pub(super) fn check_new_interface(&self, interface: &Interface) -> Result<(), Error> {
+        let plugged = |it: &Interface| (it.id.clone(), Some(it.port_id));
+        let others = self.network.iter().map(plugged);
+        check_interface("interface", plugged(interface), others)?;
+        let (disks, interfaces) = (self.disks.len(), self.network.len() + 1);
+        if interfaces <= MAX_INTERFACES && disks + interfaces <= MAX_DEVICES {
+            return Ok(());
+        }
+        let value = format!("({interfaces} interfaces beside {disks} disks)");
+        let expected = "at most 16 interfaces, and at most 28 disks and interfaces together";
+        Err(Error::invalid("interface", value, expected))
+    }
+}
+
+impl NewSpec {
+    /// The spec with its images found and without its interfaces, and those, whose ports may yet have to be made.
     /// `images` gives an image for each text that the spec refers to.
     ///
     /// Errors: `InvalidArgument` if an image is not of the kind that its place needs, or larger than
     /// the disk that is to start from it.
-    pub fn resolve(self, images: &[(String, Image)]) -> Result<Spec, Error> {
+    pub fn resolve(self, images: &[(String, Image)]) -> Result<(Spec, Vec<NewInterface>), Error> {
         let image = |field: &str, reference: &String| {
             let found = images.iter().find(|(text, _)| text == reference);
             found
@@ -174,18 +178,19 @@ impl Spec<String> {
                 image("spec.kernel_image_id", reference)?,
             )?),
         };
-        Ok(Spec {
+        let spec = Spec {
             size: self.size,
             disks,
             kernel_image,
             kernel_command_line: self.kernel_command_line,
-            network: self.network,
+            network: Vec::new(),
             user_data: self.user_data,
             ssh_authorized_keys: self.ssh_authorized_keys,
             hostname: self.hostname,
             restart_policy: self.restart_policy,
             hypervisor: self.hypervisor,
-        })
+        };
+        Ok((spec, self.network))
     }
 }
 
@@ -249,26 +254,28 @@ fn at_most(field: &str, count: usize, limit: usize) -> Result<(), Error> {
     Err(Error::invalid(field, value, format!("at most {limit}")))
 }
 
-/// Checks an interface beside those that the VM has.
-fn check_interface(field: &str, interface: &Interface, others: &[Interface]) -> Result<(), Error> {
+/// Checks an interface, its name and its port, beside those that the VM has.
+fn check_interface(
+    field: &str,
+    (name, port): (String, Option<PortId>),
+    others: impl Iterator<Item = (String, Option<PortId>)>,
+) -> Result<(), Error> {
     let id = format!("{field}.id");
     // The guest's interface has this name, which in Linux has 15 bytes.
-    validate_part_name(&id, &interface.id, 15)?;
-    if TAKEN_IN_LINUX.contains(&interface.id.as_str()) {
+    validate_part_name(&id, &name, 15)?;
+    if TAKEN_IN_LINUX.contains(&name.as_str()) {
         let expected = "a name that Linux does not have already: not 'lo', 'all' or 'default'";
-        return Err(Error::invalid(id, &interface.id, expected));
+        return Err(Error::invalid(id, &name, expected));
     }
-    if others.iter().any(|other| other.id == interface.id) {
-        let expected = "an id that no other interface of the VM has";
-        return Err(Error::invalid(id, &interface.id, expected));
-    }
-    if others
-        .iter()
-        .any(|other| other.port_id == interface.port_id)
-    {
-        let expected = "a port that no other interface of the VM has";
-        let field = format!("{field}.port_id");
-        return Err(Error::invalid(field, interface.port_id, expected));
+    for (other_name, other_port) in others {
+        if other_name == name {
+            let expected = "an id that no other interface of the VM has";
+            return Err(Error::invalid(id, &name, expected));
+        }
+        if let Some(port) = port.filter(|_| other_port == port) {
+            let expected = "a port that no other interface of the VM has";
+            return Err(Error::invalid(format!("{field}.port_id"), port, expected));
+        }
     }
     Ok(())
 }

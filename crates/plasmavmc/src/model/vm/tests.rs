@@ -7,7 +7,7 @@ use crate::model::{Image, ImageFormat};
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMG7pm7zO0l5xQfQ5hVhG5BdhxkR3NqHzqIUQbF0oL4r me";
 
-fn spec() -> Spec<String> {
+fn spec() -> NewSpec {
     Spec {
         size: Size {
             vcpus: 2,
@@ -33,10 +33,10 @@ fn disk(id: &str, image: Option<&str>, size_bytes: u64) -> Disk<String> {
     }
 }
 
-fn interface(id: &str) -> Interface {
-    Interface {
+fn interface(id: &str) -> NewInterface {
+    NewInterface {
         id: id.into(),
-        port_id: PortId::generate(),
+        plug: Plug::Port(PortId::generate()),
     }
 }
 
@@ -64,14 +64,15 @@ fn image(name: &str, format: ImageFormat, virtual_size_bytes: u64) -> (String, I
 fn a_usual_spec_is_accepted_and_takes_the_images_size() {
     spec().validate().unwrap();
     let images = [image("debian", ImageFormat::Qcow2, 3 << 30)];
-    let resolved = spec().resolve(&images).unwrap();
+    let (resolved, network) = spec().resolve(&images).unwrap();
+    assert_eq!(network.len(), 1);
     assert_eq!(resolved.disks[0].size_bytes, 3 << 30);
     assert_eq!(resolved.images(), [images[0].1.id]);
 }
 
 #[test]
 fn bad_specs_are_refused_with_what_a_person_reads() {
-    type Case = (fn(&mut Spec<String>), &'static str);
+    type Case = (fn(&mut NewSpec), &'static str);
     let cases: [Case; 20] = [
         (
             |s| s.ssh_authorized_keys = vec![format!("{KEY} {}", "x".repeat(2000)); 40],
@@ -144,10 +145,10 @@ fn bad_specs_are_refused_with_what_a_person_reads() {
         ),
         (
             |s| {
-                let id = s.network[0].port_id;
-                s.network.push(Interface {
+                let id = s.network[0].port_id().unwrap();
+                s.network.push(NewInterface {
                     id: "eth1".into(),
-                    port_id: id,
+                    plug: Plug::Port(id),
                 })
             },
             "expected a port that no other interface of the VM has",
@@ -185,7 +186,7 @@ fn bad_specs_are_refused_with_what_a_person_reads() {
 
 #[test]
 fn images_must_fit_their_place() {
-    let resolve = |change: fn(&mut Spec<String>)| {
+    let resolve = |change: fn(&mut NewSpec)| {
         let mut wanted = spec();
         change(&mut wanted);
         let images = [

@@ -77,6 +77,9 @@ struct DiskRecord {
 struct InterfaceRecord {
     id: String,
     port_id: PortId,
+    /// Not in records of a release without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    delete_with_vm: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -248,6 +251,7 @@ impl SpecRecord {
         let interface = |interface: &Interface| InterfaceRecord {
             id: interface.id.clone(),
             port_id: interface.port_id,
+            delete_with_vm: interface.delete_with_vm,
         };
         Self {
             vcpus: spec.size.vcpus,
@@ -286,6 +290,7 @@ impl SpecRecord {
         let interface = |interface: InterfaceRecord| Interface {
             id: interface.id,
             port_id: interface.port_id,
+            delete_with_vm: interface.delete_with_vm,
         };
         Spec {
             size: Size {

@@ -43,6 +43,7 @@ fn vm(name: &str) -> Vm {
             network: vec![Interface {
                 id: "eth0".into(),
                 port_id,
+                delete_with_vm: true,
             }],
             user_data: UserData::from_text("#cloud-config".into()),
             ssh_authorized_keys: vec!["key".into()],

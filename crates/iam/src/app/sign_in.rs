@@ -4,11 +4,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chainfire::Outcome;
 use photon_resource::{Caller, Error, OrgId, PrincipalId, PrincipalKind, Scope};
+use photon_service::NodeCertificate;
 
 use super::issue::{Issued, Proven, Stranger, WRONG, Wanted, event, issue, wrong};
 use super::refresh::{self, NewSession};
 use super::{Core, ceiling};
-use crate::credential::{ApiSecret, Attempt, NodeCertificate};
+use crate::credential::{ApiSecret, Attempt};
 use crate::model::{ApiKey, Principal, validate_principal_name};
 use crate::store::{api_key, principal as store};
 
@@ -285,6 +286,7 @@ async fn certified(
         cluster,
         node,
         ends,
+        addresses: _,
     } = shown;
     if let Some(own) = core.cluster.as_ref().filter(|own| *own != cluster) {
         return Ok(Err(format!(

@@ -2,12 +2,14 @@
 //! alone must keep. Nothing here knows of wire or store.
 
 mod cidr;
+mod node;
 mod port;
 mod security_group;
 mod subnet;
 mod vpc;
 
 pub use cidr::{parse_subnet_cidr, parse_subnet_ipv6_cidr, parse_vpc_cidr, parse_vpc_ipv6_cidr};
+pub use node::Node;
 pub use port::{
     Attachment, DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus,
     validate_device_id, validate_node,

@@ -20,6 +20,9 @@
           vpc_connections =
             optional (lib.types.ints.between 0 33554432) 262144
               "Of `photoncloud.fairUse.vpc.connections`.";
+          underlay_mtu =
+            optional (lib.types.ints.between 1330 65521) 9000
+              "The largest packet that the network between hosts carries, in bytes, on all hosts the same; guests' are by 50 smaller, see `photoncloud.plasmavmc.settings.plasmavmc.guest_mtu`. Null: 1500.";
         };
         example.metrics_listen = "off";
         path = pkgs: [

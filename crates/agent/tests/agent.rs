@@ -168,6 +168,7 @@ impl Desired for Vpcs {
         let message = pb::WatchDesiredRequest {
             node: session.node().to_owned(),
             accepts_changes: true,
+            ..Default::default()
         };
         let request = session.stream(message).await?;
         NodeServiceClient::new(session.channel())

@@ -1,6 +1,6 @@
 //! Fakes of this crate's traits: they keep what they are told in memory. For tests only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Mutex;
 
@@ -9,10 +9,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::conntrack::{Connection, Connections};
+use crate::forwarding::{Entry, Forwarding};
 use crate::links::{Link, Links};
 use crate::network_files::NetworkFiles;
 use crate::network1::NetworkManager;
 use crate::nft::{Commands, PacketFilter};
+use crate::rules::{Family, LocalRules, Rules};
 use crate::sysctl::Sysctls;
 use crate::{Error, Result};
 
@@ -123,6 +125,58 @@ impl Links for Interfaces {
     }
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+}
+
+/// What interfaces are told, in memory. That their interfaces are there is not looked at.
+#[derive(Debug, Default)]
+pub struct Told(pub Mutex<BTreeSet<Entry>>);
+
+#[async_trait]
+impl Forwarding for Told {
+    async fn list(&self) -> Result<Vec<Entry>> {
+        Ok(locked(&self.0).iter().cloned().collect())
+    }
+    async fn change(&self, remove: &[Entry], add: &[Entry]) -> Result<()> {
+        let mut entries = locked(&self.0);
+        for entry in remove.iter().chain(add) {
+            entries.retain(|known| known.place() != entry.place());
+        }
+        entries.extend(add.iter().cloned());
+        Ok(())
+    }
+}
+
+/// The rules to the table *local* in memory. As the kernel makes them.
+#[derive(Debug)]
+pub struct LocalTable(pub Mutex<LocalRules>);
+
+impl Default for LocalTable {
+    fn default() -> Self {
+        let kernels = || BTreeSet::from([0]);
+        let rules = [(Family::V4, kernels()), (Family::V6, kernels())];
+        Self(Mutex::new(rules.into()))
+    }
+}
+
+#[async_trait]
+impl Rules for LocalTable {
+    async fn local(&self) -> Result<LocalRules> {
+        Ok(locked(&self.0).clone())
+    }
+    async fn add_local(&self, family: Family, preference: u32) -> Result<()> {
+        locked(&self.0)
+            .entry(family)
+            .or_default()
+            .insert(preference);
+        Ok(())
+    }
+    async fn remove_local(&self, family: Family, preference: u32) -> Result<()> {
+        let mut rules = locked(&self.0);
+        let of_family = rules.entry(family).or_default();
+        of_family.remove(&preference);
+        assert!(!of_family.is_empty(), "the host can't be reached any more");
+        Ok(())
     }
 }
 

@@ -7,11 +7,13 @@
 //! | --- | --- |
 //! | [`conntrack`] | tracked connections |
 //! | [`durable`] | files that survive a power cut |
+//! | [`forwarding`] | what bridges and tunnels are told of stations elsewhere, by rtnetlink |
 //! | [`links`] | network interfaces and their addresses, by rtnetlink |
 //! | [`network1`] | systemd-networkd's D-Bus interface |
 //! | [`network_files`] | `.netdev` and `.network` files |
 //! | [`nft`] | nftables |
 //! | [`process`] | running a program to its end |
+//! | [`rules`] | where policy routing looks for the host's own addresses |
 //! | [`systemd`] | services, by systemd's D-Bus interface |
 //! | [`sysctl`] | kernel settings under `/proc/sys` |
 
@@ -20,11 +22,13 @@ pub mod durable;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+pub mod forwarding;
 pub mod links;
 pub mod network1;
 pub mod network_files;
 pub mod nft;
 pub mod process;
+pub mod rules;
 pub mod sysctl;
 pub mod systemd;
 

@@ -1,13 +1,15 @@
 //! Network interfaces and their addresses, by rtnetlink (`rtnetlink(7)`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVrf, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVrf, InfoVxlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
 };
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::watch;
@@ -27,9 +29,35 @@ pub enum Kind {
     /// A TUN or TAP.
     Tun,
     /// A VXLAN tunnel.
-    Vxlan,
+    Vxlan(Vxlan),
     /// Any other, among them hardware.
     Other,
+}
+
+/// A VXLAN tunnel (RFC 7348).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    /// Network identifier.
+    pub vni: u32,
+    /// The host's end; `None`: not said, or IPv6.
+    pub local: Option<Ipv4Addr>,
+    /// UDP port of the other ends.
+    pub port: u16,
+    /// Whether it learns from what comes who is where.
+    pub learning: bool,
+}
+
+/// What a bridge does with one of its ports. By default it learns and floods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BridgePort {
+    /// Whether it learns from what comes in there.
+    pub learning: bool,
+    /// Whether frames for MACs that it does not know go out there.
+    pub unicast_flood: bool,
+    /// Whether multicast goes out there.
+    pub multicast_flood: bool,
+    /// Whether the bridge answers by itself who asks for neighbours that are there.
+    pub neighbour_suppression: bool,
 }
 
 /// One interface.
@@ -43,6 +71,10 @@ pub struct Link {
     pub kind: Kind,
     /// Name of the bridge or VRF that it belongs to.
     pub master: Option<String>,
+    /// How it is a port of a bridge; `None`: of none.
+    pub bridge_port: Option<BridgePort>,
+    /// The largest packet that it carries, in bytes.
+    pub mtu: u32,
     /// Hardware address; absent for devices without.
     pub mac: Option<[u8; 6]>,
     /// Whether it is administratively up.
@@ -135,7 +167,8 @@ impl Netlink {
     }
 }
 
-fn netlink(action: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Error {
+/// What a request of rtnetlink failed with.
+pub(crate) fn netlink(action: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Error {
     let action = action.into();
     move |error| Error::Netlink {
         action,
@@ -161,9 +194,55 @@ fn kind(infos: &[LinkInfo]) -> Kind {
         }
         Some(InfoKind::Bridge) => Kind::Bridge,
         Some(InfoKind::Tun) => Kind::Tun,
-        Some(InfoKind::Vxlan) => Kind::Vxlan,
+        Some(InfoKind::Vxlan) => Kind::Vxlan(vxlan(infos)),
         _ => Kind::Other,
     }
+}
+
+fn vxlan(infos: &[LinkInfo]) -> Vxlan {
+    let mut vxlan = Vxlan {
+        vni: 0,
+        local: None,
+        port: 0,
+        learning: false,
+    };
+    let data = infos.iter().filter_map(|info| match info {
+        LinkInfo::Data(InfoData::Vxlan(data)) => Some(data),
+        _ => None,
+    });
+    for item in data.flatten() {
+        match item {
+            InfoVxlan::Id(vni) => vxlan.vni = *vni,
+            InfoVxlan::Local(address) => vxlan.local = Some(*address),
+            InfoVxlan::Port(port) => vxlan.port = *port,
+            InfoVxlan::Learning(learning) => vxlan.learning = *learning,
+            _ => {}
+        }
+    }
+    vxlan
+}
+
+fn bridge_port(infos: &[LinkInfo]) -> Option<BridgePort> {
+    let data = infos.iter().find_map(|info| match info {
+        LinkInfo::PortData(InfoPortData::BridgePort(data)) => Some(data),
+        _ => None,
+    })?;
+    let mut port = BridgePort {
+        learning: true,
+        unicast_flood: true,
+        multicast_flood: true,
+        neighbour_suppression: false,
+    };
+    for item in data {
+        match item {
+            InfoBridgePort::Learning(is) => port.learning = *is,
+            InfoBridgePort::UnicastFlood(is) => port.unicast_flood = *is,
+            InfoBridgePort::MulticastFlood(is) => port.multicast_flood = *is,
+            InfoBridgePort::NeighSupress(is) => port.neighbour_suppression = *is,
+            _ => {}
+        }
+    }
+    Some(port)
 }
 
 fn link(message: &LinkMessage, names: &BTreeMap<u32, String>) -> Option<Link> {
@@ -173,6 +252,8 @@ fn link(message: &LinkMessage, names: &BTreeMap<u32, String>) -> Option<Link> {
         name: names.get(&index)?.clone(),
         kind: Kind::Other,
         master: None,
+        bridge_port: None,
+        mtu: 0,
         mac: None,
         up: message.header.flags.contains(LinkFlags::Up),
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
@@ -182,7 +263,11 @@ fn link(message: &LinkMessage, names: &BTreeMap<u32, String>) -> Option<Link> {
         match attribute {
             LinkAttribute::Controller(master) => link.master = names.get(master).cloned(),
             LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok(),
-            LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = kind(infos);
+                link.bridge_port = bridge_port(infos);
+            }
             _ => {}
         }
     }

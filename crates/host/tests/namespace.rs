@@ -5,8 +5,10 @@ use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 use photon_host::conntrack::{Connection, Connections, Conntrack};
-use photon_host::links::{Kind, Links, Netlink};
+use photon_host::forwarding::{Databases, Entry, Forwarding};
+use photon_host::links::{BridgePort, Kind, Links, Netlink, Vxlan};
 use photon_host::nft::{Nft, PacketFilter, changes};
+use photon_host::rules::{Family, PolicyRouting, Rules};
 use serde_json::json;
 
 /// Runs `work` in a thread of its own with a network namespace of its own; what it starts inherits it.
@@ -171,5 +173,103 @@ fn deletes_the_connections_that_it_is_told_and_no_others() {
         assert_eq!(tracked(), 1);
         Conntrack.remove(&named).await.unwrap();
         assert_eq!(tracked(), 0);
+    });
+}
+
+#[test]
+fn tells_and_lists_what_is_elsewhere_and_takes_it_back() {
+    in_namespace(|| async {
+        ip("link add br0 type bridge");
+        ip("link add vx0 type vxlan id 7 local 192.0.2.1 dstport 4789 nolearning");
+        ip("link set vx0 master br0 up");
+        ip(
+            "link set vx0 type bridge_slave learning off flood off mcast_flood off neigh_suppress on",
+        );
+        ip("link set br0 up");
+        let links = Netlink::new().unwrap().list().await.unwrap();
+        let tunnel = links.iter().find(|link| link.name == "vx0").unwrap();
+        let expected = Vxlan {
+            vni: 7,
+            local: Some([192, 0, 2, 1].into()),
+            port: 4789,
+            learning: false,
+        };
+        assert_eq!(tunnel.kind, Kind::Vxlan(expected));
+        let expected = BridgePort {
+            learning: false,
+            unicast_flood: false,
+            multicast_flood: false,
+            neighbour_suppression: true,
+        };
+        assert_eq!(tunnel.bridge_port, Some(expected));
+        assert_eq!(tunnel.mtu, 1500);
+
+        let databases = Databases::new().unwrap();
+        assert_eq!(databases.list().await.unwrap(), []);
+        let told = |host: u8| {
+            let mac = [0xfa, 0x16, 0x3e, 0, 0, 9];
+            let neighbour = |address: &str| Entry::Neighbour {
+                device: "br0".to_owned(),
+                address: address.parse().unwrap(),
+                mac,
+            };
+            vec![
+                Entry::Tunnel {
+                    device: "vx0".to_owned(),
+                    mac,
+                    to: [192, 0, 2, host].into(),
+                },
+                Entry::Port {
+                    device: "vx0".to_owned(),
+                    mac,
+                },
+                neighbour("10.0.1.9"),
+                neighbour("fd00::9"),
+            ]
+        };
+        for host in [2, 2, 3] {
+            databases.change(&[], &told(host)).await.unwrap();
+            let mut listed = databases.list().await.unwrap();
+            listed.sort();
+            assert_eq!(listed, told(host));
+        }
+        // Twice: the second time there is nothing.
+        for _ in 0..2 {
+            databases.change(&told(3), &[]).await.unwrap();
+            assert_eq!(databases.list().await.unwrap(), []);
+        }
+        ip("link del vx0");
+        databases.change(&told(3), &[]).await.unwrap();
+        let error = databases.change(&[], &told(3)).await.unwrap_err();
+        assert!(error.to_string().contains("vx0"), "{error}");
+    });
+}
+
+#[test]
+fn the_local_table_is_asked_where_it_is_told_to_be() {
+    in_namespace(|| async {
+        ip("link set lo up");
+        let rules = PolicyRouting::new().unwrap();
+        let kernels = rules.local().await.unwrap();
+        assert_eq!(kernels[&Family::V4], [0].into());
+        for family in kernels.keys().copied() {
+            for _ in 0..2 {
+                rules.add_local(family, 1001).await.unwrap();
+            }
+            for _ in 0..2 {
+                rules.remove_local(family, 0).await.unwrap();
+            }
+        }
+        let moved = rules.local().await.unwrap();
+        assert!(moved.values().all(|all| *all == [1001].into()), "{moved:?}");
+        assert_eq!(moved.len(), kernels.len());
+        // The host still reaches itself.
+        let listener = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        assert_eq!(sender.send_to(b"x", to).unwrap(), 1);
+        // One that is for some packets alone is none of these.
+        ip("rule add pref 7 iif lo lookup local");
+        assert_eq!(rules.local().await.unwrap(), moved);
     });
 }

@@ -9,7 +9,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use photon_api::prismnet::v1 as api;
 use photon_resource::{Mac, SecurityGroupId, SubnetId, VmId};
 
-use crate::plan::{Desired, Group, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
+use crate::plan::{
+    Desired, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
+};
 
 /// Routing tables below are the kernel's and the operator's (`ip-route(8)`: 253 to 255 and names).
 const FIRST_TABLE: u32 = 1000;
@@ -55,7 +57,10 @@ pub enum Refused {
 
 /// Understands a whole desired state.
 pub fn parse(message: &api::DesiredNetwork) -> Parsed {
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        tunnel_end: tunnel_end(message),
+        ..Reader::default()
+    };
     let mut vpcs: Vec<Vpc> = message
         .vpcs
         .iter()
@@ -82,8 +87,23 @@ pub fn parse(message: &api::DesiredNetwork) -> Parsed {
     }
 }
 
+/// The host's end of tunnels; one that can't be read is none.
+fn tunnel_end(message: &api::DesiredNetwork) -> Option<Ipv4Addr> {
+    let text = message.tunnel_address.as_deref().unwrap_or_default();
+    if text.is_empty() {
+        return None;
+    }
+    let address = text.parse().ok();
+    if address.is_none() {
+        tracing::warn!(text, "not an IPv4 address: no tunnels to other hosts");
+    }
+    address
+}
+
 #[derive(Default)]
 struct Reader {
+    tunnel_end: Option<Ipv4Addr>,
+    vnis: BTreeSet<u32>,
     refused: BTreeMap<String, Refused>,
     tables: BTreeSet<u32>,
     names: BTreeSet<String>,
@@ -188,8 +208,17 @@ impl Reader {
             dns,
             v6,
             ports: Vec::new(),
+            tunnel: self.tunnel(subnet.vni),
+            remote_ports: Vec::new(),
         };
         self.own_name(result.bridge())?;
+        if result.tunnel.is_some() {
+            self.own_name(result.vxlan())?;
+            let ports = subnet.remote_ports.iter();
+            result.remote_ports = ports
+                .filter_map(|port| remote_port(&result, port))
+                .collect();
+        }
         result.ports = subnet
             .ports
             .iter()
@@ -199,6 +228,16 @@ impl Reader {
             })
             .collect();
         Ok(result)
+    }
+
+    /// The way to other hosts of a subnet with this network identifier.
+    fn tunnel(&mut self, vni: u32) -> Option<Tunnel> {
+        let local = self.tunnel_end?;
+        if !(1..1 << 24).contains(&vni) || !self.vnis.insert(vni) {
+            tracing::warn!(vni, "not a VXLAN network identifier of its own: no tunnel");
+            return None;
+        }
+        Some(Tunnel { vni, local })
     }
 
     fn port(&mut self, subnet: &Subnet, port: &api::DesiredPort) -> Result<Port, Refused> {
@@ -239,6 +278,38 @@ impl Reader {
         self.own_name(result.tap())?;
         Ok(result)
     }
+}
+
+/// One that can't be understood is not reached.
+fn remote_port(subnet: &Subnet, port: &api::RemotePort) -> Option<RemotePort> {
+    let understood = || {
+        let address: Ipv4Addr = value("address of a port elsewhere", &port.ip_address)?;
+        if !subnet.net.contains(&address) || address == subnet.gateway {
+            let net = subnet.net;
+            return Err(Refused::Address { address, net });
+        }
+        let address6 = match (subnet.v6, port.ipv6_address.as_str()) {
+            (None, _) | (_, "") => None,
+            (Some((net, gateway)), text) => {
+                let address: Ipv6Addr = value("IPv6 address of a port elsewhere", text)?;
+                if !net.contains(&address) || address == gateway {
+                    return Err(Refused::Address6 { address, net });
+                }
+                Some(address)
+            }
+        };
+        Ok(RemotePort {
+            mac: mac(&port.mac_address)?,
+            address,
+            address6,
+            host: value("tunnel's other end", &port.tunnel_address)?,
+        })
+    };
+    understood()
+        .inspect_err(|reason: &Refused| {
+            tracing::warn!(port = port.id, "a port elsewhere is not reached: {reason}");
+        })
+        .ok()
 }
 
 fn mac(text: &str) -> Result<Mac, Refused> {

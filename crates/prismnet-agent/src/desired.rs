@@ -20,6 +20,7 @@ impl Desired for Parsed {
         let message = pb::WatchDesiredRequest {
             node: session.node().to_owned(),
             accepts_changes: true,
+            accepts_kept_rules: true,
         };
         let request = session.stream(message).await?;
         NodeServiceClient::new(session.channel())

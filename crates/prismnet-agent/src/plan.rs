@@ -4,11 +4,11 @@
 //! ```text
 //!   desired ──► networkd: files ──┐
 //!           ──► filter: two nftables tables ──┼──► Plan = target − Observed
-//!           ──► links, settings ──┘
+//!           ──► links, settings, rules, what bridges and tunnels are told ──┘
 //! ```
 //!
-//! One VRF per VPC, one bridge per subnet in the VRF, one TAP per port in the bridge. A tunnel between hosts
-//! (`px…`) belongs here, beside the bridge, when there is more than one host.
+//! One VRF per VPC, one bridge per subnet in the VRF, one TAP per port in the bridge, and in it a tunnel to the other
+//! hosts.
 
 mod connections;
 mod desired;
@@ -19,15 +19,21 @@ mod group_filter;
 mod guest_filter;
 mod limits;
 mod networkd;
+mod precedence;
 mod rules;
 mod step;
+mod tunnel;
+mod tunnel_filter;
 
 pub use connections::forbidden;
-pub use desired::{Desired, Group, Port, Protocol, Remote, Rule, Subnet, Vpc, zones};
+pub use desired::{
+    Desired, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
+};
 pub use difference::{Endpoint, FilterMemory, Observed, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};
 pub use limits::{FASTEST, Limits, MOST_CONNECTIONS, MOST_PACKETS};
 pub use step::{AT_ONCE, Step};
+pub use tunnel::OVERHEAD;
 
 /// The names of networkd's files that the agent owns begin so. `50`: after an operator's own, which may
 /// therefore not match our interfaces, and before distributions' catch-alls.

@@ -40,6 +40,7 @@ pub async fn run(settings: AgentSettings<Section>, shutdown: CancellationToken) 
         reports,
         memory_file(&settings),
         settings.component.limits(),
+        settings.component.underlay_mtu(),
     );
     agent
         .drive(RECONCILER, networks, Ready::AfterFirstPass, shutdown)
@@ -71,6 +72,7 @@ pub async fn run_command(settings: AgentSettings<Section>, command: Command) -> 
         reports,
         memory_file(&settings),
         settings.component.limits(),
+        settings.component.underlay_mtu(),
     );
     let ports = |(_, observed): &(_, Observed), _: &_| {
         let ports = parsed.desired.ports().map(|(_, subnet, port)| {

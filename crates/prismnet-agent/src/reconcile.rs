@@ -8,10 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use photon_agent::Known;
 use photon_host::conntrack::{Connections, Conntrack};
+use photon_host::forwarding::{Databases, Forwarding};
 use photon_host::links::{Link, Links, Netlink};
 use photon_host::network_files::{Directory, NetworkFiles, RUNTIME_DIRECTORY};
 use photon_host::network1::{Network1, NetworkManager};
 use photon_host::nft::{Nft, PacketFilter};
+use photon_host::rules::{PolicyRouting, Rules};
 use photon_host::sysctl::{ProcSys, Sysctls};
 use photon_host::{Error, durable};
 use photon_reconcile::Reconciler;
@@ -39,6 +41,10 @@ pub struct Host {
     pub settings: Arc<dyn Sysctls>,
     /// Tracked connections.
     pub connections: Arc<dyn Connections>,
+    /// What bridges and tunnels are told.
+    pub forwarding: Arc<dyn Forwarding>,
+    /// Where the host's own addresses are looked for.
+    pub rules: Arc<dyn Rules>,
 }
 
 impl Host {
@@ -53,6 +59,8 @@ impl Host {
             filter: Arc::new(Nft),
             settings: Arc::new(ProcSys::default()),
             connections: Arc::new(Conntrack),
+            forwarding: Arc::new(Databases::new()?),
+            rules: Arc::new(PolicyRouting::new()?),
         })
     }
 }
@@ -75,6 +83,7 @@ pub struct Networks {
     reports: watch::Sender<Report>,
     memory_file: PathBuf,
     limits: Limits,
+    underlay_mtu: u32,
     target: Option<(Known<Parsed>, Arc<Target>)>,
     unsettled: u32,
 }
@@ -87,6 +96,7 @@ impl Networks {
         reports: watch::Sender<Report>,
         memory_file: PathBuf,
         limits: Limits,
+        underlay_mtu: u32,
     ) -> Self {
         Self {
             host,
@@ -94,6 +104,7 @@ impl Networks {
             reports,
             memory_file,
             limits,
+            underlay_mtu,
             target: None,
             unsettled: 0,
         }
@@ -105,7 +116,7 @@ impl Networks {
         match &self.target {
             Some((Some(of), target)) if Arc::ptr_eq(of, &known) => Some(target.clone()),
             _ => {
-                let target = Arc::new(Target::of(&known.desired, self.limits));
+                let target = Arc::new(Target::of(&known.desired, self.limits, self.underlay_mtu));
                 self.target = Some((Some(known), target.clone()));
                 Some(target)
             }
@@ -283,6 +294,8 @@ impl Reconciler for Networks {
             tables,
             memory: self.memory(),
             settings,
+            local: self.host.rules.local().await?,
+            told: self.host.forwarding.list().await?,
             stuck: self.unsettled >= PATIENCE,
         };
         self.report(&observed.links);
@@ -300,6 +313,13 @@ impl Reconciler for Networks {
         };
         for (key, value) in &plan.set {
             self.host.settings.set(key, value)?;
+        }
+        let rules = &self.host.rules;
+        for (family, preference) in &plan.precedence.add {
+            rules.add_local(*family, *preference).await?;
+        }
+        for (family, preference) in &plan.precedence.remove {
+            rules.remove_local(*family, *preference).await?;
         }
         if !plan.remember.is_empty() {
             // Before they can have a connection.
@@ -357,6 +377,10 @@ impl Reconciler for Networks {
             self.take(&target, step).await?;
         }
         self.settle(|links| target.interfaces_are(links)).await?;
+        if !plan.tell.is_empty() || !plan.untell.is_empty() {
+            let forwarding = &self.host.forwarding;
+            forwarding.change(&plan.untell, &plan.tell).await?;
+        }
         // When nothing of the port can come any more, or a late packet would be tracked again.
         for endpoint in &plan.forget {
             self.host

@@ -1,12 +1,18 @@
-//! The section `[prismnet-agent]`: what a port and a VPC may take of this host (decision 0033).
+//! The section `[prismnet-agent]`: what a port and a VPC may take of this host (decision 0033), and what its network to
+//! other hosts carries.
 
 use photon_program::{ComponentSettings, Invalid};
 use serde::Deserialize;
 
-use crate::plan::{FASTEST, Limits, MOST_CONNECTIONS, MOST_PACKETS};
+use crate::plan::{FASTEST, Limits, MOST_CONNECTIONS, MOST_PACKETS, OVERHEAD};
 use crate::program::COMPONENT;
 
-/// 0 is no limit.
+/// The least that a tunnel must carry: IPv6's least MTU (RFC 8200 section 5).
+const LEAST_MTU: u32 = 1280 + OVERHEAD;
+/// The most: what a TAP takes (`drivers/net/tun.c`).
+const MOST_MTU: u32 = 65_521;
+
+/// Of limits, 0 is none.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Section {
@@ -16,6 +22,8 @@ pub struct Section {
     port_packets_per_second: u64,
     /// About how many connections of a VPC this host tracks.
     vpc_connections: u32,
+    /// The largest packet that the network between hosts carries, in bytes. Guests' are by 50 smaller. Of all hosts the same.
+    underlay_mtu: u32,
 }
 
 impl Default for Section {
@@ -25,11 +33,17 @@ impl Default for Section {
             port_bytes_per_second: limits.port_bytes_per_second,
             port_packets_per_second: limits.port_packets_per_second,
             vpc_connections: limits.vpc_connections,
+            underlay_mtu: 1500,
         }
     }
 }
 
 impl Section {
+    /// The largest packet between hosts, in bytes.
+    pub fn underlay_mtu(&self) -> u32 {
+        self.underlay_mtu
+    }
+
     /// What the plan is made with.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -60,6 +74,11 @@ impl ComponentSettings for Section {
                 return Err(Invalid::new(key, value, format!("0 to {most}")));
             }
         }
+        if !(LEAST_MTU..=MOST_MTU).contains(&self.underlay_mtu) {
+            let key = format!("{}.underlay_mtu", COMPONENT.name);
+            let expected = format!("{LEAST_MTU} to {MOST_MTU}");
+            return Err(Invalid::new(key, self.underlay_mtu, expected));
+        }
         Ok(())
     }
 }
@@ -74,13 +93,22 @@ mod tests {
             port_bytes_per_second: FASTEST,
             port_packets_per_second: MOST_PACKETS,
             vpc_connections: MOST_CONNECTIONS,
+            underlay_mtu: MOST_MTU,
         };
         assert_eq!(most.validate(), Ok(()));
         let more = Section {
             port_bytes_per_second: FASTEST + 1,
-            ..most
+            ..most.clone()
         };
         let error = more.validate().unwrap_err();
         assert_eq!(error.key, "prismnet-agent.port_bytes_per_second");
+        for underlay_mtu in [1329, MOST_MTU + 1] {
+            let wrong = Section {
+                underlay_mtu,
+                ..most.clone()
+            };
+            let error = wrong.validate().unwrap_err();
+            assert_eq!(error.key, "prismnet-agent.underlay_mtu");
+        }
     }
 }

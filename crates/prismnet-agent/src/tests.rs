@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use photon_agent::{Cache, Desired as _, Known};
 use photon_api::prismnet::v1 as api;
-use photon_host::fake::{Files, Filter, Forgotten, Interfaces, Manager, Settings};
-use photon_host::links::{Kind, Link, Links};
+use photon_host::fake::{
+    Files, Filter, Forgotten, Interfaces, LocalTable, Manager, Settings, Told,
+};
+use photon_host::forwarding::Entry;
+use photon_host::links::{BridgePort, Kind, Link, Links, Vxlan};
 use photon_host::network_files::NetworkFiles;
+use photon_host::rules::Family;
 use photon_reconcile::{Pass, Plan as _, Reconciler, run_once};
 use proptest::prelude::*;
 use tokio::sync::watch;
@@ -23,6 +27,8 @@ struct FakeHost {
     links: Arc<Interfaces>,
     filter: Arc<Filter>,
     forgotten: Arc<Forgotten>,
+    told: Arc<Told>,
+    local: Arc<LocalTable>,
     known: watch::Sender<Known<Parsed>>,
     reports: watch::Sender<Report>,
     networks: Networks,
@@ -68,9 +74,17 @@ fn networkd(files: &Files, links: &Interfaces) {
                     table: value(&text, "Table").unwrap().parse().unwrap(),
                 },
                 "bridge" => Kind::Bridge,
+                "vxlan" => Kind::Vxlan(Vxlan {
+                    vni: value(&text, "VNI").unwrap().parse().unwrap(),
+                    local: value(&text, "Local").map(|it| it.parse().unwrap()),
+                    port: value(&text, "DestinationPort").unwrap().parse().unwrap(),
+                    learning: value(&text, "MacLearning") != Some("no"),
+                }),
                 _ => Kind::Tun,
             },
             master: None,
+            bridge_port: None,
+            mtu: 1500,
             mac: value(&text, "MACAddress").and_then(mac),
             up: false,
             carrier: false,
@@ -92,6 +106,14 @@ fn networkd(files: &Files, links: &Interfaces) {
             .lines()
             .filter_map(|line| line.strip_prefix("Address=")?.parse().ok())
             .collect();
+        let switch = |key| value(&text, key).map(|it| it == "yes");
+        link.bridge_port = value(&text, "Bridge").map(|_| BridgePort {
+            learning: switch("Learning") != Some(false),
+            unicast_flood: switch("UnicastFlood") != Some(false),
+            multicast_flood: switch("MulticastFlood") != Some(false),
+            neighbour_suppression: switch("NeighborSuppression") == Some(true),
+        });
+        link.mtu = value(&text, "MTUBytes").map_or(1500, |it| it.parse().unwrap());
         links.put(link);
     }
 }
@@ -114,6 +136,7 @@ impl FakeHost {
         let known = watch::Sender::new(None);
         let reports = watch::Sender::new(Report::default());
         let forgotten = Arc::new(Forgotten::default());
+        let (told, local) = (Arc::new(Told::default()), Arc::new(LocalTable::default()));
         let settings = Settings::default();
         settings
             .0
@@ -127,6 +150,8 @@ impl FakeHost {
             filter: filter.clone(),
             settings: Arc::new(settings),
             connections: forgotten.clone(),
+            forwarding: told.clone(),
+            rules: local.clone(),
         };
         let networks = Networks::new(
             host,
@@ -134,12 +159,15 @@ impl FakeHost {
             reports.clone(),
             state.path().join("filter.json"),
             Limits::default(),
+            1500,
         );
         Self {
             files,
             links,
             filter,
             forgotten,
+            told,
+            local,
             known,
             reports,
             networks,
@@ -175,6 +203,9 @@ enum Sabotage {
     DeleteTables,
     FlushAChain(prop::sample::Index),
     AddStrangers,
+    ForgetAPort(prop::sample::Index),
+    TellLies,
+    PutLocalFirst,
 }
 
 impl Sabotage {
@@ -221,11 +252,34 @@ impl Sabotage {
                     name: "pt0123456789a".into(),
                     kind: Kind::Tun,
                     master: None,
+                    bridge_port: None,
+                    mtu: 1500,
                     mac: None,
                     up: true,
                     carrier: false,
                     addresses: BTreeSet::new(),
                 });
+            }
+            Self::ForgetAPort(which) => {
+                let mut told = host.told.0.lock().unwrap();
+                if !told.is_empty() {
+                    let entry = which.get(&told.iter().collect::<Vec<_>>()[..]).to_owned();
+                    let entry = entry.clone();
+                    told.remove(&entry);
+                }
+            }
+            Self::TellLies => {
+                let mut told = host.told.0.lock().unwrap();
+                let mac = [0xfa, 0x16, 0x3e, 9, 9, 9];
+                let ours = |entry: &Entry| entry.device().to_owned();
+                let devices: BTreeSet<String> = told.iter().map(ours).collect();
+                for device in devices.into_iter().chain(["vxlan0".to_owned()]) {
+                    told.insert(Entry::Port { device, mac });
+                }
+            }
+            Self::PutLocalFirst => {
+                let mut rules = host.local.0.lock().unwrap();
+                rules.get_mut(&Family::V4).unwrap().insert(0);
             }
             _ => {}
         }
@@ -243,6 +297,9 @@ fn sabotage() -> impl Strategy<Value = Sabotage> {
         Just(Sabotage::DeleteTables),
         which().prop_map(Sabotage::FlushAChain),
         Just(Sabotage::AddStrangers),
+        which().prop_map(Sabotage::ForgetAPort),
+        Just(Sabotage::TellLies),
+        Just(Sabotage::PutLocalFirst),
     ]
 }
 
@@ -285,6 +342,17 @@ proptest! {
             };
             assert_eq!(names(&host), names(&fresh));
             assert_eq!(*host.filter.0.lock().unwrap(), *fresh.filter.0.lock().unwrap());
+
+            // What others have told interfaces that are none of ours is left alone.
+            let told = |host: &FakeHost| -> Vec<Entry> {
+                let told = host.told.0.lock().unwrap();
+                let ours = told.iter().filter(|entry| entry.device() != "vxlan0");
+                ours.cloned().collect()
+            };
+            assert_eq!(told(&host), told(&fresh));
+            if !second.vpcs.is_empty() {
+                assert_eq!(*host.local.0.lock().unwrap(), *fresh.local.0.lock().unwrap());
+            }
 
             // Every port is there and was reported as such.
             let report = host.reports.borrow().clone();
@@ -372,6 +440,7 @@ async fn a_bridge_that_networkd_takes_for_failed_is_made_anew_unless_a_guest_is_
             let mut other = host.links.all().pop().unwrap();
             other.name = "pt0123456789a".into();
             (other.master, other.carrier) = (Some(bridge.clone()), true);
+            other.kind = Kind::Tun;
             host.links.put(other);
             run_once("test", &mut host.networks).await.unwrap_err();
             assert_eq!(index(&host), Some(1), "a guest is on it");

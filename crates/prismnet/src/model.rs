@@ -3,6 +3,7 @@
 
 mod cidr;
 mod default_network;
+mod node;
 mod port;
 mod security_group;
 mod subnet;
@@ -10,6 +11,7 @@ mod vpc;
 
 pub use cidr::{parse_subnet_cidr, parse_subnet_ipv6_cidr, parse_vpc_cidr, parse_vpc_ipv6_cidr};
 pub use default_network::{DEFAULT_CIDR, DEFAULT_NETWORK, NetworkSettings, free_range};
+pub use node::Node;
 pub use port::{
     Attachment, DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus,
     validate_device_id, validate_node,

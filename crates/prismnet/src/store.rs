@@ -8,11 +8,13 @@
 //! | `vpc-users/{vpc}`, `subnet-users/{subnet}`, `group-users/{group}` | written by whoever adds a user, compared by whoever must know that there is none |
 //! | `table/{number}`, `vni/{number}`, `mac/{vpc}/{mac}`, `address/{subnet}/{ip}` | the id that has the number or address: created only if absent, so nothing is given twice |
 //! | `address-cursor/{subnet}` | the address that was given last |
+//! | `node/{name}` | a host's end of the tunnels between hosts; gone when another host has its address |
 //! | `default-group/{org}/{project}` | the project's default security group |
 //! | `network-settings/{org}` | what an organization says of networks in its projects |
 
 mod feed;
 mod network_settings;
+mod node;
 mod port;
 mod security_group;
 mod subnet;
@@ -23,6 +25,7 @@ pub use feed::{Changed, changed, everything};
 pub use network_settings::{
     network_settings_key, network_settings_load, network_settings_put, network_settings_read,
 };
+pub use node::{node_delete, node_key, node_put, node_read};
 pub use port::{
     address_holder, addresses, last_given, mac_holder, port_create, port_delete, port_list,
     port_update,

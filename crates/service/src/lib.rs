@@ -9,6 +9,7 @@ mod admission;
 mod answer;
 mod boot;
 mod call;
+mod certificate;
 pub mod claims;
 mod events;
 mod guard;
@@ -28,6 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use answer::{DOMAIN, answer, code, status};
 pub use boot::main;
+pub use certificate::{NodeCertificate, NotANode};
 pub use events::Events;
 pub use guard::Guard;
 pub use iam_client::IamClient;

@@ -10,6 +10,7 @@ use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
 use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
+use photon_program::Settings;
 use photon_testkit::{Bearing, Part, Session};
 use tonic::Status;
 use tonic::transport::Channel;
@@ -18,9 +19,15 @@ const NAME: &str = prismnet::COMPONENT.name;
 
 /// PrismNET.
 pub fn part() -> Part {
-    Part::new(NAME, |place, listener, shutdown| {
+    with(|_| {})
+}
+
+/// As [`part`], with other settings than the usual.
+pub fn with(change: impl Fn(&mut Settings<prismnet::Settings>) + Send + Sync + 'static) -> Part {
+    Part::new(NAME, move |place, listener, shutdown| {
         let component = prismnet::COMPONENT;
-        let settings = crate::settings(component, &place, Some("prismnet-server"));
+        let mut settings = crate::settings(component, &place, Some("prismnet-server"));
+        change(&mut settings);
         prismnet::run(settings, listener, shutdown)
     })
 }

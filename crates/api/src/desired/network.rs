@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use prost::Message;
 
 use super::{
-    DesiredMessage, Keyed, Kind, amend_list, difference_lists, label, labelled, told_whole,
+    DesiredMessage, Keyed, Kind, amend_list, difference_lists, find, label, labelled, told_whole,
 };
 use crate::prismnet::v1 as pb;
 
@@ -18,14 +18,23 @@ impl DesiredMessage for pb::DesiredNetwork {
     label!(pb);
 
     fn amend(&mut self, message: Self) -> bool {
-        amend_list(&mut self.vpcs, &message.removed_vpc_ids, message.vpcs)
+        let mut changed = amend_list(&mut self.vpcs, &message.removed_vpc_ids, message.vpcs);
+        if let Some(given) = message.tunnel_address {
+            let given = Some(given).filter(|address| !address.is_empty());
+            changed |= self.tunnel_address != given;
+            self.tunnel_address = given;
+        }
+        changed
     }
 
     fn difference(before: &Self, after: &Self) -> Self {
         let (vpcs, removed_vpc_ids) = difference_lists(&before.vpcs, &after.vpcs);
+        let tunnel_address = (before.tunnel_address != after.tunnel_address)
+            .then(|| after.tunnel_address.clone().unwrap_or_default());
         Self {
             vpcs,
             removed_vpc_ids,
+            tunnel_address,
             ..Self::default()
         }
     }
@@ -40,6 +49,7 @@ impl DesiredMessage for pb::DesiredNetwork {
         };
         pieces.add(Self {
             removed_vpc_ids: std::mem::take(&mut self.removed_vpc_ids),
+            tunnel_address: self.tunnel_address.clone(),
             ..Self::default()
         });
         for vpc in vpcs {
@@ -50,7 +60,28 @@ impl DesiredMessage for pb::DesiredNetwork {
     }
 
     fn is_empty(&self) -> bool {
-        self.vpcs.is_empty() && self.removed_vpc_ids.is_empty()
+        self.vpcs.is_empty() && self.removed_vpc_ids.is_empty() && self.tunnel_address.is_none()
+    }
+}
+
+impl pb::DesiredNetwork {
+    /// A change as a host is told it that does not know [`keeps_rules`](pb::DesiredGroup::keeps_rules): with the rules that
+    /// groups have in `after`, to which the change leads.
+    #[must_use]
+    pub fn with_rules(mut self, after: &Self) -> Self {
+        for vpc in &mut self.vpcs {
+            let Ok(at) = find(&after.vpcs, &vpc.id) else {
+                continue;
+            };
+            let known = &after.vpcs[at].groups;
+            for group in vpc.groups.iter_mut().filter(|group| group.keeps_rules) {
+                if let Ok(at) = find(known, &group.id) {
+                    group.rules.clone_from(&known[at].rules);
+                    group.keeps_rules = false;
+                }
+            }
+        }
+        self
     }
 }
 
@@ -75,21 +106,24 @@ impl Pieces {
         };
         self.add(network(vpc));
         for mut subnet in subnets {
-            let ports = std::mem::take(&mut subnet.ports);
+            let ports = std::mem::take(&mut subnet.ports).into_iter();
+            let remote = std::mem::take(&mut subnet.remote_ports).into_iter();
             let inner = pb::DesiredSubnet {
                 removed_port_ids: Vec::new(),
+                removed_remote_port_ids: Vec::new(),
                 ..subnet.clone()
             };
-            self.add(network(pb::DesiredVpc {
-                subnets: vec![subnet],
-                ..frame.clone()
-            }));
-            for port in ports {
+            let ports = ports.map(|port| pb::DesiredSubnet {
+                ports: vec![port],
+                ..inner.clone()
+            });
+            let remote = remote.map(|port| pb::DesiredSubnet {
+                remote_ports: vec![port],
+                ..inner.clone()
+            });
+            for subnet in std::iter::once(subnet).chain(ports).chain(remote) {
                 self.add(network(pb::DesiredVpc {
-                    subnets: vec![pb::DesiredSubnet {
-                        ports: vec![port],
-                        ..inner.clone()
-                    }],
+                    subnets: vec![subnet],
                     ..frame.clone()
                 }));
             }
@@ -137,6 +171,7 @@ fn network(vpc: pb::DesiredVpc) -> pb::DesiredNetwork {
 /// Adds to the end of a message what comes next in the same order: not what it means, but what is said.
 fn append(into: &mut pb::DesiredNetwork, atom: pb::DesiredNetwork) {
     into.removed_vpc_ids.extend(atom.removed_vpc_ids);
+    into.tunnel_address = into.tunnel_address.take().or(atom.tunnel_address);
     for vpc in atom.vpcs {
         let Some(last) = into.vpcs.last_mut().filter(|last| last.id == vpc.id) else {
             into.vpcs.push(vpc);
@@ -144,7 +179,10 @@ fn append(into: &mut pb::DesiredNetwork, atom: pb::DesiredNetwork) {
         };
         for subnet in vpc.subnets {
             match last.subnets.last_mut() {
-                Some(known) if known.id == subnet.id => known.ports.extend(subnet.ports),
+                Some(known) if known.id == subnet.id => {
+                    known.ports.extend(subnet.ports);
+                    known.remote_ports.extend(subnet.remote_ports);
+                }
                 _ => last.subnets.push(subnet),
             }
         }
@@ -209,12 +247,14 @@ impl Keyed for pb::DesiredSubnet {
 
     fn amend(&mut self, mut given: Self) -> bool {
         let removed = std::mem::take(&mut given.removed_port_ids);
-        let ports = std::mem::take(&mut given.ports);
-        let known = std::mem::take(&mut self.ports);
-        let mut changed = *self != given;
+        let removed_remote = std::mem::take(&mut given.removed_remote_port_ids);
+        let ports = std::mem::replace(&mut given.ports, std::mem::take(&mut self.ports));
+        let known = std::mem::take(&mut self.remote_ports);
+        let remote = std::mem::replace(&mut given.remote_ports, known);
+        let mut changed = without_ports(self) != without_ports(&given);
         *self = given;
-        self.ports = known;
         changed |= amend_list(&mut self.ports, &removed, ports);
+        changed |= amend_list(&mut self.remote_ports, &removed_remote, remote);
         changed
     }
 
@@ -223,9 +263,13 @@ impl Keyed for pb::DesiredSubnet {
             return None;
         }
         let (ports, removed_port_ids) = difference_lists(&before.ports, &after.ports);
+        let (remote_ports, removed_remote_port_ids) =
+            difference_lists(&before.remote_ports, &after.remote_ports);
         Some(Self {
             ports,
             removed_port_ids,
+            remote_ports,
+            removed_remote_port_ids,
             ..without_ports(after)
         })
     }
@@ -243,10 +287,13 @@ fn without_ports(subnet: &pb::DesiredSubnet) -> pb::DesiredSubnet {
         vni: subnet.vni,
         ports: Vec::new(),
         removed_port_ids: Vec::new(),
+        remote_ports: Vec::new(),
+        removed_remote_port_ids: Vec::new(),
     }
 }
 
 told_whole!(pb::DesiredPort);
+told_whole!(pb::RemotePort);
 
 impl Keyed for pb::DesiredGroup {
     fn id(&self) -> &str {
@@ -261,8 +308,10 @@ impl Keyed for pb::DesiredGroup {
     }
 
     fn amend(&mut self, given: Self) -> bool {
-        let mut changed = self.rules != given.rules;
-        self.rules = given.rules;
+        let mut changed = !given.keeps_rules && self.rules != given.rules;
+        if !given.keeps_rules {
+            self.rules = given.rules;
+        }
         for address in &given.removed_member_addresses {
             if let Ok(at) = find_member(&self.member_addresses, address) {
                 self.member_addresses.remove(at);
@@ -286,9 +335,16 @@ impl Keyed for pb::DesiredGroup {
         let wanted: BTreeSet<&String> = after.member_addresses.iter().collect();
         let new = after.member_addresses.iter();
         let gone = before.member_addresses.iter();
+        // Of many rules none is told with a member that comes or goes.
+        let keeps_rules = before.rules == after.rules;
         Some(Self {
             id: after.id.clone(),
-            rules: after.rules.clone(),
+            rules: if keeps_rules {
+                Vec::new()
+            } else {
+                after.rules.clone()
+            },
+            keeps_rules,
             member_addresses: new.filter(|it| !known.contains(it)).cloned().collect(),
             removed_member_addresses: gone.filter(|it| !wanted.contains(it)).cloned().collect(),
         })

@@ -27,12 +27,23 @@ fn port() -> impl Strategy<Value = net::DesiredPort> {
     })
 }
 
+fn remote_port() -> impl Strategy<Value = net::RemotePort> {
+    (0..3_u8).prop_map(|host| net::RemotePort {
+        tunnel_address: format!("192.0.2.{host}"),
+        ..Default::default()
+    })
+}
+
 fn subnet() -> impl Strategy<Value = net::DesiredSubnet> {
     let ports = keyed(port(), 5, |it| &mut it.id);
-    (any::<bool>(), ports).prop_map(|(dhcp_enabled, ports)| net::DesiredSubnet {
-        dhcp_enabled,
-        ports,
-        ..Default::default()
+    let remote_ports = keyed(remote_port(), 5, |it| &mut it.id);
+    (any::<bool>(), ports, remote_ports).prop_map(|(dhcp_enabled, ports, remote_ports)| {
+        net::DesiredSubnet {
+            dhcp_enabled,
+            ports,
+            remote_ports,
+            ..Default::default()
+        }
     })
 }
 
@@ -65,8 +76,10 @@ fn network() -> impl Strategy<Value = net::DesiredNetwork> {
         groups,
         ..Default::default()
     });
-    keyed(vpc, 3, |it| &mut it.id).prop_map(|vpcs| net::DesiredNetwork {
+    let tunnel = prop::option::of(prop::sample::select(vec!["192.0.2.1", "192.0.2.2"]));
+    (keyed(vpc, 3, |it| &mut it.id), tunnel).prop_map(|(vpcs, tunnel)| net::DesiredNetwork {
         vpcs,
+        tunnel_address: tunnel.map(str::to_owned),
         ..Default::default()
     })
 }
@@ -114,6 +127,20 @@ proptest! {
         prop_assert_eq!(told(&before, &after, limit), after);
     }
 
+    /// What an agent of the release before takes for no rules at all is not told to it.
+    #[test]
+    fn who_does_not_know_of_kept_rules_is_given_them(before in network(), after in network()) {
+        let mut change = net::DesiredNetwork::difference(&before, &after).with_rules(&after);
+        for vpc in &mut change.vpcs {
+            for group in &mut vpc.groups {
+                prop_assert!(!group.keeps_rules);
+            }
+        }
+        let mut known = before.clone();
+        known.amend(change);
+        prop_assert_eq!(known, after);
+    }
+
     #[test]
     fn vms_arrive_as_they_are(before in vms(), after in vms(), limit in 1..2000_usize) {
         prop_assert_eq!(told(&before, &after, limit), after);
@@ -156,6 +183,62 @@ fn a_large_group_is_told_in_pieces_and_a_member_alone() {
         .push("10.9.0.1".into());
     let change = net::DesiredNetwork::difference(&before, &after);
     assert!(change.encoded_len() < 100, "{}", change.encoded_len());
+}
+
+/// A port that comes to another host of a VPC of ten thousand: what each host with a port of the VPC hears of it.
+#[test]
+fn a_port_elsewhere_is_told_in_less_than_two_kilobytes() {
+    let id = |number: u32| format!("{number:08}-0000-4000-8000-000000000000");
+    let member = |number: u32| std::net::Ipv4Addr::from(0x0a00_0000 + number).to_string();
+    let rule = net::SecurityGroupRule {
+        id: id(0),
+        direction: 1,
+        protocol: 2,
+        port_min: 30_000,
+        port_max: 32_767,
+        remote_cidr: "fd00:1111:2222:3333::/64".into(),
+        ..Default::default()
+    };
+    let network = |ports: u32| net::DesiredNetwork {
+        vpcs: vec![net::DesiredVpc {
+            id: id(1),
+            table: 1000,
+            subnets: vec![net::DesiredSubnet {
+                id: id(2),
+                cidr: "10.0.0.0/16".into(),
+                gateway: "10.0.0.1".into(),
+                ipv6_cidr: "fd00:1111:2222:3333::/64".into(),
+                ipv6_gateway: "fd00:1111:2222:3333::1".into(),
+                vni: 1 << 23,
+                remote_ports: (0..ports)
+                    .map(|number| net::RemotePort {
+                        id: id(number),
+                        mac_address: "fa:16:3e:00:00:00".into(),
+                        ip_address: member(number),
+                        ipv6_address: "fd00:1111:2222:3333:f816:3eff:fe00:0".into(),
+                        tunnel_address: "192.0.2.200".into(),
+                    })
+                    .collect(),
+                ..Default::default()
+            }],
+            groups: vec![net::DesiredGroup {
+                id: id(3),
+                rules: vec![rule.clone(); 250],
+                member_addresses: (0..ports).map(member).collect(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let (before, after) = (network(9_999), network(10_000));
+    for (before, after) in [(&before, &after), (&after, &before)] {
+        let change = net::DesiredNetwork::difference(before, after);
+        let [piece] = &change.pieces(MESSAGE_BYTES)[..] else {
+            panic!("a change of one port is one message");
+        };
+        assert!(piece.encoded_len() < 2048, "{}", piece.encoded_len());
+    }
 }
 
 #[test]

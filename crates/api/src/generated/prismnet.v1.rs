@@ -1161,9 +1161,12 @@ pub struct WatchDesiredRequest {
     /// change, in one message, as it was before there were parts.
     #[prost(bool, tag = "2")]
     pub accepts_changes: bool,
+    /// The host understands DesiredGroup.keeps_rules. Without this it is given a group's rules with each change of the group.
+    #[prost(bool, tag = "3")]
+    pub accepts_kept_rules: bool,
 }
-/// All that should exist on a host: only VPCs and subnets with a port there, but every port address
-/// that a rule on this host may need (as group members).
+/// All that should exist on a host: only VPCs with a port there, but all their subnets, every port address that a rule on
+/// this host may need (as group members), and where the VPC's ports on other hosts are.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DesiredNetwork {
     /// Store revision that this was read at.
@@ -1185,6 +1188,10 @@ pub struct DesiredNetwork {
     /// In a change: VPCs that have no port on this host any more.
     #[prost(string, repeated, tag = "6")]
     pub removed_vpc_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// IPv4 address of this host's end of the tunnels to other hosts (VXLAN, RFC 7348): that in its certificate. Empty: it has
+    /// none, and makes no tunnels. Absent: none, but in a change as before.
+    #[prost(string, optional, tag = "7")]
+    pub tunnel_address: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// A VPC as a host needs it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1195,13 +1202,13 @@ pub struct DesiredVpc {
     /// Routing table of the VRF on this host: 1000 and up, stable for the VPC.
     #[prost(uint32, tag = "2")]
     pub table: u32,
-    /// Subnets of the VPC with a port on this host.
+    /// All subnets of the VPC: a host routes between them itself.
     #[prost(message, repeated, tag = "3")]
     pub subnets: ::prost::alloc::vec::Vec<DesiredSubnet>,
     /// Security groups that a port on this host uses.
     #[prost(message, repeated, tag = "4")]
     pub groups: ::prost::alloc::vec::Vec<DesiredGroup>,
-    /// In a change: subnets that have no port on this host any more.
+    /// In a change: subnets that are not there any more.
     #[prost(string, repeated, tag = "5")]
     pub removed_subnet_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// In a change: security groups that no port on this host uses any more.
@@ -1241,6 +1248,33 @@ pub struct DesiredSubnet {
     /// In a change: ports that are not on this host any more.
     #[prost(string, repeated, tag = "10")]
     pub removed_port_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Ports of the subnet on other hosts. None for a host that has no tunnels.
+    #[prost(message, repeated, tag = "11")]
+    pub remote_ports: ::prost::alloc::vec::Vec<RemotePort>,
+    /// In a change: ports that are on no other host any more.
+    #[prost(string, repeated, tag = "12")]
+    pub removed_remote_port_ids: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+}
+/// A port on another host, as a host needs it that has ports of the same VPC.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemotePort {
+    /// Id of the port: a UUID, given by the server.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// MAC address of the port.
+    #[prost(string, tag = "2")]
+    pub mac_address: ::prost::alloc::string::String,
+    /// IPv4 address.
+    #[prost(string, tag = "3")]
+    pub ip_address: ::prost::alloc::string::String,
+    /// IPv6 address. Empty where the subnet has none.
+    #[prost(string, tag = "4")]
+    pub ipv6_address: ::prost::alloc::string::String,
+    /// IPv4 address of its host's end of the tunnels.
+    #[prost(string, tag = "5")]
+    pub tunnel_address: ::prost::alloc::string::String,
 }
 /// A port as a host needs it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1291,6 +1325,9 @@ pub struct DesiredGroup {
     pub removed_member_addresses: ::prost::alloc::vec::Vec<
         ::prost::alloc::string::String,
     >,
+    /// In a change: the rules are as they were, and not given.
+    #[prost(bool, tag = "5")]
+    pub keeps_rules: bool,
 }
 /// What ReportStatus is given.
 #[derive(Clone, PartialEq, ::prost::Message)]

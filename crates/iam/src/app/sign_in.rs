@@ -4,11 +4,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chainfire::Outcome;
 use photon_resource::{Caller, Error, OrgId, PrincipalId, PrincipalKind, Scope};
+use photon_service::NodeCertificate;
 
 use super::issue::{Issued, Proven, Stranger, WRONG, Wanted, event, issue, wrong};
 use super::refresh::{self, NewSession};
 use super::{Core, ceiling};
-use crate::credential::{ApiSecret, Attempt, NodeCertificate, Queue};
+use crate::credential::{ApiSecret, Attempt, Queue};
 use crate::model::{ApiKey, Principal, validate_principal_name};
 use crate::store::{api_key, principal as store};
 
@@ -296,6 +297,7 @@ async fn certified(
         cluster,
         node,
         ends,
+        addresses: _,
     } = shown;
     if let Some(own) = core.cluster.as_ref().filter(|own| *own != cluster) {
         return Ok(Err(format!(

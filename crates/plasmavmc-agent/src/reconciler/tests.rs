@@ -97,6 +97,8 @@ impl Fixture {
             name: name.to_owned(),
             kind: Kind::Tun,
             master: None,
+            bridge_port: None,
+            mtu: 1500,
             mac: None,
             up: true,
             carrier: false,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use photon_resource::{Mac, PortId, SecurityGroupId, SubnetId, VpcId};
-use photon_resource::{bridge_name, tap_name, vrf_name};
+use photon_resource::{bridge_name, tap_name, vrf_name, vxlan_name};
 use sha2::{Digest, Sha256};
 
 /// Everything that should exist on this host.
@@ -37,7 +37,7 @@ pub struct Vpc {
     pub table: u32,
     /// Conntrack zone of its connections: of no other VPC on this host, see [`zones`].
     pub zone: u16,
-    /// Subnets with a port on this host.
+    /// Its subnets, also those without a port on this host: it routes to them itself.
     pub subnets: Vec<Subnet>,
     /// The security groups that its ports here are in, and those that their rules name.
     pub groups: BTreeMap<SecurityGroupId, Group>,
@@ -86,12 +86,43 @@ pub struct Subnet {
     pub v6: Option<(Ipv6Net, Ipv6Addr)>,
     /// Ports on this host.
     pub ports: Vec<Port>,
+    /// How it goes on on other hosts; `None`: it does not.
+    pub tunnel: Option<Tunnel>,
+    /// Ports on other hosts. None without a tunnel.
+    pub remote_ports: Vec<RemotePort>,
+}
+
+/// A subnet's way to other hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// VXLAN network identifier: of no other subnet in the cloud. 24 bits, not 0.
+    pub vni: u32,
+    /// This host's end.
+    pub local: Ipv4Addr,
+}
+
+/// A port on another host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemotePort {
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its IPv4 address.
+    pub address: Ipv4Addr,
+    /// Its IPv6 address, if its subnet has IPv6.
+    pub address6: Option<Ipv6Addr>,
+    /// Its host's end of the tunnels.
+    pub host: Ipv4Addr,
 }
 
 impl Subnet {
     /// Name of its bridge.
     pub fn bridge(&self) -> String {
         bridge_name(self.id)
+    }
+
+    /// Name of its tunnel.
+    pub fn vxlan(&self) -> String {
+        vxlan_name(self.id)
     }
 
     /// The gateway's MAC: from the subnet's id, so that it is the same on every host and a VM that moves

@@ -5,16 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use photon_host::links::{Kind, Link};
+use photon_host::forwarding::{Entry, Place};
+use photon_host::links::{BridgePort, Kind, Link};
+use photon_host::rules::LocalRules;
 use photon_resource::Mac;
 use serde::{Deserialize, Serialize};
 
-use super::desired::{Desired, Port, Subnet};
+use super::desired::{Desired, Port, Subnet, Tunnel};
 use super::filter::{Digests, FilterChange, Name, Table};
 use super::limits::Limits;
 use super::networkd::{self, Files};
+use super::precedence::Precedence;
 use super::step::{self, Step};
-use super::{connections, firewall, guest_filter};
+use super::{connections, firewall, guest_filter, tunnel};
 
 /// What this host's networks should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,7 @@ pub struct Target {
     settings: BTreeMap<String, &'static str>,
     endpoints: BTreeSet<Endpoint>,
     rules: String,
+    told: BTreeSet<Entry>,
 }
 
 /// An address of a port, as conntrack knows it.
@@ -45,6 +49,9 @@ struct Interface {
     master: Option<String>,
     mac: Option<Mac>,
     addresses: BTreeSet<IpNet>,
+    /// `None`: whatever it is.
+    bridge_port: Option<BridgePort>,
+    mtu: Option<u32>,
 }
 
 impl Interface {
@@ -54,6 +61,8 @@ impl Interface {
             && link.master == self.master
             && self.addresses.is_subset(&link.addresses)
             && self.mac.is_none_or(|mac| link.mac == Some(mac.octets()))
+            && (self.bridge_port.is_none() || link.bridge_port == self.bridge_port)
+            && self.mtu.is_none_or(|mtu| link.mtu == mtu)
     }
 }
 
@@ -90,6 +99,10 @@ pub struct Observed {
     pub memory: FilterMemory,
     /// The settings that [`Target::settings`] names, where this kernel has them.
     pub settings: BTreeMap<String, String>,
+    /// Where the host's own addresses are looked for.
+    pub local: LocalRules,
+    /// What interfaces are told of stations elsewhere, also those that are not ours.
+    pub told: Vec<Entry>,
     /// Whether several passes in a row did not bring the interfaces to where they should be.
     pub stuck: bool,
 }
@@ -99,6 +112,8 @@ pub struct Observed {
 pub struct Plan {
     /// Kernel settings to set.
     pub set: BTreeMap<String, String>,
+    /// Where the host's own addresses are to be looked for: before a VPC can have guests.
+    pub precedence: Precedence,
     /// Changes of the packet filter: before an interface can appear that they are for.
     pub filter: Vec<FilterChange>,
     /// Files to remove.
@@ -111,6 +126,10 @@ pub struct Plan {
     pub reconfigure: BTreeSet<String>,
     /// Interfaces to delete, in this order: networkd leaves them behind.
     pub delete: Vec<String>,
+    /// What bridges and tunnels are not to be told any more of ports elsewhere.
+    pub untell: Vec<Entry>,
+    /// What they are to be told: when they are there.
+    pub tell: Vec<Entry>,
     /// Ports that are gone, whose connections must not be inherited by the next one with their address.
     pub forget: BTreeSet<Endpoint>,
     /// Ports that are new.
@@ -139,7 +158,7 @@ impl photon_reconcile::Plan for Plan {
             .collect();
         format!(
             "settings {}; filter [{}]; files {} written in {} steps, {} removed; reload {}; reconfigure {:?}; \
-             delete {:?}; endpoints {} new, {} gone; judge connections {}",
+             delete {:?}; ports elsewhere {} told, {} no more; local behind VRFs {}; endpoints {} new, {} gone; judge connections {}",
             self.set.len(),
             filter.join(", "),
             self.steps
@@ -151,6 +170,9 @@ impl photon_reconcile::Plan for Plan {
             self.reload,
             self.reconfigure,
             self.delete,
+            self.tell.len(),
+            self.untell.len(),
+            !self.precedence.is_empty(),
             self.remember.len(),
             self.forget.len(),
             self.judge
@@ -167,8 +189,10 @@ const BRIDGE_HOOKS: [&str; 3] = [
 ];
 
 impl Target {
-    /// What `desired` comes to on a host. Nothing desired is a target too: empty tables, nothing else.
-    pub fn of(desired: &Desired, limits: Limits) -> Self {
+    /// What `desired` comes to on a host whose underlay carries packets of `underlay_mtu` bytes. Nothing desired is a target
+    /// too: empty tables, nothing else.
+    pub fn of(desired: &Desired, limits: Limits, underlay_mtu: u32) -> Self {
+        let mtu = underlay_mtu.saturating_sub(tunnel::OVERHEAD);
         let mut interfaces = BTreeMap::new();
         let mut settings = BTreeMap::new();
         let mut endpoints = BTreeSet::new();
@@ -181,6 +205,8 @@ impl Target {
                     master: None,
                     mac: None,
                     addresses: BTreeSet::new(),
+                    bridge_port: None,
+                    mtu: None,
                 },
             );
             for subnet in &vpc.subnets {
@@ -192,7 +218,7 @@ impl Target {
                     }
                 }
                 for port in &subnet.ports {
-                    interfaces.insert(port.tap(), tap(&bridge));
+                    interfaces.insert(port.tap(), tap(subnet, port, mtu));
                     let addresses = [Some(port.address.into()), port.address6.map(IpAddr::from)];
                     endpoints.extend(addresses.into_iter().flatten().map(|address| Endpoint {
                         zone: vpc.zone,
@@ -200,14 +226,17 @@ impl Target {
                         tap: port.tap(),
                     }));
                 }
-                interfaces.insert(bridge, segment(&vrf, subnet));
+                if let Some(end) = &subnet.tunnel {
+                    interfaces.insert(subnet.vxlan(), vxlan(&bridge, end, mtu));
+                }
+                interfaces.insert(bridge, segment(&vrf, subnet, mtu));
             }
         }
         if !desired.vpcs.is_empty() {
             settings.extend(BRIDGE_HOOKS.map(|key| (key.to_owned(), "0")));
         }
         Self {
-            files: networkd::render(desired),
+            files: networkd::render(desired, mtu),
             tables: [
                 guest_filter::render(desired, limits),
                 firewall::render(desired),
@@ -216,6 +245,7 @@ impl Target {
             settings,
             endpoints,
             rules: connections::digest(desired),
+            told: tunnel::entries(desired),
         }
     }
 
@@ -266,6 +296,10 @@ impl Target {
                 plan.set.insert(key.clone(), (*value).to_owned());
             }
         }
+        if !self.interfaces.is_empty() {
+            plan.precedence = Precedence::of(&observed.local);
+        }
+        self.compare_told(&observed.told, &mut plan);
         let nothing = BTreeMap::new();
         for table in &self.tables {
             let family = table.family_name();
@@ -323,7 +357,10 @@ impl Target {
             }
         }
         failed.retain(|bridge| {
-            let in_use = |link: &Link| link.master.as_ref() == Some(bridge) && link.carrier;
+            // A tunnel has a carrier always.
+            let in_use = |link: &Link| {
+                link.master.as_ref() == Some(bridge) && link.kind == Kind::Tun && link.carrier
+            };
             !links.iter().any(in_use)
         });
         for bridge in failed {
@@ -331,6 +368,21 @@ impl Target {
             plan.delete.push(bridge);
             plan.reload = true;
         }
+    }
+
+    /// What has a place that something else is to have is not removed before: it is replaced.
+    fn compare_told(&self, observed: &[Entry], plan: &mut Plan) {
+        let observed: BTreeSet<&Entry> = observed
+            .iter()
+            .filter(|entry| is_ours(entry.device()))
+            .collect();
+        let places: BTreeSet<Place<'_>> = self.told.iter().map(Entry::place).collect();
+        let left_over = observed
+            .iter()
+            .filter(|entry| !places.contains(&entry.place()));
+        plan.untell = left_over.map(|entry| (*entry).clone()).collect();
+        let missing = self.told.iter().filter(|entry| !observed.contains(entry));
+        plan.tell = missing.cloned().collect();
     }
 
     fn compare_interfaces(&self, links: &[Link], plan: &mut Plan) {
@@ -359,16 +411,29 @@ impl Target {
     }
 }
 
-fn tap(bridge: &str) -> Interface {
+fn tap(subnet: &Subnet, port: &Port, mtu: u32) -> Interface {
     Interface {
         kind: Kind::Tun,
-        master: Some(bridge.to_owned()),
+        master: Some(subnet.bridge()),
         mac: None,
         addresses: BTreeSet::new(),
+        bridge_port: None,
+        mtu: networkd::tap_mtu(subnet, port, mtu),
     }
 }
 
-fn segment(vrf: &str, subnet: &Subnet) -> Interface {
+fn vxlan(bridge: &str, end: &Tunnel, mtu: u32) -> Interface {
+    Interface {
+        kind: Kind::Vxlan(tunnel::device(end)),
+        master: Some(bridge.to_owned()),
+        mac: None,
+        addresses: BTreeSet::new(),
+        bridge_port: Some(tunnel::BRIDGE_PORT),
+        mtu: Some(mtu),
+    }
+}
+
+fn segment(vrf: &str, subnet: &Subnet, mtu: u32) -> Interface {
     let mut addresses = BTreeSet::new();
     // Prefix lengths are those of the subnet's own networks.
     addresses.extend(IpNet::new(subnet.gateway.into(), subnet.net.prefix_len()));
@@ -380,6 +445,8 @@ fn segment(vrf: &str, subnet: &Subnet) -> Interface {
         master: Some(vrf.to_owned()),
         mac: Some(subnet.gateway_mac()),
         addresses,
+        bridge_port: None,
+        mtu: networkd::bridge_mtu(subnet, mtu),
     }
 }
 

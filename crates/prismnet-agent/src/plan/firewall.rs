@@ -14,10 +14,11 @@ use super::filter::Table;
 use super::filter::statement::{
     accept, any_of, begins, concat, drop, iif, is, not_within, oif, payload, text, within,
 };
+use super::tunnel_filter;
 
-/// What the names of TAPs, bridges and VRFs begin with (`photon_resource`): none of them is the host's, also when its VPC
+/// What the names of TAPs, bridges, VRFs and tunnels begin with (`photon_resource`): none of them is the host's, also when its VPC
 /// is not on this host any more, and it is not gone yet.
-const OURS: [&str; 3] = ["pt", "pb", "pv"];
+const OURS: [&str; 4] = ["pt", "pb", "pv", "px"];
 
 /// Before a host's own firewall (0), which may drop more but not allow what is dropped here.
 const PRIORITY: i32 = -10;
@@ -53,6 +54,11 @@ pub fn render(desired: &Desired) -> Table {
                 residents4.push(at(port.address.to_string()));
                 residents6.extend(port.address6.map(|address| at(address.to_string())));
             }
+            for port in &subnet.remote_ports {
+                let at = |address: String| concat([text(&bridge), text(address)]);
+                residents4.push(at(port.address.to_string()));
+                residents6.extend(port.address6.map(|address| at(address.to_string())));
+            }
             if subnet.v6.is_some() {
                 let link_local = subnet.gateway_mac().link_local();
                 gateways6.push(concat([text(&bridge), text(link_local.to_string())]));
@@ -69,7 +75,8 @@ pub fn render(desired: &Desired) -> Table {
 
     let to_server = || is(payload("udp", "dport"), Expression::Number(67));
     let unknown = |prefix| vec![not_within(iif(), "domains"), begins(iif(), prefix), drop()];
-    let mut input: Vec<_> = OURS.map(unknown).into();
+    let mut input = tunnel_filter::host(&mut table, desired);
+    input.extend(OURS.map(unknown));
     input.extend([
         vec![not_within(iif(), "domains"), accept()],
         vec![

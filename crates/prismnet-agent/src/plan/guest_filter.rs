@@ -15,7 +15,7 @@
 //! a group's rules are a few lookups. Only the number of groups of the port, of groups named in their rules, and of
 //! lengths of their rules' prefixes counts.
 //!
-//! What comes from or goes to a TAP is dropped also where its bridge is not one of ours: a port that is taken away leaves
+//! Tunnels have chains of their own ([`super::tunnel_filter`]). What comes from or goes to a TAP or a tunnel is dropped also where its bridge is not one of ours: a port that is taken away leaves
 //! the sets before its TAP is gone, and a guest may run on without it.
 //!
 //! The conntrack zone is the VPC's and not the bridge's: a connection between two subnets crosses two
@@ -34,9 +34,10 @@ use super::filter::statement::{
     l4proto, lookup, masked, not_within, obridge, oif, payload, set_zone, text, transport_bits,
     within,
 };
-use super::filter::{Table, target};
+use super::filter::{Statements, Table, target};
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
+use super::tunnel_filter;
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -52,8 +53,8 @@ const NEIGHBOUR: [&str; 5] = [
     "mld2-listener-report",
 ];
 
-/// What the names of TAPs begin with (`photon_resource::tap_name`).
-const TAP: &str = "pt";
+/// What the names of TAPs and tunnels begin with (`photon_resource`).
+const PORTS: [&str; 2] = ["pt", "px"];
 
 /// Protocol numbers (IANA): names would need `/etc/protocols` on the host.
 pub(super) const ICMP: u32 = 1;
@@ -67,13 +68,17 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
     from_guest(&mut table);
     to_guest(&mut table, limits);
     limits::connections(&mut table, desired, limits);
+    tunnel_filter::bridge(&mut table, desired);
     table.base_chain(
         "host",
         NfHook::Input,
         RAW,
         vec![
-            vec![not_within(ibridge(), "bridges"), begins(iif(), TAP), drop()],
+            stray(ibridge, iif, PORTS[0]),
+            stray(ibridge, iif, PORTS[1]),
             vec![not_within(ibridge(), "bridges"), accept()],
+            // What another host sends is for guests alone.
+            vec![within(iif(), "tunnels"), drop()],
             // Frames to the group 01:80:c2:00:00:0x come here without passing prerouting, and the bridge
             // learns from them.
             vec![
@@ -95,6 +100,19 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
         groups(&mut table, vpc);
     }
     table
+}
+
+/// What comes or goes by an interface that is named as ours are, and whose bridge is none of ours.
+fn stray(
+    bridge: fn() -> Expression<'static>,
+    port: fn() -> Expression<'static>,
+    prefix: &str,
+) -> Statements {
+    vec![
+        not_within(bridge(), "bridges"),
+        begins(port(), prefix),
+        drop(),
+    ]
 }
 
 fn interface(name: &str) -> Expression<'static> {
@@ -265,11 +283,12 @@ fn from6() -> Expression<'static> {
 /// Who a packet says it is from. Ends in a verdict for every packet.
 fn source_chains(table: &mut Table, limits: Limits) {
     let mac = || concat([iif(), payload("ether", "saddr")]);
-    let mut source = vec![
-        vec![not_within(ibridge(), "bridges"), begins(iif(), TAP), drop()],
+    let mut source: Vec<_> = PORTS.map(|prefix| stray(ibridge, iif, prefix)).into();
+    source.extend([
         vec![not_within(ibridge(), "bridges"), accept()],
+        tunnel_filter::arrives(),
         vec![not_within(mac(), "macs"), drop()],
-    ];
+    ]);
     // Before anything that costs more.
     source.extend(limits::sending(table, limits));
     source.extend([
@@ -392,6 +411,7 @@ fn from_guest(table: &mut Table) {
             vec![ct_state("invalid"), drop()],
             vec![within(from4(), "answers4"), drop()],
             vec![within(from6(), "answers6"), drop()],
+            tunnel_filter::judged_already(),
             vec![lookup(iif(), "egress")],
             vec![drop()],
         ],
@@ -399,9 +419,10 @@ fn from_guest(table: &mut Table) {
 }
 
 fn to_guest(table: &mut Table, limits: Limits) {
-    let mut rules = vec![
-        vec![not_within(obridge(), "bridges"), begins(oif(), TAP), drop()],
+    let mut rules: Vec<_> = PORTS.map(|prefix| stray(obridge, oif, prefix)).into();
+    rules.extend([
         vec![not_within(obridge(), "bridges"), accept()],
+        tunnel_filter::leaves(),
         // A frame that is flooded because the bridge has not learnt its destination is not for all.
         vec![
             is(
@@ -411,7 +432,7 @@ fn to_guest(table: &mut Table, limits: Limits) {
             not_within(concat([oif(), payload("ether", "daddr")]), "macs"),
             drop(),
         ],
-    ];
+    ]);
     rules.extend(limits::receiving(table, limits));
     rules.extend([
         vec![ether_type("arp"), accept()],

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::FILE_PREFIX;
-use super::desired::{Desired, Port, Subnet, Vpc};
+use super::desired::{Desired, Port, Subnet, Tunnel, Vpc};
+use super::tunnel;
 
 /// File names without directory, and contents.
 pub type Files = BTreeMap<String, String>;
@@ -23,11 +24,14 @@ const CATCH_ALL_METRIC: u32 = 4_278_198_272;
 /// either. Shorter, and guests would lose their addresses while networkd is being restarted.
 const LEASE_SECONDS: u32 = 120;
 
+/// DHCP's option with the MTU of the interface (RFC 2132 section 5.1).
+const DHCP_MTU: u8 = 26;
+
 /// Of an interface that nothing else is said of, in bytes.
 const USUAL_MTU: u32 = 1500;
 
-/// Renders all files of `desired`.
-pub fn render(desired: &Desired) -> Files {
+/// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes.
+pub fn render(desired: &Desired, tunnel_mtu: u32) -> Files {
     let mut files = Files::new();
     for vpc in &desired.vpcs {
         let vrf = vpc.vrf();
@@ -36,11 +40,31 @@ pub fn render(desired: &Desired) -> Files {
         for subnet in &vpc.subnets {
             let bridge = subnet.bridge();
             put(&mut files, &bridge, "netdev", bridge_device(subnet));
-            put(&mut files, &bridge, "network", bridge_network(vpc, subnet));
+            put(
+                &mut files,
+                &bridge,
+                "network",
+                bridge_network(vpc, subnet, tunnel_mtu),
+            );
+            if let Some(tunnel) = &subnet.tunnel {
+                let vxlan = subnet.vxlan();
+                put(&mut files, &vxlan, "netdev", vxlan_device(subnet, tunnel));
+                put(
+                    &mut files,
+                    &vxlan,
+                    "network",
+                    vxlan_network(subnet, tunnel_mtu),
+                );
+            }
             for port in &subnet.ports {
                 let tap = port.tap();
                 put(&mut files, &tap, "netdev", tap_device(port));
-                put(&mut files, &tap, "network", tap_network(subnet, port));
+                put(
+                    &mut files,
+                    &tap,
+                    "network",
+                    tap_network(subnet, port, tunnel_mtu),
+                );
             }
         }
     }
@@ -94,27 +118,27 @@ fn bridge_device(subnet: &Subnet) -> String {
     )
 }
 
-fn bridge_network(vpc: &Vpc, subnet: &Subnet) -> String {
+fn bridge_network(vpc: &Vpc, subnet: &Subnet, tunnel_mtu: u32) -> String {
+    // Nobody asks where no port is.
+    let inhabited = !subnet.ports.is_empty();
     let mut text = format!(
         "# subnet {}\n[Match]\nName={}\nKind=bridge\n\n[Link]\nRequiredForOnline=no\n{}\n[Network]\nVRF={}\n\
          {QUIET}IPv4Forwarding=yes\nLinkLocalAddressing={}\n",
         subnet.id,
         subnet.bridge(),
-        // What its largest port may send, or it would tell guests less in its advertisements.
-        mtu(subnet
-            .ports
-            .iter()
-            .map(|port| port.mtu)
-            .max()
-            .unwrap_or_default()),
+        mtu_line(bridge_mtu(subnet, tunnel_mtu)),
         vpc.vrf(),
         if subnet.v6.is_some() { "ipv6" } else { "no" },
     );
     if subnet.v6.is_some() {
         // Every host has the same address: detecting a duplicate would find it.
-        text.push_str("IPv6DuplicateAddressDetection=0\nIPv6SendRA=yes\n");
+        text.push_str("IPv6DuplicateAddressDetection=0\n");
+        if inhabited {
+            text.push_str("IPv6SendRA=yes\n");
+        }
     }
-    if subnet.dhcp {
+    let dhcp = subnet.dhcp && inhabited;
+    if dhcp {
         text.push_str("DHCPServer=yes\n");
     }
     let _ = write!(
@@ -130,10 +154,10 @@ fn bridge_network(vpc: &Vpc, subnet: &Subnet) -> String {
             net.prefix_len()
         );
     }
-    if subnet.dhcp {
-        dhcp_server(&mut text, subnet);
+    if dhcp {
+        dhcp_server(&mut text, subnet, tunnel_mtu);
     }
-    if let Some((net, _)) = subnet.v6 {
+    if let Some((net, _)) = subnet.v6.filter(|_| inhabited) {
         let _ = write!(
             text,
             "\n[IPv6SendRA]\nManaged=no\nOtherInformation=no\nEmitDomains=no\n{}\n[IPv6Prefix]\nPrefix={net}\n",
@@ -147,7 +171,7 @@ fn bridge_network(vpc: &Vpc, subnet: &Subnet) -> String {
 /// are answered. (`PoolSize=0` would mean the whole subnet.) Leases are not kept over a reload, or an address
 /// that went from a deleted port to a new one would be refused until the old lease ends; an unknown client
 /// that renews is answered from its static lease.
-fn dhcp_server(text: &mut String, subnet: &Subnet) {
+fn dhcp_server(text: &mut String, subnet: &Subnet, tunnel_mtu: u32) {
     let offset = u32::from(subnet.gateway) - u32::from(subnet.net.network());
     let _ = write!(
         text,
@@ -158,6 +182,10 @@ fn dhcp_server(text: &mut String, subnet: &Subnet) {
         subnet.net.prefix_len(),
         dns(subnet, IpAddr::is_ipv4)
     );
+    if let Some(mtu) = bridge_mtu(subnet, tunnel_mtu).filter(|_| subnet.tunnel.is_some()) {
+        // The interface's MTU (RFC 2132 section 5.1), for guests that do not hear of it from their network card.
+        let _ = writeln!(text, "SendOption={DHCP_MTU}:uint16:{mtu}");
+    }
     for port in &subnet.ports {
         let _ = write!(
             text,
@@ -192,22 +220,59 @@ fn tap_device(port: &Port) -> String {
     )
 }
 
-fn tap_network(subnet: &Subnet, port: &Port) -> String {
+fn tap_network(subnet: &Subnet, port: &Port, tunnel_mtu: u32) -> String {
     format!(
         "# port {}\n[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n{}\n[Network]\nBridge={}\n\
          LinkLocalAddressing=no\n{QUIET}KeepConfiguration=yes\n",
         port.id,
         port.tap(),
-        mtu(port.mtu),
+        mtu_line(tap_mtu(subnet, port, tunnel_mtu)),
         subnet.bridge()
     )
 }
 
-/// The line for an interface that must carry packets of `largest` bytes: none where the usual is enough.
-fn mtu(largest: u32) -> String {
-    if largest > USUAL_MTU {
-        format!("MTUBytes={largest}\n")
-    } else {
-        String::new()
-    }
+fn vxlan_device(subnet: &Subnet, tunnel: &Tunnel) -> String {
+    // Independent: of no link, so that it stays when the underlay's is configured again.
+    format!(
+        "# subnet {}\n[NetDev]\nName={}\nKind=vxlan\n\n[VXLAN]\nVNI={}\nLocal={}\nDestinationPort={}\nMacLearning=no\n\
+         Independent=yes\n",
+        subnet.id,
+        subnet.vxlan(),
+        tunnel.vni,
+        tunnel.local,
+        tunnel::PORT
+    )
+}
+
+fn vxlan_network(subnet: &Subnet, tunnel_mtu: u32) -> String {
+    format!(
+        "# subnet {}\n[Match]\nName={}\nKind=vxlan\n\n[Link]\nRequiredForOnline=no\n{}\n[Network]\nBridge={}\n\
+         LinkLocalAddressing=no\n{QUIET}KeepConfiguration=yes\n\n[Bridge]\nLearning=no\nUnicastFlood=no\n\
+         MulticastFlood=no\nNeighborSuppression=yes\n",
+        subnet.id,
+        subnet.vxlan(),
+        mtu_line(Some(tunnel_mtu)),
+        subnet.bridge()
+    )
+}
+
+/// What the TAP carries, in bytes; `None`: the usual. Where the subnet goes on on other hosts, no less is lost to a guest on
+/// the same host than to one elsewhere, so that who sends too much learns it at once.
+pub fn tap_mtu(subnet: &Subnet, port: &Port, tunnel_mtu: u32) -> Option<u32> {
+    let carried = subnet.tunnel.as_ref().map(|_| tunnel_mtu);
+    let asked = Some(port.mtu).filter(|mtu| *mtu > carried.unwrap_or(USUAL_MTU));
+    asked.or(carried)
+}
+
+/// The same of the bridge: what its largest port may send, or it would tell guests less in its advertisements.
+pub fn bridge_mtu(subnet: &Subnet, tunnel_mtu: u32) -> Option<u32> {
+    let ports = subnet.ports.iter();
+    let largest = ports.filter_map(|port| tap_mtu(subnet, port, tunnel_mtu));
+    let carried = subnet.tunnel.as_ref().map(|_| tunnel_mtu);
+    largest.chain(carried).max()
+}
+
+fn mtu_line(mtu: Option<u32>) -> String {
+    mtu.map(|mtu| format!("MTUBytes={mtu}\n"))
+        .unwrap_or_default()
 }

@@ -45,6 +45,8 @@ pub fn small() -> Desired {
                 dns: vec!["9.9.9.9".parse().unwrap(), "2620:fe::fe".parse().unwrap()],
                 v6: Some(("fd00::/64".parse().unwrap(), "fd00::1".parse().unwrap())),
                 ports: vec![port(11), port(12)],
+                tunnel: None,
+                remote_ports: Vec::new(),
             }],
             groups: BTreeMap::from([(
                 group,
@@ -73,6 +75,36 @@ pub fn small() -> Desired {
     }
 }
 
+/// The same on a host with tunnels, with one port elsewhere, and a second subnet that has ports elsewhere alone.
+pub fn spanning() -> Desired {
+    let mut desired = small();
+    let remote = |subnet: u8, number: u8| RemotePort {
+        mac: Mac::from([0xfa, 0x16, 0x3e, 0, subnet, number]),
+        address: Ipv4Addr::new(10, 0, subnet, number),
+        address6: (subnet == 1)
+            .then(|| format!("fd00::f816:3eff:fe00:1{number:x}").parse().unwrap()),
+        host: Ipv4Addr::new(192, 0, 2, 2),
+    };
+    let tunnel = |vni| {
+        let local = Ipv4Addr::new(192, 0, 2, 1);
+        Some(Tunnel { vni, local })
+    };
+    let vpc = &mut desired.vpcs[0];
+    vpc.subnets.push(Subnet {
+        id: id(0x21),
+        net: "10.0.2.0/24".parse().unwrap(),
+        gateway: Ipv4Addr::new(10, 0, 2, 1),
+        v6: None,
+        ports: Vec::new(),
+        tunnel: tunnel(8),
+        remote_ports: vec![remote(2, 22)],
+        ..vpc.subnets[0].clone()
+    });
+    vpc.subnets[0].tunnel = tunnel(7);
+    vpc.subnets[0].remote_ports = vec![remote(1, 13)];
+    desired
+}
+
 /// Compares with a file that was read by eye. After a change, `PHOTON_REGENERATE=1` writes it; read the
 /// difference before it is committed.
 fn golden(name: &str, text: &str) {
@@ -92,10 +124,15 @@ fn golden(name: &str, text: &str) {
 #[test]
 fn rendered_files_are_those_reviewed() {
     let mut text = String::new();
-    for (name, contents) in networkd::render(&small()) {
+    for (name, contents) in networkd::render(&small(), 1450) {
         text.push_str(&format!("==> {name}\n{contents}\n"));
     }
     golden("networkd.golden", &text);
+    let mut text = String::new();
+    for (name, contents) in networkd::render(&spanning(), 1450) {
+        text.push_str(&format!("==> {name}\n{contents}\n"));
+    }
+    golden("networkd-tunnels.golden", &text);
 }
 
 /// Rules as JSON, a line each: what the kernel is told.
@@ -111,6 +148,9 @@ fn rendered_filters_are_those_reviewed() {
     let text = lines(&guest_filter::render(&small(), Limits::default()).replace())
         + &lines(&firewall::render(&small()).replace());
     golden("filter.golden", &text);
+    let text = lines(&guest_filter::render(&spanning(), Limits::default()).replace())
+        + &lines(&firewall::render(&spanning()).replace());
+    golden("filter-tunnels.golden", &text);
 }
 
 #[test]
@@ -147,7 +187,7 @@ fn elements_that_packets_make_are_not_looked_at() {
 #[test]
 fn what_a_guest_may_send_its_interfaces_carry() {
     let lines = |desired: &Desired| -> Vec<String> {
-        let files = networkd::render(desired);
+        let files = networkd::render(desired, 1450);
         let networks = files.iter().filter(|(name, _)| name.ends_with(".network"));
         let all = networks.flat_map(|(_, text)| text.lines());
         all.filter(|line| line.starts_with("MTUBytes="))
@@ -275,6 +315,7 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
         prop::collection::btree_map(0_u8..5, port, 0..4),
         any::<bool>(),
         any::<bool>(),
+        prop::option::of(prop::collection::btree_map(0_u8..4, 2_u8..5, 0..4)),
     );
     (
         prop::collection::btree_map(0_u8..3, subnet, 0..3),
@@ -286,7 +327,17 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
             zone: 1 + number as u16,
             subnets: subnets
                 .into_iter()
-                .map(|(subnet, (ports, dhcp, has_v6))| Subnet {
+                .map(|(subnet, (ports, dhcp, has_v6, remote))| {
+                    (
+                        subnet,
+                        ports,
+                        dhcp,
+                        has_v6,
+                        remote.is_some(),
+                        remote.unwrap_or_default(),
+                    )
+                })
+                .map(|(subnet, ports, dhcp, has_v6, has_tunnel, remote)| Subnet {
                     id: id(number << 16 | u128::from(subnet) << 8),
                     net: format!("10.0.{subnet}.0/24").parse().unwrap(),
                     gateway: Ipv4Addr::new(10, 0, subnet, 254),
@@ -298,6 +349,23 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
                             format!("fd00:0:0:{subnet}::1").parse().unwrap(),
                         )
                     }),
+                    tunnel: has_tunnel.then(|| Tunnel {
+                        vni: 1 + number as u32 * 256 + u32::from(subnet),
+                        local: Ipv4Addr::new(192, 0, 2, 1),
+                    }),
+                    remote_ports: remote
+                        .into_iter()
+                        .filter(|_| has_tunnel)
+                        .map(|(port, host)| RemotePort {
+                            mac: Mac::from([0xfa, 0x16, 0x3e, 1, subnet, port]),
+                            address: Ipv4Addr::new(10, 0, subnet, 100 + port),
+                            address6: has_v6.then(|| {
+                                let address = format!("fd00:0:0:{subnet}::1:{port:x}");
+                                address.parse().unwrap()
+                            }),
+                            host: Ipv4Addr::new(192, 0, 2, host),
+                        })
+                        .collect(),
                     ports: ports
                         .into_iter()
                         .map(|(port, (_, groups))| Port {

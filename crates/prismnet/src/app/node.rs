@@ -6,6 +6,7 @@
 //! ```
 
 mod inventory;
+mod registration;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;

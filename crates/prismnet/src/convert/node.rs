@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use photon_api::prismnet::v1 as pb;
 
@@ -11,6 +11,7 @@ use crate::model::Port;
 pub fn desired(desired: &Desired<'_>) -> pb::DesiredNetwork {
     pb::DesiredNetwork {
         revision: desired.revision,
+        tunnel_address: desired.tunnel_address.map(|address| address.to_string()),
         vpcs: desired.vpcs.iter().map(desired_vpc).collect(),
         ..pb::DesiredNetwork::default()
     }
@@ -45,7 +46,25 @@ fn desired_subnet(desired: &DesiredSubnet<'_>) -> pb::DesiredSubnet {
             .iter()
             .map(|port| desired_port(port))
             .collect(),
+        remote_ports: desired
+            .remote_ports
+            .iter()
+            .map(|(port, end)| remote_port(port, *end))
+            .collect(),
         ..pb::DesiredSubnet::default()
+    }
+}
+
+fn remote_port(port: &Port, end: Ipv4Addr) -> pb::RemotePort {
+    pb::RemotePort {
+        id: port.id.to_string(),
+        mac_address: port.mac.to_string(),
+        ip_address: port.address.to_string(),
+        ipv6_address: port
+            .ipv6_address
+            .map(|address| address.to_string())
+            .unwrap_or_default(),
+        tunnel_address: end.to_string(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! `NodeService`: what hosts are told, and what they tell.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::Stream;
 use photon_api::desired::{DesiredMessage, Kind, MESSAGE_BYTES};
@@ -11,7 +12,7 @@ use photon_api::prismnet::v1::node_service_server::NodeService;
 use photon_catalog::Access;
 use photon_catalog::node::only_itself;
 use photon_resource::{Caller, Error, ResourceName};
-use photon_service::{Supervision, answer, status};
+use photon_service::{NodeCertificate, Supervision, answer, status};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -20,6 +21,8 @@ use crate::{app, convert};
 
 const WATCH: &str = "network:nodes:watch";
 const REPORT: &str = "network:nodes:report";
+/// Not an RPC: what a host that begins to watch leads to, if its address is news.
+const REGISTER: &str = "network:nodes:register";
 
 /// A host is told at most this often; what changes in between is told together.
 const PACE: Duration = Duration::from_millis(50);
@@ -44,6 +47,7 @@ struct Watch {
     supervision: Supervision,
     node: String,
     accepts_changes: bool,
+    accepts_kept_rules: bool,
     /// What it was told last, and when.
     told: Option<(pb::DesiredNetwork, Instant)>,
     /// Messages that it is still to be told.
@@ -61,11 +65,17 @@ impl NodeService for Nodes {
     ) -> Result<Response<Self::WatchDesiredStream>, Status> {
         answer(async {
             let caller = self.access.caller(&request).await?;
+            let resource = itself(&self.access, &caller, "watch", &request.get_ref().node).await?;
+            if let Some(address) = tunnel_address(&request) {
+                let message = request.get_ref();
+                let mutation = self.access.mutation(&caller, REGISTER, "", message)?;
+                self.app.register(mutation, &message.node, address).await?;
+            }
             let pb::WatchDesiredRequest {
                 node,
                 accepts_changes,
+                accepts_kept_rules,
             } = request.into_inner();
-            let resource = itself(&self.access, &caller, "watch", &node).await?;
             let attributes = vec![("node".to_owned(), node.clone())];
             let guard = self.access.guard();
             let watch = Watch {
@@ -74,6 +84,7 @@ impl NodeService for Nodes {
                 supervision: guard.supervise(caller, WATCH.to_owned(), resource, attributes),
                 node,
                 accepts_changes,
+                accepts_kept_rules,
                 told: None,
                 waiting: VecDeque::new(),
             };
@@ -139,11 +150,14 @@ impl Watch {
     fn messages(&self, desired: &pb::DesiredNetwork) -> Vec<pb::DesiredNetwork> {
         let (epoch, revision) = (self.app.store_epoch(), desired.revision);
         let (mut message, kind) = match &self.told {
-            Some((told, _)) if told.vpcs == desired.vpcs => return Vec::new(),
+            Some((told, _)) if same(told, desired) => return Vec::new(),
             _ if !self.accepts_changes => (desired.clone(), Kind::Whole),
             None => (desired.clone(), Kind::Full { more: false }),
             Some((told, _)) => {
-                let change = pb::DesiredNetwork::difference(told, desired);
+                let mut change = pb::DesiredNetwork::difference(told, desired);
+                if !self.accepts_kept_rules {
+                    change = change.with_rules(desired);
+                }
                 (change, Kind::Change { more: false })
             }
         };
@@ -153,6 +167,37 @@ impl Watch {
             _ => message.pieces(MESSAGE_BYTES),
         }
     }
+}
+
+/// Whether a host has nothing new to be told.
+fn same(told: &pb::DesiredNetwork, desired: &pb::DesiredNetwork) -> bool {
+    told.vpcs == desired.vpcs && told.tunnel_address == desired.tunnel_address
+}
+
+/// Where the host that asks is reached: as the certificate of its connection says, of which it must be the host; what it
+/// says itself counts for nothing. `None`, and the host has no tunnels: no such certificate, as on a cloud of one host.
+fn tunnel_address(request: &Request<pb::WatchDesiredRequest>) -> Option<Ipv4Addr> {
+    let chain = request.peer_certs()?;
+    let node = request.get_ref().node.as_str();
+    let certificate = NodeCertificate::read(chain.first()?, SystemTime::now())
+        .inspect_err(|error| tracing::warn!(node, "no address for tunnels: {error}"))
+        .ok()?;
+    if certificate.node != node {
+        let of = certificate.node;
+        tracing::warn!(
+            node,
+            of,
+            "no address for tunnels: the certificate is of another host"
+        );
+        return None;
+    }
+    certificate
+        .addresses
+        .iter()
+        .find_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        })
 }
 
 /// Whether an agent asks about its own host; answers with the host's resource name.

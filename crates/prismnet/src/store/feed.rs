@@ -4,7 +4,8 @@ use flaredb::{Change, Db, Revision};
 use photon_catalog::Stored;
 use photon_resource::{Error, PortId, SecurityGroupId, SubnetId, VpcId};
 
-use crate::model::{Port, SecurityGroup, Subnet, Vpc};
+use super::node::{self, node_changed};
+use crate::model::{Node, Port, SecurityGroup, Subnet, Vpc};
 
 /// A resource as it is now; `None`: it was deleted.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub enum Changed {
     Subnet(SubnetId, Option<Subnet>),
     Port(PortId, Option<Port>),
     SecurityGroup(SecurityGroupId, Option<SecurityGroup>),
+    /// A host, by its name.
+    Node(String, Option<Node>),
 }
 
 /// What a change of the store means; `None`: nothing to a resource (an index, an event).
@@ -30,6 +33,7 @@ pub fn changed(change: &Change) -> Result<Option<Changed>, Error> {
             let group = now(id.parse()?, change)?;
             Some(Changed::SecurityGroup(id.parse()?, group))
         }
+        node::TABLE => Some(Changed::Node(id.to_owned(), node_changed(id, change)?)),
         _ => None,
     })
 }
@@ -55,6 +59,9 @@ pub async fn everything(db: &Db) -> Result<(Vec<Changed>, Revision), Error> {
     }
     for port in table::<Port>(db).await? {
         all.push(Changed::Port(port.id, Some(port)));
+    }
+    for node in node::nodes(db).await? {
+        all.push(Changed::Node(node.name.clone(), Some(node)));
     }
     Ok((all, revision))
 }

@@ -8,4 +8,5 @@ mod lifecycle;
 mod lists;
 mod nodes;
 mod tenancy;
+mod tunnels;
 mod watches;

@@ -475,6 +475,7 @@ async fn a_host_that_accepts_changes_is_told_what_changed() {
     let request = pb::WatchDesiredRequest {
         node: "n1".into(),
         accepts_changes: true,
+        accepts_kept_rules: true,
     };
     let stream = agent.nodes.watch_desired(request).await;
     let mut stream = stream.unwrap().into_inner();

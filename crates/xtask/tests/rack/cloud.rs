@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use photon_api::plasmavmc::v1::VmPhase;
-use photon_api::prismnet::v1::{GetPortRequest, Port, PortStatus};
+use photon_api::prismnet::v1::{GetPortRequest, Port, PortStatus, Subnet};
 use photon_e2e::console::Console;
 use photon_e2e::guest::Guest;
 pub use photon_e2e::scenario::Machine;
@@ -43,6 +43,11 @@ impl Cloud {
             .unwrap()
             .unwrap();
         photoncloud::install(&host, &programs).await.unwrap();
+        Self::reached(rack, host).await
+    }
+
+    /// Whose servers are at the loopback addresses of a host of the rack.
+    pub async fn reached(rack: Arc<Rack>, host: Host) -> Self {
         let endpoints = Endpoints::open(&host).await.unwrap();
         let channels = Channels::at(endpoints.urls()).unwrap();
         let password = photoncloud::operator_password(&host).await.unwrap();
@@ -102,13 +107,42 @@ impl Tenant {
         machine.await.unwrap()
     }
 
-    /// Waits until the guest is up and has the address of its port, by DHCP.
-    pub async fn guest(&self, machine: &Machine) -> Guest<Console> {
+    /// The same, on this host and in this subnet.
+    pub async fn machine_on(
+        &self,
+        operator: &Session,
+        host: &str,
+        subnet: &Subnet,
+        (name, address): (&str, &str),
+    ) -> Machine {
+        let port = self.session.create_port(subnet, name, address).await;
+        let port = port.unwrap();
+        let vm = operator
+            .within(&self.session.org, &self.session.project)
+            .create_vm_on(host, name, &self.made.image, &port, self.guests.memory_mib)
+            .await
+            .unwrap();
+        Machine::of(port, vm)
+    }
+
+    /// Waits until the guest is up and has some address, by DHCP.
+    pub async fn booted(&self, machine: &Machine) -> Guest<Console> {
+        let mut guest = self.console(machine).await;
+        guest.lease(BOOT).await.unwrap();
+        guest
+    }
+
+    async fn console(&self, machine: &Machine) -> Guest<Console> {
         self.session
             .wait_for_phase(&machine.vm, VmPhase::Running, BOOT)
             .await
             .unwrap();
-        let mut guest = self.session.guest(&machine.vm).await.unwrap();
+        self.session.guest(&machine.vm).await.unwrap()
+    }
+
+    /// Waits until the guest is up and has the address of its port, by DHCP.
+    pub async fn guest(&self, machine: &Machine) -> Guest<Console> {
+        let mut guest = self.console(machine).await;
         scenario::lease(&mut guest, &machine.port, BOOT)
             .await
             .unwrap();

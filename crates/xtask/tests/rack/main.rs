@@ -21,6 +21,7 @@ mod scale;
 mod scenario;
 mod security;
 mod security_groups;
+mod spanning;
 mod tenant_network;
 mod upgrade;
 

@@ -202,6 +202,12 @@ pub fn goto(chain: &str) -> Statement {
     stmt::Statement::Goto(target(chain)).into()
 }
 
+/// Leaves the packet out of connection tracking.
+pub fn notrack() -> Statement {
+    // The crate writes it as a word, which nft does not take.
+    Statement::Json(json!({"notrack": null}))
+}
+
 /// Lets the packet through this hook.
 pub fn accept() -> Statement {
     stmt::Statement::Accept(None).into()

@@ -1,12 +1,12 @@
 //! All networks in memory, and what of them a host needs. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use flaredb::Revision;
 use photon_resource::{PortId, SecurityGroupId, SubnetId, VpcId};
 
-use crate::model::{Port, Rule, SecurityGroup, Subnet, Vpc};
+use crate::model::{Node, Port, Rule, SecurityGroup, Subnet, Vpc};
 use crate::store::Changed;
 
 /// Everything that the store holds of networks.
@@ -21,11 +21,15 @@ pub struct Inventory {
     groups: HashMap<SecurityGroupId, SecurityGroup>,
     ports_of_group: HashMap<SecurityGroupId, BTreeSet<PortId>>,
     ports_of_node: HashMap<String, BTreeSet<PortId>>,
+    /// Those that are attached to a device on some host.
+    attached_of_vpc: HashMap<VpcId, BTreeSet<PortId>>,
+    subnets_of_vpc: HashMap<VpcId, BTreeSet<SubnetId>>,
+    nodes: HashMap<String, Node>,
     /// The generation of the attachment of each that has one, and when it was first heard of.
     attached: HashMap<PortId, (u64, Revision)>,
     /// When something changed in a VPC that may concern the hosts with ports in it.
     vpc_changed: HashMap<VpcId, Revision>,
-    /// When a port came to a host or left it.
+    /// When a port came to a host or left it, or the host's own address changed.
     node_changed: HashMap<String, Revision>,
 }
 
@@ -33,6 +37,8 @@ pub struct Inventory {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Desired<'a> {
     pub revision: Revision,
+    /// The host's end of the tunnels; `None`: it has none.
+    pub tunnel_address: Option<Ipv4Addr>,
     /// Only those with a port on the host, in the order of their ids.
     pub vpcs: Vec<DesiredVpc<'a>>,
 }
@@ -41,7 +47,7 @@ pub struct Desired<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct DesiredVpc<'a> {
     pub vpc: &'a Vpc,
-    /// Only those with a port on the host.
+    /// All: the host routes between them itself.
     pub subnets: Vec<DesiredSubnet<'a>>,
     /// Those of the host's ports, and those that their rules name.
     pub groups: Vec<DesiredGroup<'a>>,
@@ -53,6 +59,8 @@ pub struct DesiredSubnet<'a> {
     pub subnet: &'a Subnet,
     /// Those attached on the host.
     pub ports: Vec<&'a Port>,
+    /// Those on other hosts, with these hosts' ends of the tunnels. None if this host has no end itself.
+    pub remote_ports: Vec<(&'a Port, Ipv4Addr)>,
 }
 
 /// A security group as a host needs it.
@@ -103,6 +111,13 @@ impl Inventory {
                 vpcs.into_iter()
                     .flatten()
                     .for_each(|vpc| self.touch_vpc(vpc, revision));
+                if let Some(before) = self.subnets.get(&id) {
+                    remove(&mut self.subnets_of_vpc, &before.vpc_id, id);
+                }
+                if let Some(subnet) = &subnet {
+                    let subnets = self.subnets_of_vpc.entry(subnet.vpc_id);
+                    subnets.or_default().insert(id);
+                }
                 set(&mut self.subnets, id, subnet);
             }
             Changed::Port(id, port) => self.apply_port(id, port, revision),
@@ -115,6 +130,13 @@ impl Inventory {
                 vpcs.into_iter()
                     .for_each(|vpc| self.touch_vpc(vpc, revision));
                 set(&mut self.groups, id, group);
+            }
+            Changed::Node(name, node) => {
+                let vpcs: BTreeSet<VpcId> = self.on_node(&name).map(|port| port.vpc_id).collect();
+                vpcs.into_iter()
+                    .for_each(|vpc| self.touch_vpc(vpc, revision));
+                self.node_changed.insert(name.clone(), revision);
+                set(&mut self.nodes, name, node);
             }
         }
     }
@@ -139,6 +161,7 @@ impl Inventory {
             }
             if let Some(node) = node(&before) {
                 remove(&mut self.ports_of_node, node, id);
+                remove(&mut self.attached_of_vpc, &before.vpc_id, id);
             }
         }
         match port.as_ref().and_then(|port| port.attachment.as_ref()) {
@@ -157,6 +180,8 @@ impl Inventory {
             if let Some(node) = node(&port) {
                 let ports = self.ports_of_node.entry(node.to_owned());
                 ports.or_default().insert(id);
+                let attached = self.attached_of_vpc.entry(port.vpc_id);
+                attached.or_default().insert(id);
             }
             self.ports.insert(id, port);
         }
@@ -190,30 +215,37 @@ impl Inventory {
             .max(self.begun)
     }
 
+    /// The hosts whose end of the tunnels is at this address.
+    pub fn nodes_at(&self, address: Ipv4Addr) -> BTreeSet<String> {
+        let nodes = self.nodes.values();
+        nodes
+            .filter(|node| node.tunnel_address == address)
+            .map(|node| node.name.clone())
+            .collect()
+    }
+
+    fn tunnel_address(&self, node: &str) -> Option<Ipv4Addr> {
+        Some(self.nodes.get(node)?.tunnel_address)
+    }
+
     /// What should exist on a host: the same for the same state, in the same order.
     pub fn desired(&self, node: &str) -> Desired<'_> {
-        let mut vpcs: BTreeMap<VpcId, BTreeMap<SubnetId, Vec<&Port>>> = BTreeMap::new();
-        for port in self.on_node(node) {
-            let subnets = vpcs.entry(port.vpc_id).or_default();
-            subnets.entry(port.subnet_id).or_default().push(port);
-        }
+        let vpcs: BTreeSet<VpcId> = self.on_node(node).map(|port| port.vpc_id).collect();
         Desired {
             revision: self.revision,
+            tunnel_address: self.tunnel_address(node),
             vpcs: vpcs
                 .into_iter()
-                .filter_map(|(id, subnets)| self.desired_vpc(id, subnets))
+                .filter_map(|id| self.desired_vpc(id, node))
                 .collect(),
         }
     }
 
-    fn desired_vpc<'a>(
-        &'a self,
-        id: VpcId,
-        subnets: BTreeMap<SubnetId, Vec<&'a Port>>,
-    ) -> Option<DesiredVpc<'a>> {
+    fn desired_vpc(&self, id: VpcId, node: &str) -> Option<DesiredVpc<'_>> {
+        let subnets = self.desired_subnets(id, node);
         let own: BTreeSet<SecurityGroupId> = subnets
-            .values()
-            .flatten()
+            .iter()
+            .flat_map(|subnet| &subnet.ports)
             .flat_map(|port| &port.security_groups)
             .copied()
             .collect();
@@ -234,14 +266,39 @@ impl Inventory {
         Some(DesiredVpc {
             vpc: self.vpcs.get(&id)?,
             groups: groups.collect(),
-            subnets: subnets
-                .into_iter()
-                .filter_map(|(id, ports)| {
-                    let subnet = self.subnets.get(&id)?;
-                    Some(DesiredSubnet { subnet, ports })
-                })
-                .collect(),
+            subnets,
         })
+    }
+
+    /// All subnets of a VPC, with the ports on this host and those on others.
+    fn desired_subnets(&self, vpc: VpcId, node: &str) -> Vec<DesiredSubnet<'_>> {
+        let subnets = self.subnets_of_vpc.get(&vpc).into_iter().flatten();
+        let mut desired: BTreeMap<SubnetId, DesiredSubnet<'_>> = subnets
+            .filter_map(|id| {
+                let subnet = DesiredSubnet {
+                    subnet: self.subnets.get(id)?,
+                    ports: Vec::new(),
+                    remote_ports: Vec::new(),
+                };
+                Some((*id, subnet))
+            })
+            .collect();
+        let own_end = self.tunnel_address(node);
+        let attached = self.attached_of_vpc.get(&vpc).into_iter().flatten();
+        for port in attached.filter_map(|port| self.ports.get(port)) {
+            let Some(subnet) = desired.get_mut(&port.subnet_id) else {
+                continue;
+            };
+            match self::node(port) {
+                Some(its) if its == node => subnet.ports.push(port),
+                Some(its) if own_end.is_some() => {
+                    let end = self.tunnel_address(its);
+                    subnet.remote_ports.extend(end.map(|end| (port, end)));
+                }
+                _ => {}
+            }
+        }
+        desired.into_values().collect()
     }
 
     fn members(&self, group: SecurityGroupId, vpc: VpcId) -> BTreeSet<IpAddr> {
@@ -282,14 +339,14 @@ fn set<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, key: K, value: Optio
     };
 }
 
-fn remove<K, Q>(map: &mut HashMap<K, BTreeSet<PortId>>, key: &Q, port: PortId)
+fn remove<K, Q, V: Ord>(map: &mut HashMap<K, BTreeSet<V>>, key: &Q, member: V)
 where
     K: Eq + std::hash::Hash + std::borrow::Borrow<Q>,
     Q: Eq + std::hash::Hash + ?Sized,
 {
-    if let Some(ports) = map.get_mut(key) {
-        ports.remove(&port);
-        if ports.is_empty() {
+    if let Some(members) = map.get_mut(key) {
+        members.remove(&member);
+        if members.is_empty() {
             map.remove(key);
         }
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::model::{
-    Attachment, DeviceType, Direction, NewRule, NewSubnet, PortStatus, Remote, Traffic,
+    Attachment, DeviceType, Direction, NewRule, NewSubnet, Node, PortStatus, Remote, Traffic,
 };
 
 fn meta(name: &str) -> Meta {
@@ -190,6 +190,89 @@ fn a_host_is_concerned_by_its_vpcs_and_by_ports_that_come_and_go() {
     inventory.apply(Changed::Port(mine.id, None), 17);
     assert_eq!(inventory.changed_for("n1"), 16);
     assert_eq!(inventory.ports_of_node.get("n1"), None);
+}
+
+fn put_node(name: &str, address: [u8; 4]) -> Changed {
+    let node = Node {
+        name: name.into(),
+        tunnel_address: address.into(),
+    };
+    Changed::Node(name.into(), Some(node))
+}
+
+/// All subnets, the ports of other hosts in them, and whose address each host has.
+#[test]
+fn a_host_of_a_vpc_hears_of_all_its_subnets_and_of_its_ports_on_other_hosts() {
+    let (vpc, other_vpc) = (vpc(), vpc());
+    let (front, other) = (subnet(&vpc), subnet(&other_vpc));
+    let back = Subnet {
+        id: SubnetId::generate(),
+        ..front.clone()
+    };
+    let group = group("all", None);
+    let mine = port(&front, &group, 2, Some("n1"));
+    let near = port(&front, &group, 3, Some("n2"));
+    let far = port(&back, &group, 4, Some("n2"));
+    let nowhere = port(&back, &group, 5, None);
+    let unheard_of = port(&back, &group, 6, Some("n3"));
+    let foreign = port(&other, &group, 7, Some("n2"));
+    let mut everything = vec![
+        put_vpc(&vpc),
+        put_vpc(&other_vpc),
+        put_subnet(&front),
+        put_subnet(&back),
+        put_subnet(&other),
+        put_group(&group),
+        put_node("n2", [192, 0, 2, 2]),
+    ];
+    let ports = [&mine, &near, &far, &nowhere, &unheard_of, &foreign];
+    everything.extend(ports.map(put_port));
+    let mut inventory = Inventory::new(everything, 10);
+    let remote = |inventory: &Inventory| -> BTreeMap<PortId, Ipv4Addr> {
+        let desired = inventory.desired("n1");
+        assert_eq!(desired.vpcs.len(), 1);
+        assert_eq!(desired.vpcs[0].subnets.len(), 2);
+        let subnets = desired.vpcs[0].subnets.iter();
+        subnets
+            .flat_map(|subnet| &subnet.remote_ports)
+            .map(|(port, end)| (port.id, *end))
+            .collect()
+    };
+    // A host without an end of its own has no use for others'.
+    assert_eq!(inventory.desired("n1").tunnel_address, None);
+    assert_eq!(remote(&inventory), BTreeMap::new());
+
+    inventory.apply(put_node("n1", [192, 0, 2, 1]), 11);
+    assert_eq!(inventory.changed_for("n1"), 11);
+    let own = inventory.desired("n1").tunnel_address;
+    assert_eq!(own, Some([192, 0, 2, 1].into()));
+    let end: Ipv4Addr = [192, 0, 2, 2].into();
+    let both = BTreeMap::from([(near.id, end), (far.id, end)]);
+    assert_eq!(remote(&inventory), both);
+
+    // Another host's end comes, moves and goes: of matter to who has a port in a VPC of its.
+    inventory.apply(put_node("n3", [192, 0, 2, 3]), 12);
+    assert_eq!(inventory.changed_for("n1"), 12);
+    assert_eq!(
+        remote(&inventory)[&unheard_of.id],
+        Ipv4Addr::from([192, 0, 2, 3])
+    );
+    inventory.apply(put_node("n4", [192, 0, 2, 4]), 13);
+    assert_eq!(inventory.changed_for("n1"), 12);
+    assert_eq!(inventory.nodes_at(end), ["n2".to_owned()].into());
+    inventory.apply(Changed::Node("n3".into(), None), 14);
+    assert_eq!(remote(&inventory), both);
+
+    // A port that leaves its host is no longer anywhere.
+    let mut detached = near.clone();
+    detached.attachment = None;
+    inventory.apply(put_port(&detached), 15);
+    assert_eq!(inventory.changed_for("n1"), 15);
+    assert_eq!(remote(&inventory), BTreeMap::from([(far.id, end)]));
+    inventory.apply(Changed::Port(far.id, None), 16);
+    inventory.apply(Changed::Subnet(back.id, None), 17);
+    assert_eq!(inventory.desired("n1").vpcs[0].subnets.len(), 1);
+    assert_eq!(inventory.subnets_of_vpc[&vpc.id].len(), 1);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! What a host's certificate says: which host of which cluster it is, and until when.
+//! What a host's certificate says: which host of which cluster it is, where the others reach it, and until when.
 //!
 //! The connection has verified that one of the trusted authorities signed it. That is looked at anew here is when it is
 //! valid: a connection can last longer than the certificate that it was made with.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use x509_parser::certificate::X509Certificate;
@@ -14,6 +15,8 @@ use x509_parser::prelude::FromDer;
 pub struct NodeCertificate {
     pub cluster: String,
     pub node: String,
+    /// Where the cluster's hosts reach it, as it is written there.
+    pub addresses: Vec<IpAddr>,
     /// From then on it is worth nothing.
     pub ends: SystemTime,
 }
@@ -65,9 +68,12 @@ impl NodeCertificate {
         let names = certificate
             .subject_alternative_name()
             .map_err(|error| unreadable(&error))?;
-        let uris: Vec<&str> = names
+        let names: Vec<&GeneralName<'_>> = names
             .iter()
             .flat_map(|names| &names.value.general_names)
+            .collect();
+        let uris: Vec<&str> = names
+            .iter()
             .filter_map(|name| match name {
                 GeneralName::URI(uri) => Some(*uri),
                 _ => None,
@@ -80,9 +86,20 @@ impl NodeCertificate {
         Ok(Self {
             cluster: cluster.to_owned(),
             node: node.to_owned(),
+            addresses: names.iter().filter_map(|name| address(name)).collect(),
             ends,
         })
     }
+}
+
+/// Four or sixteen bytes (RFC 5280 section 4.2.1.6).
+fn address(name: &GeneralName<'_>) -> Option<IpAddr> {
+    let GeneralName::IPAddress(bytes) = *name else {
+        return None;
+    };
+    let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| Ipv4Addr::from(bytes).into());
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(|bytes| Ipv6Addr::from(bytes).into()))
+        .ok()
 }
 
 /// Seconds since 1970, before which no certificate of ours can begin.
@@ -109,7 +126,8 @@ mod tests {
     use super::*;
 
     fn certificate(uris: &[&str], usages: &[ExtendedKeyUsagePurpose]) -> Vec<u8> {
-        let mut params = CertificateParams::new(vec!["node02".to_owned()]).unwrap();
+        let names = ["node02", "192.0.2.2"].map(str::to_owned);
+        let mut params = CertificateParams::new(names).unwrap();
         for uri in uris {
             params
                 .subject_alt_names
@@ -132,6 +150,7 @@ mod tests {
             (read.cluster.as_str(), read.node.as_str()),
             ("example", "node02")
         );
+        assert_eq!(read.addresses, [IpAddr::from([192, 0, 2, 2])]);
         assert!(read.ends > SystemTime::now());
     }
 

@@ -47,5 +47,5 @@ async fn the_stores_servers_write_on_when_guests_have_filled_the_disk() {
     }
     // And tenants' machines get none of it.
     let more = host.run("cd /var/lib/guests && setpriv --reuid=1610612999 --regid=1610612999 --clear-groups sh -c 'echo > more && fallocate -l 1M more'");
-    assert!(!more.await.unwrap().success());
+    assert!(!more.await.unwrap().status.success());
 }

@@ -4,21 +4,12 @@
   config,
   lib,
   options,
-  pkgs,
   ...
 }:
 let
   cfg = config.photoncloud;
   inherit (cfg) disks roles;
   hasDisko = options ? disko;
-  # Above the users that systemd makes, below those of virtual machines; known by number, because units name it where no
-  # such group is made.
-  stores = 1610612735;
-  photon-reserve = pkgs.writeShellApplication {
-    name = "photon-reserve";
-    runtimeInputs = [ pkgs.util-linux ];
-    text = builtins.readFile ./reserve.sh;
-  };
   isHost = roles.controlPlane.enable || roles.compute.enable || roles.allInOne.enable;
 
   fileSystem = mountpoint: {
@@ -68,28 +59,6 @@ in
         }
       ];
     }
-    (lib.mkIf isHost {
-      users.groups.photoncloud-stores.gid = stores;
-      # Tenants' disks and the stores are on one file system, unless somebody has made two. What mke2fs reserves of it (5 %) is
-      # for root alone: with it, the stores' servers write on when a guest has filled the rest, and the guest is paused.
-      systemd.services.photon-reserve = {
-        description = "What of the file system is kept for PhotonCloud's stores";
-        wantedBy = [ "photon.target" ];
-        before = [ "photon.target" ];
-        after = [ "local-fs.target" ];
-        serviceConfig = {
-          Type = "oneshot";
-          RemainAfterExit = true;
-          ExecStart = "${photon-reserve}/bin/photon-reserve ${toString stores}";
-          # No mount namespace of its own: what it sees there as read-only it would make so for all.
-          CapabilityBoundingSet = "CAP_SYS_ADMIN CAP_DAC_READ_SEARCH";
-          NoNewPrivileges = true;
-          PrivateNetwork = true;
-          RestrictAddressFamilies = "AF_UNIX";
-          MemoryDenyWriteExecute = true;
-        };
-      };
-    })
     (lib.optionalAttrs hasDisko {
       disko.devices.disk = lib.mkIf (disks.system != null) {
         system = {

@@ -11,7 +11,6 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::sys::statvfs::fstatvfs;
 use photon_resource::disk_format::TAIL;
 use sha2::{Digest, Sha256};
 use tokio::sync::{RwLock, RwLockReadGuard};
@@ -22,9 +21,6 @@ use crate::image_format::HEAD_BYTES;
 mod tests;
 
 const TEMPORARY: &str = ".import-";
-
-/// Imports leave so many bytes of the file system to others.
-const SPARE: u64 = 64 << 20;
 
 /// The directory of files. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -175,16 +171,8 @@ impl Upload {
     }
 
     /// Appends.
-    ///
-    /// Errors: `StorageFull` also while there is still what is kept for the stores: images must not take it.
     pub async fn write(mut self, data: Vec<u8>) -> io::Result<Self> {
         blocking(move || {
-            let about = fstatvfs(&self.file)?;
-            // Without what is reserved (statvfs(3), f_bavail).
-            let room = about.blocks_available() * about.fragment_size();
-            if room < data.len() as u64 + SPARE {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
             self.file.write_all(&data)?;
             self.digest.update(&data);
             let missing = HEAD_BYTES.saturating_sub(self.head.len());

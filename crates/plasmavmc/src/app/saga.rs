@@ -5,16 +5,18 @@
 //! the next pass goes on from the record. One task at a time works on a VM, so that a detach never overtakes
 //! an attach.
 
+mod changes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chainfire::Ledger;
-use flaredb::{Db, LeaseId, Transaction};
+use flaredb::Db;
 use futures::StreamExt;
 use futures::future::join_all;
-use photon_catalog::{Actor, Change, Effect, Stored, commit_own, commit_unrecorded, load};
+use photon_catalog::{Actor, Change, Stored, commit_own, commit_unrecorded, load};
 use photon_reconcile::{Driver, Plan, Reconciler, Signal, Timing};
 use photon_resource::{Error, PortId, VmId};
 use tokio::sync::{OwnedMutexGuard, oneshot};
@@ -23,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::changes::{Attaching, Detached, Explain, Place, Remove, TakenBack, Undo};
 use super::NewPorts;
 use crate::COMPONENT;
-use crate::model::phase::{Command, Stage};
-use crate::model::{Interface, Load, Port, Vm};
+use crate::model::phase::Stage;
+use crate::model::{Interface, Port, Vm};
 use crate::prismnet::{NotAttached, Ports};
 use crate::store;
 
@@ -359,163 +362,5 @@ impl Reconciler for Leftovers {
             saga.new_ports.settle(*id, ports).await?;
         }
         done.into_iter().try_for_each(|result| result.map(|_| ()))
-    }
-}
-
-/// The VM, if it is still in this stage: else somebody has gone on with it.
-async fn in_stage(tx: &mut Transaction, id: VmId, stage: Stage) -> Result<Option<Vm>, Error> {
-    let vm = Vm::read(tx, &id).await?;
-    Ok(vm.filter(|vm| vm.stage == stage))
-}
-
-/// Its ports are attached: its host is told of it.
-struct Place {
-    id: VmId,
-    ports: Vec<Port>,
-}
-
-#[async_trait]
-impl Change for Place {
-    type Value = ();
-
-    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
-        let Some(before) = in_stage(tx, self.id, Stage::Attaching).await? else {
-            return Ok(Effect::nothing(()));
-        };
-        let mut after = before.clone();
-        after.stage = Stage::Placed;
-        after.ports = self.ports.clone();
-        after.status.message.clear();
-        store::vm::vm_update(tx, &before, &after).await?;
-        let reason = format!("its ports are attached: handed to host {}", after.node);
-        Ok(Effect::about(&after, ()).because(reason))
-    }
-}
-
-/// A port is about to be attached to a VM that is there.
-struct Attaching {
-    id: VmId,
-    port_id: PortId,
-}
-
-#[async_trait]
-impl Change for Attaching {
-    type Value = ();
-
-    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
-        store::vm::vm_attaching_put(tx, self.id, self.port_id).await?;
-        Ok(Effect::nothing(()))
-    }
-}
-
-/// Nothing is known any more of a port that was about to be attached, unless the VM has it.
-struct TakenBack {
-    id: VmId,
-    port_id: PortId,
-}
-
-#[async_trait]
-impl Change for TakenBack {
-    type Value = ();
-
-    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
-        let vm = Vm::read(tx, &self.id).await?;
-        if !vm.is_some_and(|vm| vm.port_ids().contains(&self.port_id)) {
-            store::vm::vm_release_port(tx, self.port_id);
-        }
-        store::vm::vm_attaching_remove(tx, self.id, self.port_id);
-        Ok(Effect::nothing(()))
-    }
-}
-
-/// A port that the VM's host has no more is detached.
-struct Detached {
-    id: VmId,
-    port_id: PortId,
-}
-
-#[async_trait]
-impl Change for Detached {
-    type Value = ();
-
-    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
-        let Some(before) = in_stage(tx, self.id, Stage::Placed).await? else {
-            return Ok(Effect::nothing(()));
-        };
-        let mut after = before.clone();
-        let port_id = self.port_id;
-        after.leaving.retain(|leaving| leaving.port_id != port_id);
-        if after == before {
-            return Ok(Effect::nothing(()));
-        }
-        store::vm::vm_release_port(tx, port_id);
-        store::vm::vm_update(tx, &before, &after).await?;
-        Ok(Effect::about(&after, ()).because(format!("port {port_id} is detached")))
-    }
-}
-
-/// Its ports are not settled yet: its status says why.
-struct Explain {
-    id: VmId,
-    message: String,
-}
-
-#[async_trait]
-impl Change for Explain {
-    type Value = ();
-
-    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
-        if let Some(mut vm) = Vm::read(tx, &self.id).await?
-            && (vm.stage.is_servers() || vm.has_ports_to_detach())
-            && vm.status.message != self.message
-        {
-            vm.status.message = self.message.clone();
-            store::vm::vm_update_status(tx, &vm)?;
-        }
-        Ok(Effect::nothing(()))
-    }
-}
-
-/// A port is refused: what was made of it is taken back.
-struct Undo<'a> {
-    id: VmId,
-    reason: &'a str,
-    lease: LeaseId,
-}
-
-#[async_trait]
-impl Change for Undo<'_> {
-    type Value = ();
-
-    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
-        let Some(before) = in_stage(tx, self.id, Stage::Attaching).await? else {
-            return Ok(Effect::nothing(()));
-        };
-        let mut after = before.clone();
-        after.command(Command::Delete)?;
-        after.status.message = self.reason.to_owned();
-        store::vm::vm_refused_put(tx, self.id, self.reason, self.lease)?;
-        store::vm::vm_update(tx, &before, &after).await?;
-        Ok(Effect::about(&after, ()).because(self.reason))
-    }
-}
-
-/// Its ports are detached, and its host has nothing of it.
-struct Remove {
-    id: VmId,
-}
-
-#[async_trait]
-impl Change for Remove {
-    type Value = ();
-
-    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
-        let Some(vm) = in_stage(tx, self.id, Stage::Releasing).await? else {
-            return Ok(Effect::nothing(()));
-        };
-        store::vm::vm_remove(tx, &vm);
-        let given = vm.spec.load();
-        store::node::load_change(tx, &vm.node, Load::default(), given).await?;
-        Ok(Effect::about(&vm, ()).because("its ports are detached: removed"))
     }
 }

@@ -353,14 +353,15 @@ impl Reconciler for Leftovers {
 
     async fn apply(&mut self, plan: &Work) -> Result<(), Error> {
         let saga = &self.0;
-        let done: Vec<Result<Progress, Error>> = futures::stream::iter(plan.vms.clone())
-            .map(|id| saga.advance_alone(id, None))
+        let mut done: Vec<Result<(), Error>> = futures::stream::iter(plan.vms.clone())
+            .map(async |id| saga.advance_alone(id, None).await.map(drop))
             .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
+        // One tenant's that can't be removed keep no other's.
         for (id, ports) in &plan.new_ports {
-            saga.new_ports.settle(*id, ports).await?;
+            done.push(saga.new_ports.settle(*id, ports).await);
         }
-        done.into_iter().try_for_each(|result| result.map(|_| ()))
+        done.into_iter().collect()
     }
 }

@@ -135,6 +135,7 @@ pub async fn serve(
         connections: Arc::clone(&connections),
         admission: Arc::new(Admission::new(limits.clone())),
         refusals: Arc::clone(&refusals),
+        kept_back: Arc::default(),
         log: Arc::default(),
         shutdown: shutdown.clone(),
     };

@@ -23,13 +23,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// is cut. Most of what a server can be made to do by those whom it refuses anyway is to tell them so.
 const FORGIVEN: u32 = 128;
 const FORGIVEN_AGAIN: Duration = Duration::from_millis(50);
+/// As how many new connections of its address one that is cut counts: who is cut would begin anew with the next, else.
+const CUT_COUNTS: u32 = 16;
 
 /// The open connections of a listener.
 #[derive(Debug)]
 pub(crate) struct Connections {
     limits: Limits,
     refusals: Arc<Refusals>,
-    arrivals: Limiter<IpAddr>,
+    arrivals: Arc<Limiter<IpAddr>>,
     open: Mutex<Open>,
 }
 
@@ -62,6 +64,8 @@ pub(crate) struct Connection {
     since: Mutex<Instant>,
     refused: Limiter<()>,
     cut: CancellationToken,
+    source: IpAddr,
+    arrivals: Arc<Limiter<IpAddr>>,
 }
 
 impl Connections {
@@ -71,7 +75,7 @@ impl Connections {
             limits: limits.clone(),
             refusals,
             // As many as may be open at once, and all of them anew in ten seconds.
-            arrivals: Limiter::new(most, Duration::from_secs(10) / most),
+            arrivals: Arc::new(Limiter::new(most, Duration::from_secs(10) / most)),
             open: Mutex::default(),
         }
     }
@@ -127,6 +131,8 @@ impl Connections {
                 since: Mutex::new(now),
                 refused: Limiter::new(FORGIVEN, FORGIVEN_AGAIN),
                 cut: CancellationToken::new(),
+                source,
+                arrivals: Arc::clone(&self.arrivals),
             });
             open.add(peer, Arc::clone(&connection));
             drop(open);
@@ -254,8 +260,10 @@ impl Connection {
 
     /// One of its calls was refused: whoever goes on for long is not heard any more.
     pub fn refused(&self) {
-        if self.refused.admit((), Instant::now()).is_none() {
+        let now = Instant::now();
+        if self.refused.admit((), now).is_none() && !self.cut.is_cancelled() {
             self.cut.cancel();
+            self.arrivals.charge(self.source, now, CUT_COUNTS);
         }
     }
 

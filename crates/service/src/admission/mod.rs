@@ -9,7 +9,7 @@ mod connections;
 mod permit;
 mod refusals;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,6 +57,23 @@ pub(crate) enum Kind {
     Decision,
 }
 
+impl Kind {
+    /// What it is when `peer` asks, who has a certificate of the cloud's hosts or not: only servers decide for others.
+    pub fn asked_by(self, peer: Option<SocketAddr>, certified: bool) -> Self {
+        match self {
+            Kind::Decision if !is_vouched(site(peer.map(|peer| peer.ip())), certified) => {
+                Kind::Call
+            }
+            kind => kind,
+        }
+    }
+}
+
+/// Whether one of the cloud's own hosts is there: by its certificate, or because it is this one.
+fn is_vouched(site: IpAddr, certified: bool) -> bool {
+    certified || site.is_loopback()
+}
+
 /// Who calls.
 #[derive(Clone, Debug)]
 pub(crate) enum Who {
@@ -71,7 +88,7 @@ impl Who {
     /// Somebody without an accepted token. A site has one IPv6 /64 at least, so that is one address here.
     pub fn stranger(address: Option<IpAddr>, certified: bool) -> Self {
         let site = site(address);
-        Who::Stranger(site, certified || site.is_loopback())
+        Who::Stranger(site, is_vouched(site, certified))
     }
 
     /// For the log and the caller.

@@ -200,3 +200,14 @@ async fn bytes_are_held_until_the_call_has_ended() {
     drop(bytes);
     more.take(11).unwrap();
 }
+
+#[test]
+fn who_is_no_server_asks_for_decisions_at_the_pace_of_a_call() {
+    let at = |text: &str| Some(text.parse().unwrap());
+    let far = at("192.0.2.1:4000");
+    assert_eq!(Kind::Decision.asked_by(far, false), Kind::Call);
+    assert_eq!(Kind::Decision.asked_by(far, true), Kind::Decision);
+    let here = at("127.0.0.1:4000");
+    assert_eq!(Kind::Decision.asked_by(here, false), Kind::Decision);
+    assert_eq!(Kind::Stream.asked_by(far, false), Kind::Stream);
+}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Request, Response};
 use photon_program::request_id::{REQUEST_ID, answering, is_request_id, new_request_id};
 use photon_resource::TokenVerifier;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -25,6 +26,10 @@ use crate::guard;
 
 /// How long somebody without an accepted token may take for a call.
 const STRANGERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a refusal is kept back: whoever asks again as soon as it is refused would keep the server busy with telling it so.
+const KEPT_BACK: Duration = Duration::from_millis(250);
+/// How many refusals are kept back at the same time; beyond that they are told at once.
+const MOST_KEPT_BACK: usize = 1024;
 
 /// What a server's methods are, by their paths (`/package.Service/Method`).
 #[derive(Debug, Default)]
@@ -33,6 +38,24 @@ pub(crate) struct Methods {
     pub kinds: HashMap<String, Kind>,
     /// Those to which the client streams: they answer only when it ends, or never, so that they have no time limit.
     pub client_streaming: HashSet<String>,
+}
+
+/// Refusals that are not told yet.
+#[derive(Debug)]
+pub(crate) struct KeptBack(Semaphore);
+
+impl Default for KeptBack {
+    fn default() -> Self {
+        Self(Semaphore::new(MOST_KEPT_BACK))
+    }
+}
+
+impl KeptBack {
+    async fn pass(&self) {
+        if let Ok(_place) = self.0.try_acquire() {
+            tokio::time::sleep(KEPT_BACK).await;
+        }
+    }
 }
 
 /// Surrounds every call.
@@ -47,6 +70,7 @@ pub(crate) struct CallLayer {
     pub connections: Arc<Connections>,
     pub admission: Arc<Admission>,
     pub refusals: Arc<Refusals>,
+    pub kept_back: Arc<KeptBack>,
     pub log: Arc<AccessLog>,
     pub shutdown: CancellationToken,
 }
@@ -129,7 +153,7 @@ where
                 span.clone(),
                 calling,
             );
-            let kind = known.unwrap_or(Kind::Call);
+            let kind = known.unwrap_or(Kind::Call).asked_by(peer, certified);
             let shutdown = layer.shutdown.clone();
             let stranger = Who::stranger(peer.map(|peer| peer.ip()), certified);
             let answer = async {
@@ -147,6 +171,9 @@ where
                             connection.refused();
                         }
                         record.refused();
+                        // With what has come of its body.
+                        drop(request);
+                        layer.kept_back.pass().await;
                         return (refusal.status().into_http(), None);
                     }
                 };

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -42,9 +44,14 @@ impl NetworkFiles for Files {
     }
 }
 
-/// Remembers which addresses' connections were to be forgotten, and holds connections.
+/// Remembers which addresses' connections were to be forgotten, and holds connections; if so many that listing them takes
+/// too long, the last is set.
 #[derive(Debug, Default)]
-pub struct Forgotten(pub Mutex<Vec<(u16, IpAddr)>>, pub Mutex<Vec<Connection>>);
+pub struct Forgotten(
+    pub Mutex<Vec<(u16, IpAddr)>>,
+    pub Mutex<Vec<Connection>>,
+    pub AtomicBool,
+);
 
 #[async_trait]
 impl Connections for Forgotten {
@@ -53,7 +60,13 @@ impl Connections for Forgotten {
         Ok(())
     }
     async fn list(&self) -> Result<Vec<Connection>> {
-        Ok(locked(&self.1).clone())
+        match self.2.load(Ordering::Relaxed) {
+            true => Err(Error::TimedOut {
+                what: "conntrack".to_owned(),
+                limit: Duration::from_secs(30),
+            }),
+            false => Ok(locked(&self.1).clone()),
+        }
     }
     async fn remove(&self, connections: &[Connection]) -> Result<()> {
         locked(&self.1).retain(|one| !connections.contains(one));

@@ -76,6 +76,9 @@ const COALESCE: Duration = Duration::from_millis(20);
 /// a bridge that gets no ports is made anew.
 const PATIENCE: u32 = 3;
 
+/// How many connections the host tracks (nf_conntrack-sysctl.rst).
+const CONNTRACK_MAX: &str = "net/netfilter/nf_conntrack_max";
+
 /// The host's networks.
 pub struct Networks {
     host: Host,
@@ -84,7 +87,7 @@ pub struct Networks {
     memory_file: PathBuf,
     limits: Limits,
     underlay_mtu: u32,
-    target: Option<(Known<Parsed>, Arc<Target>)>,
+    target: Option<(Known<Parsed>, Limits, Arc<Target>)>,
     unsettled: u32,
 }
 
@@ -113,13 +116,27 @@ impl Networks {
     /// Rendering is the same for the same desired state, so it is done once for each.
     fn target(&mut self) -> Option<Arc<Target>> {
         let known = self.known.borrow_and_update().clone()?;
+        let limits = self.limits();
         match &self.target {
-            Some((Some(of), target)) if Arc::ptr_eq(of, &known) => Some(target.clone()),
+            Some((Some(of), with, target)) if Arc::ptr_eq(of, &known) && *with == limits => {
+                Some(target.clone())
+            }
             _ => {
-                let target = Arc::new(Target::of(&known.desired, self.limits, self.underlay_mtu));
-                self.target = Some((Some(known), target.clone()));
+                let target = Arc::new(Target::of(&known.desired, limits, self.underlay_mtu));
+                self.target = Some((Some(known), limits, target.clone()));
                 Some(target)
             }
+        }
+    }
+
+    /// Those that are set, and what the host tracks in all.
+    fn limits(&self) -> Limits {
+        let tracked = self.host.settings.get(CONNTRACK_MAX).ok().flatten();
+        Limits {
+            host_connections: tracked
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(0),
+            ..self.limits
         }
     }
 
@@ -132,7 +149,7 @@ impl Networks {
     }
 
     fn report(&self, links: &[Link]) {
-        let Some((Some(known), _)) = &self.target else {
+        let Some((Some(known), ..)) = &self.target else {
             return;
         };
         let mut report = Report {
@@ -205,7 +222,7 @@ impl Networks {
     /// Cuts the connections that the rules allow no longer: after the filter has been changed, so that none of them
     /// comes back.
     async fn judge(&self, target: &Target) -> Result<(), Error> {
-        let Some((Some(known), _)) = &self.target else {
+        let Some((Some(known), ..)) = &self.target else {
             return Ok(());
         };
         for _ in 0..PATIENCE {
@@ -263,6 +280,71 @@ impl Networks {
             }
         }
     }
+
+    /// Makes, changes and removes interfaces, and what they are told.
+    async fn interfaces(&self, target: &Target, plan: &Plan) -> Result<(), Error> {
+        let (first, more) = match plan.steps.split_first() {
+            Some((first, more)) => (first.clone(), more),
+            None => (Step::default(), &plan.steps[..]),
+        };
+        for (name, contents) in &first.write {
+            self.host.files.write(name, contents)?;
+        }
+        for name in &plan.remove {
+            self.host.files.remove(name)?;
+        }
+        // A device of the wrong kind is in the way of the right one.
+        let (in_the_way, left_over): (Vec<&String>, Vec<&String>) = plan
+            .delete
+            .iter()
+            .partition(|name| target.wants_interface(name));
+        for name in in_the_way {
+            self.host.links.delete(name).await?;
+        }
+        if plan.reload {
+            self.host.manager.reload().await?;
+        }
+        // After the reload, or networkd would make them again.
+        for name in left_over {
+            self.host.links.delete(name).await?;
+        }
+        if !plan.reconfigure.is_empty() {
+            for link in self.host.links.list().await? {
+                if plan.reconfigure.contains(&link.name) {
+                    self.host.manager.reconfigure(link.index).await?;
+                }
+            }
+        }
+        if !more.is_empty() {
+            self.settle(|links| target.are(&first.interfaces, links))
+                .await?;
+        }
+        for step in more {
+            // What is wanted by now may be more urgent than the rest of this.
+            if self.known.has_changed().unwrap_or(false) {
+                return Ok(());
+            }
+            self.take(target, step).await?;
+        }
+        self.settle(|links| target.interfaces_are(links)).await?;
+        if !plan.tell.is_empty() || !plan.untell.is_empty() {
+            let forwarding = &self.host.forwarding;
+            forwarding.change(&plan.untell, &plan.tell).await?;
+        }
+        // When nothing of the port can come any more, or a late packet would be tracked again.
+        for endpoint in &plan.forget {
+            self.host
+                .connections
+                .forget(endpoint.zone, endpoint.address)
+                .await?;
+        }
+        if !plan.forget.is_empty() {
+            let mut memory = self.memory();
+            memory.endpoints.retain(|it| !plan.forget.contains(it));
+            self.store(&memory)?;
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -308,7 +390,7 @@ impl Reconciler for Networks {
 
     async fn apply(&mut self, plan: &Plan) -> Result<(), Error> {
         self.unsettled += 1;
-        let Some((_, target)) = self.target.clone() else {
+        let Some((.., target)) = self.target.clone() else {
             return Ok(());
         };
         for (key, value) in &plan.set {
@@ -330,70 +412,12 @@ impl Reconciler for Networks {
         for change in &plan.filter {
             self.change_filter(&target, change).await?;
         }
-        if plan.judge {
-            self.judge(&target).await?;
-        }
-        let (first, more) = match plan.steps.split_first() {
-            Some((first, more)) => (first.clone(), more),
-            None => (Step::default(), &plan.steps[..]),
+        // Looking at all connections may fail, or take too long, on a host that is flooded: what else is to be done is done.
+        let judged = match plan.judge {
+            true => self.judge(&target).await,
+            false => Ok(()),
         };
-        for (name, contents) in &first.write {
-            self.host.files.write(name, contents)?;
-        }
-        for name in &plan.remove {
-            self.host.files.remove(name)?;
-        }
-        // A device of the wrong kind is in the way of the right one.
-        let (in_the_way, left_over): (Vec<&String>, Vec<&String>) = plan
-            .delete
-            .iter()
-            .partition(|name| target.wants_interface(name));
-        for name in in_the_way {
-            self.host.links.delete(name).await?;
-        }
-        if plan.reload {
-            self.host.manager.reload().await?;
-        }
-        // After the reload, or networkd would make them again.
-        for name in left_over {
-            self.host.links.delete(name).await?;
-        }
-        if !plan.reconfigure.is_empty() {
-            for link in self.host.links.list().await? {
-                if plan.reconfigure.contains(&link.name) {
-                    self.host.manager.reconfigure(link.index).await?;
-                }
-            }
-        }
-        if !more.is_empty() {
-            self.settle(|links| target.are(&first.interfaces, links))
-                .await?;
-        }
-        for step in more {
-            // What is wanted by now may be more urgent than the rest of this.
-            if self.known.has_changed().unwrap_or(false) {
-                return Ok(());
-            }
-            self.take(&target, step).await?;
-        }
-        self.settle(|links| target.interfaces_are(links)).await?;
-        if !plan.tell.is_empty() || !plan.untell.is_empty() {
-            let forwarding = &self.host.forwarding;
-            forwarding.change(&plan.untell, &plan.tell).await?;
-        }
-        // When nothing of the port can come any more, or a late packet would be tracked again.
-        for endpoint in &plan.forget {
-            self.host
-                .connections
-                .forget(endpoint.zone, endpoint.address)
-                .await?;
-        }
-        if !plan.forget.is_empty() {
-            let mut memory = self.memory();
-            memory.endpoints.retain(|it| !plan.forget.contains(it));
-            self.store(&memory)?;
-        }
-        Ok(())
+        self.interfaces(&target, plan).await.and(judged)
     }
 
     fn goal(&self) -> u64 {

@@ -50,6 +50,7 @@ impl Section {
             port_bytes_per_second: self.port_bytes_per_second,
             port_packets_per_second: self.port_packets_per_second,
             vpc_connections: self.vpc_connections,
+            ..Limits::NONE
         }
     }
 }

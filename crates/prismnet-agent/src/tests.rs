@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use photon_agent::{Cache, Desired as _, Known};
 use photon_api::prismnet::v1 as api;
@@ -468,6 +469,23 @@ async fn the_next_port_with_an_address_inherits_no_connection() {
     let forgotten = host.forgotten.0.lock().unwrap().clone();
     assert_eq!(forgotten.len(), 2, "IPv4 and IPv6: {forgotten:?}");
     assert!(forgotten.contains(&(desired.vpcs[0].zone, address.into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_can_not_be_looked_at_keep_no_port_waiting() {
+    let mut host = FakeHost::new();
+    host.forgotten.2.store(true, Ordering::Relaxed);
+    host.desire(plan::tests::small());
+    run_once("test", &mut host.networks).await.unwrap_err();
+    let report = host.reports.borrow().clone();
+    assert_eq!(report.ports.len(), 2);
+    for port in &report.ports {
+        assert_eq!(port.status(), api::PortStatus::Active, "{}", port.message);
+    }
+    // They are looked at until that is done.
+    run_once("test", &mut host.networks).await.unwrap_err();
+    host.forgotten.2.store(false, Ordering::Relaxed);
+    assert_eq!(host.converge().await, 1);
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ pub struct Limits {
     pub port_packets_per_second: u64,
     /// About how many connections of a VPC the host tracks. At most [`MOST_CONNECTIONS`].
     pub vpc_connections: u32,
+    /// How many the host tracks in all (`nf_conntrack_max`); 0: it is not known. VPCs together have three quarters of it: what
+    /// one VPC takes is never what another, or the host itself, finds missing.
+    pub host_connections: u32,
 }
 
 /// The kernel reckons a limit of bytes in nanoseconds times bytes, in 64 bits (`nft_limit.c`): 128 Gbit/s.
@@ -44,7 +47,19 @@ impl Limits {
         port_bytes_per_second: 0,
         port_packets_per_second: 0,
         vpc_connections: 0,
+        host_connections: 0,
     };
+
+    /// How many connections one of so many VPCs may have; 0: no limit.
+    fn connections_of_each(self, vpcs: usize) -> u32 {
+        if self.host_connections == 0 {
+            return self.vpc_connections;
+        }
+        // With the number of VPCs it changes only when that doubles: with another limit counting begins anew.
+        let vpcs = u32::try_from(vpcs.max(1).next_power_of_two()).unwrap_or(u32::MAX);
+        let share = self.host_connections / 4 * 3 / vpcs;
+        self.vpc_connections.min(share.max(1))
+    }
 }
 
 /// 1 Gbit/s and 200,000 packets a second of a port; a sixteenth of the connections that our module lets a host track.
@@ -54,6 +69,7 @@ impl Default for Limits {
             port_bytes_per_second: 125_000_000,
             port_packets_per_second: 200_000,
             vpc_connections: 65_536,
+            host_connections: 0,
         }
     }
 }
@@ -100,7 +116,8 @@ const TAPS: u32 = 16_384;
 
 /// Counts the connections of each VPC where they are new.
 pub fn connections(table: &mut Table, desired: &Desired, limits: Limits) {
-    let Some((lists, most)) = lists(limits.vpc_connections) else {
+    let of_each = limits.connections_of_each(desired.vpcs.len());
+    let Some((lists, most)) = lists(of_each) else {
         return;
     };
     let mut of_bridge = BTreeMap::new();
@@ -141,6 +158,26 @@ fn lists(connections: u32) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vpcs_together_have_less_than_the_host_tracks() {
+        let limits = |vpc_connections, host_connections| Limits {
+            vpc_connections,
+            host_connections,
+            ..Limits::NONE
+        };
+        let usual = limits(65_536, 1 << 20);
+        assert_eq!(usual.connections_of_each(0), 65_536);
+        assert_eq!(usual.connections_of_each(8), 65_536);
+        assert_eq!(usual.connections_of_each(20), 24_576);
+        for vpcs in [1, 9, 16, 17, 200, 5000] {
+            let all = vpcs as u64 * u64::from(usual.connections_of_each(vpcs));
+            assert!(all < 1 << 20, "{all} of {vpcs}");
+        }
+        assert_eq!(limits(65_536, 0).connections_of_each(200), 65_536);
+        assert_eq!(limits(0, 1 << 20).connections_of_each(200), 0);
+        assert_eq!(limits(65_536, 100).connections_of_each(200), 1);
+    }
 
     #[test]
     fn lists_hold_no_more_than_the_limit_and_not_much_less() {

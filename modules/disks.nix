@@ -11,12 +11,19 @@ let
   inherit (cfg) disks roles;
   hasDisko = options ? disko;
   isHost = roles.controlPlane.enable || roles.compute.enable || roles.allInOne.enable;
+  # The servers' units name the group; above the users that systemd makes, below those of virtual machines.
+  storesGroup = 1610612735;
 
   fileSystem = mountpoint: {
     type = "filesystem";
     format = "ext4";
     inherit mountpoint;
-    mountOptions = [ "noatime" ];
+    # Tenants' disks are on the file system of the stores, unless somebody has made two. What mke2fs reserves of it (5 %) is
+    # for root, and so (ext4(5), resgid) for the stores' servers: they write on when guests have filled the rest.
+    mountOptions = [
+      "noatime"
+      "resgid=${toString storesGroup}"
+    ];
   };
 in
 {
@@ -59,6 +66,7 @@ in
         }
       ];
     }
+    (lib.mkIf isHost { users.groups.photoncloud-stores.gid = storesGroup; })
     (lib.optionalAttrs hasDisko {
       disko.devices.disk = lib.mkIf (disks.system != null) {
         system = {

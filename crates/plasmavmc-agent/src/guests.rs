@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::sys::statvfs::statvfs;
 use photon_host::durable;
+use photon_program::room;
 use photon_reconcile::{Backoff, Signal};
 use photon_resource::VmId;
 use tokio::sync::watch;
@@ -336,7 +335,7 @@ impl Follower {
 
     async fn go_on(&self, control: &dyn Control) {
         let directory = self.guests.layout.vm(self.id);
-        match free_bytes(&directory) {
+        match room::left(&directory) {
             Ok(free) if free < ROOM => return,
             Ok(_) => {}
             Err(error) => {
@@ -386,12 +385,6 @@ async fn look_at_interfaces(id: VmId, control: &dyn Control, interfaces: &Mutex<
     known
         .tried
         .retain(|tap, (_, error)| error.is_some() || before.held.get(tap) == plugs.held.get(tap));
-}
-
-/// What a VM may still write to the file system of this directory, in bytes.
-fn free_bytes(directory: &Path) -> nix::Result<u64> {
-    let about = statvfs(directory)?;
-    Ok(about.blocks_available() * about.fragment_size())
 }
 
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>, grace: Duration) {

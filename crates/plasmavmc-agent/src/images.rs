@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use photon_program::room;
 use photon_reconcile::Signal;
 use photon_resource::ImageId;
 use sha2::{Digest, Sha256};
@@ -194,6 +195,7 @@ impl Images {
                     .refuse(file, &part, "it is longer than announced")
                     .await;
             }
+            room::expect(&part, piece.len() as u64).map_err(FetchError::file("write", &part))?;
             digest.update(&piece);
             out.write_all(&piece)
                 .await

@@ -12,6 +12,7 @@ mod listen;
 pub mod metrics;
 mod outgoing;
 pub mod request_id;
+pub mod room;
 pub mod systemd;
 mod telemetry;
 pub mod tls;

@@ -70,6 +70,10 @@ pub fn kernel_settings() -> String {
     format!("{} = {}\n", components::RESERVED_PORTS, ports.join(","))
 }
 
+/// Makes the group of `modules/disks.nix` that the servers' units name.
+const STORES_GROUP: &str =
+    "getent group photoncloud-stores >/dev/null || groupadd --gid 1610612735 photoncloud-stores";
+
 /// Where they are on a host, by NixOS's name.
 pub const KERNEL_SETTINGS: &str = "etc/sysctl.d/60-nixos.conf";
 
@@ -101,6 +105,7 @@ pub async fn install(host: &Host, programs: &programs::Programs) -> Result<Durat
          install -m 644 -t /etc/systemd/system /run/rack/share/units/*\n\
          install -D -m 644 /run/rack/share/sysctl /{KERNEL_SETTINGS}\n\
          /usr/lib/systemd/systemd-sysctl /{KERNEL_SETTINGS}\n\
+         {STORES_GROUP}\n\
          systemctl daemon-reload\n\
          systemctl enable --quiet {}\n\
          systemctl start --no-block photon.target",

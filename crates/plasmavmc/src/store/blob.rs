@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use photon_program::room;
 use photon_resource::disk_format::TAIL;
 use sha2::{Digest, Sha256};
 use tokio::sync::{RwLock, RwLockReadGuard};
@@ -171,8 +172,11 @@ impl Upload {
     }
 
     /// Appends.
+    ///
+    /// Errors: `StorageFull` while there is still room, of which the rest is the stores'.
     pub async fn write(mut self, data: Vec<u8>) -> io::Result<Self> {
         blocking(move || {
+            room::expect(&self.path, data.len() as u64)?;
             self.file.write_all(&data)?;
             self.digest.update(&data);
             let missing = HEAD_BYTES.saturating_sub(self.head.len());

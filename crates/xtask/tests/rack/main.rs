@@ -6,6 +6,7 @@ mod cloud;
 mod debris;
 mod fair_use;
 mod faults;
+mod full_disk;
 mod guests;
 mod hosts;
 mod hot_plug;

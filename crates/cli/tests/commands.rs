@@ -110,6 +110,11 @@ async fn a_disks_format_is_seen_in_its_content_before_it_is_sent() {
     write("appliance.vmdk", 0, b"KDMV");
     write("fixed.vhd", (1 << 20) - 512, b"conectix");
     write("disk.raw.gz", 0, b"\x1f\x8b\x08");
+    write(
+        "install.iso",
+        34 << 10,
+        b"\0CD001\x01EL TORITO SPECIFICATION",
+    );
     write("plain.qcow2", 510, b"\x55\xaa");
     let mut qcow2 = vec![0_u8; 4 * 65536];
     let fields: [(usize, &[u8]); 8] = [
@@ -132,6 +137,7 @@ async fn a_disks_format_is_seen_in_its_content_before_it_is_sent() {
             "appliance.vmdk is a VMware disk (VMDK); convert it first: qemu-img convert -f vmdk",
         ),
         ("fixed.vhd", "fixed.vhd is a VHD disk"),
+        ("install.iso", "install.iso is a CD to install from (ISO)"),
         (
             "disk.raw.gz",
             "disk.raw.gz is compressed with gzip; unpack it first: gunzip",

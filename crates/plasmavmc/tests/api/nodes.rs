@@ -146,7 +146,7 @@ async fn vms_go_where_there_is_room_and_operators_choose() {
     expect_error(
         refused,
         Code::PermissionDenied,
-        "only operators choose the host: leave `node` empty",
+        "only operators choose the host: leave it out",
     );
     let of_acme = |request| pb::CreateVmRequest {
         org_id: "acme".into(),

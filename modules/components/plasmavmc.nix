@@ -42,6 +42,9 @@
           reserved_memory_mib =
             optional lib.types.ints.unsigned 2048
               "Memory of the host that is not for virtual machines, in MiB.";
+          nested_virtualization =
+            optional lib.types.bool true
+              "Whether guests may run guests of their own: docs/SECURITY.md says why they may not by default. It holds for virtual machines that are started from then on.";
           disk_bytes_per_second =
             optional lib.types.ints.unsigned 1073741824
               "Of `photoncloud.fairUse.disk.bytesPerSecond`.";

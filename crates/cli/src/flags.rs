@@ -10,7 +10,7 @@ pub struct Flags {
 }
 
 /// Fields that are called quite otherwise on the command line; a flag that the command lacks does not count.
-const OTHERWISE: [(&str, &str); 10] = [
+const OTHERWISE: [(&str, &str); 12] = [
     ("node", "host"),
     ("spec.disks[0].size_bytes", "disk-size"),
     ("size_bytes", "disk"),
@@ -21,6 +21,8 @@ const OTHERWISE: [(&str, &str); 10] = [
     ("ssh_authorized_keys", "ssh-keys"),
     ("name", "rename"),
     ("ttl_seconds", "ttl"),
+    ("interface.port_id", "name"),
+    ("interface.id", "as"),
 ];
 
 /// What a field's name says beyond its flag's: that it is an id, its unit.
@@ -128,6 +130,9 @@ mod tests {
         ] {
             assert_eq!(create.of(field).as_deref(), flag, "{field}");
         }
+        let attach = Flags::new(["vm", "as"], ["NAME"]);
+        assert_eq!(attach.of("interface.port_id").as_deref(), Some("NAME"));
+        assert_eq!(attach.of("interface.id").as_deref(), Some("--as"));
         let update = Flags::new(["rename", "dns", "ip", "security-group"], ["NAME"]);
         assert_eq!(update.of("name").as_deref(), Some("--rename"));
         assert_eq!(update.of("dns_servers").as_deref(), Some("--dns"));

@@ -110,6 +110,11 @@ async fn a_disks_format_is_seen_in_its_content_before_it_is_sent() {
     write("appliance.vmdk", 0, b"KDMV");
     write("fixed.vhd", (1 << 20) - 512, b"conectix");
     write("disk.raw.gz", 0, b"\x1f\x8b\x08");
+    write(
+        "install.iso",
+        34 << 10,
+        b"\0CD001\x01EL TORITO SPECIFICATION",
+    );
     write("plain.qcow2", 510, b"\x55\xaa");
     let mut qcow2 = vec![0_u8; 4 * 65536];
     let fields: [(usize, &[u8]); 8] = [
@@ -132,6 +137,7 @@ async fn a_disks_format_is_seen_in_its_content_before_it_is_sent() {
             "appliance.vmdk is a VMware disk (VMDK); convert it first: qemu-img convert -f vmdk",
         ),
         ("fixed.vhd", "fixed.vhd is a VHD disk"),
+        ("install.iso", "install.iso is a CD to install from (ISO)"),
         (
             "disk.raw.gz",
             "disk.raw.gz is compressed with gzip; unpack it first: gunzip",
@@ -654,4 +660,45 @@ async fn roles_are_compared_by_what_they_allow() {
             .contains("the solver /nowhere/cvc5 can't be started"),
         "{answer:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_sets_its_own_password_and_nobody_elses() {
+    let cloud = TestCloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let role = ("ProjectMember", "org/acme/project/web");
+    let judy = cloud.people.user("acme", "web", "judy", role).await;
+    let new = "an other password than before";
+    std::fs::write(folder.path().join("now"), photon_testkit::PASSWORD).unwrap();
+    std::fs::write(folder.path().join("new"), new).unwrap();
+    let photon = Photon::of(&cloud, folder.path(), &judy.token)
+        .with("PHOTON_ORG", "acme")
+        .with("PHOTON_PROJECT", "web");
+    let set = async |whose: &str| {
+        let files = ["--current-password-file", "now", "--password-file", "new"];
+        let mut line = vec!["user", "set-password", whose];
+        line.extend(files);
+        photon.run(&line).await
+    };
+    let answer = set("admin").await;
+    assert_eq!(answer.code, Some(4), "{answer:?}");
+    let answer = set("judy").await;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let signed_in = cloud.people.sign_in("acme", "web", "judy", new).await;
+    signed_in.expect("the new password counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_user_data_arrive_as_they_are() {
+    let cloud = TestCloud::start().await;
+    register_host(&cloud).await;
+    let folder = tempfile::tempdir().unwrap();
+    // The beginning of a gzip file, and what is no UTF-8.
+    std::fs::write(folder.path().join("x.gz"), b"\x1f\x8b\x08\xff\xfe").unwrap();
+    let photon = tenant(&cloud, folder.path());
+    let line = "vm create web --memory 64 --stopped --no-network --user-data x.gz";
+    let words: Vec<&str> = line.split(' ').collect();
+    photon.json(&words).await;
+    let shown = photon.json(&["vm", "get", "web"]).await;
+    assert_eq!(shown["spec"]["user_data_binary"], "H4sI//4=", "{shown}");
 }

@@ -280,6 +280,8 @@ const OPERATOR: &[&str] = &[
 
 /// What an operator says for a tenant begins so.
 const AS_OPERATOR: &str = "operator: ";
+/// And what the tenant says of no project.
+const IN_ORGANIZATION: &str = "organization: ";
 
 const TENANT: &[&str] = &[
     "project create shop --name Shop",
@@ -374,6 +376,11 @@ const TENANT: &[&str] = &[
     "port attach p4 --vm v1",
     "vm list",
     "vm list --columns name,address,spec.hostname --no-headers",
+    "vm list --phase failed",
+    "vm list --phase provisioning -o name",
+    "instance list --columns name,vcpus",
+    "organization: vm list --columns name,project",
+    "organization: port list --no-headers",
     "port list --sort-by name",
     "operator: port detach p1 --force",
     "operator: port detach p1 --force --yes",
@@ -443,10 +450,16 @@ async fn every_noun_answers_as_it_did() {
     let operator = operator
         .with("PHOTON_ORG", "acme")
         .with("PHOTON_PROJECT", "web");
+    // Without a project: of all that the organization has.
+    let in_organization =
+        Photon::of(&cloud, folder.path(), &cloud.acme.admin.token).with("PHOTON_ORG", "acme");
     for line in TENANT {
         match line.strip_prefix(AS_OPERATOR) {
             Some(line) => transcript.say(&operator, line).await,
-            None => transcript.say(&tenant, line).await,
+            None => match line.strip_prefix(IN_ORGANIZATION) {
+                Some(line) => transcript.say(&in_organization, line).await,
+                None => transcript.say(&tenant, line).await,
+            },
         }
     }
     compare("answers.txt", &transcript.text);

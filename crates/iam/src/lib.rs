@@ -73,6 +73,7 @@ pub async fn open(
         passwords: credential::Passwords::default(),
         password_attempts: credential::Slowdown::default(),
         key_attempts: credential::Slowdown::default(),
+        failures: app::failures(),
         tokens: own.tokens(),
         lasting: own.sessions(),
         holders: holders::Holders::new(&own.holders()?, &server.endpoints)?,

@@ -55,6 +55,8 @@ pub struct Section {
     disk_operations_per_second: u64,
     /// For how many seconds a disk that has rested may be four times as fast; 0: never.
     disk_burst_seconds: u64,
+    /// Whether guests may run guests of their own, under KVM. It holds for VMs that are started from then on.
+    nested_virtualization: bool,
 }
 
 impl Default for Section {
@@ -67,6 +69,7 @@ impl Default for Section {
             disk_bytes_per_second: 256 << 20,
             disk_operations_per_second: 10_000,
             disk_burst_seconds: 10,
+            nested_virtualization: false,
         }
     }
 }
@@ -212,7 +215,8 @@ async fn host(
     let has_hub = qemu::has_hub(&program).await;
     let qemu = Qemu::new(program)
         .with_hub(has_hub)
-        .with_disk_limits(section.disk_limits());
+        .with_disk_limits(section.disk_limits())
+        .with_nested_virtualization(section.nested_virtualization);
     let hypervisor: Arc<dyn Hypervisor> = Arc::new(qemu);
     let systemd: Arc<dyn ServiceManager> = Arc::new(SystemdBus::default());
     Ok(Host {

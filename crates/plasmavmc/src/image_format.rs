@@ -81,7 +81,8 @@ pub enum FormatError {
     NotInitrd,
 }
 
-/// What the first [`photon_resource::disk_format::HEAD`] bytes, or more, already tell of a raw disk.
+/// What the first bytes already tell of a raw disk: [`photon_resource::disk_format::HEAD`] of them all, and
+/// [`photon_resource::disk_format::SECTOR`] most.
 pub fn raw_begins(head: &[u8]) -> Result<(), FormatError> {
     if is_qcow2(head) {
         return Err(FormatError::Qcow2AsRaw);

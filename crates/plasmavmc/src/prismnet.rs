@@ -69,16 +69,17 @@ impl Ports {
         }
     }
 
-    /// The port as its caller sees it: with the caller's token, so that PrismNET decides what may be seen.
+    /// A port that the caller may use, which takes the right to change it. PrismNET is asked with the caller's token for a
+    /// change of nothing: it alone knows what roles' conditions can read of a port.
     ///
     /// Errors: `NotFound`, `PermissionDenied`, `Unauthenticated`, `Unavailable`.
-    pub async fn get(&self, caller: &Caller, id: PortId) -> Result<Seen, Error> {
-        let message = pb::GetPortRequest {
+    pub async fn to_use(&self, caller: &Caller, id: PortId) -> Result<Seen, Error> {
+        let message = pb::UpdatePortRequest {
             id: id.to_string(),
             ..Default::default()
         };
         let request = with_deadline(on_behalf(message, caller)?);
-        let answer = self.client.clone().get_port(request).await;
+        let answer = self.client.clone().update_port(request).await;
         let answer = answer.map_err(|status| explain(id, &status))?;
         let port = answer.into_inner().port.ok_or_else(|| without(id))?;
         Ok(Seen {
@@ -179,7 +180,7 @@ fn explain(port: impl Display, status: &Status) -> Error {
     match status.code() {
         Code::NotFound => Error::not_found(PortId::KIND, port),
         Code::PermissionDenied => Error::PermissionDenied {
-            action: "network:ports:get".to_owned(),
+            action: "network:ports:update".to_owned(),
             resource: format!("port {port}"),
             reason: status.message().to_owned(),
         },

@@ -101,7 +101,7 @@ pub fn choose(
     let ready: Vec<&Candidate> = offering.into_iter().filter(|host| host.ready).collect();
     if ready.is_empty() {
         return Err(Error::Unavailable(
-            "no host is ready to take a VM: try again later, or ask the operators, whom `photon node list` tells why"
+            "no host is ready to take a VM: try again later, or ask those who run the cloud"
                 .to_owned(),
         ));
     }

@@ -1,15 +1,20 @@
 //! What a disk's file is, told from its first bytes and its last: for what `photon` sends and what the server takes.
 //!
 //! Whatever is nothing of this counts as raw, and a guest would be given the container instead of the disk in it.
-//! An ISO 9660 image is no container: it is a disk's bytes, and a hybrid one boots as it is.
+//! An ISO 9660 image is no container: it is a disk's bytes, a hybrid one boots as it is, and one with data alone can be
+//! mounted. One that boots as a CD alone never does here, where VMs have no CD drive.
 //!
 //! Sources: the `*_probe` functions of QEMU's `block/` say what each format begins with; for what is no disk,
-//! RFC 1952 (gzip), RFC 8878 (zstd), the formats' own descriptions, and POSIX `pax` (tar).
+//! RFC 1952 (gzip), RFC 8878 (zstd), the formats' own descriptions, POSIX `pax` (tar), and "El Torito" Bootable CD-ROM
+//! Format Specification 1.0, section 2.0.
 
 use std::fmt;
 
-/// Bytes of a file's beginning that [`Foreign::in_head`] wants: as many as there are, up to these.
-pub const HEAD: usize = 512;
+/// Bytes of a file's beginning that tell most of what [`Foreign::in_head`] knows.
+pub const SECTOR: usize = 512;
+/// Bytes of a file's beginning that [`Foreign::in_head`] wants: as many as there are, up to these, which are the eighteen
+/// sectors of a CD in the last of which the boot record is.
+pub const HEAD: usize = 18 * 2048;
 /// Bytes of a file's end that [`Foreign::in_tail`] wants.
 pub const TAIL: usize = 512;
 
@@ -31,6 +36,8 @@ enum Remedy {
     Convert(&'static str),
     /// This command makes files of it, or says how to.
     Unpack(&'static str),
+    /// There is another file to take.
+    Instead(&'static str),
 }
 
 impl fmt::Display for Foreign {
@@ -48,6 +55,7 @@ impl fmt::Display for Foreign {
                     self.name
                 )
             }
+            Remedy::Instead(other) => write!(f, "{}; {other}", self.name),
         }
     }
 }
@@ -69,6 +77,24 @@ const fn packed(name: &'static str, command: &'static str) -> Foreign {
 const VHD: Foreign = image("a VHD disk of Virtual PC, Hyper-V or Azure", "vpc");
 const VMDK: Foreign = image("a VMware disk (VMDK)", "vmdk");
 const PARALLELS: Foreign = image("a Parallels disk", "parallels");
+
+const CD: Foreign = Foreign {
+    name: "a CD to install from (ISO), which does not boot from a disk, and VMs have no CD drive",
+    remedy: Remedy::Instead(
+        "import the disk image (\"cloud image\") of the same system instead, or a disk that it was installed to",
+    ),
+};
+
+/// Where the boot record of a CD begins: its sector 17, of 2048 bytes.
+const BOOT_RECORD: usize = 17 * 2048;
+/// Type, standard's identifier and version of a boot record, and the system that it is for.
+const EL_TORITO: &[u8] = b"\0CD001\x01EL TORITO SPECIFICATION";
+
+/// Whether a file with this beginning boots from a CD drive and from nothing else: a hybrid one has a partition table too.
+fn boots_as_cd_alone(head: &[u8]) -> bool {
+    let record = head.get(BOOT_RECORD..).unwrap_or_default();
+    record.starts_with(EL_TORITO) && head.get(510..512) != Some(b"\x55\xaa")
+}
 
 /// Offset, bytes that stand there, and what a file with them is.
 const BEGINNINGS: [(usize, &[u8], Foreign); 20] = [
@@ -143,7 +169,8 @@ const BEGINNINGS: [(usize, &[u8], Foreign); 20] = [
 ];
 
 impl Foreign {
-    /// What a file with this beginning is, if it is foreign. `head` is the first [`HEAD`] bytes or more, or all.
+    /// What a file with this beginning is, if it is foreign. `head` is the first [`HEAD`] bytes or more, or all; with fewer,
+    /// less is known.
     pub fn in_head(head: &[u8]) -> Option<Self> {
         BEGINNINGS
             .iter()
@@ -152,6 +179,7 @@ impl Foreign {
                     .is_some_and(|rest| rest.starts_with(bytes))
             })
             .map(|(_, _, foreign)| *foreign)
+            .or_else(|| boots_as_cd_alone(head).then_some(CD))
     }
 
     /// What a file with this end is, if it is foreign: some formats put a trailer behind the disk's bytes. `tail` is
@@ -195,6 +223,21 @@ mod tests {
             "a VirtualBox disk (VDI); convert it first: qemu-img convert -f vdi -O qcow2 IMAGE DISK.qcow2, and import \
              DISK.qcow2"
         );
+    }
+
+    #[test]
+    fn an_iso_boots_only_if_it_is_a_hybrid_one() {
+        let mut iso = at(BOOT_RECORD, EL_TORITO);
+        let said = Foreign::in_head(&iso).unwrap().to_string();
+        assert!(
+            said.contains("(ISO)") && said.contains("cloud image"),
+            "{said}"
+        );
+        iso[510..512].copy_from_slice(b"\x55\xaa");
+        assert_eq!(Foreign::in_head(&iso), None);
+        // With data alone it is a disk to be mounted.
+        assert_eq!(Foreign::in_head(&at(16 * 2048, b"\x01CD001\x01")), None);
+        assert_eq!(Foreign::in_head(&[0; 512]), None);
     }
 
     #[test]

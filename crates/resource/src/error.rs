@@ -27,7 +27,17 @@ pub enum Error {
         /// What was asked for.
         id: String,
     },
-    /// The name, address or id is taken.
+    /// What can be had once, as an address, is somebody's.
+    #[error("{kind} '{id}' is taken by {holder}")]
+    Taken {
+        /// What it is, for people.
+        kind: &'static str,
+        /// Which one.
+        id: String,
+        /// Who has it, for people: `port 'web'`.
+        holder: String,
+    },
+    /// The name or id is taken.
     #[error("{kind} '{id}' already exists")]
     AlreadyExists {
         /// What it is, for people.

@@ -56,7 +56,9 @@ pub fn code(error: &Error) -> Code {
     match error {
         Error::InvalidArgument { .. } => Code::InvalidArgument,
         Error::NotFound { .. } => Code::NotFound,
-        Error::AlreadyExists { .. } | Error::Retired { .. } => Code::AlreadyExists,
+        Error::AlreadyExists { .. } | Error::Taken { .. } | Error::Retired { .. } => {
+            Code::AlreadyExists
+        }
         Error::FailedPrecondition(_) | Error::InUse { .. } => Code::FailedPrecondition,
         Error::PermissionDenied { .. } => Code::PermissionDenied,
         Error::Unauthenticated(_) => Code::Unauthenticated,
@@ -81,7 +83,7 @@ fn details(error: &Error, text: &str) -> Option<ErrorDetails> {
             ("INVALID_ARGUMENT", metadata(known))
         }
         Error::NotFound { kind, id } => ("NOT_FOUND", metadata([("kind", *kind), ("id", id)])),
-        Error::AlreadyExists { kind, id } => {
+        Error::AlreadyExists { kind, id } | Error::Taken { kind, id, .. } => {
             ("ALREADY_EXISTS", metadata([("kind", *kind), ("id", id)]))
         }
         Error::Retired { kind, id } => ("ID_RETIRED", metadata([("kind", *kind), ("id", id)])),

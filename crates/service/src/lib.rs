@@ -33,7 +33,7 @@ pub use certificate::{NodeCertificate, NotANode};
 pub use events::Events;
 pub use guard::Guard;
 pub use iam_client::IamClient;
-pub use limit::Limiter;
+pub use limit::{Limiter, summed_up};
 pub use mutation::{Mutation, Mutations};
 pub use server::{Services, serve};
 pub use supervise::Supervision;

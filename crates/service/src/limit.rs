@@ -35,6 +35,14 @@ struct Cell {
     refused: u64,
 }
 
+/// The reason of a refusal that has an event, and how many before it have none: what [`Limiter::admit`] gave.
+pub fn summed_up(reason: &str, suppressed: u64) -> String {
+    match suppressed {
+        0 => reason.to_owned(),
+        count => format!("{reason} ({count} more refusals before this one were not recorded)"),
+    }
+}
+
 impl<K: Eq + Hash> Limiter<K> {
     /// `burst` in a row, and one more per `refill`.
     pub fn new(burst: u32, refill: Duration) -> Self {

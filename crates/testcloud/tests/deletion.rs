@@ -7,6 +7,17 @@ use photon_api::components::{COMPONENTS, IAM};
 use photon_api::iam::v1::{
     DeleteOrganizationRequest, DeletePrincipalRequest, DeleteProjectRequest,
 };
+use photon_api::plasmavmc::v1::image_service_client::ImageServiceClient;
+use photon_api::plasmavmc::v1::import_image_request::Message;
+use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
+use photon_api::plasmavmc::v1::ssh_key_service_client::SshKeyServiceClient;
+use photon_api::plasmavmc::v1::vm_service_client::VmServiceClient;
+use photon_api::plasmavmc::v1::{
+    CreateSshKeyRequest, CreateVmRequest, DeleteImageRequest, DeleteSshKeyRequest, DeleteVmRequest,
+    HypervisorKind, ImageFormat, ImagePart, ImportImageChunk, ImportImageHeader,
+    ImportImageRequest, Node, RegisterNodeRequest, ReportStatusRequest, VmPhase, VmReport, VmSpec,
+    WatchDesiredRequest,
+};
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
 use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
@@ -17,9 +28,9 @@ use photon_api::prismnet::v1::{
 };
 use photon_api::tenancy::v1::CloseProjectRequest;
 use photon_api::tenancy::v1::tenant_service_client::TenantServiceClient;
-use photon_testcloud::TestCloud;
-use photon_testkit::Session;
+use photon_testcloud::{NODE, TestCloud};
 use photon_testkit::walk::methods;
+use photon_testkit::{Session, eventually};
 use tonic::{Code, Status};
 
 async fn create_vpc(cloud: &TestCloud, who: &Session, name: &str) -> Result<String, Status> {
@@ -83,6 +94,130 @@ async fn a_project_with_something_in_it_stays_and_one_without_goes_forever() {
     let again = cloud.people.operator().await;
     let status = again.create_project("acme", "web").await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists, "{status}");
+}
+
+/// The only host tells that nothing of its VMs is left.
+async fn all_vms_are_gone(cloud: &TestCloud, agent: &Session) {
+    let mut nodes = NodeServiceClient::new(cloud.channel("plasmavmc"));
+    let watch = WatchDesiredRequest {
+        node: NODE.into(),
+        ..Default::default()
+    };
+    let watching = nodes.watch_desired(agent.request(watch)).await.unwrap();
+    let desired = watching.into_inner().message().await.unwrap().unwrap();
+    let gone = desired.vms.iter().map(|vm| VmReport {
+        id: vm.id.clone(),
+        phase: VmPhase::Deleting.into(),
+        gone: true,
+        ..Default::default()
+    });
+    let report = ReportStatusRequest {
+        node: NODE.into(),
+        revision: desired.revision,
+        store_epoch: desired.store_epoch,
+        vms: gone.collect(),
+    };
+    nodes.report_status(agent.request(report)).await.unwrap();
+}
+
+/// Whoever made a project of that name would get them.
+#[tokio::test(flavor = "multi_thread")]
+async fn vms_images_and_ssh_keys_hold_their_project() {
+    let cloud = TestCloud::start().await;
+    let (admin, agent) = (&cloud.acme.admin, cloud.program("plasmavmc-agent").await);
+    let in_project = || ("acme".to_owned(), "web".to_owned());
+    let node = Node {
+        name: NODE.into(),
+        vcpus: 4,
+        memory_mib: 4096,
+        hypervisors: vec![HypervisorKind::Qemu.into()],
+        accelerator: "tcg".into(),
+        ..Default::default()
+    };
+    let node = RegisterNodeRequest { node: Some(node) };
+    let mut nodes = NodeServiceClient::new(cloud.channel("plasmavmc"));
+    nodes.register_node(agent.request(node)).await.unwrap();
+    let (org_id, project_id) = in_project();
+    let header = ImportImageHeader {
+        org_id,
+        project_id,
+        name: "disk".into(),
+        format: ImageFormat::Raw.into(),
+        ..Default::default()
+    };
+    let chunk = ImportImageChunk {
+        part: ImagePart::Disk.into(),
+        data: vec![0; 512],
+    };
+    let messages = [Message::Header(header), Message::Chunk(chunk)]
+        .map(|it| ImportImageRequest { message: Some(it) });
+    let mut images = ImageServiceClient::new(cloud.channel("plasmavmc"));
+    let sent = admin.request(tokio_stream::iter(messages));
+    let made = images.import_image(sent).await.unwrap();
+    let image = made.into_inner().image.expect("what was made").id;
+    let (org_id, project_id) = in_project();
+    let key = CreateSshKeyRequest {
+        org_id,
+        project_id,
+        name: "laptop".into(),
+        public_key:
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMG7pm7zO0l5xQfQ5hVhG5BdhxkR3NqHzqIUQbF0oL4r"
+                .into(),
+        ..Default::default()
+    };
+    let mut keys = SshKeyServiceClient::new(cloud.channel("plasmavmc"));
+    let made = keys.create_ssh_key(admin.request(key)).await.unwrap();
+    let key = made.into_inner().ssh_key.expect("what was made").id;
+    let (org_id, project_id) = in_project();
+    let vm = CreateVmRequest {
+        org_id,
+        project_id,
+        name: "one".into(),
+        spec: Some(VmSpec {
+            vcpus: 1,
+            memory_mib: 64,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let mut vms = VmServiceClient::new(cloud.channel("plasmavmc"));
+    let made = vms.create_vm(admin.request(vm)).await.unwrap();
+    let vm = made.into_inner().vm.expect("what was made").id;
+
+    let refused = async || {
+        delete_project(&cloud)
+            .await
+            .unwrap_err()
+            .message()
+            .to_owned()
+    };
+    assert_eq!(
+        refused().await,
+        "project 'web' still holds 1 VM (one), 1 image (disk), 1 SSH key (laptop): delete them first"
+    );
+    let request = DeleteImageRequest {
+        id: image,
+        ..Default::default()
+    };
+    images.delete_image(admin.request(request)).await.unwrap();
+    let request = DeleteSshKeyRequest {
+        id: key,
+        ..Default::default()
+    };
+    keys.delete_ssh_key(admin.request(request)).await.unwrap();
+    // One that is being deleted is still there.
+    let request = DeleteVmRequest {
+        id: vm,
+        ..Default::default()
+    };
+    vms.delete_vm(admin.request(request)).await.unwrap();
+    let expected = "project 'web' still holds 1 VM (one): delete them first";
+    assert_eq!(refused().await, expected);
+    all_vms_are_gone(&cloud, &agent).await;
+    eventually("the project goes with its last VM", async || {
+        delete_project(&cloud).await.is_ok()
+    })
+    .await;
 }
 
 /// The `default` group comes with the first port, and nobody may delete it.

@@ -486,8 +486,8 @@ pub struct NetworkInterface {
     /// interfaces itself, whose order on the bus is that of `network`.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// A port of the same tenant, attached to nothing else. Empty in CreateVm: one is made for the interface, with the rights
-    /// and in the quotas of the caller, and goes with the VM.
+    /// A port of the same tenant, attached to nothing else, that the caller may change (`network:ports:update`). Empty in
+    /// CreateVm: one is made for the interface, with the rights and in the quotas of the caller, and goes with the VM.
     #[prost(string, tag = "2")]
     pub port_id: ::prost::alloc::string::String,
     /// For CreateVm, without `port_id`: the subnet (id or name) of the VM's project in which a port is made. Empty: that of the
@@ -2460,7 +2460,8 @@ pub mod vm_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Gives a VM one more network interface, on a port. A guest that runs gets it at once. Changes nothing if it has just that
-        /// interface. FAILED_PRECONDITION if the port is attached to anything.
+        /// interface. FAILED_PRECONDITION if the port is attached to anything. The caller needs `network:ports:update` on the port
+        /// too.
         pub async fn attach_interface(
             &mut self,
             request: impl tonic::IntoRequest<super::AttachInterfaceRequest>,
@@ -2702,7 +2703,8 @@ pub mod vm_service_server {
             tonic::Status,
         >;
         /// Gives a VM one more network interface, on a port. A guest that runs gets it at once. Changes nothing if it has just that
-        /// interface. FAILED_PRECONDITION if the port is attached to anything.
+        /// interface. FAILED_PRECONDITION if the port is attached to anything. The caller needs `network:ports:update` on the port
+        /// too.
         async fn attach_interface(
             &self,
             request: tonic::Request<super::AttachInterfaceRequest>,

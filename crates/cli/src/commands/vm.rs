@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use photon_api::plasmavmc::v1::{
     DeleteVmRequest, GetVmRequest, Labels, ListVmsRequest, RebootVmRequest, StartVmRequest,
     StopVmRequest, UpdateVmRequest, Vm, VmPhase, WatchVmRequest, WatchVmResponse,
@@ -161,13 +161,50 @@ pub enum VmCommand {
 /// Which VMs.
 #[derive(Args)]
 pub struct Filter {
+    /// Only in this phase.
+    #[arg(long)]
+    phase: Option<Phase>,
     #[command(flatten)]
     labels: ChosenLabels,
 }
 
 plain_request! {
     Filter as ListVmsRequest, |this| {
+        phase: this.phase.map_or(VmPhase::Unspecified, Into::into).into(),
         labels: this.labels.map(),
+    }
+}
+
+/// What a VM is doing.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Phase {
+    /// Its host is preparing it.
+    Provisioning,
+    /// It is being started.
+    Starting,
+    /// The guest runs.
+    Running,
+    /// The guest has been asked to power down.
+    Stopping,
+    /// It has no process; its disks are kept.
+    Stopped,
+    /// It could not start, or ended by itself.
+    Failed,
+    /// Its host is removing it.
+    Deleting,
+}
+
+impl From<Phase> for VmPhase {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Provisioning => Self::Provisioning,
+            Phase::Starting => Self::Starting,
+            Phase::Running => Self::Running,
+            Phase::Stopping => Self::Stopping,
+            Phase::Stopped => Self::Stopped,
+            Phase::Failed => Self::Failed,
+            Phase::Deleting => Self::Deleting,
+        }
     }
 }
 

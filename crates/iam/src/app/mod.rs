@@ -24,17 +24,27 @@ mod sweep;
 pub mod token;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chainfire::Ledger;
 use flaredb::{Db, Transaction};
 use photon_catalog::{Apply, commit, commit_secret, work};
 use photon_resource::{Caller, Error, OrgId, Scope, Time};
-use photon_service::{Mutation, Mutations};
+use photon_service::{Limiter, Mutation, Mutations};
 
 use crate::credential::{Passwords, Slowdown};
 use crate::holders::Holders;
 use crate::live::Live;
+
+/// How many failures to sign in get an event of their own from one address in a row: as many as passwords may be wrong before
+/// it has to wait. And after how long one more.
+const FAILURES: u32 = 20;
+const FAILURE_AGAIN: Duration = Duration::from_secs(10);
+
+/// See [`Core::failures`].
+pub fn failures() -> Limiter<(&'static str, Option<String>)> {
+    Limiter::new(FAILURES, FAILURE_AGAIN)
+}
 
 /// What every part of IAM needs.
 pub struct Core {
@@ -47,6 +57,8 @@ pub struct Core {
     pub(crate) password_attempts: Slowdown,
     /// Who shows wrong API keys: apart, so that a program with an old key locks no person out.
     pub(crate) key_attempts: Slowdown,
+    /// Which failures to sign in get an event of their own: by what was shown, and from which address.
+    pub(crate) failures: Limiter<(&'static str, Option<String>)>,
     pub(crate) tokens: crate::TokenSettings,
     /// How long sessions last.
     pub(crate) lasting: session::Lasting,

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chainfire::Outcome;
 use photon_resource::{Caller, Error, OrgId, PrincipalId, PrincipalKind, Scope};
-use photon_service::NodeCertificate;
+use photon_service::{NodeCertificate, summed_up};
 
 use super::issue::{Issued, Proven, Stranger, WRONG, Wanted, event, issue, wrong};
 use super::refresh::{self, NewSession};
 use super::{Core, ceiling};
-use crate::credential::{ApiSecret, Attempt, Queue};
+use crate::credential::{ApiSecret, Attempt, Queue, address};
 use crate::model::{ApiKey, Principal, validate_principal_name};
 use crate::store::{api_key, principal as store};
 
@@ -173,7 +173,7 @@ async fn by_password(
     let (right, attempt) = right;
     let Some(principal) = found.filter(|principal| right && !principal.disabled) else {
         attempt.failed(Instant::now());
-        record_failure(core, from, sign_in, WRONG).await;
+        record_failure(core, from, sign_in, ("password", WRONG)).await;
         return Err(wrong());
     };
     attempt.succeeded();
@@ -217,7 +217,7 @@ async fn by_api_key(
     let (found, attempt) = settle_withdrawn(found, attempt)?;
     let Some((principal, key)) = found else {
         attempt.failed(Instant::now());
-        record_failure(core, from, sign_in, WRONG).await;
+        record_failure(core, from, sign_in, ("API key", WRONG)).await;
         return Err(wrong());
     };
     attempt.succeeded();
@@ -281,7 +281,7 @@ async fn by_certificate(core: &Core, from: &Stranger, sign_in: &SignIn) -> Resul
         }
         Err(why) => {
             attempt.failed(Instant::now());
-            record_failure(core, from, sign_in, &why).await;
+            record_failure(core, from, sign_in, ("certificate", &why)).await;
             Err(Error::Unauthenticated(why))
         }
     }
@@ -361,9 +361,21 @@ pub(super) async fn check_password(
     Ok(())
 }
 
-/// Records a wrong credential. Only attempts that were let through come here, so that a flood of them is slowed
-/// before it fills the disk. The name that was tried is in no event: people type passwords there.
-async fn record_failure(core: &Core, from: &Stranger, sign_in: &SignIn, reason: &str) {
+/// Records a wrong credential of a kind. Only attempts that were let through come here, and each made-up API key is another
+/// one's first attempt: so of many from one address, one event says how many there were, and a flood of them does not fill
+/// the disk. The name that was tried is in no event: people type passwords there.
+async fn record_failure(
+    core: &Core,
+    from: &Stranger,
+    sign_in: &SignIn,
+    (kind, reason): (&'static str, &str),
+) {
+    let key = (kind, address(&from.source));
+    let Some(suppressed) = core.failures.admit(key, Instant::now()) else {
+        tracing::debug!(source = from.source, kind, "refused: a wrong credential");
+        return;
+    };
+    let reason = &summed_up(reason, suppressed);
     let principal = named(core, sign_in).await.unwrap_or_default();
     let scope = principal.as_ref().map_or(Scope::System, Principal::home);
     let mut event = event(from, principal.as_ref(), &scope, Outcome::Denied, reason);

@@ -10,4 +10,4 @@ pub use api_secret::ApiSecret;
 pub use password::{Passwords, Queue, validate_password};
 pub use refresh_secret::RefreshSecret;
 pub use s3_secret::new_s3_pair;
-pub use slowdown::{Attempt, Slowdown};
+pub use slowdown::{Attempt, Slowdown, address};

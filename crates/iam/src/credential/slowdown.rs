@@ -155,8 +155,8 @@ impl Slowdown {
     }
 }
 
-/// What counts as one address: all of an IPv6 /64 is usually one machine's.
-fn address(source: &str) -> Option<String> {
+/// What counts as one address: all of an IPv6 /64 is usually one machine's. `None`: that is no address.
+pub fn address(source: &str) -> Option<String> {
     match source.parse::<IpAddr>().ok()?.to_canonical() {
         IpAddr::V4(address) => Some(address.to_string()),
         IpAddr::V6(address) => {

@@ -179,3 +179,48 @@ async fn attempts_are_in_the_event_log_without_what_was_typed() {
         assert!(!all.contains(secret), "{secret} is in the event log");
     }
 }
+
+/// A key that is made up is slowed by nothing: each is another one.
+#[tokio::test]
+async fn a_flood_of_made_up_api_keys_is_no_flood_of_events() {
+    use photon_api::chainfire::v1::ListEventsRequest;
+    use photon_api::chainfire::v1::event_service_client::EventServiceClient;
+
+    let iam = start_iam().await;
+    iam.people.tenant("acme", "web", "root", "OrgAdmin").await;
+    // Of a real name too, whose organization has the events then.
+    for name in ["", "root"] {
+        for _ in 0..200 {
+            let secret = "A".repeat(43);
+            let key = format!("photon_{}_{secret}", photon_testkit::new_id());
+            let made_up = iam.people.issue(IssueTokenRequest {
+                principal_id: name.into(),
+                org_id: "acme".into(),
+                credential: Some(Credential::ApiKey(key)),
+                ..Default::default()
+            });
+            refused(made_up.await.map(drop), Code::Unauthenticated);
+        }
+    }
+    // What was guessed as a password is told apart from them.
+    guess(&iam, "root").await;
+    let operator = iam.people.operator().await;
+    let mut events = Vec::new();
+    for org in ["system", "acme"] {
+        let request = ListEventsRequest {
+            org_id: org.into(),
+            action_prefix: "iam:tokens:create".into(),
+            page_size: 1000,
+            ..Default::default()
+        };
+        let request = photon_program::with_token(request, &operator.token, "").unwrap();
+        let mut client = EventServiceClient::new(iam.channel("iam"));
+        let listed = client.list_events(request).await.unwrap();
+        events.extend(listed.into_inner().events);
+    }
+    let refused = events.iter().filter(|event| {
+        event.outcome() == photon_api::chainfire::v1::Outcome::Denied && !event.reason.is_empty()
+    });
+    let count = refused.count();
+    assert!((21..=30).contains(&count), "{count} events");
+}

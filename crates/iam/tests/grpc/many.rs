@@ -138,3 +138,38 @@ async fn a_principal_with_many_bindings_and_keys_is_deleted() {
     expected.push("iam:principals:delete");
     assert_eq!(told, expected);
 }
+
+/// S3 keys are found by their ids; those of a project go with it, or would count again for who gets its name.
+#[tokio::test]
+async fn a_projects_s3_keys_go_with_it() {
+    let iam = start_iam().await;
+    let admin = iam.people.tenant("acme", "web", "admin", "OrgAdmin").await;
+    admin.create_project("acme", "shop").await.unwrap();
+    let id = admin.create_service_account("acme", "robot").await;
+    let id = id.unwrap();
+    for (project, count) in [("web", 15), ("shop", 1)] {
+        for _ in 0..count {
+            let request = CreateS3AccessKeyRequest {
+                principal_id: id.clone(),
+                project_id: project.into(),
+                ..Default::default()
+            };
+            admin.admin().create_s3_access_key(request).await.unwrap();
+        }
+    }
+    let request = DeleteProjectRequest {
+        org_id: "acme".into(),
+        id: "web".into(),
+        ..Default::default()
+    };
+    admin.admin().delete_project(request).await.unwrap();
+    let request = ListS3AccessKeysRequest {
+        principal_id: id,
+        page_size: 1000,
+        ..Default::default()
+    };
+    let left = admin.admin().list_s3_access_keys(request).await.unwrap();
+    let left = left.into_inner().keys;
+    let projects: Vec<_> = left.iter().map(|key| key.project_id.as_str()).collect();
+    assert_eq!(projects, ["shop"]);
+}

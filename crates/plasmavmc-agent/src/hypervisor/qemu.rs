@@ -41,15 +41,17 @@ pub struct Qemu {
     program: PathBuf,
     has_hub: bool,
     disks: DiskLimits,
+    nested: bool,
 }
 
 impl Qemu {
-    /// Uses this program, an absolute path. Disks are as fast as the host's.
+    /// Uses this program, an absolute path. Disks are as fast as the host's; guests run no guests of their own.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
             has_hub: false,
             disks: DiskLimits::NONE,
+            nested: false,
         }
     }
 
@@ -62,6 +64,11 @@ impl Qemu {
     /// Holds each disk of the machines that are started from now on to `limits`.
     pub fn with_disk_limits(self, disks: DiskLimits) -> Self {
         Self { disks, ..self }
+    }
+
+    /// Says whether the guests of machines that are started from now on may run guests of their own (under KVM).
+    pub fn with_nested_virtualization(self, nested: bool) -> Self {
+        Self { nested, ..self }
     }
 
     /// The program.
@@ -171,7 +178,14 @@ fn arguments(qemu: &Qemu, machine: &Machine, accelerator: Accelerator) -> Vec<St
     match accelerator {
         Accelerator::Kvm => {
             add("-accel", "kvm".to_owned());
-            add("-cpu", "host".to_owned());
+            // What KVM does for guests of guests is its largest part that a guest reaches, and few need it. It holds to
+            // what the guest's processor is said to have. Each of the two is of one maker's processors; QEMU knows both
+            // on either.
+            let processor = match qemu.nested {
+                true => "host",
+                false => "host,vmx=off,svm=off",
+            };
+            add("-cpu", processor.to_owned());
         }
         Accelerator::Tcg => {
             add(

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use flaredb::Transaction;
 use photon_catalog::{Change, Effect, commit, quota};
 use photon_resource::Error;
-use photon_resource::disk_format::HEAD;
+use photon_resource::disk_format::{HEAD, SECTOR};
 use photon_service::Mutation;
 
 use super::Images;
@@ -99,9 +99,13 @@ impl Import {
             Some(upload) => upload,
             None => self.images.blobs.create().await.map_err(disk_error)?,
         };
-        let known = upload.head().len() >= HEAD;
+        let known = upload.head().len();
         let upload = upload.write(data).await.map_err(disk_error)?;
-        if !known && upload.head().len() >= HEAD {
+        let more = upload.head().len();
+        if [SECTOR, HEAD]
+            .iter()
+            .any(|it| (known + 1..=more).contains(it))
+        {
             begins(format, part, upload.head())?;
         }
         let announced = self.new.expected.get(&part).map(|it| it.size_bytes);
@@ -220,7 +224,7 @@ fn begins(format: ImageFormat, part: ImagePart, head: &[u8]) -> Result<(), Error
         ImageFormat::Qcow2 => qcow2_begins(head),
         ImageFormat::KernelInitrd => Ok(()),
     };
-    judged.map_err(|error| refused(format, part, "(its first 512 bytes)", &error))
+    judged.map_err(|error| refused(format, part, "(its beginning)", &error))
 }
 
 /// Judges a file; gives the size that a guest sees of a disk, and 0 for others.
@@ -232,10 +236,7 @@ async fn inspect(format: ImageFormat, part: ImagePart, written: &Written) -> Res
         (ImageFormat::KernelInitrd, ImagePart::Kernel) => inspect_kernel(head, size).map(|_| 0),
         (ImageFormat::KernelInitrd, _) => check_initrd(head, size).map(|()| 0),
     };
-    judged.map_err(|error| {
-        let value = format!("SHA-256 {}", written.sha256);
-        refused(format, part, &value, &error)
-    })
+    judged.map_err(|error| refused(format, part, &format!("({size} bytes)"), &error))
 }
 
 /// The header, and every table that it leads to.

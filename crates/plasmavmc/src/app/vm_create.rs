@@ -158,7 +158,7 @@ impl Vms {
         Ok(found.map(|(text, image)| (text.clone(), image)).collect())
     }
 
-    /// The ports that the spec names, each with the place of its interface, as the caller sees them.
+    /// The ports that the spec names, each with the place of its interface, which the caller may use.
     async fn ports_of(
         &self,
         caller: &Caller,
@@ -167,7 +167,7 @@ impl Vms {
         let network = new.spec.network.iter().enumerate();
         let named = network.filter_map(|(index, it)| Some((index, it.port_id()?)));
         let asked = named.map(|(index, port_id)| async move {
-            let port = self.ports.get(caller, port_id).await?;
+            let port = self.ports.to_use(caller, port_id).await?;
             Ok((index, port_id, port))
         });
         try_join_all(asked).await

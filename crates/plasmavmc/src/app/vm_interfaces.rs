@@ -35,7 +35,7 @@ impl Vms {
         };
         let port = if vm.may_attach(&interface)? {
             let port_id = interface.port_id;
-            let seen = self.ports.get(mutation.caller(), port_id).await?;
+            let seen = self.ports.to_use(mutation.caller(), port_id).await?;
             let tenant = (&vm.meta.org_id, &vm.meta.project_id);
             check_port("interface.port_id", port_id, &seen, tenant)?;
             self.saga.note_attaching(id, port_id).await?;

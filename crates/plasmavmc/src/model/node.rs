@@ -6,6 +6,14 @@ use photon_resource::{Error, ResourceName, Scope, Time};
 
 use super::kind;
 
+/// Processors that a host can have: Linux on x86-64 knows no more (`NR_CPUS` of arch/x86/Kconfig).
+const MOST_VCPUS: u32 = 8192;
+/// Memory that a host can have, in MiB: 64 TiB, all that x86-64 with four levels of page tables addresses
+/// (Documentation/arch/x86/x86_64/mm.rst).
+const MOST_MEMORY_MIB: u64 = 64 << 20;
+/// The largest file system that a host's disks make: 16 PiB, five hundred of the largest drives there are (32 TiB).
+const MOST_DISK_BYTES: u64 = 16 << 50;
+
 /// What runs a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hypervisor {
@@ -104,23 +112,17 @@ impl Node {
     ///
     /// Errors: `InvalidArgument`.
     pub fn validate(&self) -> Result<(), Error> {
-        if self.vcpus == 0 || self.vcpus > 65_536 {
-            return Err(Error::invalid("node.vcpus", self.vcpus, "1 to 65536"));
+        if self.vcpus == 0 || self.vcpus > MOST_VCPUS {
+            let expected = format!("1 to {MOST_VCPUS}");
+            return Err(Error::invalid("node.vcpus", self.vcpus, expected));
         }
-        // 1 PiB: a typing error, not a host.
-        if self.memory_mib == 0 || self.memory_mib > 1 << 30 {
-            return Err(Error::invalid(
-                "node.memory_mib",
-                self.memory_mib,
-                "1 to 1073741824",
-            ));
+        if self.memory_mib == 0 || self.memory_mib > MOST_MEMORY_MIB {
+            let expected = format!("1 to {MOST_MEMORY_MIB} (64 TiB)");
+            return Err(Error::invalid("node.memory_mib", self.memory_mib, expected));
         }
-        if self.disk_bytes > 1 << 60 {
-            return Err(Error::invalid(
-                "node.disk_bytes",
-                self.disk_bytes,
-                "at most 1152921504606846976 (1 EiB)",
-            ));
+        if self.disk_bytes > MOST_DISK_BYTES {
+            let expected = format!("at most {MOST_DISK_BYTES} (16 PiB)");
+            return Err(Error::invalid("node.disk_bytes", self.disk_bytes, expected));
         }
         let overhead = [
             ("per_vm_mib", self.overhead.per_vm_mib),
@@ -155,5 +157,55 @@ impl Node {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Node {
+        Node {
+            name: "node01".into(),
+            vcpus: MOST_VCPUS,
+            memory_mib: MOST_MEMORY_MIB,
+            overhead: Overhead::default(),
+            disk_bytes: MOST_DISK_BYTES,
+            accelerator: "kvm".into(),
+            hypervisors: BTreeSet::from([Hypervisor::Qemu]),
+            agent_version: "1".into(),
+            last_seen: Time::now(),
+        }
+    }
+
+    /// Whoever has most free memory gets the next VM, so a host that lies draws all of them.
+    #[test]
+    fn a_host_that_can_not_be_is_refused() {
+        host().validate().unwrap();
+        for (node, text) in [
+            (
+                Node {
+                    vcpus: MOST_VCPUS + 1,
+                    ..host()
+                },
+                "node.vcpus '8193' is not valid: expected 1 to 8192",
+            ),
+            (
+                Node {
+                    memory_mib: 1 << 30,
+                    ..host()
+                },
+                "node.memory_mib '1073741824' is not valid: expected 1 to 67108864 (64 TiB)",
+            ),
+            (
+                Node {
+                    disk_bytes: 1 << 60,
+                    ..host()
+                },
+                "node.disk_bytes '1152921504606846976' is not valid: expected at most 18014398509481984 (16 PiB)",
+            ),
+        ] {
+            assert_eq!(node.validate().unwrap_err().to_string(), text);
+        }
     }
 }

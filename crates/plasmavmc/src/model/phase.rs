@@ -124,12 +124,13 @@ pub enum Command {
 }
 
 impl Command {
-    fn rpc(self) -> &'static str {
+    /// What becomes of the VM, for people: they may have said it to `photon` or by the API.
+    fn done(self) -> &'static str {
         match self {
-            Self::Start => "StartVm",
-            Self::Stop { .. } => "StopVm",
-            Self::Reboot { .. } => "RebootVm",
-            Self::Delete | Self::Abandon => "DeleteVm",
+            Self::Start => "started",
+            Self::Stop { .. } => "stopped",
+            Self::Reboot { .. } => "rebooted",
+            Self::Delete | Self::Abandon => "deleted",
         }
     }
 
@@ -182,10 +183,10 @@ impl Vm {
     pub fn command(&mut self, command: Command) -> Result<bool, Error> {
         if !command.is_accepted(self) {
             return Err(Error::FailedPrecondition(format!(
-                "VM '{}' is {}: {} is accepted when it is {}",
+                "VM '{}' is {}: it can be {} when it is {}",
                 self.meta.name,
                 self.status.phase.as_str(),
-                command.rpc(),
+                command.done(),
                 command.accepted_in(),
             )));
         }

@@ -121,6 +121,28 @@ fn a_missing_hypervisor_and_an_unheard_host_are_told_apart() {
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
 }
 
+/// Only an operator names a host; what else is said of hosts, tenants read.
+#[test]
+fn tenants_get_no_advice_that_takes_an_operator() {
+    let away = [Candidate {
+        ready: false,
+        ..host("a", 4, 4096)
+    }];
+    let here = [host("a", 1, 64)];
+    let size = wanted(8, 8192);
+    for error in [
+        choose(&[], size, Hypervisor::Qemu, times(1)),
+        choose(&away, size, Hypervisor::Qemu, times(1)),
+        choose(&here, size, Hypervisor::Qemu, times(1)),
+        choose(&here, size, Hypervisor::Firecracker, times(1)),
+    ] {
+        let said = error.unwrap_err().to_string();
+        for word in ["node", "agent", "ListNodes", "photon host", "journal"] {
+            assert!(!said.contains(word), "{said}");
+        }
+    }
+}
+
 #[test]
 fn a_named_host_is_taken_or_refused_with_the_others_names() {
     let hosts = [host("a", 4, 4096), host("b", 1, 512)];

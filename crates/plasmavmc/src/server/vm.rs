@@ -107,7 +107,7 @@ impl VmService for Vms {
             let action = Vm::KIND.action("create");
             if !node.is_empty() {
                 let all = Vm::KIND.any(tenant.scope());
-                let reason = "only operators choose the host: leave `node` empty";
+                let reason = "only operators choose the host: leave it out";
                 self.only_operators(&caller, &action, &all, node, reason)
                     .await?;
             }

@@ -248,7 +248,7 @@ async fn bad_images_are_refused_and_leave_nothing() {
         (
             disk(header("x", raw), &[0; 1000]),
             invalid,
-            "no multiple of 512",
+            "content of the disk '(1000 bytes)' is not valid: expected IMAGE_FORMAT_RAW, but it has 1000 bytes, which is no multiple of 512",
         ),
         (
             disk(header("x", raw), &fixed_vhd),
@@ -359,6 +359,9 @@ async fn bad_images_are_refused_and_leave_nothing() {
     for (messages, code, text) in cases {
         expect_error(send(&mut tenant, messages).await, code, text);
     }
+    let mut cd = vec![0; 36 << 10];
+    let record = b"\0CD001\x01EL TORITO SPECIFICATION";
+    cd[34 << 10..][..record.len()].copy_from_slice(record);
     // What the beginning shows is said at once, while the client still has gigabytes to send.
     for (format, content, text) in [
         (
@@ -366,6 +369,7 @@ async fn bad_images_are_refused_and_leave_nothing() {
             b"vhdxfile".as_slice(),
             "it is a VHDX disk of Hyper-V; convert it first",
         ),
+        (raw, &cd, "it is a CD to install from (ISO)"),
         (raw, b"QFI\xfb", "import it with format IMAGE_FORMAT_QCOW2"),
         (
             qcow,
@@ -373,9 +377,9 @@ async fn bad_images_are_refused_and_leave_nothing() {
             "it is a VMware disk (VMDK); convert it first",
         ),
     ] {
-        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        let (sender, receiver) = tokio::sync::mpsc::channel(8);
         let mut first = content.to_vec();
-        first.resize(512, 0);
+        first.resize(first.len().max(512), 0);
         for message in disk(header("x", format), &first) {
             sender.send(message).await.unwrap();
         }

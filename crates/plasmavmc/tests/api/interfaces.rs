@@ -321,3 +321,49 @@ async fn what_a_guest_does_not_let_go_of_counts() {
     let vm = tenant.get("web-1").await.unwrap();
     assert_eq!(vm.leaving_port_ids.len(), 15);
 }
+
+/// An operator may take a port from under a VM, whose record still names it; and then it may be deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_gets_rid_of_a_port_that_is_gone() {
+    let cloud = Cloud::start().await;
+    let mut host = Host::first(&cloud).await;
+    let mut tenant = cloud.tenant("acme").await;
+    let mut operator = cloud.operator().await;
+    let subnet = tenant.subnet().await;
+    let ports = [
+        tenant.port(&subnet, "one").await,
+        tenant.port(&subnet, "two").await,
+        tenant.port(&subnet, "three").await,
+    ];
+    let vm = tenant
+        .create(new_vm("web-1", &[&ports[0], &ports[1], &ports[2]]))
+        .await
+        .unwrap();
+    let desired = host.desired_with(&vm.id).await;
+    host.obey(&desired).await;
+    for port in &ports[1..] {
+        operator.network.detach(port).await;
+        let request = net::DeletePortRequest {
+            id: port.id.clone(),
+            ..Default::default()
+        };
+        tenant.network.ports.delete_port(request).await.unwrap();
+    }
+    // Taken out, it is not waited for.
+    detach(&mut tenant, "web-1", &ports[1]).await.unwrap();
+    let desired = host.desired_now().await;
+    let wanted = &desired.vms[0];
+    let held: Vec<&str> = wanted.ports.iter().map(|it| &*it.interface_name).collect();
+    host.report(desired.revision, vec![holding(wanted, &held)])
+        .await
+        .unwrap();
+    let now = tenant
+        .wait("web-1", |vm| vm.leaving_port_ids.is_empty())
+        .await;
+    assert_eq!(interfaces(&now), ["eth0", "eth2"]);
+    // Left in, it does not keep the VM.
+    let _host = host.run();
+    tenant.delete("web-1").await.unwrap();
+    tenant.wait_gone(&vm.id).await;
+    assert_eq!(tenant.device_of(&ports[0]).await, "");
+}

@@ -39,7 +39,7 @@ async fn a_vm_lives_from_creation_to_deletion_and_its_port_with_it() {
     expect_error(
         refused,
         Code::FailedPrecondition,
-        "VM 'web-1' is STOPPED: RebootVm is accepted when it is RUNNING",
+        "VM 'web-1' is STOPPED: it can be rebooted when it is RUNNING",
     );
 
     let started = tenant.start("web-1").await.unwrap();

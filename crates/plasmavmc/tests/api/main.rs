@@ -3,6 +3,7 @@
 mod changes;
 mod host;
 mod images;
+mod imports_underway;
 mod input;
 mod interfaces;
 mod lifecycle;

@@ -146,7 +146,7 @@ async fn vms_go_where_there_is_room_and_operators_choose() {
     expect_error(
         refused,
         Code::PermissionDenied,
-        "only operators choose the host: leave `node` empty",
+        "only operators choose the host: leave it out",
     );
     let of_acme = |request| pb::CreateVmRequest {
         org_id: "acme".into(),
@@ -379,7 +379,7 @@ async fn reports_of_the_past_of_others_and_of_nonsense_change_nothing() {
     for (node, text) in [
         (
             about(HOST, 0, 64),
-            "node.vcpus '0' is not valid: expected 1 to 65536",
+            "node.vcpus '0' is not valid: expected 1 to 8192",
         ),
         (about(HOST, 1, 0), "node.memory_mib '0' is not valid"),
         (

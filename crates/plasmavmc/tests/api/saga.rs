@@ -299,3 +299,54 @@ async fn what_was_acknowledged_is_there_after_a_stop_and_a_crash() {
     assert_eq!(tenant.get("web-1").await.unwrap().id, first.id);
     assert_eq!(tenant.get("web-2").await.unwrap().id, second.id);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_is_used_by_those_who_may_change_it() {
+    let cloud = Cloud::start().await;
+    let _host = Host::first(&cloud).await.run();
+    let mut acme = cloud.tenant("acme").await;
+    let subnet = acme.subnet().await;
+    let port = acme.port(&subnet, "lab-1").await;
+    let other = acme.port(&subnet, "prod-1").await;
+    let attached = |vm: &str, port: &net::Port| pb::AttachInterfaceRequest {
+        id: vm.into(),
+        interface: Some(pb::NetworkInterface {
+            id: "eth0".into(),
+            port_id: port.id.clone(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+
+    // Who sees ports and makes VMs plugs none in, neither into a new VM nor into one that is there.
+    let sees = [
+        ("compute:*", "org/acme/*", ""),
+        ("network:*:get", "org/acme/*", ""),
+        ("network:*:list", "org/acme/*", ""),
+    ];
+    let mut maker = cloud.client(&cloud.people.permitted("acme", "web", &sees).await);
+    let needed = "network:ports:update";
+    let refused = maker.create(new_vm("thief", &[&port])).await;
+    expect_error(refused, Code::PermissionDenied, needed);
+    maker.create(new_vm("bare", &[])).await.unwrap();
+    let refused = maker.vms.attach_interface(attached("bare", &port)).await;
+    expect_error(refused, Code::PermissionDenied, needed);
+    assert_eq!(acme.device_of(&port).await, "");
+
+    // A condition of the role is about the port, as PrismNET knows it.
+    let labs = [
+        ("compute:*", "org/acme/*", ""),
+        (needed, "org/acme/*", "resource.name like \"lab-*\""),
+    ];
+    let mut maker = cloud.client(&cloud.people.permitted("acme", "web", &labs).await);
+    let refused = maker.create(new_vm("two", &[&other])).await;
+    expect_error(refused, Code::PermissionDenied, needed);
+    let vm = maker.create(new_vm("one", &[&port])).await.unwrap();
+    assert_eq!(acme.device_of(&port).await, vm.id);
+    // To ask is no change of the port.
+    let before = acme.network.read_port(&port.id).await.revision;
+    let refused = maker.create(new_vm("again", &[&port])).await;
+    expect_error(refused, Code::FailedPrecondition, "can't be attached");
+    let after = acme.network.read_port(&port.id).await.revision;
+    assert_eq!(after, before);
+}

@@ -316,17 +316,21 @@ async fn groups_or(
     Ok(groups)
 }
 
-/// Errors: `AlreadyExists` naming the address and the port that has it.
+/// Errors: `Taken` naming the address and the port that has it.
 async fn expect_free(tx: &mut Transaction, subnet: &Subnet, address: IpAddr) -> Result<(), Error> {
     let Some(holder) = store::address_holder(tx, subnet.id, address).await? else {
         return Ok(());
     };
-    let of = match get::<Port>(tx, &holder).await {
-        Ok(port) => format!("{address} of port '{}'", port.meta.name),
+    let holder = match get::<Port>(tx, &holder).await {
+        Ok(port) => format!("port '{}'", port.meta.name),
         // It has just been deleted.
-        Err(_) => address.to_string(),
+        Err(_) => "a port that is being deleted".to_owned(),
     };
-    Err(Error::already_exists("address", of))
+    Err(Error::Taken {
+        kind: "address",
+        id: address.to_string(),
+        holder,
+    })
 }
 
 /// A free MAC, and the port's IPv6 address: the one asked for, or that of the MAC.

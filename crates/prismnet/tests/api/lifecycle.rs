@@ -253,7 +253,7 @@ async fn a_port_has_addresses_a_group_and_one_device_at_a_time() {
     expect_error(
         taken,
         Code::AlreadyExists,
-        "address '10.0.1.10 of port 'eth0'' already exists",
+        "address '10.0.1.10' is taken by port 'eth0'",
     );
 
     let (device, other) = (new_id(), new_id());

@@ -6,6 +6,7 @@ use chainfire::{NewEvent, Outcome};
 use photon_resource::{Caller, Error, ResourceName};
 
 use super::Guard;
+use crate::limit::summed_up;
 
 impl Guard {
     /// Records a refusal that a service decides itself, such as a node that asks about another node. Of a principal that
@@ -109,13 +110,5 @@ impl Guard {
         if let Err(error) = self.ledger.record(event).await {
             tracing::error!(%error, action, resource, "a refusal could not be recorded");
         }
-    }
-}
-
-/// The reason of a refusal, and how many before it have no event.
-fn summed_up(reason: &str, suppressed: u64) -> String {
-    match suppressed {
-        0 => reason.to_owned(),
-        count => format!("{reason} ({count} more refusals before this one were not recorded)"),
     }
 }

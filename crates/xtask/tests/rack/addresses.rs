@@ -7,6 +7,9 @@ use photon_e2e::guest::Guest;
 use crate::SECOND;
 use crate::cloud::{BOOT, Cloud};
 
+/// What guests here may send at once, in bytes: far more than Ethernet's 1500.
+const MTU: u32 = 8950;
+
 /// What networkd lets a lease stand for, and some for a busy machine.
 const LEASE: std::time::Duration = std::time::Duration::from_secs(200);
 
@@ -15,9 +18,24 @@ async fn reaches(guest: &mut Guest<Console>, ping: &str) -> bool {
     guest.run(&ping, 60 * SECOND).await.unwrap().0 == 0
 }
 
+async fn number(guest: &mut Guest<Console>, command: &str) -> u32 {
+    let text = guest.check(command, 30 * SECOND).await.unwrap();
+    text.trim().parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_guest_with_two_cards_is_reached_at_both_and_keeps_its_address_under_another_name() {
     let cloud = Cloud::start().await;
+    // For guests that are made from now on.
+    cloud
+        .host()
+        .check(&format!(
+            "set -e; file=/etc/photoncloud/plasmavmc-server
+             mkdir -p /etc/photoncloud; printf '[plasmavmc]\\nguest_mtu = {MTU}\\n' > $file.toml
+             echo PHOTON_CONFIG=$file.toml >> $file.env; systemctl restart plasmavmc-server"
+        ))
+        .await
+        .unwrap();
     let tenant = cloud.tenant("acme").await;
     let session = &tenant.session;
     let back = session
@@ -70,6 +88,15 @@ async fn a_guest_with_two_cards_is_reached_at_both_and_keeps_its_address_under_a
     // What is no answer leaves by the card whose address it has.
     assert!(!reaches(&mut two, "-I 10.0.2.20 10.0.1.10").await);
     assert!(reaches(&mut two, "-I 10.0.1.20 10.0.1.10").await);
+
+    // A large packet goes in one piece, by the cards of both and all that is between them on the host.
+    let sent = "cat /sys/class/net/eth0/statistics/tx_packets";
+    let before: u32 = number(&mut two, sent).await;
+    let large = format!("-s {} 10.0.1.10", MTU - 28);
+    assert!(reaches(&mut two, &large).await, "{MTU} bytes");
+    let pieces = number(&mut two, sent).await - before;
+    // Three pings and some ARP; in pieces of 1500 bytes they would be 21.
+    assert!(pieces < 12, "{pieces} packets were sent");
 
     // The port's address is its MAC's, whatever the guest calls itself: as an initial file system and the system after it
     // do. networkd has let go of the first name's lease after two minutes.

@@ -47,6 +47,15 @@ fn kvm_gets_its_devices_and_tcg_does_not() {
 }
 
 #[test]
+fn a_guest_runs_guests_of_its_own_only_where_the_operator_allows_it() {
+    let usual = launch(&machine(), Accelerator::Kvm);
+    assert!(has(&usual, "-cpu", "vmx=off") && has(&usual, "-cpu", "svm=off"));
+    let allowed = Qemu::new("/usr/bin/qemu").with_nested_virtualization(true);
+    let allowed = allowed.launch(&machine(), Accelerator::Kvm);
+    assert!(has(&allowed, "-cpu", "host") && !has(&allowed, "-cpu", "off"));
+}
+
+#[test]
 fn a_kernel_is_booted_by_qboot_and_a_disk_by_its_loader() {
     let disk = launch(&machine(), Accelerator::Tcg);
     assert!(has(&disk, "-device", "bootindex=1") && !has(&disk, "-bios", ""));

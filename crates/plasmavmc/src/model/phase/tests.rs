@@ -81,19 +81,19 @@ fn refusals_say_what_would_be_accepted() {
     let cases = [
         (
             refusal(placed(Phase::Running, On), Command::Start),
-            "VM 'one' is RUNNING: StartVm is accepted when it is STOPPED or FAILED",
+            "VM 'one' is RUNNING: it can be started when it is STOPPED or FAILED",
         ),
         (
             refusal(placed(Phase::Stopped, Off), STOP),
-            "VM 'one' is STOPPED: StopVm is accepted when it is PROVISIONING, STARTING, RUNNING, STOPPING or FAILED",
+            "VM 'one' is STOPPED: it can be stopped when it is PROVISIONING, STARTING, RUNNING, STOPPING or FAILED",
         ),
         (
             refusal(placed(Phase::Stopped, Off), REBOOT),
-            "VM 'one' is STOPPED: RebootVm is accepted when it is RUNNING",
+            "VM 'one' is STOPPED: it can be rebooted when it is RUNNING",
         ),
         (
             refusal(vm(Stage::Removing, Phase::Deleting, On), Command::Start),
-            "VM 'one' is DELETING: StartVm is accepted when it is STOPPED or FAILED",
+            "VM 'one' is DELETING: it can be started when it is STOPPED or FAILED",
         ),
     ];
     for (message, expected) in cases {

@@ -20,7 +20,7 @@ impl Vm {
     /// Errors: `InvalidArgument`; `FailedPrecondition` while it is created or deleted, or as long as the port is on its
     /// way out.
     pub fn may_attach(&self, interface: &Interface) -> Result<bool, Error> {
-        self.expect_placed("AttachInterface")?;
+        self.expect_placed("attached")?;
         let port_id = interface.port_id;
         let mut there = self.spec.network.iter();
         if there.any(|it| it.id == interface.id && it.port_id == port_id) {
@@ -60,7 +60,7 @@ impl Vm {
     ///
     /// Errors: `InvalidArgument` if there is none; `FailedPrecondition` while it is created or deleted.
     pub fn detach(&mut self, port_id: PortId) -> Result<(), Error> {
-        self.expect_placed("DetachInterface")?;
+        self.expect_placed("detached")?;
         if self.leaving.iter().any(|it| it.port_id == port_id) {
             return Ok(());
         }
@@ -83,14 +83,14 @@ impl Vm {
         Ok(())
     }
 
-    fn expect_placed(&self, rpc: &str) -> Result<(), Error> {
+    fn expect_placed(&self, done: &str) -> Result<(), Error> {
         let (phase, accepted) = match self.stage {
             Stage::Placed => return Ok(()),
             Stage::Attaching => (Phase::Provisioning, "its host has it"),
             Stage::Removing | Stage::Releasing => (Phase::Deleting, "it is not being deleted"),
         };
         Err(Error::FailedPrecondition(format!(
-            "VM '{}' is {}: {rpc} is accepted when {accepted}",
+            "VM '{}' is {}: an interface can be {done} when {accepted}",
             self.meta.name,
             phase.as_str(),
         )))

@@ -29,6 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use answer::{DOMAIN, answer, code, status};
 pub use boot::main;
+pub use call::only_waits;
 pub use certificate::{NodeCertificate, NotANode};
 pub use events::Events;
 pub use guard::Guard;

@@ -7,6 +7,7 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use photon_resource::Error;
+use photon_service::only_waits;
 use photon_service::turns::Turns;
 
 const MIN_CHARACTERS: usize = 12;
@@ -105,6 +106,8 @@ impl Passwords {
         queue: Queue,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
+        // Those of its address who guess would have the turns of strangers' calls while they wait for this one, else.
+        only_waits();
         let turn = Arc::clone(&self.turns).take(queue);
         let Ok(turn) = tokio::time::timeout(PATIENCE, turn).await else {
             return Err(Error::ResourceExhausted(

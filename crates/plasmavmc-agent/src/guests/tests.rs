@@ -1,6 +1,7 @@
 //! With the real QEMU under TCG, which `cargo xtask test` installs, and guests of a boot sector. As root, as the agent is.
 
 use std::os::unix::fs::chown;
+use std::path::Path;
 use std::process::Stdio;
 
 use nix::mount::{MsFlags, mount};

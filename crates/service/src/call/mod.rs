@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use photon_resource::Claims;
 
 pub(crate) use layer::{CallLayer, Methods};
-pub(crate) use request_body::only_waits;
+pub use request_body::only_waits;
 
 /// What the layers around a call and its handler tell each other; in the request's extensions.
 #[derive(Clone, Debug)]

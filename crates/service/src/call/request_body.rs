@@ -44,9 +44,9 @@ tokio::task_local! {
     pub(super) static HAD: Had;
 }
 
-/// What is left of the call that is being answered is to wait for a disk: its turn is another's. As many changes as
-/// come may then share a write, also of one organization.
-pub(crate) fn only_waits() {
+/// What is left of the call that is being answered is to wait, for a disk or for a turn elsewhere: its turn is another's. As
+/// many changes as come may then share a write, also of one organization.
+pub fn only_waits() {
     let _ = HAD.try_with(give_back);
 }
 

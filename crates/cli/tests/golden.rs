@@ -380,7 +380,7 @@ const TENANT: &[&str] = &[
     "vm list --phase provisioning -o name",
     "instance list --columns name,vcpus",
     "organization: vm list --columns name,project",
-    "organization: port list --no-headers",
+    "organization: port list --no-headers --sort-by name",
     "port list --sort-by name",
     "operator: port detach p1 --force",
     "operator: port detach p1 --force --yes",

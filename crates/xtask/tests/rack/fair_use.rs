@@ -14,7 +14,7 @@ use crate::cloud::{BOOT, Cloud, Machine};
 use crate::pings::{RATE, longest_silence, start_pinging};
 
 /// Far below what an emulated guest can send.
-const PACKETS: u64 = 25;
+const PACKETS: u64 = 15;
 const FLOOD: Duration = Duration::from_secs(10);
 const CONNECTIONS: u32 = 64;
 const TRIED: u32 = 150;

@@ -27,7 +27,7 @@ in
       type = lib.types.ints.positive;
       default = 1048576;
       example = 4194304;
-      description = "How many connections of tenants the host tracks (nf_conntrack_max), each about 320 bytes. Of one VPC no more than `photoncloud.fairUse.vpc.connections`.";
+      description = "How many connections of tenants the host tracks (nf_conntrack_max), each about 320 bytes. Of one VPC no more than `photoncloud.fairUse.vpc.connections`, and of all VPCs together no more than three quarters.";
     };
     neighbours = lib.mkOption {
       type = lib.types.ints.positive;

@@ -70,9 +70,10 @@ pub fn kernel_settings() -> String {
     format!("{} = {}\n", components::RESERVED_PORTS, ports.join(","))
 }
 
-/// Makes the group of `modules/disks.nix` that the servers' units name.
+/// Makes the group that the servers' units name, as `modules/disks.nix` does. Its number is of no matter here, where no
+/// file system is laid out by it.
 const STORES_GROUP: &str =
-    "getent group photoncloud-stores >/dev/null || groupadd --gid 1610612735 photoncloud-stores";
+    "getent group photoncloud-stores >/dev/null || groupadd --system photoncloud-stores";
 
 /// Where they are on a host, by NixOS's name.
 pub const KERNEL_SETTINGS: &str = "etc/sysctl.d/60-nixos.conf";

@@ -106,7 +106,7 @@ impl Passwords {
         queue: Queue,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        // Those of its address who guess would have the turns of strangers' calls while they wait for this one, else.
+        // Hashes have turns of their own: calls that wait here, such as guesses, would keep others from theirs, else.
         only_waits();
         let turn = Arc::clone(&self.turns).take(queue);
         let Ok(turn) = tokio::time::timeout(PATIENCE, turn).await else {

@@ -16,7 +16,7 @@ use super::super::size::{parse_bytes, parse_mib};
 use super::super::ssh_key::{Given, SshKeys, read_keys};
 use super::super::subnet::Subnets;
 use super::super::{NewLabels, read_user_data};
-use super::{Until, Wait, finish};
+use super::wait::{Until, Wait, finish};
 use crate::completion::{hosts, names};
 use crate::error::Failure;
 use crate::noun::{Desk, Once};

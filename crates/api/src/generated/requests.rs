@@ -688,6 +688,27 @@ impl Repeatable for crate::prismnet::v1::RemoveRuleRequest {
         &self.request_id
     }
 }
+impl InTenant for crate::plasmavmc::v1::ImportImageFromUrlRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::plasmavmc::v1::ImportImageFromUrlRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::plasmavmc::v1::ImportImageFromUrlRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
 impl Named for crate::plasmavmc::v1::GetImageRequest {
     fn id(&self) -> &str {
         &self.id

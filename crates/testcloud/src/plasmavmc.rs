@@ -57,7 +57,12 @@ impl Cloud {
     /// With other settings of PlasmaVMC's than the usual.
     pub async fn with(own: plasmavmc::Settings) -> Self {
         let parts = [crate::iam::part(HOST), prismnet::part(), part(own)];
-        Self(photon_testkit::Cloud::start(parts).await)
+        Self::of(photon_testkit::Cloud::start(parts).await)
+    }
+
+    /// One that has these three and maybe more.
+    pub fn of(cloud: photon_testkit::Cloud) -> Self {
+        Self(cloud)
     }
 
     fn identity(&self) -> PathBuf {

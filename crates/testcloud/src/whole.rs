@@ -10,7 +10,7 @@ use photon_testkit::{Caller, Cloud, Session};
 use tonic::transport::Channel;
 
 use crate::provisioner::{Surroundings, Tls};
-use crate::{iam, plasmavmc, prismnet, provisioner};
+use crate::{flashdns, iam, plasmavmc, prismnet, provisioner};
 
 /// The name of the one host, whose agents have identities.
 pub const NODE: &str = "node1";
@@ -125,6 +125,7 @@ impl TestCloud {
                 node_timeout_seconds: 3600,
                 ..Default::default()
             }),
+            flashdns::part(),
             provisioner::part(NODE, Tls::Off, &surroundings, |_| ()),
         ];
         let cloud = Cloud::start(parts).await;

@@ -96,6 +96,8 @@ in
       extraInputRules = ''
         iifname "pb*" udp dport 67 accept comment "tenants' DHCP"
         iifname "pv*" udp dport 67 accept comment "tenants' DHCP"
+        iifname "pb*" meta l4proto { tcp, udp } th dport 53 accept comment "tenants' resolver"
+        iifname "pv*" meta l4proto { tcp, udp } th dport 53 accept comment "tenants' resolver"
       ''
       + lib.optionalString (addresses != [ ]) ''
         ip saddr { ${lib.concatStringsSep ", " addresses} } udp dport 4789 accept comment "tenants' networks between hosts"

@@ -8,6 +8,7 @@
 //! For any two states `a` and `b` whose lists are in the order of their ids, `amend(a, difference(a, b))` is `b`, and
 //! all `pieces` of `a` amended together are `a`. A receiver keeps its lists in that order.
 
+mod names;
 mod network;
 mod vms;
 

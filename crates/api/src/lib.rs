@@ -30,6 +30,14 @@ pub mod plasmavmc {
     }
 }
 
+/// Names.
+pub mod flashdns {
+    #[allow(clippy::all, missing_docs, rustdoc::all)]
+    pub mod v1 {
+        include!("generated/flashdns.v1.rs");
+    }
+}
+
 /// Machines on their way to being hosts, and hosts' certificates.
 pub mod provisioner {
     #[allow(clippy::all, missing_docs, rustdoc::all)]

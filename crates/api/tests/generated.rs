@@ -136,6 +136,7 @@ fn generate_into(out: &Path) {
         "iam/v1/session.proto",
         "prismnet/v1/prismnet.proto",
         "plasmavmc/v1/plasmavmc.proto",
+        "flashdns/v1/flashdns.proto",
         "chainfire/v1/chainfire.proto",
         "provisioner/v1/provisioner.proto",
         "tenancy/v1/tenancy.proto",

@@ -62,6 +62,18 @@ pub enum Error {
         /// Why.
         source: zbus::Error,
     },
+    /// A socket could not be opened.
+    #[error("open a {protocol} socket at {address} in {device}: {reason}")]
+    Socket {
+        /// `UDP`, `TCP`.
+        protocol: &'static str,
+        /// Where.
+        address: std::net::SocketAddr,
+        /// The device that it was for.
+        device: String,
+        /// The kernel's answer.
+        reason: String,
+    },
     /// Route netlink.
     #[error("netlink {action}: {reason}")]
     Netlink {

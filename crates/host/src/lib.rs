@@ -16,6 +16,7 @@
 //! | [`rules`] | where policy routing looks for the host's own addresses |
 //! | [`systemd`] | services, by systemd's D-Bus interface |
 //! | [`sysctl`] | kernel settings under `/proc/sys` |
+//! | [`vrf_socket`] | sockets that hear and are heard in one VRF alone |
 
 pub mod conntrack;
 pub mod durable;
@@ -31,5 +32,6 @@ pub mod process;
 pub mod rules;
 pub mod sysctl;
 pub mod systemd;
+pub mod vrf_socket;
 
 pub use error::{Error, Result};

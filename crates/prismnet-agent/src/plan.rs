@@ -20,6 +20,7 @@ mod guest_filter;
 mod limits;
 mod networkd;
 mod precedence;
+mod resolver_filter;
 mod rules;
 mod step;
 mod tunnel;

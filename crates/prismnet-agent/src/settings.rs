@@ -20,6 +20,11 @@ pub struct Section {
     port_bytes_per_second: u64,
     /// The same, in packets per second.
     port_packets_per_second: u64,
+    /// Whether guests have a resolver at their gateways: `flashdns-agent` runs on this host. Guests of subnets without name
+    /// servers are told of it.
+    resolver: bool,
+    /// What a port may ask it, in packets per second.
+    port_queries_per_second: u64,
     /// About how many connections of a VPC this host tracks.
     vpc_connections: u32,
     /// The largest packet that the network between hosts carries, in bytes. Guests' are by 50 smaller. Of all hosts the same.
@@ -32,6 +37,8 @@ impl Default for Section {
         Self {
             port_bytes_per_second: limits.port_bytes_per_second,
             port_packets_per_second: limits.port_packets_per_second,
+            resolver: limits.resolver,
+            port_queries_per_second: limits.port_queries_per_second,
             vpc_connections: limits.vpc_connections,
             underlay_mtu: 1500,
         }
@@ -49,6 +56,8 @@ impl Section {
         Limits {
             port_bytes_per_second: self.port_bytes_per_second,
             port_packets_per_second: self.port_packets_per_second,
+            resolver: self.resolver,
+            port_queries_per_second: self.port_queries_per_second,
             vpc_connections: self.vpc_connections,
             ..Limits::NONE
         }
@@ -62,6 +71,11 @@ impl ComponentSettings for Section {
             (
                 "port_packets_per_second",
                 self.port_packets_per_second,
+                MOST_PACKETS,
+            ),
+            (
+                "port_queries_per_second",
+                self.port_queries_per_second,
                 MOST_PACKETS,
             ),
             (
@@ -93,6 +107,8 @@ mod tests {
         let most = Section {
             port_bytes_per_second: FASTEST,
             port_packets_per_second: MOST_PACKETS,
+            resolver: true,
+            port_queries_per_second: MOST_PACKETS,
             vpc_connections: MOST_CONNECTIONS,
             underlay_mtu: MOST_MTU,
         };

@@ -10,6 +10,8 @@ use photon_testkit::Place;
 
 #[cfg(feature = "plasmavmc")]
 pub mod downloads;
+#[cfg(feature = "flashdns")]
+pub mod flashdns;
 pub mod iam;
 #[cfg(feature = "plasmavmc")]
 pub mod plasmavmc;

@@ -82,6 +82,14 @@ impl Cloud {
         self.cloud.restart(NAME).await;
     }
 
+    /// One that has these three, PlasmaVMC with the usual settings, and maybe more.
+    pub fn of(cloud: photon_testkit::Cloud) -> Self {
+        Self {
+            cloud,
+            settings: Arc::default(),
+        }
+    }
+
     fn identity(&self) -> PathBuf {
         self.place().credentials().join(format!("{IDENTITY}.key"))
     }

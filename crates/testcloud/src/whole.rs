@@ -10,7 +10,7 @@ use photon_testkit::{Caller, Cloud, Session};
 use tonic::transport::Channel;
 
 use crate::provisioner::{Surroundings, Tls};
-use crate::{iam, plasmavmc, prismnet, provisioner};
+use crate::{flashdns, iam, plasmavmc, prismnet, provisioner};
 
 /// The name of the one host, whose agents have identities.
 pub const NODE: &str = "node1";
@@ -127,6 +127,7 @@ impl TestCloud {
                 image_networks: vec!["127.0.0.0/8".parse().expect("a network")],
                 ..Default::default()
             }),
+            flashdns::part(),
             provisioner::part(NODE, Tls::Off, &surroundings, |_| ()),
         ];
         let cloud = Cloud::start(parts).await;

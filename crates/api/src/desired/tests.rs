@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
+use crate::flashdns::v1 as dns;
 use crate::plasmavmc::v1 as vmc;
 use crate::prismnet::v1 as net;
 
@@ -95,6 +96,25 @@ fn vms() -> impl Strategy<Value = vmc::DesiredVms> {
     })
 }
 
+fn names() -> impl Strategy<Value = dns::DesiredNames> {
+    let name = (0..3_u8).prop_map(|address| dns::DesiredName {
+        addresses: vec![format!("10.0.0.{address}")],
+        ..Default::default()
+    });
+    let view = (0..2_u8, keyed(name, 9, |it| &mut it.id));
+    let view = view.prop_map(|(gateways, names)| dns::DesiredView {
+        gateways: (0..gateways).map(|it| format!("10.0.{it}.1")).collect(),
+        names,
+        ..Default::default()
+    });
+    let suffix = prop::sample::select(vec!["cloud.internal", "c.example"]);
+    (keyed(view, 3, |it| &mut it.id), suffix).prop_map(|(views, suffix)| dns::DesiredNames {
+        views,
+        suffix: Some(suffix.to_owned()),
+        ..Default::default()
+    })
+}
+
 /// Tells `before` and then `after` in messages of at most so many bytes; says what the receiver has in the end.
 fn told<D: DesiredMessage>(before: &D, after: &D, limit: usize) -> D {
     let mut first = before.clone();
@@ -147,7 +167,14 @@ proptest! {
     }
 
     #[test]
-    fn the_same_again_is_no_news(network in network(), vms in vms()) {
+    fn names_arrive_as_they_are(before in names(), after in names(), limit in 1..2000_usize) {
+        prop_assert_eq!(told(&before, &after, limit), after);
+    }
+
+    #[test]
+    fn the_same_again_is_no_news(network in network(), vms in vms(), names in names()) {
+        let mut known = names.clone();
+        prop_assert!(!known.amend(names));
         let mut known = network.clone();
         prop_assert!(!known.amend(network));
         let mut known = vms.clone();

@@ -82,6 +82,36 @@ pub static PLASMAVMC: Component = Component {
     ],
 };
 
+/// FlashDNS.
+pub static FLASHDNS: Component = Component {
+    name: "flashdns",
+    title: "FlashDNS",
+    serves: "name service",
+    port: 50083,
+    more_ports: &[],
+    endpoint_variable: "PHOTON_FLASHDNS_ENDPOINT",
+    endpoint_flag: "flashdns-endpoint",
+    default_endpoint: "http://127.0.0.1:50083",
+    programs: &[
+        Program {
+            name: "flashdns-server",
+            kind: ProgramKind::Server,
+            role: Some("controlPlane"),
+            identity: Some("NameService"),
+            calls: &["iam", "prismnet", "plasmavmc"],
+            metrics_port: 51083,
+        },
+        Program {
+            name: "flashdns-agent",
+            kind: ProgramKind::Agent,
+            role: Some("compute"),
+            identity: Some("NodeAgent"),
+            calls: &["iam", "flashdns"],
+            metrics_port: 51183,
+        },
+    ],
+};
+
 /// the provisioner.
 pub static PROVISIONER: Component = Component {
     name: "provisioner",
@@ -105,4 +135,4 @@ pub static PROVISIONER: Component = Component {
 };
 
 /// All components, in the order in which a cloud starts them.
-pub static COMPONENTS: [&Component; 4] = [&IAM, &PRISMNET, &PLASMAVMC, &PROVISIONER];
+pub static COMPONENTS: [&Component; 5] = [&IAM, &PRISMNET, &PLASMAVMC, &FLASHDNS, &PROVISIONER];

@@ -1030,11 +1030,15 @@ pub struct WatchVmRequest {
     /// Project. Empty: the token's.
     #[prost(string, tag = "3")]
     pub project_id: ::prost::alloc::string::String,
+    /// The caller understands an answer without `vm`, which says that all VMs that were there have been told. Without an `id`.
+    #[prost(bool, tag = "4")]
+    pub accepts_all_told: bool,
 }
 /// What WatchVm answers.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchVmResponse {
-    /// The VM, as it is now; of one that is gone its id, name, organization and project alone.
+    /// The VM, as it is now; of one that is gone its id, name, organization and project alone. Absent: all that were there have
+    /// been told.
     #[prost(message, optional, tag = "1")]
     pub vm: ::core::option::Option<Vm>,
     /// The VM is gone; the stream of a single VM ends here.

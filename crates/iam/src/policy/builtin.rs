@@ -75,6 +75,7 @@ const DEFINITIONS: &[Definition] = &[
             ("compute:nodes:register", "system/*", ""),
             ("compute:nodes:watch", "system/*", ""),
             ("compute:nodes:report", "system/*", ""),
+            ("dns:nodes:watch", "system/*", ""),
         ],
     ),
     (
@@ -86,6 +87,17 @@ const DEFINITIONS: &[Definition] = &[
             ("network:ports:attach", "*", ""),
             ("network:ports:detach", "*", ""),
             ("network:ports:delete", "*", ""),
+        ],
+    ),
+    (
+        "NameService",
+        "What FlashDNS does for others: follows which VMs have which addresses in which VPCs.",
+        &[
+            // About calls that outlast their tokens.
+            ("iam:tokens:authorize", "system/*", ""),
+            ("network:subnets:watch", "*", ""),
+            ("network:ports:watch", "*", ""),
+            ("compute:instances:watch", "*", ""),
         ],
     ),
     (
@@ -116,6 +128,7 @@ const DEFINITIONS: &[Definition] = &[
             ("compute:nodes:register", "system/*", ""),
             ("compute:nodes:watch", "system/*", ""),
             ("compute:nodes:report", "system/*", ""),
+            ("dns:nodes:watch", "system/*", ""),
         ],
     ),
 ];

@@ -20,6 +20,8 @@ pub struct VmWatch {
     feed: Feed<Vm>,
     /// It ends with the only VM that it follows.
     ends: bool,
+    /// It says when all that were there have been told.
+    tells_all_told: bool,
     /// Those that were told.
     known: HashMap<VmId, Known>,
     /// Told first.
@@ -33,6 +35,8 @@ pub enum Told {
     Now(Box<Vm>),
     /// It is gone.
     Gone(Gone),
+    /// All that were there have been told.
+    AllTold,
 }
 
 /// What is left to tell of a VM that is gone.
@@ -73,11 +77,12 @@ impl Watches {
         }
     }
 
-    /// Follows all VMs of a scope: first all that there are.
-    pub async fn vms(&self, scope: Scope) -> Result<VmWatch, Error> {
+    /// Follows all VMs of a scope: first all that there are; then, if asked for, it says that these were all.
+    pub async fn vms(&self, scope: Scope, tells_all_told: bool) -> Result<VmWatch, Error> {
         Ok(VmWatch {
             feed: self.follower.feed(scope, None).await?,
             ends: false,
+            tells_all_told,
             known: HashMap::new(),
             first: None,
         })
@@ -89,6 +94,7 @@ impl Watches {
         Ok(VmWatch {
             feed: feed.only(vm.id),
             ends: true,
+            tells_all_told: false,
             known: HashMap::new(),
             first: Some(vm),
         })
@@ -127,6 +133,7 @@ impl VmWatch {
                         })));
                     }
                 }
+                News::Synced if self.tells_all_told => return Ok(Some(Told::AllTold)),
                 News::Synced => {}
             }
         }

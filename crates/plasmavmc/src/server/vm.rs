@@ -341,7 +341,7 @@ impl VmService for Vms {
                     .all::<Vm>(&caller, "watch", org, project)
                     .await?;
                 let all = Vm::KIND.any(scope.clone());
-                let watch = self.watches.vms(scope).await?;
+                let watch = self.watches.vms(scope, request.accepts_all_told).await?;
                 (watch, self.supervision(caller, "watch", all, None))
             } else {
                 // From before the look: what changes meanwhile is told twice rather than never.
@@ -373,6 +373,7 @@ impl VmService for Vms {
 
 fn told_to_wire(told: Told) -> pb::WatchVmResponse {
     match told {
+        Told::AllTold => pb::WatchVmResponse::default(),
         Told::Now(vm) => pb::WatchVmResponse {
             vm: Some(convert::vm_to_wire(&vm)),
             deleted: false,

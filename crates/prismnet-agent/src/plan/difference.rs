@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::networkd::{self, Files};
 use super::precedence::Precedence;
 use super::step::{self, Step};
-use super::{connections, firewall, guest_filter, tunnel};
+use super::{connections, firewall, guest_filter, resolver_filter, tunnel};
 
 /// What this host's networks should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,12 +234,13 @@ impl Target {
         }
         if !desired.vpcs.is_empty() {
             settings.extend(BRIDGE_HOOKS.map(|key| (key.to_owned(), "0")));
+            settings.extend(resolver_filter::DEAF.map(|key| (key.to_owned(), "0")));
         }
         Self {
-            files: networkd::render(desired, mtu),
+            files: networkd::render(desired, mtu, limits.resolver),
             tables: [
                 guest_filter::render(desired, limits),
-                firewall::render(desired),
+                firewall::render(desired, limits),
             ],
             interfaces,
             settings,

@@ -1,6 +1,6 @@
 //! `table inet photon`: what guests may ask of the host, and what the host may route.
 //!
-//! A guest may ask the host for an address and ping its gateway; everything else of the host (its services,
+//! A guest may ask the host for an address and for names, and ping its gateway; everything else of the host (its services,
 //! its own addresses) is not there. Packets are routed from a VPC's VRF to its own bridges only, and there to addresses of
 //! ports: the host looks for no others, so that a guest's search through a network takes no place in the host's table of
 //! neighbours, which is everybody's.
@@ -14,7 +14,8 @@ use super::filter::Table;
 use super::filter::statement::{
     accept, any_of, begins, concat, drop, iif, is, not_within, oif, payload, text, within,
 };
-use super::tunnel_filter;
+use super::limits::Limits;
+use super::{resolver_filter, tunnel_filter};
 
 /// What the names of TAPs, bridges, VRFs and tunnels begin with (`photon_resource`): none of them is the host's, also when its VPC
 /// is not on this host any more, and it is not gone yet.
@@ -24,7 +25,7 @@ const OURS: [&str; 4] = ["pt", "pb", "pv", "px"];
 const PRIORITY: i32 = -10;
 
 /// Renders the table.
-pub fn render(desired: &Desired) -> Table {
+pub fn render(desired: &Desired, limits: Limits) -> Table {
     let mut table = Table::new(NfFamily::INet);
     let (mut domains, mut lanes) = (Vec::new(), Vec::new());
     let (mut gateways4, mut gateways6) = (Vec::new(), Vec::new());
@@ -89,6 +90,9 @@ pub fn render(desired: &Desired) -> Table {
             to_server(),
             accept(),
         ],
+    ]);
+    input.extend(resolver_filter::input(limits));
+    input.extend([
         vec![
             within(concat([iif(), payload("ip", "daddr")]), "gateways4"),
             is(payload("icmp", "type"), text("echo-request")),
@@ -113,6 +117,7 @@ pub fn render(desired: &Desired) -> Table {
         vec![drop()],
     ]);
     table.base_chain("input", NfHook::Input, PRIORITY, input);
+    resolver_filter::untracked(&mut table, limits);
     let lane = || within(concat([iif(), oif()]), "lanes");
     let mut forward: Vec<_> = [("ip", "residents4"), ("ip6", "residents6")]
         .into_iter()

@@ -37,7 +37,7 @@ use super::filter::statement::{
 use super::filter::{Statements, Table, target};
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
-use super::tunnel_filter;
+use super::{resolver_filter, tunnel_filter};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -63,9 +63,10 @@ pub(super) const ICMPV6: u32 = 58;
 /// Renders the table.
 pub fn render(desired: &Desired, limits: Limits) -> Table {
     let mut table = Table::new(NfFamily::Bridge);
-    sets(&mut table, desired);
+    sets(&mut table, desired, limits);
+    resolver_filter::bridge(&mut table, desired, limits);
     source_chains(&mut table, limits);
-    from_guest(&mut table);
+    from_guest(&mut table, limits);
     to_guest(&mut table, limits);
     limits::connections(&mut table, desired, limits);
     tunnel_filter::bridge(&mut table, desired);
@@ -120,7 +121,7 @@ fn interface(name: &str) -> Expression<'static> {
 }
 
 /// What the fixed chains look up.
-fn sets(table: &mut Table, desired: &Desired) {
+fn sets(table: &mut Table, desired: &Desired, limits: Limits) {
     let mut bridges = Vec::new();
     let mut zones = BTreeMap::new();
     let mut routers = BTreeMap::new();
@@ -128,7 +129,7 @@ fn sets(table: &mut Table, desired: &Desired) {
     for vpc in &desired.vpcs {
         let zone = format!("{}-zone", vpc.vrf());
         table.chain(&zone, vec![vec![set_zone(vpc.zone)]]);
-        let router = router_chain(table, vpc);
+        let router = router_chain(table, vpc, limits);
         for subnet in &vpc.subnets {
             let bridge = subnet.bridge();
             bridges.push(interface(&bridge));
@@ -230,8 +231,15 @@ pub(super) fn answers(
     })
 }
 
-/// What the VPC's router itself says by ICMP: echo replies and errors, from any of its addresses.
-fn router_chain(table: &mut Table, vpc: &Vpc) -> String {
+/// The sets of a VPC with the addresses of its gateways, IPv4 and IPv6.
+pub(super) fn gateways(vpc: &Vpc) -> (String, String) {
+    let vrf = vpc.vrf();
+    (format!("{vrf}-router4"), format!("{vrf}-router6"))
+}
+
+/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, and what it was asked for
+/// as a resolver.
+fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
     let own = vpc
         .subnets
         .iter()
@@ -240,28 +248,24 @@ fn router_chain(table: &mut Table, vpc: &Vpc) -> String {
         let (_, gateway) = subnet.v6?;
         Some([gateway, subnet.gateway_mac().link_local()].map(|address| text(address.to_string())))
     });
-    let (set4, set6) = (
-        format!("{}-router4", vpc.vrf()),
-        format!("{}-router6", vpc.vrf()),
-    );
+    let (set4, set6) = gateways(vpc);
     table.set(&set4, &[V4], false, own.collect());
     table.set(&set6, &[V6], false, own6.flatten().collect());
     let chain = format!("{}-router", vpc.vrf());
-    table.chain(
-        &chain,
+    let mut rules = vec![
         vec![
-            vec![
-                within(payload("ip", "saddr"), &set4),
-                is(l4proto(), Expression::Number(ICMP)),
-                accept(),
-            ],
-            vec![
-                within(payload("ip6", "saddr"), &set6),
-                is(l4proto(), Expression::Number(ICMPV6)),
-                accept(),
-            ],
+            within(payload("ip", "saddr"), &set4),
+            is(l4proto(), Expression::Number(ICMP)),
+            accept(),
         ],
-    );
+        vec![
+            within(payload("ip6", "saddr"), &set6),
+            is(l4proto(), Expression::Number(ICMPV6)),
+            accept(),
+        ],
+    ];
+    rules.extend(resolver_filter::answers(limits, &set4, &set6));
+    table.chain(&chain, rules);
     chain
 }
 
@@ -271,12 +275,12 @@ fn number(address: Ipv6Addr) -> Expression<'static> {
 }
 
 /// Who sends a packet, by which TAP.
-fn from4() -> Expression<'static> {
+pub(super) fn from4() -> Expression<'static> {
     concat([iif(), payload("ether", "saddr"), payload("ip", "saddr")])
 }
 
 /// See [`from4`].
-fn from6() -> Expression<'static> {
+pub(super) fn from6() -> Expression<'static> {
     concat([iif(), payload("ether", "saddr"), payload("ip6", "saddr")])
 }
 
@@ -291,6 +295,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
     ]);
     // Before anything that costs more.
     source.extend(limits::sending(table, limits));
+    source.extend(resolver_filter::asks(limits));
     source.extend([
         vec![lookup(ibridge(), "zones")],
         vec![ether_type("ip"), goto("source-ip")],
@@ -366,7 +371,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
     );
 }
 
-fn from_guest(table: &mut Table) {
+fn from_guest(table: &mut Table, limits: Limits) {
     let to = |port: u32| is(payload("udp", "dport"), Expression::Number(port));
     let dhcp_to = |destination| {
         vec![
@@ -376,46 +381,45 @@ fn from_guest(table: &mut Table) {
             accept(),
         ]
     };
-    table.base_chain(
-        "from-guest",
-        NfHook::Prerouting,
-        FILTER,
+    let mut rules = vec![
+        vec![not_within(ibridge(), "bridges"), accept()],
+        vec![ether_type("arp"), accept()],
+    ];
+    rules.extend(resolver_filter::asked(limits));
+    rules.extend(vec![
+        // Only the host is router and DHCP server. A client takes an answer from whatever port.
+        vec![to(68), drop()],
+        vec![to(546), drop()],
         vec![
-            vec![not_within(ibridge(), "bridges"), accept()],
-            vec![ether_type("arp"), accept()],
-            // Only the host is router and DHCP server. A client takes an answer from whatever port.
-            vec![to(68), drop()],
-            vec![to(546), drop()],
-            vec![
-                is(
-                    payload("icmpv6", "type"),
-                    any_of(["nd-router-advert", "nd-redirect"]),
-                ),
-                drop(),
-            ],
-            vec![
-                is(payload("icmpv6", "type"), text("nd-neighbor-advert")),
-                lookup(iif(), "advertise"),
-            ],
-            vec![
-                is(payload("icmpv6", "type"), text("nd-neighbor-advert")),
-                drop(),
-            ],
-            vec![is(payload("icmpv6", "type"), any_of(NEIGHBOUR)), accept()],
-            dhcp_to(is(payload("ip", "daddr"), text("255.255.255.255"))),
-            dhcp_to(within(
-                concat([ibridge(), payload("ip", "daddr")]),
-                "gateways4",
-            )),
-            vec![ct_known(), accept()],
-            vec![ct_state("invalid"), drop()],
-            vec![within(from4(), "answers4"), drop()],
-            vec![within(from6(), "answers6"), drop()],
-            tunnel_filter::judged_already(),
-            vec![lookup(iif(), "egress")],
-            vec![drop()],
+            is(
+                payload("icmpv6", "type"),
+                any_of(["nd-router-advert", "nd-redirect"]),
+            ),
+            drop(),
         ],
-    );
+        vec![
+            is(payload("icmpv6", "type"), text("nd-neighbor-advert")),
+            lookup(iif(), "advertise"),
+        ],
+        vec![
+            is(payload("icmpv6", "type"), text("nd-neighbor-advert")),
+            drop(),
+        ],
+        vec![is(payload("icmpv6", "type"), any_of(NEIGHBOUR)), accept()],
+        dhcp_to(is(payload("ip", "daddr"), text("255.255.255.255"))),
+        dhcp_to(within(
+            concat([ibridge(), payload("ip", "daddr")]),
+            "gateways4",
+        )),
+        vec![ct_known(), accept()],
+        vec![ct_state("invalid"), drop()],
+        vec![within(from4(), "answers4"), drop()],
+        vec![within(from6(), "answers6"), drop()],
+        tunnel_filter::judged_already(),
+        vec![lookup(iif(), "egress")],
+        vec![drop()],
+    ]);
+    table.base_chain("from-guest", NfHook::Prerouting, FILTER, rules);
 }
 
 fn to_guest(table: &mut Table, limits: Limits) {

@@ -20,6 +20,10 @@ pub struct Limits {
     pub port_bytes_per_second: u64,
     /// The same, in packets per second. At most [`MOST_PACKETS`].
     pub port_packets_per_second: u64,
+    /// Whether guests have a resolver at their gateways: FlashDNS' agent runs on this host.
+    pub resolver: bool,
+    /// What a port may ask it, in packets per second. At most [`MOST_PACKETS`].
+    pub port_queries_per_second: u64,
     /// About how many connections of a VPC the host tracks. At most [`MOST_CONNECTIONS`].
     pub vpc_connections: u32,
     /// How many the host tracks in all (`nf_conntrack_max`); 0: it is not known. VPCs together have three quarters of it: what
@@ -46,6 +50,8 @@ impl Limits {
     pub const NONE: Self = Self {
         port_bytes_per_second: 0,
         port_packets_per_second: 0,
+        resolver: false,
+        port_queries_per_second: 0,
         vpc_connections: 0,
         host_connections: 0,
     };
@@ -62,12 +68,15 @@ impl Limits {
     }
 }
 
-/// 1 Gbit/s and 200,000 packets a second of a port; a sixteenth of the connections that our module lets a host track.
+/// 1 Gbit/s, 200,000 packets and 1,000 questions a second of a port; a sixteenth of the connections that our module lets a host track.
 impl Default for Limits {
     fn default() -> Self {
         Self {
             port_bytes_per_second: 125_000_000,
             port_packets_per_second: 200_000,
+            resolver: true,
+            // About what Amazon's resolver takes of an interface.
+            port_queries_per_second: 1000,
             vpc_connections: 65_536,
             host_connections: 0,
         }
@@ -112,7 +121,7 @@ fn pace(
 }
 
 /// More TAPs than a host has: by one that finds no place any more, everything passes.
-const TAPS: u32 = 16_384;
+pub(super) const TAPS: u32 = 16_384;
 
 /// Counts the connections of each VPC where they are new.
 pub fn connections(table: &mut Table, desired: &Desired, limits: Limits) {

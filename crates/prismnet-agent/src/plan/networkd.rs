@@ -30,8 +30,9 @@ const DHCP_MTU: u8 = 26;
 /// Of an interface that nothing else is said of, in bytes.
 const USUAL_MTU: u32 = 1500;
 
-/// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes.
-pub fn render(desired: &Desired, tunnel_mtu: u32) -> Files {
+/// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes. Where there is a `resolver`, the guests of a
+/// subnet without name servers are told of it.
+pub fn render(desired: &Desired, tunnel_mtu: u32, resolver: bool) -> Files {
     let mut files = Files::new();
     for vpc in &desired.vpcs {
         let vrf = vpc.vrf();
@@ -44,7 +45,7 @@ pub fn render(desired: &Desired, tunnel_mtu: u32) -> Files {
                 &mut files,
                 &bridge,
                 "network",
-                bridge_network(vpc, subnet, tunnel_mtu),
+                bridge_network(vpc, subnet, tunnel_mtu, resolver),
             );
             if let Some(tunnel) = &subnet.tunnel {
                 let vxlan = subnet.vxlan();
@@ -118,7 +119,7 @@ fn bridge_device(subnet: &Subnet) -> String {
     )
 }
 
-fn bridge_network(vpc: &Vpc, subnet: &Subnet, tunnel_mtu: u32) -> String {
+fn bridge_network(vpc: &Vpc, subnet: &Subnet, tunnel_mtu: u32, resolver: bool) -> String {
     // Nobody asks where no port is.
     let inhabited = !subnet.ports.is_empty();
     let mut text = format!(
@@ -155,13 +156,13 @@ fn bridge_network(vpc: &Vpc, subnet: &Subnet, tunnel_mtu: u32) -> String {
         );
     }
     if dhcp {
-        dhcp_server(&mut text, subnet, tunnel_mtu);
+        dhcp_server(&mut text, subnet, tunnel_mtu, resolver);
     }
     if let Some((net, _)) = subnet.v6.filter(|_| inhabited) {
         let _ = write!(
             text,
             "\n[IPv6SendRA]\nManaged=no\nOtherInformation=no\nEmitDomains=no\n{}\n[IPv6Prefix]\nPrefix={net}\n",
-            dns(subnet, IpAddr::is_ipv6)
+            dns(subnet, resolver, IpAddr::is_ipv6)
         );
     }
     text
@@ -171,7 +172,7 @@ fn bridge_network(vpc: &Vpc, subnet: &Subnet, tunnel_mtu: u32) -> String {
 /// are answered. (`PoolSize=0` would mean the whole subnet.) Leases are not kept over a reload, or an address
 /// that went from a deleted port to a new one would be refused until the old lease ends; an unknown client
 /// that renews is answered from its static lease.
-fn dhcp_server(text: &mut String, subnet: &Subnet, tunnel_mtu: u32) {
+fn dhcp_server(text: &mut String, subnet: &Subnet, tunnel_mtu: u32, resolver: bool) {
     let offset = u32::from(subnet.gateway) - u32::from(subnet.net.network());
     let _ = write!(
         text,
@@ -180,7 +181,7 @@ fn dhcp_server(text: &mut String, subnet: &Subnet, tunnel_mtu: u32) {
          EmitNTP=no\nEmitSIP=no\nEmitPOP3=no\nEmitSMTP=no\nEmitLPR=no\nEmitTimezone=no\n{}",
         subnet.gateway,
         subnet.net.prefix_len(),
-        dns(subnet, IpAddr::is_ipv4)
+        dns(subnet, resolver, IpAddr::is_ipv4)
     );
     if let Some(mtu) = bridge_mtu(subnet, tunnel_mtu).filter(|_| subnet.tunnel.is_some()) {
         // The interface's MTU (RFC 2132 section 5.1), for guests that do not hear of it from their network card.
@@ -195,13 +196,21 @@ fn dhcp_server(text: &mut String, subnet: &Subnet, tunnel_mtu: u32) {
     }
 }
 
-/// Name servers of one family; told "no" explicitly, or networkd would give out the host's own.
-fn dns(subnet: &Subnet, family: fn(&IpAddr) -> bool) -> String {
+/// Name servers of one family: those of the subnet, or its gateways if it has none and there is a resolver. Told "no"
+/// explicitly, or networkd would give out the host's own.
+fn dns(subnet: &Subnet, resolver: bool, family: fn(&IpAddr) -> bool) -> String {
+    let gateway6 = subnet.v6.map(|(_, gateway)| gateway.into());
+    let gateways = [Some(subnet.gateway.into()), gateway6]
+        .into_iter()
+        .flatten();
+    let of_host = gateways.filter(|_| resolver && subnet.dns.is_empty());
     let servers: Vec<String> = subnet
         .dns
         .iter()
-        .filter(|server| family(server))
-        .map(IpAddr::to_string)
+        .copied()
+        .chain(of_host)
+        .filter(family)
+        .map(|server| server.to_string())
         .collect();
     if servers.is_empty() {
         "EmitDNS=no\n".to_owned()

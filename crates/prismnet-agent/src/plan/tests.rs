@@ -124,12 +124,12 @@ fn golden(name: &str, text: &str) {
 #[test]
 fn rendered_files_are_those_reviewed() {
     let mut text = String::new();
-    for (name, contents) in networkd::render(&small(), 1450) {
+    for (name, contents) in networkd::render(&small(), 1450, true) {
         text.push_str(&format!("==> {name}\n{contents}\n"));
     }
     golden("networkd.golden", &text);
     let mut text = String::new();
-    for (name, contents) in networkd::render(&spanning(), 1450) {
+    for (name, contents) in networkd::render(&spanning(), 1450, true) {
         text.push_str(&format!("==> {name}\n{contents}\n"));
     }
     golden("networkd-tunnels.golden", &text);
@@ -146,10 +146,10 @@ fn lines(commands: &Commands) -> String {
 #[test]
 fn rendered_filters_are_those_reviewed() {
     let text = lines(&guest_filter::render(&small(), Limits::default()).replace())
-        + &lines(&firewall::render(&small()).replace());
+        + &lines(&firewall::render(&small(), Limits::default()).replace());
     golden("filter.golden", &text);
     let text = lines(&guest_filter::render(&spanning(), Limits::default()).replace())
-        + &lines(&firewall::render(&spanning()).replace());
+        + &lines(&firewall::render(&spanning(), Limits::default()).replace());
     golden("filter-tunnels.golden", &text);
 }
 
@@ -184,10 +184,59 @@ fn elements_that_packets_make_are_not_looked_at() {
     );
 }
 
+/// The lines that tell guests of name servers, of the bridges.
+fn name_servers(desired: &Desired, resolver: bool) -> Vec<String> {
+    let files = networkd::render(desired, 1450, resolver);
+    let lines = files.values().flat_map(|text| text.lines());
+    let told = lines.filter(|line| line.starts_with("DNS=") || line.starts_with("EmitDNS="));
+    told.map(str::to_owned).collect()
+}
+
+#[test]
+fn guests_without_name_servers_are_told_of_the_hosts_resolver() {
+    let mut desired = small();
+    let own = [
+        "EmitDNS=yes",
+        "DNS=9.9.9.9",
+        "EmitDNS=yes",
+        "DNS=2620:fe::fe",
+    ];
+    assert_eq!(name_servers(&desired, true), own);
+    assert_eq!(name_servers(&desired, false), own);
+    desired.vpcs[0].subnets[0].dns.clear();
+    assert_eq!(
+        name_servers(&desired, true),
+        ["EmitDNS=yes", "DNS=10.0.1.1", "EmitDNS=yes", "DNS=fd00::1"]
+    );
+    assert_eq!(name_servers(&desired, false), ["EmitDNS=no", "EmitDNS=no"]);
+}
+
+/// A host without a resolver lets no question through: nobody would answer, and something else might one day.
+#[test]
+fn without_a_resolver_no_question_is_let_through() {
+    let none = Limits {
+        resolver: false,
+        ..Limits::default()
+    };
+    for desired in [small(), spanning()] {
+        let host = lines(&firewall::render(&desired, none).replace());
+        let guests = lines(&guest_filter::render(&desired, none).replace());
+        assert!(!(host + &guests).contains(":53"));
+    }
+    let text = lines(&guest_filter::render(&small(), Limits::default()).replace());
+    assert!(text.contains(r#""burst":2000"#), "{text}");
+    let unlimited = Limits {
+        port_queries_per_second: 0,
+        ..Limits::default()
+    };
+    let text = lines(&guest_filter::render(&small(), unlimited).replace());
+    assert!(text.contains(":53") && !text.contains("asked-"), "{text}");
+}
+
 #[test]
 fn what_a_guest_may_send_its_interfaces_carry() {
     let lines = |desired: &Desired| -> Vec<String> {
-        let files = networkd::render(desired, 1450);
+        let files = networkd::render(desired, 1450, true);
         let networks = files.iter().filter(|(name, _)| name.ends_with(".network"));
         let all = networks.flat_map(|(_, text)| text.lines());
         all.filter(|line| line.starts_with("MTUBytes="))
@@ -513,7 +562,8 @@ proptest! {
     fn the_kernel_takes_what_is_rendered(before in desired(), after in desired()) {
         let kernel = *KERNEL;
         let with_limits = |desired: &Desired| guest_filter::render(desired, Limits::default());
-        for render in [&with_limits as &dyn Fn(&Desired) -> Table, &firewall::render] {
+        let host = |desired: &Desired| firewall::render(desired, Limits::default());
+        for render in [&with_limits as &dyn Fn(&Desired) -> Table, &host] {
             let (before, after) = (render(&before), render(&after));
             let there = exchanged(&before, &after, kernel);
             prop_assert!(there.is_ok(), "{}", there.unwrap_err());

@@ -18,6 +18,7 @@ use super::filter::statement::{
     masked, not_within, notrack, oif, payload, text, within,
 };
 use super::filter::{Statements, Table};
+use super::resolver_filter;
 use super::tunnel::PORT;
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
@@ -68,6 +69,7 @@ pub(super) fn bridge(table: &mut Table, desired: &Desired) {
 
     let sender = || concat([iif(), payload("ether", "saddr")]);
     let mut source = not_for_tunnels();
+    source.push(resolver_filter::not_elsewhere(false));
     source.extend([
         vec![within(sender(), "remote-macs"), goto("source-remote")],
         vec![within(sender(), "remote-routers"), goto("source-remote")],
@@ -83,6 +85,7 @@ pub(super) fn bridge(table: &mut Table, desired: &Desired) {
     table.chain("source-tunnel", source);
     let receiver = concat([oif(), payload("ether", "daddr")]);
     let mut to = not_for_tunnels();
+    to.push(resolver_filter::not_elsewhere(true));
     to.extend([
         vec![not_within(receiver, "remote-macs"), drop()],
         vec![ct_known(), accept()],

@@ -16,7 +16,7 @@ use crate::iam::Principals;
 use crate::store;
 
 /// The agents of every host.
-const AGENTS: [&str; 2] = ["prismnet-agent", "plasmavmc-agent"];
+const AGENTS: [&str; 3] = ["prismnet-agent", "plasmavmc-agent", "flashdns-agent"];
 /// After how long it is looked again whether identities are still there.
 const CERTAIN_FOR: Duration = Duration::from_secs(600);
 

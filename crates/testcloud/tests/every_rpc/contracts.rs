@@ -12,7 +12,7 @@ use photon_testkit::walk::{
 use sha2::{Digest, Sha256};
 use tonic::transport::Channel;
 
-use crate::{Scene, iam, plasmavmc, prismnet, provisioner};
+use crate::{Scene, flashdns, iam, plasmavmc, prismnet, provisioner};
 
 /// A server with the cases of two tenants.
 struct Stage<'a> {
@@ -134,7 +134,7 @@ impl Stage<'_> {
             &acme.org,
         );
         add("one of the system without a role", &cloud.stranger, "");
-        for agent in ["prismnet-agent", "plasmavmc-agent"] {
+        for agent in ["prismnet-agent", "plasmavmc-agent", "flashdns-agent"] {
             add("a host's agent", &cloud.program(agent).await, NODE);
         }
         outsiders
@@ -248,6 +248,20 @@ async fn plasmavmc_keeps_the_promises_of_every_rpc() {
         name: "plasmavmc",
         cases: plasmavmc::cases(&Scene::acme(&cloud)).await,
         own: plasmavmc::cases(&Scene::globex(&cloud)).await,
+        aliases: Vec::new(),
+    };
+    stage.keeps_its_promises().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flashdns_keeps_the_promises_of_every_rpc() {
+    let cloud = TestCloud::start().await;
+    let stage = Stage {
+        cloud: &cloud,
+        channel: cloud.channel("flashdns"),
+        name: "flashdns",
+        cases: flashdns::cases(&Scene::acme(&cloud)).await,
+        own: flashdns::cases(&Scene::globex(&cloud)).await,
         aliases: Vec::new(),
     };
     stage.keeps_its_promises().await;

@@ -5,6 +5,7 @@
 //! its own pages and is as narrow as its caller's token.
 
 mod contracts;
+mod flashdns;
 mod iam;
 mod plasmavmc;
 mod prismnet;

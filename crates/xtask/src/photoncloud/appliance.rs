@@ -14,7 +14,12 @@ use super::{BINDIR, GROUPS, KERNEL_SETTINGS};
 use crate::rack::Host;
 
 /// Programs of a compute host.
-const COMPUTE: &[&str] = &["photon-enrol", "prismnet-agent", "plasmavmc-agent"];
+const COMPUTE: &[&str] = &[
+    "photon-enrol",
+    "prismnet-agent",
+    "plasmavmc-agent",
+    "flashdns-agent",
+];
 
 /// Lays the host's files out below `root`: its settings and units, and which of these run.
 ///

@@ -11,6 +11,7 @@ mod guests;
 mod hosts;
 mod hot_plug;
 mod isolation;
+mod names;
 mod netboot;
 mod onboarding;
 mod operations;

@@ -241,6 +241,15 @@ impl Rate {
         })
     }
 
+    /// Packets that are questions, two seconds' worth at once: a guest that starts asks for much. `None` of 0.
+    pub fn questions(rate: u64) -> Option<Self> {
+        (rate > 0).then_some(Self {
+            rate,
+            burst: rate.saturating_mul(2),
+            unit: "packets",
+        })
+    }
+
     /// Bytes. What may come at once is, in the kernel, always a second's worth and the burst, which is here the largest
     /// packet of a guest that leaves segmentation to its card. `None` of 0.
     pub fn bytes(rate: u64) -> Option<Self> {

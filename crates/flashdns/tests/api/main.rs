@@ -1,0 +1,3 @@
+//! FlashDNS over gRPC, with the servers that it follows.
+
+mod names;

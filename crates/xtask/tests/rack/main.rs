@@ -10,6 +10,7 @@ mod full_disk;
 mod guests;
 mod hosts;
 mod hot_plug;
+mod images;
 mod isolation;
 mod names;
 mod netboot;

@@ -46,16 +46,18 @@ async fn tenant(cloud: &Cloud, org: &str, db: &str, beside: (&str, &str)) -> (Te
     let app = tenant.machine("app", "10.0.1.10").await;
     tenant.machine("db", db).await;
     let (cidr, gateway) = beside;
-    let made = tenant.session.create_subnet(&tenant.vpc, "beside", cidr, gateway);
+    let made = tenant
+        .session
+        .create_subnet(&tenant.vpc, "beside", cidr, gateway);
     made.await.unwrap();
     (tenant, app)
 }
 
 /// The question for a name's addresses as TCP carries it, for `printf`.
 fn framed(name: &str) -> String {
-    let labels = name.split('.').flat_map(|label| {
-        std::iter::once(label.len() as u8).chain(label.bytes())
-    });
+    let labels = name
+        .split('.')
+        .flat_map(|label| std::iter::once(label.len() as u8).chain(label.bytes()));
     let header = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0].into_iter();
     let question: Vec<u8> = header.chain(labels).chain([0, 0, 1, 0, 1]).collect();
     let length = (question.len() as u16).to_be_bytes();
@@ -80,7 +82,13 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     let mut in_globex = globex.guest(&globex_app).await;
 
     until_told(&mut in_acme, &name("db", "acme"), "10.0.1.1", "10.0.1.11").await;
-    until_told(&mut in_globex, &name("db", "globex"), "10.0.1.1", "10.0.1.12").await;
+    until_told(
+        &mut in_globex,
+        &name("db", "globex"),
+        "10.0.1.1",
+        "10.0.1.12",
+    )
+    .await;
     // The other's names are not there; nor is it said whether they are anywhere.
     for other in ["globex", "nobody"] {
         let said = lookup(&mut in_acme, "a", &name("db", other), "10.0.1.1").await;
@@ -89,7 +97,10 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     // Any gateway of the VPC answers, from its own address; one of another VPC's does not.
     until_told(&mut in_acme, &name("db", "acme"), "10.0.2.1", "10.0.1.11").await;
     let said = lookup(&mut in_acme, "a", &name("db", "acme"), "10.0.3.1").await;
-    assert!(!said.contains("10.0.1.11") && !said.contains("NXDOMAIN"), "{said}");
+    assert!(
+        !said.contains("10.0.1.11") && !said.contains("NXDOMAIN"),
+        "{said}"
+    );
     let said = lookup(&mut in_acme, "ptr", "11.1.0.10.in-addr.arpa", "10.0.1.1").await;
     assert!(said.contains(&name("db", "acme")), "{said}");
     let said = lookup(&mut in_acme, "a", "example.com", "10.0.1.1").await;
@@ -127,7 +138,9 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     );
     in_acme.check(&watch, 30 * SECOND).await.unwrap();
     drop((in_acme, in_globex));
-    host.check(&format!("systemctl stop {SERVERS}")).await.unwrap();
+    host.check(&format!("systemctl stop {SERVERS}"))
+        .await
+        .unwrap();
     host.check(
         "systemctl kill -s KILL flashdns-agent prismnet-agent plasmavmc-agent; \
          until systemctl is-active -q flashdns-agent; do sleep 0.2; done",
@@ -135,7 +148,9 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     .await
     .unwrap();
     tokio::time::sleep(Duration::from_secs(u64::from(LOOKUPS) / 2)).await;
-    host.check(&format!("systemctl start {SERVERS}")).await.unwrap();
+    host.check(&format!("systemctl start {SERVERS}"))
+        .await
+        .unwrap();
     photoncloud::wait_until_active(&host).await.unwrap();
     let mut in_acme = acme.guest(&acme_app).await;
     let counted = "until grep -q end /tmp/lookups; do sleep 1; done; grep -c no /tmp/lookups; true";

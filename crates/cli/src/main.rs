@@ -116,6 +116,9 @@ enum Command {
     /// Security groups and their rules.
     #[command(subcommand, visible_alias = "sg")]
     SecurityGroup(Verbs<SecurityGroups>),
+    /// Zones and record sets: names of a project's own.
+    #[command(subcommand)]
+    Dns(commands::dns::DnsCommand),
     /// Images that VMs start from.
     #[command(subcommand)]
     Image(commands::image::ImageCommand),
@@ -276,6 +279,7 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::Subnet(verb) => desk.run(verb).await,
         Command::Port(verb) => desk.run(verb).await,
         Command::SecurityGroup(verb) => desk.run(verb).await,
+        Command::Dns(command) => commands::dns::run(command, desk).await,
         Command::Image(command) => commands::image::run(command, desk).await,
         Command::SshKey(command) => commands::ssh_key::run(command, desk).await,
         Command::Vm(command) => commands::vm::run(command, desk).await,

@@ -11,7 +11,7 @@ use photon_api::flashdns::v1 as pb;
 use photon_api::flashdns::v1::node_service_client::NodeServiceClient;
 use photon_reconcile::follow::Position;
 
-use crate::plan::{Desired, Vpc};
+use crate::plan::{Desired, RecordSet, Vpc, Zone};
 
 const MESSAGE: &str = "flashdns.v1.DesiredNames";
 
@@ -87,6 +87,23 @@ fn vpc(view: &pb::DesiredView) -> Vpc {
         gateways: values("gateway", &view.gateways),
         networks: values("network", &view.networks),
         names: view.names.iter().map(name).collect(),
+        zones: view.zones.iter().map(zone).collect(),
+    }
+}
+
+fn zone(zone: &pb::DesiredZone) -> Zone {
+    let sets = zone.record_sets.iter().filter_map(|set| {
+        Some(RecordSet {
+            name: set.name.clone(),
+            // No type has a greater number.
+            kind: u16::try_from(set.r#type).ok()?,
+            ttl: set.ttl,
+            values: set.values.clone(),
+        })
+    });
+    Zone {
+        name: zone.name.clone(),
+        record_sets: sets.collect(),
     }
 }
 

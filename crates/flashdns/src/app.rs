@@ -1,5 +1,9 @@
-//! What names there are, and for whom.
+//! What names there are, and for whom. Every change here is one transaction.
 
 mod node;
+mod record_set;
+mod zone;
 
-pub use node::{Changed, Desired, DesiredName, DesiredView, Interest, Inventory, Nodes, Table};
+pub use node::{Desired, DesiredName, DesiredView, DesiredZone, Interest, Inventory, Nodes, Table};
+pub use record_set::RecordSets;
+pub use zone::Zones;

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod binding;
 mod cascade;
 pub mod context;
+pub mod dns;
 pub mod host;
 pub mod image;
 pub mod login;

@@ -25,4 +25,27 @@ pub struct Vpc {
     pub networks: Vec<IpNet>,
     /// Names below the suffix, and their addresses.
     pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// Domains of the VPC's project.
+    pub zones: Vec<Zone>,
+}
+
+/// A domain and what is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Zone {
+    /// Without a dot at the end.
+    pub name: String,
+    pub record_sets: Vec<RecordSet>,
+}
+
+/// The records of one name and type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordSet {
+    /// Below the zone's; empty: the zone's own.
+    pub name: String,
+    /// The type's number in DNS.
+    pub kind: u16,
+    /// In seconds.
+    pub ttl: u32,
+    /// As DNS carries it.
+    pub values: Vec<Vec<u8>>,
 }

@@ -6,7 +6,7 @@ use photon_e2e::console::Console;
 use photon_e2e::guest::Guest;
 use photon_resource::vrf_name;
 use tokio::time::Instant;
-use xtask::photoncloud;
+use xtask::photoncloud::{self, CREDENTIALS};
 use xtask::rack::Host;
 
 use crate::SECOND;
@@ -46,16 +46,18 @@ async fn tenant(cloud: &Cloud, org: &str, db: &str, beside: (&str, &str)) -> (Te
     let app = tenant.machine("app", "10.0.1.10").await;
     tenant.machine("db", db).await;
     let (cidr, gateway) = beside;
-    let made = tenant.session.create_subnet(&tenant.vpc, "beside", cidr, gateway);
+    let made = tenant
+        .session
+        .create_subnet(&tenant.vpc, "beside", cidr, gateway);
     made.await.unwrap();
     (tenant, app)
 }
 
 /// The question for a name's addresses as TCP carries it, for `printf`.
 fn framed(name: &str) -> String {
-    let labels = name.split('.').flat_map(|label| {
-        std::iter::once(label.len() as u8).chain(label.bytes())
-    });
+    let labels = name
+        .split('.')
+        .flat_map(|label| std::iter::once(label.len() as u8).chain(label.bytes()));
     let header = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0].into_iter();
     let question: Vec<u8> = header.chain(labels).chain([0, 0, 1, 0, 1]).collect();
     let length = (question.len() as u16).to_be_bytes();
@@ -80,7 +82,13 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     let mut in_globex = globex.guest(&globex_app).await;
 
     until_told(&mut in_acme, &name("db", "acme"), "10.0.1.1", "10.0.1.11").await;
-    until_told(&mut in_globex, &name("db", "globex"), "10.0.1.1", "10.0.1.12").await;
+    until_told(
+        &mut in_globex,
+        &name("db", "globex"),
+        "10.0.1.1",
+        "10.0.1.12",
+    )
+    .await;
     // The other's names are not there; nor is it said whether they are anywhere.
     for other in ["globex", "nobody"] {
         let said = lookup(&mut in_acme, "a", &name("db", other), "10.0.1.1").await;
@@ -89,10 +97,27 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     // Any gateway of the VPC answers, from its own address; one of another VPC's does not.
     until_told(&mut in_acme, &name("db", "acme"), "10.0.2.1", "10.0.1.11").await;
     let said = lookup(&mut in_acme, "a", &name("db", "acme"), "10.0.3.1").await;
-    assert!(!said.contains("10.0.1.11") && !said.contains("NXDOMAIN"), "{said}");
+    assert!(
+        !said.contains("10.0.1.11") && !said.contains("NXDOMAIN"),
+        "{said}"
+    );
     let said = lookup(&mut in_acme, "ptr", "11.1.0.10.in-addr.arpa", "10.0.1.1").await;
     assert!(said.contains(&name("db", "acme")), "{said}");
     let said = lookup(&mut in_acme, "a", "example.com", "10.0.1.1").await;
+    assert!(said.contains("REFUSED"), "{said}");
+
+    // A zone of the tenant's own: an alias is followed to the VM. Nobody else has it.
+    let photon = "photon --org acme --project web dns";
+    host.check(&format!(
+        "set -e; photon login operator --password-file {CREDENTIALS}/operator-password
+         {photon} zone create shop.example --vpc main
+         {photon} record create shop.example www CNAME {}",
+        name("db", "acme")
+    ))
+    .await
+    .unwrap();
+    until_told(&mut in_acme, "www.shop.example", "10.0.1.1", "10.0.1.11").await;
+    let said = lookup(&mut in_globex, "a", "www.shop.example", "10.0.1.1").await;
     assert!(said.contains("REFUSED"), "{said}");
 
     // By TCP: the address is the end of the answer.
@@ -108,6 +133,26 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
                  udhcpc -f -q -n -i eth0 -s /tmp/told 2>/dev/null";
     let said = in_acme.check(asked, 60 * SECOND).await.unwrap();
     assert!(said.contains("servers=10.0.1.1"), "{said}");
+
+    // With somebody to ask for foreign names they are asked for, and our own are not.
+    host.check(
+        "set -e; systemd-run --quiet --unit=upstream dnsmasq -k --port=5335 --listen-address=127.0.0.1 --bind-interfaces \
+           --no-resolv --no-hosts --address=/outside.example/203.0.113.7 --address=/cloud.internal/203.0.113.8
+         mkdir -p /etc/photoncloud; file=/etc/photoncloud/flashdns-agent
+         printf '[flashdns-agent]\nupstream = \"127.0.0.1:5335\"\n' > $file.toml
+         echo PHOTON_CONFIG=$file.toml > $file.env; systemctl restart flashdns-agent",
+    )
+    .await
+    .unwrap();
+    until_told(
+        &mut in_acme,
+        "www.outside.example",
+        "10.0.1.1",
+        "203.0.113.7",
+    )
+    .await;
+    let said = lookup(&mut in_acme, "a", &name("db", "nobody"), "10.0.1.1").await;
+    assert!(said.contains("NXDOMAIN"), "{said}");
 
     // Nothing of it took room in the host's table of connections.
     assert_eq!(tracked(&host).await, "");
@@ -127,7 +172,9 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     );
     in_acme.check(&watch, 30 * SECOND).await.unwrap();
     drop((in_acme, in_globex));
-    host.check(&format!("systemctl stop {SERVERS}")).await.unwrap();
+    host.check(&format!("systemctl stop {SERVERS}"))
+        .await
+        .unwrap();
     host.check(
         "systemctl kill -s KILL flashdns-agent prismnet-agent plasmavmc-agent; \
          until systemctl is-active -q flashdns-agent; do sleep 0.2; done",
@@ -135,7 +182,9 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     .await
     .unwrap();
     tokio::time::sleep(Duration::from_secs(u64::from(LOOKUPS) / 2)).await;
-    host.check(&format!("systemctl start {SERVERS}")).await.unwrap();
+    host.check(&format!("systemctl start {SERVERS}"))
+        .await
+        .unwrap();
     photoncloud::wait_until_active(&host).await.unwrap();
     let mut in_acme = acme.guest(&acme_app).await;
     let counted = "until grep -q end /tmp/lookups; do sleep 1; done; grep -c no /tmp/lookups; true";

@@ -2,8 +2,7 @@
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RecordType};
-
-use crate::view::{Resolved, View};
+use photon_names::{Resolved, View};
 
 /// The largest answer by UDP, in bytes: it crosses any network in one piece (DNS flag day 2020). What is larger is asked for
 /// again by TCP.
@@ -169,6 +168,7 @@ fn fill(view: &View, request: &Message, response: &mut Message) -> Option<Name> 
         answers,
         authority,
         foreign,
+        zone: _,
     } = view.resolve(query.name(), query.query_type());
     response.metadata.response_code = code;
     response.metadata.authoritative = code != ResponseCode::Refused;

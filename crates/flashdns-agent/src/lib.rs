@@ -17,11 +17,8 @@ mod parsed;
 mod plan;
 mod program;
 mod reconcile;
-mod reverse;
 mod serve;
 mod settings;
 mod upstream;
-mod view;
-mod zone;
 
 pub use program::{COMPONENT, run};

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use photon_agent::{Opened, Session, from_json, to_json};
 use photon_api::flashdns::v1 as pb;
 use photon_api::flashdns::v1::node_service_client::NodeServiceClient;
+use photon_names::{Contents, Domain, RecordSet};
 use photon_reconcile::follow::Position;
 
-use crate::plan::{Desired, RecordSet, Vpc, Zone};
+use crate::plan::{Desired, Vpc};
 
 const MESSAGE: &str = "flashdns.v1.DesiredNames";
 
@@ -68,7 +69,7 @@ impl photon_agent::Desired for Parsed {
 
     fn summary(&self) -> String {
         let vpcs = &self.desired.vpcs;
-        let names: usize = vpcs.values().map(|vpc| vpc.names.len()).sum();
+        let names: usize = vpcs.values().map(|vpc| vpc.contents.names.len()).sum();
         format!("{} VPCs, {names} names", vpcs.len())
     }
 
@@ -85,13 +86,15 @@ fn vpc(view: &pb::DesiredView) -> Vpc {
     let name = |name: &pb::DesiredName| (name.id.clone(), values("address", &name.addresses));
     Vpc {
         gateways: values("gateway", &view.gateways),
-        networks: values("network", &view.networks),
-        names: view.names.iter().map(name).collect(),
-        zones: view.zones.iter().map(zone).collect(),
+        contents: Contents {
+            networks: values("network", &view.networks),
+            names: view.names.iter().map(name).collect(),
+            zones: view.zones.iter().map(zone).collect(),
+        },
     }
 }
 
-fn zone(zone: &pb::DesiredZone) -> Zone {
+fn zone(zone: &pb::DesiredZone) -> Domain {
     let sets = zone.record_sets.iter().filter_map(|set| {
         Some(RecordSet {
             name: set.name.clone(),
@@ -101,7 +104,7 @@ fn zone(zone: &pb::DesiredZone) -> Zone {
             values: set.values.clone(),
         })
     });
-    Zone {
+    Domain {
         name: zone.name.clone(),
         record_sets: sets.collect(),
     }
@@ -157,8 +160,8 @@ mod tests {
         let vpc = parsed.desired.vpcs.values().next().unwrap();
         let address = |text: &str| -> IpAddr { text.parse().unwrap() };
         assert_eq!(vpc.gateways, [address("fd00:1::1")]);
-        assert_eq!(vpc.networks.len(), 1);
-        assert_eq!(vpc.names["db.web.acme"], [address("10.0.1.2")]);
+        assert_eq!(vpc.contents.networks.len(), 1);
+        assert_eq!(vpc.contents.names["db.web.acme"], [address("10.0.1.2")]);
         let kept = parsed.to_file(&message).unwrap();
         assert_eq!(Parsed::from_file(&kept).unwrap(), parsed);
     }

@@ -10,7 +10,7 @@ use photon_host::links::{Kind, Link};
 use photon_resource::{VpcId, vrf_name};
 use serde::Serialize;
 
-pub use desired::{Desired, RecordSet, Vpc, Zone};
+pub use desired::{Desired, Vpc};
 
 /// Where guests of a VPC are heard.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

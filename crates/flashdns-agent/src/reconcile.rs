@@ -9,6 +9,7 @@ use hickory_proto::rr::Name;
 use photon_agent::Known;
 use photon_host::links::Links;
 use photon_host::{Error, vrf_socket};
+use photon_names::View;
 use photon_reconcile::Reconciler;
 use photon_resource::{VpcId, vrf_name};
 use tokio::net::{TcpListener, UdpSocket};
@@ -19,7 +20,6 @@ use crate::pace::Rate;
 use crate::parsed::Parsed;
 use crate::plan::{self, Endpoint, Observed, Plan, Protocol};
 use crate::serve::{self, Vpc};
-use crate::view::View;
 
 /// Where guests ask (RFC 1035 section 4.2).
 const PORT: u16 = 53;
@@ -68,7 +68,7 @@ impl Resolver {
     }
 
     fn answer(&mut self, id: VpcId, of: &Arc<plan::Vpc>, suffix: &str) {
-        let view = View::of(of, suffix, &self.settings.denied);
+        let view = View::of(&of.contents, suffix, &self.settings.denied);
         let served = match self.vpcs.remove(&id) {
             Some(before) => {
                 before.served.put(view);

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use photon_names::View;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
@@ -14,7 +15,6 @@ use tokio::time::timeout;
 use crate::answer::{Answer, Transport, answer, failed, fitted};
 use crate::pace::{Pace, Rate};
 use crate::upstream::Upstream;
-use crate::view::View;
 
 /// Connections of a VPC at a time.
 const MOST_CONNECTIONS: usize = 100;

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use hickory_proto::rr::Name;
+use photon_names::readable;
 use photon_program::{ComponentSettings, Invalid};
 use serde::Deserialize;
 
 use crate::pace::Rate;
 use crate::program::COMPONENT;
-use crate::view::readable;
 
 /// More than one thread answers.
 const FASTEST: u32 = 1_000_000;

@@ -2,8 +2,10 @@
 
 mod node;
 mod record_set;
+mod resolve;
 mod zone;
 
 pub use node::{Desired, DesiredName, DesiredView, DesiredZone, Interest, Inventory, Nodes, Table};
 pub use record_set::RecordSets;
+pub use resolve::{Names, Resolved, ResolvedRecord};
 pub use zone::Zones;

@@ -6,6 +6,6 @@ mod source;
 mod zone;
 
 pub use node::desired;
-pub use record_set::{new_record_set, record_set, record_set_changes};
+pub use record_set::{asked_type, new_record_set, record_set, record_set_changes, resolved};
 pub use source::{port, subnet, vm};
 pub use zone::{new_zone, zone, zone_changes};

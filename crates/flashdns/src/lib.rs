@@ -98,6 +98,7 @@ pub async fn run(
             network,
             app::Zones::new(db.clone(), &component.suffix),
             app::RecordSets::new(db.clone()),
+            app::Names::new(nodes.clone(), &component.suffix),
         )))
         .add(NodeServiceServer::new(server::Nodes::new(
             access.clone(),

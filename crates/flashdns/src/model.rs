@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use photon_resource::{OrgId, PortId, ProjectId, RecordSetId, SubnetId, VmId, VpcId, ZoneId};
 
 pub use domain::is_zone_name;
-pub use record_set::{APEX, NewRecordSet, RecordSet, RecordSetChanges};
-pub use value::{RecordType, rdata};
+pub use record_set::{NewRecordSet, RecordSet, RecordSetChanges, carried};
+pub use value::RecordType;
 pub use zone::{NewZone, Zone, ZoneChanges, validate_vpc_count};
 
 /// A subnet of a VPC.
@@ -72,6 +72,8 @@ pub mod kind {
 
     /// Zones.
     pub const ZONES: Kind = of("zones", ZoneId::KIND);
+    /// What names stand for.
+    pub const NAMES: Kind = of("names", "name");
     /// Record sets.
     pub const RECORD_SETS: Kind = of("recordSets", RecordSetId::KIND);
     /// Hosts.

@@ -403,6 +403,56 @@ pub struct DeleteRecordSetRequest {
 /// What DeleteRecordSet answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteRecordSetResponse {}
+/// What Resolve is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolveRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// VPC of the project (id or name) whose guests would ask.
+    #[prost(string, tag = "3")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// What they would ask for: `web-1.shop.acme.cloud.internal`, `10.1.0.10.in-addr.arpa`.
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+    /// What they would ask for of it. Not said: IPv4 addresses.
+    #[prost(enumeration = "RecordType", tag = "5")]
+    pub r#type: i32,
+}
+/// A record of an answer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolvedRecord {
+    /// Its name: that which was asked for, or one that an alias leads to.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its type, as `A`.
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// How long it is remembered, in seconds.
+    #[prost(uint32, tag = "3")]
+    pub ttl: u32,
+    /// What it says.
+    #[prost(string, tag = "4")]
+    pub value: ::prost::alloc::string::String,
+}
+/// What Resolve answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResolveResponse {
+    /// As DNS calls it: NOERROR, NXDOMAIN (there is no such name), REFUSED (it is of the Internet, which a host asks where its
+    /// operator has turned that on), SERVFAIL (an alias leads back to itself).
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// What is answered.
+    #[prost(message, repeated, tag = "2")]
+    pub records: ::prost::alloc::vec::Vec<ResolvedRecord>,
+    /// The zone that the name is in: one of the project's, the cloud's suffix, or one that is nobody's. Empty: it is of the
+    /// Internet.
+    #[prost(string, tag = "3")]
+    pub zone: ::prost::alloc::string::String,
+}
 /// Asks for a host's names.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchDesiredRequest {
@@ -938,6 +988,32 @@ pub mod dns_service_client {
                 .insert(GrpcMethod::new("flashdns.v1.DnsService", "DeleteRecordSet"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the guests of a VPC are answered, and from which zone: of automatic names and zones, not of the Internet. For people.
+        /// Needs `dns:names:get` in the project, and the right to see the VPC.
+        pub async fn resolve(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResolveRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResolveResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flashdns.v1.DnsService/Resolve",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flashdns.v1.DnsService", "Resolve"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1030,6 +1106,12 @@ pub mod dns_service_server {
             tonic::Response<super::DeleteRecordSetResponse>,
             tonic::Status,
         >;
+        /// What the guests of a VPC are answered, and from which zone: of automatic names and zones, not of the Internet. For people.
+        /// Needs `dns:names:get` in the project, and the right to see the VPC.
+        async fn resolve(
+            &self,
+            request: tonic::Request<super::ResolveRequest>,
+        ) -> std::result::Result<tonic::Response<super::ResolveResponse>, tonic::Status>;
     }
     /// Zones: domains of a project's own, and their record sets.
     #[derive(Debug)]
@@ -1543,6 +1625,51 @@ pub mod dns_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteRecordSetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/flashdns.v1.DnsService/Resolve" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResolveSvc<T: DnsService>(pub Arc<T>);
+                    impl<
+                        T: DnsService,
+                    > tonic::server::UnaryService<super::ResolveRequest>
+                    for ResolveSvc<T> {
+                        type Response = super::ResolveResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResolveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DnsService>::resolve(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResolveSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1154,6 +1154,14 @@ impl Repeatable for crate::flashdns::v1::DeleteRecordSetRequest {
         &self.request_id
     }
 }
+impl InTenant for crate::flashdns::v1::ResolveRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
 impl Paged for crate::chainfire::v1::ListEventsRequest {
     fn page_size(&self) -> u32 {
         self.page_size

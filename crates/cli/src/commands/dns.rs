@@ -4,8 +4,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use photon_api::flashdns::v1::{
     CreateRecordSetRequest, CreateZoneRequest, DeleteRecordSetRequest, DeleteZoneRequest,
     GetRecordSetRequest, GetZoneRequest, Labels, ListRecordSetsRequest, ListZonesRequest,
-    RecordSet, RecordType, RecordValues, UpdateRecordSetRequest, UpdateZoneRequest, VpcIds, Zone,
+    RecordSet, RecordType, RecordValues, ResolveRequest, UpdateRecordSetRequest, UpdateZoneRequest,
+    VpcIds, Zone,
 };
+use photon_client::call::Call;
 use serde_json::Value;
 
 use super::vpc::Vpcs;
@@ -26,6 +28,27 @@ pub enum DnsCommand {
     /// Record sets of a zone: the records of one name and type.
     #[command(subcommand)]
     Record(Verbs<RecordSets>),
+    /// Show what the guests of a VPC are answered.
+    Resolve(Asked),
+}
+
+/// What guests would ask.
+#[derive(Args)]
+pub struct Asked {
+    /// The name, for example web-1.shop.acme.cloud.internal.
+    name: String,
+    /// VPC (name or id) of the guests.
+    #[arg(long, add = names::<Vpcs>())]
+    vpc: String,
+    /// What is asked for of it. Default: A.
+    #[arg(
+        long = "type",
+        value_enum,
+        ignore_case = true,
+        default_value = "A",
+        hide_default_value = true
+    )]
+    kind: Kind,
 }
 
 /// Carries one out.
@@ -33,6 +56,17 @@ pub async fn run(command: DnsCommand, desk: &Desk<'_>) -> Result<(), Failure> {
     match command {
         DnsCommand::Zone(verb) => desk.run(verb).await,
         DnsCommand::Record(verb) => desk.run(verb).await,
+        DnsCommand::Resolve(asked) => {
+            let request = ResolveRequest {
+                name: asked.name,
+                vpc_id: asked.vpc,
+                r#type: RecordType::from(asked.kind).into(),
+                ..Default::default()
+            };
+            let request = request.within(&desk.session.org, &desk.session.project);
+            let answer = desk.session.call(request).await?;
+            desk.output.message("flashdns.v1.ResolveResponse", &answer)
+        }
     }
 }
 

@@ -1,17 +1,17 @@
 use hickory_proto::op::Query;
 use hickory_proto::rr::Name;
+use photon_names::Contents;
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::Vpc;
 
 /// `db` with as many addresses.
 fn view(addresses: u8) -> View {
     let addresses = (0..addresses).map(|n| [10, 0, 1, n].into());
-    let told = Vpc {
+    let told = Contents {
         networks: vec!["10.0.1.0/24".parse().unwrap()],
         names: [("db.web.acme".to_owned(), addresses.collect())].into(),
-        ..Vpc::default()
+        ..Contents::default()
     };
     View::of(&told, "cloud.internal", &[])
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use photon_names::Contents;
 use photon_resource::VpcId;
 
 /// Everything that this host's guests are to be answered.
@@ -21,31 +21,6 @@ pub struct Desired {
 pub struct Vpc {
     /// Where they ask.
     pub gateways: Vec<IpAddr>,
-    /// Whose addresses have names in the VPC alone.
-    pub networks: Vec<IpNet>,
-    /// Names below the suffix, and their addresses.
-    pub names: BTreeMap<String, Vec<IpAddr>>,
-    /// Domains of the VPC's project.
-    pub zones: Vec<Zone>,
-}
-
-/// A domain and what is in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Zone {
-    /// Without a dot at the end.
-    pub name: String,
-    pub record_sets: Vec<RecordSet>,
-}
-
-/// The records of one name and type.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecordSet {
-    /// Below the zone's; empty: the zone's own.
-    pub name: String,
-    /// The type's number in DNS.
-    pub kind: u16,
-    /// In seconds.
-    pub ttl: u32,
-    /// As DNS carries it.
-    pub values: Vec<Vec<u8>>,
+    /// What there is.
+    pub contents: Contents,
 }

@@ -1,15 +1,15 @@
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use photon_names::Contents;
 
 use super::*;
-use crate::plan;
 
 fn view(address: &str) -> View {
     let addresses = vec![address.parse().unwrap()];
-    let told = plan::Vpc {
+    let told = Contents {
         names: [("db.web.acme".to_owned(), addresses)].into(),
-        ..plan::Vpc::default()
+        ..Contents::default()
     };
     View::of(&told, "cloud.internal", &[])
 }

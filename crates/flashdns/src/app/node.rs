@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use flaredb::{Db, WatchItem};
-use photon_resource::Error;
+use photon_resource::{Error, VpcId};
 use tokio::sync::watch;
 
 use crate::store;
@@ -108,6 +108,21 @@ impl Nodes {
     pub fn desired<T>(&self, node: &str, view: impl FnOnce(&Desired<'_>) -> T) -> T {
         let held = self.inventory.read();
         view(&held.unwrap_or_else(PoisonError::into_inner).desired(node))
+    }
+
+    /// What the guests of a VPC are answered now, as `view` sees it. Errors: `Unavailable` before everything has been heard.
+    pub fn view<T>(
+        &self,
+        vpc: VpcId,
+        view: impl FnOnce(&DesiredView<'_>) -> T,
+    ) -> Result<T, Error> {
+        let held = self.inventory.read();
+        let inventory = held.unwrap_or_else(PoisonError::into_inner);
+        if !inventory.complete() {
+            let reason = "not everything has been heard of PrismNET and PlasmaVMC yet: try again";
+            return Err(Error::Unavailable(reason.to_owned()));
+        }
+        Ok(view(&inventory.view(vpc)))
     }
 
     /// An interest in what `node` should answer.

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use photon_api::flashdns::v1 as pb;
 
 use crate::app::{Desired, DesiredView, DesiredZone};
-use crate::model::{APEX, RecordSet, rdata};
+use crate::model::{RecordSet, carried};
 
 /// What a host should answer, as it is told.
 pub fn desired(desired: &Desired<'_>, suffix: &str) -> pb::DesiredNames {
@@ -42,18 +42,11 @@ fn zone(desired: &DesiredZone<'_>) -> pb::DesiredZone {
 }
 
 fn record_set(set: &RecordSet, default_ttl: u32) -> pb::DesiredRecordSet {
-    let name = &set.meta.name;
-    let values = set.values.iter();
     pb::DesiredRecordSet {
         id: set.id.to_string(),
-        name: if name == APEX {
-            String::new()
-        } else {
-            name.clone()
-        },
+        name: set.label().to_owned(),
         r#type: set.kind.number().into(),
         ttl: set.ttl.unwrap_or(default_ttl),
-        // Each was read before it was kept.
-        values: values.filter_map(|value| rdata(set.kind, value)).collect(),
+        values: carried(set),
     }
 }

@@ -3,6 +3,7 @@ use photon_catalog::Tenant;
 use photon_catalog::wire::{changes, id_or_name, timestamp};
 use photon_resource::Error;
 
+use crate::app::Resolved;
 use crate::model::{NewRecordSet, RecordSet, RecordSetChanges, RecordType, kind};
 
 /// Errors: `InvalidArgument`.
@@ -43,6 +44,30 @@ fn record_type(number: i32) -> Result<RecordType, Error> {
         let expected = "one of RECORD_TYPE_A, AAAA, CNAME, MX, TXT, SRV, CAA, PTR";
         Error::invalid("type", number, expected)
     })
+}
+
+/// The type that is asked for; without one, IPv4 addresses. Errors: `InvalidArgument`.
+pub fn asked_type(number: i32) -> Result<RecordType, Error> {
+    match number {
+        0 => Ok(RecordType::A),
+        number => record_type(number),
+    }
+}
+
+/// What guests are answered, as people are told.
+pub fn resolved(resolved: Resolved) -> pb::ResolveResponse {
+    let records = resolved.records.into_iter();
+    let records = records.map(|record| pb::ResolvedRecord {
+        name: record.name,
+        r#type: record.kind,
+        ttl: record.ttl,
+        value: record.value,
+    });
+    pb::ResolveResponse {
+        code: resolved.code.to_owned(),
+        records: records.collect(),
+        zone: resolved.zone,
+    }
 }
 
 /// A record set as clients see it.

@@ -5,11 +5,11 @@ use photon_resource::{
 };
 
 use super::domain::validate_record_name;
-use super::value::{RecordType, validate_values};
+use super::value::{RecordType, rdata, validate_values};
 use super::zone::validate_ttl;
 
 /// The name of the zone itself.
-pub const APEX: &str = "@";
+const APEX: &str = "@";
 
 /// A record set. Its name below the zone's is that of its `meta`; it does not change, nor does the type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,22 @@ pub struct RecordSetChanges {
     /// `Some(None)`: the zone's.
     pub ttl: Option<Option<u32>>,
     pub values: Option<Vec<String>>,
+}
+
+impl RecordSet {
+    /// Its name below the zone's as hosts are told it: empty for the zone's own.
+    pub fn label(&self) -> &str {
+        match self.meta.name.as_str() {
+            APEX => "",
+            name => name,
+        }
+    }
+}
+
+/// The values of a set as DNS carries them. Each was read before it was kept.
+pub fn carried(set: &RecordSet) -> Vec<Vec<u8>> {
+    let values = set.values.iter();
+    values.filter_map(|value| rdata(set.kind, value)).collect()
 }
 
 impl NewRecordSet {

@@ -4,10 +4,11 @@ use photon_api::flashdns::v1 as pb;
 use photon_api::flashdns::v1::dns_service_server::DnsService;
 use photon_catalog::wire::optional_id;
 use photon_catalog::{Access, Answer, Desk, Stored};
+use photon_resource::{Error, Scope, VpcId};
 use photon_service::{answer, status};
 use tonic::Request;
 
-use crate::model::{RecordSet, Zone};
+use crate::model::{RecordSet, Zone, kind};
 use crate::network::Network;
 use crate::{app, convert};
 
@@ -18,17 +19,25 @@ pub struct Dns {
     network: Network,
     app: app::Zones,
     sets: app::RecordSets,
+    names: app::Names,
 }
 
 impl Dns {
-    /// Calls go through `access` to `app` and `sets`; VPCs are those of `network`.
-    pub fn new(access: Access, network: Network, app: app::Zones, sets: app::RecordSets) -> Self {
+    /// Calls go through `access` to `app`, `sets` and `names`; VPCs are those of `network`.
+    pub fn new(
+        access: Access,
+        network: Network,
+        app: app::Zones,
+        sets: app::RecordSets,
+        names: app::Names,
+    ) -> Self {
         Self {
             zones: Desk::new(access.clone()),
             record_sets: Desk::new(access),
             network,
             app,
             sets,
+            names,
         }
     }
 }
@@ -195,5 +204,26 @@ impl DnsService for Dns {
                 self.sets.delete(mutation, set.id)
             })
             .await
+    }
+
+    async fn resolve(&self, request: Request<pb::ResolveRequest>) -> Answer<pb::ResolveResponse> {
+        answer(async {
+            let access = self.zones.access();
+            let caller = access.caller(&request).await?;
+            let request = request.into_inner();
+            let guard = access.guard();
+            let (org, project) = guard.scope(&caller, &request.org_id, &request.project_id)?;
+            let names = kind::NAMES.any(Scope::Project(org.clone(), project.clone()));
+            let action = kind::NAMES.action("get");
+            guard.authorize(&caller, &action, &names, &[]).await?;
+            let given = std::slice::from_ref(&request.vpc_id);
+            let found = self.network.vpcs(&caller, (&org, &project), given).await?;
+            let vpc = found.into_iter().next();
+            let vpc = vpc.ok_or_else(|| Error::not_found(VpcId::KIND, &request.vpc_id))?;
+            let kind = convert::asked_type(request.r#type)?;
+            let resolved = self.names.resolve(vpc, &request.name, kind)?;
+            Ok(convert::resolved(resolved))
+        })
+        .await
     }
 }

@@ -127,6 +127,91 @@ async fn a_zone_is_told_to_the_hosts_of_its_vpcs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn people_are_told_what_guests_are_answered() {
+    let cloud = cloud().await;
+    let mut acme = cloud.tenant("acme").await;
+    let subnet = acme.subnet().await;
+    let port = acme.port(&subnet, "eth0").await;
+    acme.create(new_vm("db", &[&port])).await.unwrap();
+    let mut told = cloud.told(HOST).await;
+    told.until(|known| !known.views.is_empty() && !known.views[0].names.is_empty())
+        .await;
+    let mut dns = Dns::of(&cloud, &acme);
+    let zone = dns.zone("shop.example", &["main"]).await.unwrap();
+    let www = ("www", RecordType::Cname);
+    let name = "db.web.acme.cloud.internal";
+    dns.set(&zone.id, www, &[name]).await.unwrap();
+    told.until(|known| {
+        known.views[0]
+            .zones
+            .iter()
+            .any(|zone| !zone.record_sets.is_empty())
+    })
+    .await;
+
+    let address = port.ip_address.as_str();
+    let reverse: Vec<&str> = address.split('.').rev().collect();
+    let reverse = format!("{}.in-addr.arpa", reverse.join("."));
+    let alias = format!("{name}.");
+    for (asked, kind, code, zone, values) in [
+        (
+            name,
+            RecordType::Unspecified,
+            "NOERROR",
+            "cloud.internal",
+            vec![address],
+        ),
+        (
+            "www.shop.example",
+            RecordType::A,
+            "NOERROR",
+            "shop.example",
+            vec![&alias, address],
+        ),
+        (
+            &reverse,
+            RecordType::Ptr,
+            "NOERROR",
+            "10.in-addr.arpa",
+            vec![&alias],
+        ),
+        (name, RecordType::Mx, "NOERROR", "cloud.internal", vec![]),
+        (
+            "x.shop.example",
+            RecordType::A,
+            "NXDOMAIN",
+            "shop.example",
+            vec![],
+        ),
+        ("example.com", RecordType::A, "REFUSED", "", vec![]),
+    ] {
+        let request = pb::ResolveRequest {
+            vpc_id: "main".into(),
+            name: asked.into(),
+            r#type: kind.into(),
+            ..Default::default()
+        };
+        let answer = dns.0.resolve(request).await.unwrap().into_inner();
+        let said: Vec<&str> = answer.records.iter().map(|it| it.value.as_str()).collect();
+        assert_eq!(
+            (answer.code.as_str(), answer.zone.as_str(), said),
+            (code, zone, values),
+            "{asked}"
+        );
+    }
+    let wrong = pb::ResolveRequest {
+        vpc_id: "main".into(),
+        name: "a..b".into(),
+        ..Default::default()
+    };
+    expect_error(
+        dns.0.resolve(wrong).await,
+        Code::InvalidArgument,
+        "a name such as",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_is_refused_by_name() {
     let cloud = cloud().await;
     let mut acme = cloud.tenant("acme").await;

@@ -136,6 +136,17 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
                 ..Default::default()
             },
         ),
+        scene.reads(
+            "flashdns.v1.DnsService/Resolve",
+            NAMED,
+            ResolveRequest {
+                org_id: org_id.clone(),
+                project_id: project_id.clone(),
+                vpc_id: vpc,
+                name: "kept.kept.example".into(),
+                ..Default::default()
+            },
+        ),
         scene.system(
             "flashdns.v1.NodeService/WatchDesired",
             &agent,

@@ -18,18 +18,18 @@ const LOOKUPS: u32 = 40;
 /// For as many of them the resolver may be away: it starts again on a host that is emulated.
 const MISSED: u32 = 4;
 
-fn name(machine: &str, org: &str) -> String {
+pub fn name(machine: &str, org: &str) -> String {
     format!("{machine}.web.{org}.cloud.internal")
 }
 
 /// What `nslookup` says of a name, asked of a server.
-async fn lookup(guest: &mut Guest<Console>, kind: &str, name: &str, server: &str) -> String {
+pub async fn lookup(guest: &mut Guest<Console>, kind: &str, name: &str, server: &str) -> String {
     let command = format!("nslookup -type={kind} {name} {server} 2>&1");
     guest.run(&command, 60 * SECOND).await.unwrap().1
 }
 
 /// Asks until the answer has these words.
-async fn until_told(guest: &mut Guest<Console>, name: &str, server: &str, words: &str) {
+pub async fn until_told(guest: &mut Guest<Console>, name: &str, server: &str, words: &str) {
     let deadline = Instant::now() + 60 * SECOND;
     loop {
         let said = lookup(guest, "a", name, server).await;

@@ -1,16 +1,17 @@
 use hickory_proto::rr::rdata::CNAME;
 
 use super::*;
+use crate::RecordSet;
 
-fn told(networks: &[&str], names: &[(&str, &[&str])]) -> Vpc {
+fn told(networks: &[&str], names: &[(&str, &[&str])]) -> Contents {
     let name = |(name, addresses): &(&str, &[&str])| {
         let addresses = addresses.iter().map(|text| text.parse().unwrap());
         ((*name).to_owned(), addresses.collect())
     };
-    Vpc {
+    Contents {
         networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
         names: names.iter().map(name).collect(),
-        ..Vpc::default()
+        ..Contents::default()
     }
 }
 
@@ -226,15 +227,15 @@ fn an_alias_is_followed_eight_times() {
 
 #[test]
 fn a_zone_of_a_tenants_is_answered_in_its_vpc() {
-    let set = |name: &str, kind: u16, values: &[&[u8]]| plan::RecordSet {
+    let set = |name: &str, kind: u16, values: &[&[u8]]| RecordSet {
         name: name.into(),
         kind,
         ttl: 60,
         values: values.iter().map(|value| value.to_vec()).collect(),
     };
-    let vpc = Vpc {
+    let vpc = Contents {
         zones: vec![
-            plan::Zone {
+            Domain {
                 name: "shop.example".into(),
                 record_sets: vec![
                     set("", 1, &[&[10, 0, 0, 1], &[10, 0, 0, 2]]),
@@ -248,7 +249,7 @@ fn a_zone_of_a_tenants_is_answered_in_its_vpc() {
                 ],
             },
             // Not in the place of the cloud's own.
-            plan::Zone {
+            Domain {
                 name: "cloud.internal".into(),
                 record_sets: vec![set("db.web.acme", 1, &[&[6, 6, 6, 6]])],
             },

@@ -10,9 +10,8 @@ use hickory_proto::rr::rdata::{A, AAAA, HINFO, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecoder, Restrict};
 
-use crate::plan::{self, Vpc};
-use crate::reverse;
 use crate::zone::{Found, NEGATIVE_TTL, Zone};
+use crate::{Contents, Domain, reverse};
 
 /// How long an automatic name is remembered, in seconds: a port that goes to another VM has another name as soon.
 const TTL: u32 = 30;
@@ -61,6 +60,8 @@ pub struct Resolved {
     pub authority: Option<Record>,
     /// The foreign name that the answer leads to: that which was asked for, or an alias' end.
     pub foreign: Option<Name>,
+    /// The zone that was asked first; `None`: the name is foreign.
+    pub zone: Option<Name>,
 }
 
 impl Resolved {
@@ -70,6 +71,7 @@ impl Resolved {
             answers,
             authority,
             foreign: None,
+            zone: None,
         }
     }
 
@@ -84,12 +86,12 @@ impl Resolved {
 impl View {
     /// The view of a VPC whose automatic names end with `suffix`. What is below one of `denied` is nowhere, but for zones of the
     /// VPC. A name that is none is left out, and logged.
-    pub fn of(vpc: &Vpc, suffix: &str, denied: &[Name]) -> Self {
+    pub fn of(contents: &Contents, suffix: &str, denied: &[Name]) -> Self {
         let mut view = Self::default();
         let Some(suffix) = readable(suffix) else {
             return view;
         };
-        let reverse = vpc.networks.iter().copied().flat_map(reverse::zones);
+        let reverse = contents.networks.iter().copied().flat_map(reverse::zones);
         // One that is nobody's on the Internet is answered whole: what is not here is nowhere.
         let reverse = reverse.map(|apex| common_apex(&apex).unwrap_or(apex));
         for apex in reverse.chain([suffix.clone()]) {
@@ -97,7 +99,7 @@ impl View {
                 .entry(apex.clone())
                 .or_insert_with(|| Zone::new(apex, &suffix));
         }
-        for (name, addresses) in &vpc.names {
+        for (name, addresses) in &contents.names {
             let full = readable(name).and_then(|mut name| {
                 name.set_fqdn(false);
                 name.append_domain(&suffix).ok()
@@ -108,7 +110,7 @@ impl View {
                 }
             }
         }
-        for zone in &vpc.zones {
+        for zone in &contents.zones {
             view.add_zone(zone, &suffix);
         }
         for apex in denied {
@@ -119,7 +121,7 @@ impl View {
     }
 
     /// Adds a zone of a tenant's. Never the place of one that is there: those are the cloud's.
-    fn add_zone(&mut self, told: &plan::Zone, suffix: &Name) {
+    fn add_zone(&mut self, told: &Domain, suffix: &Name) {
         let Some(apex) = readable(&told.name).filter(|apex| !self.zones.contains_key(apex)) else {
             return;
         };
@@ -170,6 +172,14 @@ impl View {
 
     /// What is known here of the records of a type that `name` has.
     pub fn resolve(&self, name: &Name, kind: RecordType) -> Resolved {
+        let zone = self.zone(&name.to_lowercase());
+        Resolved {
+            zone: zone.map(|zone| zone.apex().clone()),
+            ..self.found(name, kind)
+        }
+    }
+
+    fn found(&self, name: &Name, kind: RecordType) -> Resolved {
         let mut answers = Vec::new();
         // The question's own letters, as it is compared with the answer (0x20).
         let mut name = name.clone();

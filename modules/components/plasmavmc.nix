@@ -22,6 +22,9 @@
           node_timeout_seconds =
             optional (lib.types.ints.between 1 3600) 30
               "A host that has not been heard of for so many seconds gets no new virtual machines.";
+          image_networks = optional (lib.types.listOf lib.types.str) [
+            "192.0.2.0/24"
+          ] "Networks beside the internet that images may be fetched from by their URL.";
           guest_mtu =
             optional (lib.types.ints.between 1280 65485) 1450
               "MTU of guests' interfaces: the hosts' own, less the 50 bytes that VXLAN needs over IPv4 (RFC 7348). A guest keeps that with which it was made.";

@@ -32,6 +32,7 @@ in
     ../fair-use.nix
     ../flaredb
     ../hardening
+    ../images.nix
   ];
 
   options.photoncloud.roles = {

@@ -135,6 +135,7 @@ fn generate_into(out: &Path) {
         "iam/v1/iam.proto",
         "iam/v1/session.proto",
         "prismnet/v1/prismnet.proto",
+        "prismnet/v1/egress.proto",
         "plasmavmc/v1/plasmavmc.proto",
         "flashdns/v1/flashdns.proto",
         "chainfire/v1/chainfire.proto",

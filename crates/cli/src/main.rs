@@ -18,7 +18,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    host::HostCommand, org::Orgs, port::Ports, principal::ServiceAccounts, principal::Users,
+    external_network::ExternalNetworks, floating_ip::FloatingIps, host::HostCommand,
+    nat_gateway::NatGateways, org::Orgs, port::Ports, principal::ServiceAccounts, principal::Users,
     project::Projects, role::Roles, security_group::SecurityGroups, subnet::Subnets, vpc::Vpcs,
 };
 use crate::error::Failure;
@@ -119,6 +120,15 @@ enum Command {
     /// Zones and record sets: names of a project's own.
     #[command(subcommand)]
     Dns(commands::dns::DnsCommand),
+    /// Networks beside the cloud, by which VPCs get out.
+    #[command(subcommand)]
+    ExternalNetwork(Verbs<ExternalNetworks>),
+    /// NAT gateways: the way out of a VPC.
+    #[command(subcommand)]
+    NatGateway(Verbs<NatGateways>),
+    /// Floating IPs: addresses of external networks for ports.
+    #[command(subcommand, visible_alias = "fip")]
+    FloatingIp(Verbs<FloatingIps>),
     /// Images that VMs start from.
     #[command(subcommand)]
     Image(commands::image::ImageCommand),
@@ -280,6 +290,9 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::Port(verb) => desk.run(verb).await,
         Command::SecurityGroup(verb) => desk.run(verb).await,
         Command::Dns(command) => commands::dns::run(command, desk).await,
+        Command::ExternalNetwork(verb) => desk.run(verb).await,
+        Command::NatGateway(verb) => desk.run(verb).await,
+        Command::FloatingIp(verb) => desk.run(verb).await,
         Command::Image(command) => commands::image::run(command, desk).await,
         Command::SshKey(command) => commands::ssh_key::run(command, desk).await,
         Command::Vm(command) => commands::vm::run(command, desk).await,

@@ -11,10 +11,12 @@ use photon_api::flashdns::v1::{
 };
 use photon_api::plasmavmc::v1::{
     DeleteImageRequest, DeleteSshKeyRequest, DeleteVmRequest, Image, ListImagesRequest,
-    ListSshKeysRequest, ListVmsRequest, SshKey, Vm,
+    ListSshKeysRequest, ListVmsRequest, Vm,
 };
 use photon_api::prismnet::v1::{
-    DeletePortRequest, DeleteSecurityGroupRequest, DeleteSubnetRequest, DeleteVpcRequest,
+    DeleteFloatingIpRequest, DeleteNatGatewayRequest, DeletePortRequest,
+    DeleteSecurityGroupRequest, DeleteSubnetRequest, DeleteVpcRequest,
+    DisassociateFloatingIpRequest, FloatingIp, ListFloatingIpsRequest, ListNatGatewaysRequest,
     ListPortsRequest, ListSecurityGroupsRequest, ListSubnetsRequest, ListVpcsRequest,
     RemoveRuleRequest, SecurityGroup,
 };
@@ -113,6 +115,12 @@ impl Session {
         mut told: impl FnMut(Step),
     ) -> Result<(), Stuck> {
         let told = &mut told;
+        // They hold the ports that go with VMs.
+        let floating = self.newer::<ListFloatingIpsRequest>().await?;
+        self.take_from_ports(&floating).await?;
+        self.remove::<DeleteFloatingIpRequest>("floating IP", doomed!(floating), told)
+            .await?;
+
         let vms = self.there::<ListVmsRequest>().await?;
         self.remove::<DeleteVmRequest>("VM", doomed!(vms), told)
             .await?;
@@ -123,7 +131,7 @@ impl Session {
         self.remove::<DeleteImageRequest>("image", doomed!(own), told)
             .await?;
 
-        let keys = self.ssh_keys().await?;
+        let keys = self.newer::<ListSshKeysRequest>().await?;
         self.remove::<DeleteSshKeyRequest>("SSH key", doomed!(keys), told)
             .await?;
 
@@ -145,6 +153,9 @@ impl Session {
         self.remove::<DeleteSecurityGroupRequest>("security group", doomed!(made), told)
             .await?;
 
+        let gateways = self.newer::<ListNatGatewaysRequest>().await?;
+        self.remove::<DeleteNatGatewayRequest>("NAT gateway", doomed!(gateways), told)
+            .await?;
         let subnets = self.there::<ListSubnetsRequest>().await?;
         self.remove::<DeleteSubnetRequest>("subnet", doomed!(subnets), told)
             .await?;
@@ -163,7 +174,11 @@ impl Session {
         let mut contents = vec![
             ("VM", self.there::<ListVmsRequest>().await?.len()),
             ("image", images.iter().filter(|it| self.is_own(it)).count()),
-            ("SSH key", self.ssh_keys().await?.len()),
+            ("SSH key", self.newer::<ListSshKeysRequest>().await?.len()),
+            (
+                "floating IP",
+                self.newer::<ListFloatingIpsRequest>().await?.len(),
+            ),
             (
                 "record set",
                 self.if_served::<ListRecordSetsRequest>().await?.len(),
@@ -174,6 +189,10 @@ impl Session {
                 "security group",
                 groups.iter().filter(|group| !group.is_default).count(),
             ),
+            (
+                "NAT gateway",
+                self.newer::<ListNatGatewaysRequest>().await?.len(),
+            ),
             ("subnet", self.there::<ListSubnetsRequest>().await?.len()),
             ("VPC", self.there::<ListVpcsRequest>().await?.len()),
         ];
@@ -181,9 +200,9 @@ impl Session {
         Ok(contents)
     }
 
-    /// A server of the release before has none.
-    async fn ssh_keys(&self) -> Result<Vec<SshKey>, Error> {
-        match self.there::<ListSshKeysRequest>().await {
+    /// What a server of the release before has none of.
+    async fn newer<R: List>(&self) -> Result<Vec<R::Item>, Error> {
+        match self.there::<R>().await {
             Err(error) if error.code() == Some(Code::Unimplemented) => Ok(Vec::new()),
             found => found,
         }
@@ -191,9 +210,8 @@ impl Session {
 
     /// A cloud of the release before has no names. Where their server is only away, the project is not deleted: IAM asks it.
     async fn if_served<R: List>(&self) -> Result<Vec<R::Item>, Error> {
-        match self.there::<R>().await {
+        match self.newer::<R>().await {
             Err(Error::Unreachable { .. }) => Ok(Vec::new()),
-            Err(error) if error.code() == Some(Code::Unimplemented) => Ok(Vec::new()),
             found => found,
         }
     }
@@ -232,6 +250,25 @@ impl Session {
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await
+    }
+
+    /// Takes floating IPs from the ports that have them: as long as one has it, neither goes.
+    async fn take_from_ports(&self, floating: &[FloatingIp]) -> Result<(), Stuck> {
+        for it in floating.iter().filter(|it| !it.port_id.is_empty()) {
+            let request = DisassociateFloatingIpRequest::of(&it.id);
+            match self.call(request).await {
+                Ok(_) => {}
+                Err(error) if error.code() == Some(Code::NotFound) => {}
+                Err(error) => {
+                    return Err(Stuck::Kept {
+                        noun: "floating IP",
+                        name: it.name.clone(),
+                        error,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes the rules by which one group refers to another: two that refer to each other would hold each other.

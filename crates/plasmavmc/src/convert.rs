@@ -12,7 +12,7 @@ mod tests;
 mod vm;
 
 pub use console::{from_host, to_host};
-pub use image::{image_changes, image_part, image_to_wire, new_image};
+pub use image::{fetched_image, image_changes, image_part, image_to_wire, new_image};
 pub use node::{node_from_wire, node_to_wire};
 pub use ssh_key::{new_ssh_key, ssh_key_changes, ssh_key_to_wire};
 #[cfg(test)]

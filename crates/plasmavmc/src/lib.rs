@@ -16,7 +16,7 @@ mod settings;
 pub mod store;
 
 pub use run::run;
-pub use settings::Settings;
+pub use settings::{Offer, Settings};
 
 /// The server.
 pub const COMPONENT: photon_program::Component =

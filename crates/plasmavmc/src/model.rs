@@ -7,7 +7,10 @@ mod ssh_key;
 mod user_data;
 pub mod vm;
 
-pub use image::{ExpectedFile, Image, ImageChanges, ImageFile, ImageFormat, ImagePart, NewImage};
+pub use image::{
+    ExpectedFile, Image, ImageChanges, ImageFile, ImageFormat, ImagePart, NewImage,
+    check_default_user,
+};
 pub use node::{Hypervisor, Load, Node, Overhead};
 pub use ssh_key::{NewSshKey, PublicKey, SshKey, SshKeyChanges};
 pub use user_data::UserData;

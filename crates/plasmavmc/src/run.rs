@@ -82,6 +82,7 @@ pub async fn run(
     let consoles = Consoles::new(hub.clone());
     let files = Files::new(blobs.clone(), desired.clone());
     let reports = Reports::new(db.clone(), ledger.clone(), saga.clone(), &store_epoch);
+    let offers = component.images.clone();
     let images = app::Images::new(db.clone(), blobs, component.clone());
     let vms = app::Vms::new(
         access.clone(),
@@ -92,6 +93,8 @@ pub async fn run(
     );
 
     let actor = Actor::server(format!("{}-server", COMPONENT.name));
+    let catalogue = app::Catalogue::new(images.clone(), ledger.clone(), actor.clone(), offers)
+        .run(shutdown.clone());
     let tenants = Tenants::new(access.clone(), ledger.clone(), actor, kind::VMS.service)
         .with::<Vm>()
         .with::<Image>()
@@ -100,7 +103,7 @@ pub async fn run(
     // What a crash may have left to do.
     images.collect_garbage().await;
     store::node::loads_complete(&db).await?;
-    let background = tokio::spawn(saga.run());
+    let background = tokio::spawn(async { tokio::join!(saga.run(), catalogue) });
 
     let services = Services::new(guard.verifier())
         .add(ImageServiceServer::new(server::Images::new(

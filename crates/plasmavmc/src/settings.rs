@@ -1,11 +1,16 @@
 //! The settings that only this server has: the section `[plasmavmc]` of the file.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use photon_catalog::quota::{Defaults, Quantity};
 use photon_program::{ComponentSettings, Invalid};
-use photon_resource::Error;
+use photon_resource::{Error, validate_description, validate_resource_name};
 
+use crate::app::Images;
+use crate::model::check_default_user;
 use crate::scheduler::Overcommit;
 
 /// What is counted, and what a project and an organization may have of it.
@@ -46,6 +51,56 @@ pub struct Settings {
     /// MTU of guests' interfaces: the hosts' own, less what VXLAN needs (50 bytes over IPv4, RFC 7348). A guest keeps
     /// that with which it was made.
     pub guest_mtu: u32,
+    /// Networks beside the internet that images may be fetched from.
+    pub image_networks: Vec<IpNet>,
+    /// The socket of the programs that fetch.
+    pub fetch_socket: PathBuf,
+    /// The catalogue: images that the cloud offers to all tenants, by name.
+    pub images: BTreeMap<String, Offer>,
+}
+
+/// An image of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offer {
+    /// Where its disk is, raw or qcow2.
+    pub url: String,
+    /// The disk's SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Whom its guests have for people to sign in as.
+    #[serde(default)]
+    pub default_user: String,
+}
+
+impl Offer {
+    /// The sum as images have it.
+    pub fn sum(&self) -> String {
+        self.sha256.to_ascii_lowercase()
+    }
+
+    fn check(&self, name: &str) -> Result<(), Invalid> {
+        let key = |key: &str| format!("plasmavmc.images.{name}.{key}");
+        let wrong = |error: Error| match error {
+            Error::InvalidArgument {
+                field,
+                value,
+                expected,
+            } => Invalid::new(key(&field), value, expected),
+            error => Invalid::new(key("url"), &self.url, error.to_string()),
+        };
+        validate_resource_name("name", name).map_err(wrong)?;
+        validate_description(&self.description).map_err(wrong)?;
+        check_default_user("default_user", &self.default_user).map_err(wrong)?;
+        Images::url(&self.url).map_err(wrong)?;
+        if self.sha256.len() != 64 || !self.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let expected = "64 hexadecimal digits, as sha256sum prints them";
+            return Err(Invalid::new(key("sha256"), &self.sha256, expected));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Settings {
@@ -58,6 +113,9 @@ impl Default for Settings {
             disk_overcommit: 2,
             node_timeout_seconds: 30,
             guest_mtu: 1450,
+            image_networks: Vec::new(),
+            fetch_socket: photon_fetch::SOCKET.into(),
+            images: BTreeMap::new(),
         }
     }
 }
@@ -103,6 +161,9 @@ impl ComponentSettings for Settings {
         within("disk_overcommit", self.disk_overcommit.into(), 1, 64)?;
         // Hosts register every 10 s.
         within("node_timeout_seconds", self.node_timeout_seconds, 1, 3600)?;
-        within("guest_mtu", self.guest_mtu.into(), 1280, 65_485)
+        within("guest_mtu", self.guest_mtu.into(), 1280, 65_485)?;
+        self.images
+            .iter()
+            .try_for_each(|(name, offer)| offer.check(name))
     }
 }

@@ -2,6 +2,10 @@
 
 mod addresses;
 mod default_network;
+mod external_addresses;
+mod external_network;
+mod floating_ip;
+mod nat_gateway;
 mod node;
 mod number;
 mod port;
@@ -11,6 +15,9 @@ mod vpc;
 
 pub use addresses::Addresses;
 pub use default_network::{DefaultNetworks, SettingsChange};
+pub use external_network::{ExternalNetworks, external_network_to_use};
+pub use floating_ip::{AssociateFloatingIp, FloatingIps};
+pub use nat_gateway::NatGateways;
 pub use node::{
     Desired, DesiredGroup, DesiredSubnet, DesiredVpc, Interest, Inventory, Nodes, Reported,
 };

@@ -1,5 +1,8 @@
 //! Between the wire and the domain; the wire's types go no further.
 
+mod external_network;
+mod floating_ip;
+mod nat_gateway;
 mod network_settings;
 mod node;
 mod port;
@@ -7,6 +10,9 @@ mod security_group;
 mod subnet;
 mod vpc;
 
+pub use external_network::{external_network, external_network_changes, new_external_network};
+pub use floating_ip::{floating_ip, floating_ip_changes, new_floating_ip};
+pub use nat_gateway::{nat_gateway, nat_gateway_changes, new_nat_gateway};
 pub use network_settings::network_settings;
 pub use node::desired;
 pub use port::{attachment, new_port, port, port_addressing, port_changes, port_filter, report};

@@ -18,6 +18,9 @@ use chainfire::Ledger;
 use flaredb::Db;
 use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components;
+use photon_api::prismnet::v1::external_network_service_server::ExternalNetworkServiceServer;
+use photon_api::prismnet::v1::floating_ip_service_server::FloatingIpServiceServer;
+use photon_api::prismnet::v1::nat_gateway_service_server::NatGatewayServiceServer;
 use photon_api::prismnet::v1::network_settings_service_server::NetworkSettingsServiceServer;
 use photon_api::prismnet::v1::node_service_server::NodeServiceServer;
 use photon_api::prismnet::v1::port_service_server::PortServiceServer;
@@ -34,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::model::{Port, SecurityGroup, Subnet, Vpc};
+use crate::model::{FloatingIp, NatGateway, Port, SecurityGroup, Subnet, Vpc};
 
 pub use settings::Settings;
 
@@ -77,6 +80,8 @@ pub async fn run(
         .await?
         .of::<SecurityGroup>(&db)
         .await?;
+    let counted = counted.of::<NatGateway>(&db).await?;
+    let counted = counted.of::<FloatingIp>(&db).await?;
     counted.store(&db, &quantities).await?;
     let mutations = Mutations::new(db.clone(), ledger.clone(), &settings.server.limits);
     let services = services(
@@ -120,6 +125,8 @@ fn services(
     .with::<model::Vpc>()
     .with::<model::Subnet>()
     .with::<model::Port>()
+    .with::<NatGateway>()
+    .with::<FloatingIp>()
     .with_automatic::<SecurityGroup>(
         |group| group.is_default,
         |group, tx| Box::pin(store::security_group_delete(tx, group)),
@@ -128,7 +135,10 @@ fn services(
     let vpcs = app::Vpcs::new(db.clone());
     let subnets = app::Subnets::new(db.clone(), addresses.clone());
     let ports = app::Ports::new(db.clone(), addresses);
-    let groups = app::SecurityGroups::new(db);
+    let groups = app::SecurityGroups::new(db.clone());
+    let external = app::ExternalNetworks::new(db.clone());
+    let gateways = app::NatGateways::new(db.clone());
+    let floating = app::FloatingIps::new(db);
     Services::new(guard.verifier())
         .add(VpcServiceServer::new(server::Vpcs::new(
             access.clone(),
@@ -151,6 +161,17 @@ fn services(
         .add(SecurityGroupServiceServer::new(
             server::SecurityGroups::new(access.clone(), groups),
         ))
+        .add(ExternalNetworkServiceServer::new(
+            server::ExternalNetworks::new(access.clone(), external),
+        ))
+        .add(NatGatewayServiceServer::new(server::NatGateways::new(
+            access.clone(),
+            gateways,
+        )))
+        .add(FloatingIpServiceServer::new(server::FloatingIps::new(
+            access.clone(),
+            floating,
+        )))
         .add(NodeServiceServer::new(server::Nodes::new(
             access.clone(),
             nodes,

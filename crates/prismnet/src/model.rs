@@ -1,16 +1,27 @@
-//! The domain's types: what a VPC, a subnet, a port and a security group are, and the rules that one of them
+//! The domain's types: what a VPC, a subnet, a port, a security group and the ways out are, and the rules that one of them
 //! alone must keep. Nothing here knows of wire or store.
 
 mod cidr;
 mod default_network;
+mod external_network;
+mod floating_ip;
+mod nat_gateway;
 mod node;
 mod port;
 mod security_group;
 mod subnet;
 mod vpc;
 
-pub use cidr::{parse_subnet_cidr, parse_subnet_ipv6_cidr, parse_vpc_cidr, parse_vpc_ipv6_cidr};
+pub use cidr::{
+    parse_external_cidr, parse_subnet_cidr, parse_subnet_ipv6_cidr, parse_vpc_cidr,
+    parse_vpc_ipv6_cidr,
+};
 pub use default_network::{DEFAULT_CIDR, DEFAULT_NETWORK, NetworkSettings, free_range};
+pub use external_network::{
+    AddressRange, ExternalNetwork, ExternalNetworkChanges, NewExternalNetwork,
+};
+pub use floating_ip::{Association, FloatingIp, NewFloatingIp};
+pub use nat_gateway::{NatGateway, NewNatGateway};
 pub use node::Node;
 pub use port::{
     Attachment, DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus,
@@ -43,6 +54,12 @@ pub mod kind {
     pub const PORTS: Kind = of("ports", "port");
     /// Security groups.
     pub const SECURITY_GROUPS: Kind = of("securityGroups", "security group");
+    /// Networks beside the cloud.
+    pub const EXTERNAL_NETWORKS: Kind = of("externalNetworks", "external network");
+    /// Ways out of VPCs.
+    pub const NAT_GATEWAYS: Kind = of("natGateways", "NAT gateway");
+    /// Addresses of external networks for ports.
+    pub const FLOATING_IPS: Kind = of("floatingIps", "floating IP");
     /// What an organization says of networks.
     pub const SETTINGS: Kind = of("settings", "network settings");
     /// Hosts.

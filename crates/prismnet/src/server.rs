@@ -1,5 +1,8 @@
 //! The gRPC services: a call is converted, authorized and handed to `app`, nothing else.
 
+mod external_network;
+mod floating_ip;
+mod nat_gateway;
 mod network_settings;
 mod node;
 mod port;
@@ -7,6 +10,9 @@ mod security_group;
 mod subnet;
 mod vpc;
 
+pub use external_network::ExternalNetworks;
+pub use floating_ip::FloatingIps;
+pub use nat_gateway::NatGateways;
 pub use network_settings::Settings;
 pub use node::Nodes;
 pub use port::Ports;

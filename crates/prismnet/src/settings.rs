@@ -8,7 +8,7 @@ use photon_resource::Error;
 use crate::model::{DEFAULT_CIDR, parse_vpc_cidr};
 
 /// What is counted, and what a project and an organization may have of it.
-pub const QUANTITIES: [Quantity; 6] = [
+pub const QUANTITIES: [Quantity; 8] = [
     quantity("vpcs", 20),
     quantity("subnets", 200),
     quantity("ports", 1000),
@@ -16,6 +16,8 @@ pub const QUANTITIES: [Quantity; 6] = [
     quantity("security_group_rules", 5000),
     // Elements of the sets in the filter of every host with a port of the group.
     quantity("security_group_cells", 20_000),
+    quantity("nat_gateways", 5),
+    quantity("floating_ips", 20),
 ];
 
 const fn quantity(name: &'static str, per_project: u64) -> Quantity {

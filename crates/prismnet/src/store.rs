@@ -3,16 +3,23 @@
 //!
 //! | key | holds |
 //! | --- | --- |
-//! | `{table}/{id}`, `{table}-name/…`, `{table}-in/…` | resources, as `photon_catalog::stored` says: tables are `vpc`, `subnet`, `port`, `security-group` |
+//! | `{table}/{id}`, `{table}-name/…`, `{table}-in/…` | resources, as `photon_catalog::stored` says: tables are `vpc`, `subnet`, `port`, `security-group`, `external-network` (of the scope `-/-`), `nat-gateway`, `floating-ip` |
 //! | `vpc-subnet/{vpc}/{subnet}`, `subnet-port/{subnet}/{port}`, `group-port/{group}/{port}`, `group-rule/{group}/{group}` | who uses whom |
 //! | `vpc-users/{vpc}`, `subnet-users/{subnet}`, `group-users/{group}` | written by whoever adds a user, compared by whoever must know that there is none |
 //! | `table/{number}`, `vni/{number}`, `mac/{vpc}/{mac}`, `address/{subnet}/{ip}` | the id that has the number or address: created only if absent, so nothing is given twice |
+//! | `nat/{vpc}`, `floating-port/{port}` | the gateway of a VPC, the floating IP of a port |
+//! | `external-address/{network}/{ip}` | the gateway or floating IP that has the address |
+//! | `external-gateway/{network}/{gateway}`, `external-floating/{network}/{floating}`, `vpc-floating/{vpc}/{floating}` | who uses whom |
+//! | `external-users/{network}`, `vpc-floating-users/{vpc}`, `external-networks` | as `vpc-users` |
 //! | `address-cursor/{subnet}` | the address that was given last |
 //! | `node/{name}` | a host's end of the tunnels between hosts; gone when another host has its address |
 //! | `default-group/{org}/{project}` | the project's default security group |
 //! | `network-settings/{org}` | what an organization says of networks in its projects |
 
+mod external_network;
 mod feed;
+mod floating_ip;
+mod nat_gateway;
 mod network_settings;
 mod node;
 mod port;
@@ -21,7 +28,15 @@ mod subnet;
 mod users;
 mod vpc;
 
+pub use external_network::{
+    external_address_is_taken, external_addresses, external_addresses_now, external_network_create,
+    external_network_delete, external_network_update, external_networks, external_networks_now,
+};
 pub use feed::{Changed, changed, everything};
+pub use floating_ip::{floating_ip_create, floating_ip_delete, floating_ip_of, floating_ip_update};
+pub use nat_gateway::{
+    has_nat_gateway, nat_gateway_create, nat_gateway_delete, nat_gateway_of, nat_gateway_update,
+};
 pub use network_settings::{
     network_settings_key, network_settings_load, network_settings_put, network_settings_read,
 };

@@ -112,6 +112,21 @@ uuid_id!(
     "security group"
 );
 uuid_id!(
+    /// A network beside the cloud.
+    ExternalNetworkId,
+    "external network"
+);
+uuid_id!(
+    /// A VPC's way out to an external network.
+    NatGatewayId,
+    "NAT gateway"
+);
+uuid_id!(
+    /// An address of an external network for one port.
+    FloatingIpId,
+    "floating IP"
+);
+uuid_id!(
     /// A rule of a security group.
     RuleId,
     "security group rule"

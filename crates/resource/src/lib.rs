@@ -21,8 +21,9 @@ pub use access::{
 };
 pub use error::{Error, Result};
 pub use id::{
-    ApiKeyId, BindingId, ImageId, OrgId, PortId, PrincipalId, ProjectId, RecordSetId, RoleId,
-    RuleId, SecurityGroupId, SessionId, SshKeyId, SubnetId, VmId, VpcId, ZoneId,
+    ApiKeyId, BindingId, ExternalNetworkId, FloatingIpId, ImageId, NatGatewayId, OrgId, PortId,
+    PrincipalId, ProjectId, RecordSetId, RoleId, RuleId, SecurityGroupId, SessionId, SshKeyId,
+    SubnetId, VmId, VpcId, ZoneId,
 };
 pub use interface_name::{bridge_name, tap_name, vrf_name, vxlan_name};
 pub use kind::Kind;

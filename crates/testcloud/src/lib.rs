@@ -8,6 +8,8 @@ use photon_api::components::COMPONENTS;
 use photon_program::{Component, ComponentSettings, Settings, Urls};
 use photon_testkit::Place;
 
+#[cfg(feature = "plasmavmc")]
+pub mod downloads;
 #[cfg(feature = "flashdns")]
 pub mod flashdns;
 pub mod iam;

@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
 use photon_api::iam::v1 as iam_pb;
@@ -24,27 +25,37 @@ pub const HOST: &str = "host-1";
 
 /// PlasmaVMC with settings of its own.
 pub fn part(own: plasmavmc::Settings) -> Part {
+    changing(Arc::new(Mutex::new(own)))
+}
+
+/// With the settings that are there when it starts.
+fn changing(own: Arc<Mutex<plasmavmc::Settings>>) -> Part {
     Part::new(NAME, move |place, listener, shutdown| {
         let mut settings = crate::settings(plasmavmc::COMPONENT, &place, Some(IDENTITY));
-        settings.component = own.clone();
+        settings.component = own.lock().expect("a test that goes on").clone();
+        settings.component.fetch_socket = place.dir().join("fetch");
+        crate::downloads::fetch_at(&settings.component.fetch_socket);
         plasmavmc::run(settings, listener, shutdown)
     })
 }
 
 /// IAM, PrismNET and PlasmaVMC, and clients of several tenants.
-pub struct Cloud(photon_testkit::Cloud);
+pub struct Cloud {
+    cloud: photon_testkit::Cloud,
+    settings: Arc<Mutex<plasmavmc::Settings>>,
+}
 
 impl Deref for Cloud {
     type Target = photon_testkit::Cloud;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.cloud
     }
 }
 
 impl DerefMut for Cloud {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
+        &mut self.cloud
     }
 }
 
@@ -56,13 +67,27 @@ impl Cloud {
 
     /// With other settings of PlasmaVMC's than the usual.
     pub async fn with(own: plasmavmc::Settings) -> Self {
-        let parts = [crate::iam::part(HOST), prismnet::part(), part(own)];
-        Self::of(photon_testkit::Cloud::start(parts).await)
+        let settings = Arc::new(Mutex::new(own));
+        let vms = changing(settings.clone());
+        let parts = [crate::iam::part(HOST), prismnet::part(), vms];
+        Self {
+            cloud: photon_testkit::Cloud::start(parts).await,
+            settings,
+        }
     }
 
-    /// One that has these three and maybe more.
+    /// Stops PlasmaVMC and starts it with other settings.
+    pub async fn restart_with(&mut self, own: plasmavmc::Settings) {
+        *self.settings.lock().expect("a test that goes on") = own;
+        self.cloud.restart(NAME).await;
+    }
+
+    /// One that has these three, PlasmaVMC with the usual settings, and maybe more.
     pub fn of(cloud: photon_testkit::Cloud) -> Self {
-        Self(cloud)
+        Self {
+            cloud,
+            settings: Arc::default(),
+        }
     }
 
     fn identity(&self) -> PathBuf {

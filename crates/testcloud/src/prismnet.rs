@@ -4,6 +4,9 @@ use std::ops::{Deref, DerefMut};
 
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
 use photon_api::prismnet::v1 as pb;
+use photon_api::prismnet::v1::external_network_service_client::ExternalNetworkServiceClient;
+use photon_api::prismnet::v1::floating_ip_service_client::FloatingIpServiceClient;
+use photon_api::prismnet::v1::nat_gateway_service_client::NatGatewayServiceClient;
 use photon_api::prismnet::v1::network_settings_service_client::NetworkSettingsServiceClient;
 use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
@@ -129,6 +132,9 @@ pub struct Client {
     pub devices: PortServiceClient<Bearing>,
     pub groups: SecurityGroupServiceClient<Bearing>,
     pub settings: NetworkSettingsServiceClient<Bearing>,
+    pub external: ExternalNetworkServiceClient<Bearing>,
+    pub gateways: NatGatewayServiceClient<Bearing>,
+    pub floating: FloatingIpServiceClient<Bearing>,
     pub nodes: NodeServiceClient<Bearing>,
     pub events: EventServiceClient<Bearing>,
     /// Who it is.
@@ -146,6 +152,9 @@ impl Client {
             devices: PortServiceClient::new(on()),
             groups: SecurityGroupServiceClient::new(on()),
             settings: NetworkSettingsServiceClient::new(on()),
+            external: ExternalNetworkServiceClient::new(on()),
+            gateways: NatGatewayServiceClient::new(on()),
+            floating: FloatingIpServiceClient::new(on()),
             nodes: NodeServiceClient::new(on()),
             events: EventServiceClient::new(on()),
             session: session.clone(),
@@ -188,6 +197,60 @@ impl Client {
         let vpc = self.vpc("main", "10.0.0.0/16").await;
         let subnet = self.subnet(&vpc, "front", "10.0.1.0/24").await;
         (vpc, subnet)
+    }
+
+    /// An external network that is offered to these organizations, with addresses 203.0.`third`.10 to .29. For operators.
+    pub async fn external_network(
+        &mut self,
+        name: &str,
+        third: u8,
+        org_ids: &[&str],
+    ) -> pb::ExternalNetwork {
+        let response = self
+            .external
+            .create_external_network(new_external_network(name, third, org_ids))
+            .await;
+        response.unwrap().into_inner().external_network.unwrap()
+    }
+
+    /// The gateway of a VPC on the only external network.
+    pub async fn nat_gateway(
+        &mut self,
+        vpc: &pb::Vpc,
+        name: &str,
+    ) -> Result<pb::NatGateway, Status> {
+        let request = pb::CreateNatGatewayRequest {
+            vpc_id: vpc.id.clone(),
+            name: name.into(),
+            ..Default::default()
+        };
+        let response = self.gateways.create_nat_gateway(request).await?;
+        Ok(response.into_inner().nat_gateway.unwrap())
+    }
+
+    /// A floating IP of the only external network.
+    pub async fn floating_ip(&mut self, name: &str) -> Result<pb::FloatingIp, Status> {
+        let request = pb::CreateFloatingIpRequest {
+            name: name.into(),
+            ..Default::default()
+        };
+        let response = self.floating.create_floating_ip(request).await?;
+        Ok(response.into_inner().floating_ip.unwrap())
+    }
+
+    /// Gives a floating IP to a port that has none.
+    pub async fn associate(
+        &mut self,
+        floating: &pb::FloatingIp,
+        port: &pb::Port,
+    ) -> Result<pb::FloatingIp, Status> {
+        let request = pb::AssociateFloatingIpRequest {
+            id: floating.id.clone(),
+            port_id: port.id.clone(),
+            ..Default::default()
+        };
+        let response = self.floating.associate_floating_ip(request).await?;
+        Ok(response.into_inner().floating_ip.unwrap())
     }
 
     /// Attaches a port to a VM on a host.
@@ -234,6 +297,24 @@ pub fn new_port(subnet: &pb::Subnet, name: &str) -> pb::CreatePortRequest {
     pb::CreatePortRequest {
         subnet_id: subnet.id.clone(),
         name: name.into(),
+        ..Default::default()
+    }
+}
+
+/// 203.0.`third`.0/24, of which .10 to .29 may be given out to these organizations.
+pub fn new_external_network(
+    name: &str,
+    third: u8,
+    org_ids: &[&str],
+) -> pb::CreateExternalNetworkRequest {
+    pb::CreateExternalNetworkRequest {
+        name: name.into(),
+        cidr: format!("203.0.{third}.0/24"),
+        pools: vec![pb::AddressRange {
+            first: format!("203.0.{third}.10"),
+            last: format!("203.0.{third}.29"),
+        }],
+        org_ids: org_ids.iter().map(|org| (*org).to_owned()).collect(),
         ..Default::default()
     }
 }

@@ -123,6 +123,8 @@ impl TestCloud {
             // Hosts of most tests report themselves once, and are not lost meanwhile.
             plasmavmc::part(::plasmavmc::Settings {
                 node_timeout_seconds: 3600,
+                // The web servers of tests.
+                image_networks: vec!["127.0.0.0/8".parse().expect("a network")],
                 ..Default::default()
             }),
             flashdns::part(),

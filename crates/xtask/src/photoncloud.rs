@@ -70,10 +70,10 @@ pub fn kernel_settings() -> String {
     format!("{} = {}\n", components::RESERVED_PORTS, ports.join(","))
 }
 
-/// Makes the group that the servers' units name, as `modules/disks.nix` does. Its number is of no matter here, where no
-/// file system is laid out by it.
-const STORES_GROUP: &str =
-    "getent group photoncloud-stores >/dev/null || groupadd --system photoncloud-stores";
+/// Makes the groups that units name, as `modules/disks.nix` and `modules/images.nix` do. Their numbers are of no matter
+/// here, where no file system is laid out by them.
+const GROUPS: &str = "for group in photoncloud-stores photoncloud-fetch; do \
+     getent group $group >/dev/null || groupadd --system $group; done";
 
 /// Where they are on a host, by NixOS's name.
 pub const KERNEL_SETTINGS: &str = "etc/sysctl.d/60-nixos.conf";
@@ -106,7 +106,7 @@ pub async fn install(host: &Host, programs: &programs::Programs) -> Result<Durat
          install -m 644 -t /etc/systemd/system /run/rack/share/units/*\n\
          install -D -m 644 /run/rack/share/sysctl /{KERNEL_SETTINGS}\n\
          /usr/lib/systemd/systemd-sysctl /{KERNEL_SETTINGS}\n\
-         {STORES_GROUP}\n\
+         {GROUPS}\n\
          systemctl daemon-reload\n\
          systemctl enable --quiet {}\n\
          systemctl start --no-block photon.target",

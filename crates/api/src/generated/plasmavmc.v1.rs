@@ -60,6 +60,9 @@ pub struct Image {
     /// Grows with every change; give it back as `expected_revision` to change only what you have seen.
     #[prost(uint64, tag = "14")]
     pub revision: u64,
+    /// The user that its guests have for people to sign in as, which gets a VM's SSH keys; empty: unknown.
+    #[prost(string, tag = "15")]
+    pub default_user: ::prost::alloc::string::String,
 }
 /// What is imported: the first message of the stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -94,6 +97,10 @@ pub struct ImportImageHeader {
     /// If given, the content must have these sums.
     #[prost(message, repeated, tag = "9")]
     pub expected_files: ::prost::alloc::vec::Vec<ImageFile>,
+    /// The user that its guests have for people to sign in as: lower-case letters, digits, `-` and `_`, at most 32, not beginning
+    /// with a digit or `-`. Empty: unknown.
+    #[prost(string, tag = "10")]
+    pub default_user: ::prost::alloc::string::String,
     /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
     #[prost(string, tag = "15")]
     pub request_id: ::prost::alloc::string::String,
@@ -132,6 +139,60 @@ pub struct ImportImageResponse {
     /// The image, as it is stored.
     #[prost(message, optional, tag = "1")]
     pub image: ::core::option::Option<Image>,
+}
+/// What ImportImageFromUrl is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportImageFromUrlRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "4")]
+    pub description: ::prost::alloc::string::String,
+    /// What the file is: IMAGE_FORMAT_RAW or IMAGE_FORMAT_QCOW2. Unspecified: by its content.
+    #[prost(enumeration = "ImageFormat", tag = "5")]
+    pub format: i32,
+    /// Whether every tenant may use it; only operators can set it.
+    #[prost(bool, tag = "6")]
+    pub public: bool,
+    /// Where it is: `<https://`> or `<http://`,> at most 2048 bytes, without a user's name and password, on port 80, 443, or one from
+    /// 1024 on. Up to 5 redirections are followed.
+    #[prost(string, tag = "7")]
+    pub url: ::prost::alloc::string::String,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The file's SHA-256, in hexadecimal digits, as its distributor says it.
+    #[prost(string, tag = "9")]
+    pub sha256: ::prost::alloc::string::String,
+    /// As ImportImageHeader's.
+    #[prost(string, tag = "10")]
+    pub default_user: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What ImportImageFromUrl answers, several times.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportImageFromUrlResponse {
+    /// The image, as it is stored: the last message. Absent before.
+    #[prost(message, optional, tag = "1")]
+    pub image: ::core::option::Option<Image>,
+    /// How many bytes have been fetched.
+    #[prost(uint64, tag = "2")]
+    pub received_bytes: u64,
+    /// How many there are in all. 0: the server has not said.
+    #[prost(uint64, tag = "3")]
+    pub total_bytes: u64,
 }
 /// What GetImage is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -246,6 +307,9 @@ pub struct UpdateImageRequest {
     /// Whether every tenant may use it; only operators can set it.
     #[prost(bool, optional, tag = "5")]
     pub public: ::core::option::Option<bool>,
+    /// The user that its guests have for people to sign in as; empty: unknown. Absent: unchanged.
+    #[prost(string, optional, tag = "6")]
+    pub default_user: ::core::option::Option<::prost::alloc::string::String>,
     /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
     #[prost(uint64, tag = "14")]
     pub expected_revision: u64,
@@ -1686,6 +1750,36 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.ImageService", "ImportImage"));
             self.inner.client_streaming(req, path, codec).await
         }
+        /// Imports a disk that a URL leads to: the cloud fetches it, tells how far it is, at least every 10 s, and at the end the
+        /// image. A connection that breaks is gone on with. Who hangs up before the end has imported nothing. INVALID_ARGUMENT for a
+        /// URL that does not lead to the internet, or to a network that the operator allows, and for content of another SHA-256;
+        /// UNAVAILABLE while it can't be had.
+        pub async fn import_image_from_url(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportImageFromUrlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ImportImageFromUrlResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.ImageService/ImportImageFromUrl",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("plasmavmc.v1.ImageService", "ImportImageFromUrl"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// One image.
         pub async fn get_image(
             &mut self,
@@ -1833,6 +1927,26 @@ pub mod image_service_server {
             request: tonic::Request<tonic::Streaming<super::ImportImageRequest>>,
         ) -> std::result::Result<
             tonic::Response<super::ImportImageResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ImportImageFromUrl method.
+        type ImportImageFromUrlStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::ImportImageFromUrlResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Imports a disk that a URL leads to: the cloud fetches it, tells how far it is, at least every 10 s, and at the end the
+        /// image. A connection that breaks is gone on with. Who hangs up before the end has imported nothing. INVALID_ARGUMENT for a
+        /// URL that does not lead to the internet, or to a network that the operator allows, and for content of another SHA-256;
+        /// UNAVAILABLE while it can't be had.
+        async fn import_image_from_url(
+            &self,
+            request: tonic::Request<super::ImportImageFromUrlRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ImportImageFromUrlStream>,
             tonic::Status,
         >;
         /// One image.
@@ -2003,6 +2117,54 @@ pub mod image_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.ImageService/ImportImageFromUrl" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportImageFromUrlSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::ServerStreamingService<
+                        super::ImportImageFromUrlRequest,
+                    > for ImportImageFromUrlSvc<T> {
+                        type Response = super::ImportImageFromUrlResponse;
+                        type ResponseStream = T::ImportImageFromUrlStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportImageFromUrlRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::import_image_from_url(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportImageFromUrlSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -5592,3 +5592,2756 @@ pub mod node_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Addresses from the first to the last, both of them included.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddressRange {
+    /// An IPv4 address.
+    #[prost(string, tag = "1")]
+    pub first: ::prost::alloc::string::String,
+    /// An IPv4 address, not below `first`.
+    #[prost(string, tag = "2")]
+    pub last: ::prost::alloc::string::String,
+}
+/// A network beside the cloud, in which it has addresses.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExternalNetwork {
+    /// A UUID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Unique in the cloud: `[a-z0-9](\[a-z0-9-\]{0,61}\[a-z0-9\])?`. Hosts with an interface in it know it by this name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "3")]
+    pub description: ::prost::alloc::string::String,
+    /// IPv4, /8 to /30.
+    #[prost(string, tag = "4")]
+    pub cidr: ::prost::alloc::string::String,
+    /// The router of that network, inside the CIDR.
+    #[prost(string, tag = "5")]
+    pub gateway: ::prost::alloc::string::String,
+    /// The addresses that the cloud may give out: inside the CIDR, without the gateway; none is in a pool of another external
+    /// network. 1 to 16 ranges, of 65536 addresses at most together.
+    #[prost(message, repeated, tag = "6")]
+    pub pools: ::prost::alloc::vec::Vec<AddressRange>,
+    /// Organizations that it is offered to. Empty: all. Told to operators alone.
+    #[prost(string, repeated, tag = "7")]
+    pub org_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// When it was made.
+    #[prost(message, optional, tag = "9")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was last changed.
+    #[prost(message, optional, tag = "10")]
+    pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Grows with every change; give it back as `expected_revision` to change only what you have seen.
+    #[prost(uint64, tag = "11")]
+    pub revision: u64,
+}
+/// The way out of a VPC: its guests reach an external network behind addresses of the gateway. Nothing comes in by it that
+/// no guest asked for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NatGateway {
+    /// A UUID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization that it belongs to.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project that it belongs to.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+    /// VPC (id).
+    #[prost(string, tag = "6")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// External network (id).
+    #[prost(string, tag = "7")]
+    pub external_network_id: ::prost::alloc::string::String,
+    /// Addresses of the external network that guests come from, who have no floating IP.
+    #[prost(string, repeated, tag = "8")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// When it was made.
+    #[prost(message, optional, tag = "10")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was last changed.
+    #[prost(message, optional, tag = "11")]
+    pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Grows with every change; give it back as `expected_revision` to change only what you have seen.
+    #[prost(uint64, tag = "12")]
+    pub revision: u64,
+}
+/// An address of an external network that a project has, and the port that it leads to.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FloatingIp {
+    /// A UUID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization that it belongs to.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project that it belongs to.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+    /// External network (id).
+    #[prost(string, tag = "6")]
+    pub external_network_id: ::prost::alloc::string::String,
+    /// IPv4 address of the external network.
+    #[prost(string, tag = "7")]
+    pub ip_address: ::prost::alloc::string::String,
+    /// Port (id) that has it. Empty: none.
+    #[prost(string, tag = "8")]
+    pub port_id: ::prost::alloc::string::String,
+    /// VPC (id) of that port.
+    #[prost(string, tag = "9")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// Address of that port inside its VPC.
+    #[prost(string, tag = "10")]
+    pub fixed_ip_address: ::prost::alloc::string::String,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// When it was made.
+    #[prost(message, optional, tag = "12")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was last changed.
+    #[prost(message, optional, tag = "13")]
+    pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Grows with every change; give it back as `expected_revision` to change only what you have seen.
+    #[prost(uint64, tag = "14")]
+    pub revision: u64,
+}
+/// What CreateExternalNetwork is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateExternalNetworkRequest {
+    /// Name, unique in the cloud.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// IPv4, /8 to /30, for example 203.0.113.0/24.
+    #[prost(string, tag = "3")]
+    pub cidr: ::prost::alloc::string::String,
+    /// The router of that network. Empty: the first host address.
+    #[prost(string, tag = "4")]
+    pub gateway: ::prost::alloc::string::String,
+    /// The addresses that the cloud may give out.
+    #[prost(message, repeated, tag = "5")]
+    pub pools: ::prost::alloc::vec::Vec<AddressRange>,
+    /// Organizations that it is offered to. Empty: all.
+    #[prost(string, repeated, tag = "6")]
+    pub org_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What CreateExternalNetwork answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateExternalNetworkResponse {
+    /// The external network, as it was made.
+    #[prost(message, optional, tag = "1")]
+    pub external_network: ::core::option::Option<ExternalNetwork>,
+}
+/// What GetExternalNetwork is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetExternalNetworkRequest {
+    /// Id or name.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+/// What GetExternalNetwork answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetExternalNetworkResponse {
+    /// The external network.
+    #[prost(message, optional, tag = "1")]
+    pub external_network: ::core::option::Option<ExternalNetwork>,
+}
+/// What ListExternalNetworks is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListExternalNetworksRequest {
+    /// Only with this name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Only with all of these labels.
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How many at most. 0: 100; at most 1000.
+    #[prost(uint32, tag = "3")]
+    pub page_size: u32,
+    /// The `next_page_token` of the previous page. Empty: the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What ListExternalNetworks answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListExternalNetworksResponse {
+    /// What is on this page.
+    #[prost(message, repeated, tag = "1")]
+    pub external_networks: ::prost::alloc::vec::Vec<ExternalNetwork>,
+    /// Gives the next page. Empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// The pools of an external network, as a whole.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AddressRanges {
+    /// The ranges.
+    #[prost(message, repeated, tag = "1")]
+    pub ranges: ::prost::alloc::vec::Vec<AddressRange>,
+}
+/// The organizations that something is offered to, as a whole.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrgIds {
+    /// Ids. Empty: all.
+    #[prost(string, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What UpdateExternalNetwork is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateExternalNetworkRequest {
+    /// Id or name of the external network.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// New name. Absent: unchanged.
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// New description. Absent: unchanged.
+    #[prost(string, optional, tag = "3")]
+    pub description: ::core::option::Option<::prost::alloc::string::String>,
+    /// New pools, all of them. Absent: unchanged.
+    #[prost(message, optional, tag = "4")]
+    pub pools: ::core::option::Option<AddressRanges>,
+    /// The organizations that it is offered to, all of them. Absent: unchanged.
+    #[prost(message, optional, tag = "5")]
+    pub org_ids: ::core::option::Option<OrgIds>,
+    /// New labels, all of them. Absent: unchanged.
+    #[prost(message, optional, tag = "6")]
+    pub labels: ::core::option::Option<Labels>,
+    /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
+    #[prost(uint64, tag = "14")]
+    pub expected_revision: u64,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What UpdateExternalNetwork answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateExternalNetworkResponse {
+    /// The external network, as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub external_network: ::core::option::Option<ExternalNetwork>,
+}
+/// What DeleteExternalNetwork is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteExternalNetworkRequest {
+    /// Id or name of the external network.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What DeleteExternalNetwork answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteExternalNetworkResponse {}
+/// What CreateNatGateway is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateNatGatewayRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "4")]
+    pub description: ::prost::alloc::string::String,
+    /// VPC (id or name).
+    #[prost(string, tag = "5")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// External network (id or name). Empty: the only one that is offered to the organization.
+    #[prost(string, tag = "6")]
+    pub external_network_id: ::prost::alloc::string::String,
+    /// How many addresses it takes, 1 to 8: each carries 64512 connections to one destination at once. 0: one.
+    #[prost(uint32, tag = "7")]
+    pub address_count: u32,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What CreateNatGateway answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateNatGatewayResponse {
+    /// The NAT gateway, as it was made.
+    #[prost(message, optional, tag = "1")]
+    pub nat_gateway: ::core::option::Option<NatGateway>,
+}
+/// What GetNatGateway is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetNatGatewayRequest {
+    /// Id, or name (then `org_id` and `project_id` say whose; empty: the token's).
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+}
+/// What GetNatGateway answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetNatGatewayResponse {
+    /// The NAT gateway.
+    #[prost(message, optional, tag = "1")]
+    pub nat_gateway: ::core::option::Option<NatGateway>,
+}
+/// What ListNatGateways is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListNatGatewaysRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Only with this name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// VPC (id).
+    #[prost(string, tag = "4")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// Only with all of these labels.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How many at most. 0: 100; at most 1000.
+    #[prost(uint32, tag = "6")]
+    pub page_size: u32,
+    /// The `next_page_token` of the previous page. Empty: the first page.
+    #[prost(string, tag = "7")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What ListNatGateways answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListNatGatewaysResponse {
+    /// What is on this page.
+    #[prost(message, repeated, tag = "1")]
+    pub nat_gateways: ::prost::alloc::vec::Vec<NatGateway>,
+    /// Gives the next page. Empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// What UpdateNatGateway is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateNatGatewayRequest {
+    /// Id of the NAT gateway.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// New name. Absent: unchanged.
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// New description. Absent: unchanged.
+    #[prost(string, optional, tag = "3")]
+    pub description: ::core::option::Option<::prost::alloc::string::String>,
+    /// New labels, all of them. Absent: unchanged.
+    #[prost(message, optional, tag = "4")]
+    pub labels: ::core::option::Option<Labels>,
+    /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
+    #[prost(uint64, tag = "14")]
+    pub expected_revision: u64,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What UpdateNatGateway answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateNatGatewayResponse {
+    /// The NAT gateway, as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub nat_gateway: ::core::option::Option<NatGateway>,
+}
+/// What DeleteNatGateway is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteNatGatewayRequest {
+    /// Id of the NAT gateway.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What DeleteNatGateway answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteNatGatewayResponse {}
+/// What CreateFloatingIp is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateFloatingIpRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "4")]
+    pub description: ::prost::alloc::string::String,
+    /// External network (id or name). Empty: the only one that is offered to the organization.
+    #[prost(string, tag = "5")]
+    pub external_network_id: ::prost::alloc::string::String,
+    /// Asked-for address, in a pool of the external network. Empty: the server chooses one.
+    #[prost(string, tag = "6")]
+    pub ip_address: ::prost::alloc::string::String,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What CreateFloatingIp answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateFloatingIpResponse {
+    /// The floating IP, as it was made.
+    #[prost(message, optional, tag = "1")]
+    pub floating_ip: ::core::option::Option<FloatingIp>,
+}
+/// What GetFloatingIp is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetFloatingIpRequest {
+    /// Id, or name (then `org_id` and `project_id` say whose; empty: the token's).
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+}
+/// What GetFloatingIp answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetFloatingIpResponse {
+    /// The floating IP.
+    #[prost(message, optional, tag = "1")]
+    pub floating_ip: ::core::option::Option<FloatingIp>,
+}
+/// What ListFloatingIps is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListFloatingIpsRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Only with this name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Port (id).
+    #[prost(string, tag = "4")]
+    pub port_id: ::prost::alloc::string::String,
+    /// Only with all of these labels.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How many at most. 0: 100; at most 1000.
+    #[prost(uint32, tag = "6")]
+    pub page_size: u32,
+    /// The `next_page_token` of the previous page. Empty: the first page.
+    #[prost(string, tag = "7")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What ListFloatingIps answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListFloatingIpsResponse {
+    /// What is on this page.
+    #[prost(message, repeated, tag = "1")]
+    pub floating_ips: ::prost::alloc::vec::Vec<FloatingIp>,
+    /// Gives the next page. Empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// What UpdateFloatingIp is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateFloatingIpRequest {
+    /// Id of the floating IP.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// New name. Absent: unchanged.
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// New description. Absent: unchanged.
+    #[prost(string, optional, tag = "3")]
+    pub description: ::core::option::Option<::prost::alloc::string::String>,
+    /// New labels, all of them. Absent: unchanged.
+    #[prost(message, optional, tag = "4")]
+    pub labels: ::core::option::Option<Labels>,
+    /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
+    #[prost(uint64, tag = "14")]
+    pub expected_revision: u64,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What UpdateFloatingIp answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateFloatingIpResponse {
+    /// The floating IP, as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub floating_ip: ::core::option::Option<FloatingIp>,
+}
+/// What AssociateFloatingIp is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssociateFloatingIpRequest {
+    /// Id of the floating IP.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Port (id or name), of the same project.
+    #[prost(string, tag = "2")]
+    pub port_id: ::prost::alloc::string::String,
+    /// Also if another port has it, which then has it no more: its connections through it end.
+    #[prost(bool, tag = "3")]
+    pub reassociate: bool,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What AssociateFloatingIp answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AssociateFloatingIpResponse {
+    /// The floating IP, as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub floating_ip: ::core::option::Option<FloatingIp>,
+    /// The NAT gateway of the port's VPC.
+    #[prost(message, optional, tag = "2")]
+    pub nat_gateway: ::core::option::Option<NatGateway>,
+}
+/// What DisassociateFloatingIp is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DisassociateFloatingIpRequest {
+    /// Id of the floating IP.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What DisassociateFloatingIp answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DisassociateFloatingIpResponse {
+    /// The floating IP, as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub floating_ip: ::core::option::Option<FloatingIp>,
+}
+/// What DeleteFloatingIp is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteFloatingIpRequest {
+    /// Id of the floating IP.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What DeleteFloatingIp answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteFloatingIpResponse {}
+/// Generated client implementations.
+pub mod external_network_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Networks beside the cloud. Operators make them; organizations see those that are offered to them.
+    #[derive(Debug, Clone)]
+    pub struct ExternalNetworkServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ExternalNetworkServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ExternalNetworkServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ExternalNetworkServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ExternalNetworkServiceClient::new(
+                InterceptedService::new(inner, interceptor),
+            )
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes an external network. For operators: needs `network:externalNetworks:create` of the system.
+        pub async fn create_external_network(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateExternalNetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateExternalNetworkResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.ExternalNetworkService/CreateExternalNetwork",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.ExternalNetworkService",
+                        "CreateExternalNetwork",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One external network: for an operator any, for others one that is offered to the organization of the token.
+        pub async fn get_external_network(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetExternalNetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetExternalNetworkResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.ExternalNetworkService/GetExternalNetwork",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.ExternalNetworkService",
+                        "GetExternalNetwork",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// For an operator all, for others those that are offered to the organization of the token, by page.
+        pub async fn list_external_networks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListExternalNetworksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListExternalNetworksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.ExternalNetworkService/ListExternalNetworks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.ExternalNetworkService",
+                        "ListExternalNetworks",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// For operators. Changes an external network: only the fields that are given. FAILED_PRECONDITION for pools without an
+        /// address that somebody has. An organization that it is no longer offered to keeps what it has there.
+        pub async fn update_external_network(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateExternalNetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateExternalNetworkResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.ExternalNetworkService/UpdateExternalNetwork",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.ExternalNetworkService",
+                        "UpdateExternalNetwork",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// For operators. Refused with FAILED_PRECONDITION while somebody has an address of it.
+        pub async fn delete_external_network(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteExternalNetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteExternalNetworkResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.ExternalNetworkService/DeleteExternalNetwork",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.ExternalNetworkService",
+                        "DeleteExternalNetwork",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod external_network_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ExternalNetworkServiceServer.
+    #[async_trait]
+    pub trait ExternalNetworkService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes an external network. For operators: needs `network:externalNetworks:create` of the system.
+        async fn create_external_network(
+            &self,
+            request: tonic::Request<super::CreateExternalNetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateExternalNetworkResponse>,
+            tonic::Status,
+        >;
+        /// One external network: for an operator any, for others one that is offered to the organization of the token.
+        async fn get_external_network(
+            &self,
+            request: tonic::Request<super::GetExternalNetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetExternalNetworkResponse>,
+            tonic::Status,
+        >;
+        /// For an operator all, for others those that are offered to the organization of the token, by page.
+        async fn list_external_networks(
+            &self,
+            request: tonic::Request<super::ListExternalNetworksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListExternalNetworksResponse>,
+            tonic::Status,
+        >;
+        /// For operators. Changes an external network: only the fields that are given. FAILED_PRECONDITION for pools without an
+        /// address that somebody has. An organization that it is no longer offered to keeps what it has there.
+        async fn update_external_network(
+            &self,
+            request: tonic::Request<super::UpdateExternalNetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateExternalNetworkResponse>,
+            tonic::Status,
+        >;
+        /// For operators. Refused with FAILED_PRECONDITION while somebody has an address of it.
+        async fn delete_external_network(
+            &self,
+            request: tonic::Request<super::DeleteExternalNetworkRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteExternalNetworkResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Networks beside the cloud. Operators make them; organizations see those that are offered to them.
+    #[derive(Debug)]
+    pub struct ExternalNetworkServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ExternalNetworkServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>>
+    for ExternalNetworkServiceServer<T>
+    where
+        T: ExternalNetworkService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/prismnet.v1.ExternalNetworkService/CreateExternalNetwork" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateExternalNetworkSvc<T: ExternalNetworkService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: ExternalNetworkService,
+                    > tonic::server::UnaryService<super::CreateExternalNetworkRequest>
+                    for CreateExternalNetworkSvc<T> {
+                        type Response = super::CreateExternalNetworkResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateExternalNetworkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExternalNetworkService>::create_external_network(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateExternalNetworkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.ExternalNetworkService/GetExternalNetwork" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetExternalNetworkSvc<T: ExternalNetworkService>(pub Arc<T>);
+                    impl<
+                        T: ExternalNetworkService,
+                    > tonic::server::UnaryService<super::GetExternalNetworkRequest>
+                    for GetExternalNetworkSvc<T> {
+                        type Response = super::GetExternalNetworkResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetExternalNetworkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExternalNetworkService>::get_external_network(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetExternalNetworkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.ExternalNetworkService/ListExternalNetworks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListExternalNetworksSvc<T: ExternalNetworkService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: ExternalNetworkService,
+                    > tonic::server::UnaryService<super::ListExternalNetworksRequest>
+                    for ListExternalNetworksSvc<T> {
+                        type Response = super::ListExternalNetworksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListExternalNetworksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExternalNetworkService>::list_external_networks(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListExternalNetworksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.ExternalNetworkService/UpdateExternalNetwork" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateExternalNetworkSvc<T: ExternalNetworkService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: ExternalNetworkService,
+                    > tonic::server::UnaryService<super::UpdateExternalNetworkRequest>
+                    for UpdateExternalNetworkSvc<T> {
+                        type Response = super::UpdateExternalNetworkResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateExternalNetworkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExternalNetworkService>::update_external_network(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateExternalNetworkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.ExternalNetworkService/DeleteExternalNetwork" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteExternalNetworkSvc<T: ExternalNetworkService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: ExternalNetworkService,
+                    > tonic::server::UnaryService<super::DeleteExternalNetworkRequest>
+                    for DeleteExternalNetworkSvc<T> {
+                        type Response = super::DeleteExternalNetworkResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteExternalNetworkRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ExternalNetworkService>::delete_external_network(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteExternalNetworkSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ExternalNetworkServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "prismnet.v1.ExternalNetworkService";
+    impl<T> tonic::server::NamedService for ExternalNetworkServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod nat_gateway_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// NAT gateways: a VPC has at most one.
+    #[derive(Debug, Clone)]
+    pub struct NatGatewayServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl NatGatewayServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> NatGatewayServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> NatGatewayServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            NatGatewayServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes a NAT gateway, with addresses of its external network. ALREADY_EXISTS when the VPC has one. RESOURCE_EXHAUSTED
+        /// when the external network has no address left.
+        pub async fn create_nat_gateway(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateNatGatewayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateNatGatewayResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.NatGatewayService/CreateNatGateway",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.NatGatewayService", "CreateNatGateway"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One NAT gateway.
+        pub async fn get_nat_gateway(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetNatGatewayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNatGatewayResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.NatGatewayService/GetNatGateway",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.NatGatewayService", "GetNatGateway"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Those that the caller may see, by page.
+        pub async fn list_nat_gateways(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListNatGatewaysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListNatGatewaysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.NatGatewayService/ListNatGateways",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.NatGatewayService", "ListNatGateways"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes a NAT gateway: only the fields that are given.
+        pub async fn update_nat_gateway(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateNatGatewayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateNatGatewayResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.NatGatewayService/UpdateNatGateway",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.NatGatewayService", "UpdateNatGateway"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends all connections through it. Refused with FAILED_PRECONDITION while a floating IP is associated with a port of the
+        /// VPC.
+        pub async fn delete_nat_gateway(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteNatGatewayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteNatGatewayResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.NatGatewayService/DeleteNatGateway",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.NatGatewayService", "DeleteNatGateway"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod nat_gateway_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with NatGatewayServiceServer.
+    #[async_trait]
+    pub trait NatGatewayService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes a NAT gateway, with addresses of its external network. ALREADY_EXISTS when the VPC has one. RESOURCE_EXHAUSTED
+        /// when the external network has no address left.
+        async fn create_nat_gateway(
+            &self,
+            request: tonic::Request<super::CreateNatGatewayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateNatGatewayResponse>,
+            tonic::Status,
+        >;
+        /// One NAT gateway.
+        async fn get_nat_gateway(
+            &self,
+            request: tonic::Request<super::GetNatGatewayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetNatGatewayResponse>,
+            tonic::Status,
+        >;
+        /// Those that the caller may see, by page.
+        async fn list_nat_gateways(
+            &self,
+            request: tonic::Request<super::ListNatGatewaysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListNatGatewaysResponse>,
+            tonic::Status,
+        >;
+        /// Changes a NAT gateway: only the fields that are given.
+        async fn update_nat_gateway(
+            &self,
+            request: tonic::Request<super::UpdateNatGatewayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateNatGatewayResponse>,
+            tonic::Status,
+        >;
+        /// Ends all connections through it. Refused with FAILED_PRECONDITION while a floating IP is associated with a port of the
+        /// VPC.
+        async fn delete_nat_gateway(
+            &self,
+            request: tonic::Request<super::DeleteNatGatewayRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteNatGatewayResponse>,
+            tonic::Status,
+        >;
+    }
+    /// NAT gateways: a VPC has at most one.
+    #[derive(Debug)]
+    pub struct NatGatewayServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> NatGatewayServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for NatGatewayServiceServer<T>
+    where
+        T: NatGatewayService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/prismnet.v1.NatGatewayService/CreateNatGateway" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateNatGatewaySvc<T: NatGatewayService>(pub Arc<T>);
+                    impl<
+                        T: NatGatewayService,
+                    > tonic::server::UnaryService<super::CreateNatGatewayRequest>
+                    for CreateNatGatewaySvc<T> {
+                        type Response = super::CreateNatGatewayResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateNatGatewayRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NatGatewayService>::create_nat_gateway(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateNatGatewaySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.NatGatewayService/GetNatGateway" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetNatGatewaySvc<T: NatGatewayService>(pub Arc<T>);
+                    impl<
+                        T: NatGatewayService,
+                    > tonic::server::UnaryService<super::GetNatGatewayRequest>
+                    for GetNatGatewaySvc<T> {
+                        type Response = super::GetNatGatewayResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetNatGatewayRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NatGatewayService>::get_nat_gateway(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetNatGatewaySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.NatGatewayService/ListNatGateways" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListNatGatewaysSvc<T: NatGatewayService>(pub Arc<T>);
+                    impl<
+                        T: NatGatewayService,
+                    > tonic::server::UnaryService<super::ListNatGatewaysRequest>
+                    for ListNatGatewaysSvc<T> {
+                        type Response = super::ListNatGatewaysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListNatGatewaysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NatGatewayService>::list_nat_gateways(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListNatGatewaysSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.NatGatewayService/UpdateNatGateway" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateNatGatewaySvc<T: NatGatewayService>(pub Arc<T>);
+                    impl<
+                        T: NatGatewayService,
+                    > tonic::server::UnaryService<super::UpdateNatGatewayRequest>
+                    for UpdateNatGatewaySvc<T> {
+                        type Response = super::UpdateNatGatewayResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateNatGatewayRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NatGatewayService>::update_nat_gateway(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateNatGatewaySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.NatGatewayService/DeleteNatGateway" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteNatGatewaySvc<T: NatGatewayService>(pub Arc<T>);
+                    impl<
+                        T: NatGatewayService,
+                    > tonic::server::UnaryService<super::DeleteNatGatewayRequest>
+                    for DeleteNatGatewaySvc<T> {
+                        type Response = super::DeleteNatGatewayResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteNatGatewayRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NatGatewayService>::delete_nat_gateway(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteNatGatewaySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for NatGatewayServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "prismnet.v1.NatGatewayService";
+    impl<T> tonic::server::NamedService for NatGatewayServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod floating_ip_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Floating IPs: an address of an external network for one port.
+    #[derive(Debug, Clone)]
+    pub struct FloatingIpServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl FloatingIpServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> FloatingIpServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> FloatingIpServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            FloatingIpServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Takes an address of an external network for the project. RESOURCE_EXHAUSTED when none is left.
+        pub async fn create_floating_ip(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateFloatingIpResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.FloatingIpService/CreateFloatingIp",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.FloatingIpService", "CreateFloatingIp"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One floating IP.
+        pub async fn get_floating_ip(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFloatingIpResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.FloatingIpService/GetFloatingIp",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.FloatingIpService", "GetFloatingIp"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Those that the caller may see, by page.
+        pub async fn list_floating_ips(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListFloatingIpsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFloatingIpsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.FloatingIpService/ListFloatingIps",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.FloatingIpService", "ListFloatingIps"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes a floating IP: only the fields that are given.
+        pub async fn update_floating_ip(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateFloatingIpResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.FloatingIpService/UpdateFloatingIp",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.FloatingIpService", "UpdateFloatingIp"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives it to a port of the same project. The port's VPC needs a NAT gateway on the same external network: where it has
+        /// none, one is made, with the VPC's name, if the caller may create one (`network:natGateways:create`), else
+        /// FAILED_PRECONDITION. FAILED_PRECONDITION also when another port has it and `reassociate` is not set, and when the port
+        /// has another. Idempotent for the same port.
+        pub async fn associate_floating_ip(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AssociateFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AssociateFloatingIpResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.FloatingIpService/AssociateFloatingIp",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.FloatingIpService",
+                        "AssociateFloatingIp",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes it from its port, which ends the connections through it. Idempotent: one that no port has stays so.
+        pub async fn disassociate_floating_ip(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DisassociateFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DisassociateFloatingIpResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.FloatingIpService/DisassociateFloatingIp",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "prismnet.v1.FloatingIpService",
+                        "DisassociateFloatingIp",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives the address back. Refused with FAILED_PRECONDITION while a port has it.
+        pub async fn delete_floating_ip(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteFloatingIpResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.FloatingIpService/DeleteFloatingIp",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("prismnet.v1.FloatingIpService", "DeleteFloatingIp"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod floating_ip_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with FloatingIpServiceServer.
+    #[async_trait]
+    pub trait FloatingIpService: std::marker::Send + std::marker::Sync + 'static {
+        /// Takes an address of an external network for the project. RESOURCE_EXHAUSTED when none is left.
+        async fn create_floating_ip(
+            &self,
+            request: tonic::Request<super::CreateFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateFloatingIpResponse>,
+            tonic::Status,
+        >;
+        /// One floating IP.
+        async fn get_floating_ip(
+            &self,
+            request: tonic::Request<super::GetFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetFloatingIpResponse>,
+            tonic::Status,
+        >;
+        /// Those that the caller may see, by page.
+        async fn list_floating_ips(
+            &self,
+            request: tonic::Request<super::ListFloatingIpsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFloatingIpsResponse>,
+            tonic::Status,
+        >;
+        /// Changes a floating IP: only the fields that are given.
+        async fn update_floating_ip(
+            &self,
+            request: tonic::Request<super::UpdateFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateFloatingIpResponse>,
+            tonic::Status,
+        >;
+        /// Gives it to a port of the same project. The port's VPC needs a NAT gateway on the same external network: where it has
+        /// none, one is made, with the VPC's name, if the caller may create one (`network:natGateways:create`), else
+        /// FAILED_PRECONDITION. FAILED_PRECONDITION also when another port has it and `reassociate` is not set, and when the port
+        /// has another. Idempotent for the same port.
+        async fn associate_floating_ip(
+            &self,
+            request: tonic::Request<super::AssociateFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AssociateFloatingIpResponse>,
+            tonic::Status,
+        >;
+        /// Takes it from its port, which ends the connections through it. Idempotent: one that no port has stays so.
+        async fn disassociate_floating_ip(
+            &self,
+            request: tonic::Request<super::DisassociateFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DisassociateFloatingIpResponse>,
+            tonic::Status,
+        >;
+        /// Gives the address back. Refused with FAILED_PRECONDITION while a port has it.
+        async fn delete_floating_ip(
+            &self,
+            request: tonic::Request<super::DeleteFloatingIpRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteFloatingIpResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Floating IPs: an address of an external network for one port.
+    #[derive(Debug)]
+    pub struct FloatingIpServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> FloatingIpServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for FloatingIpServiceServer<T>
+    where
+        T: FloatingIpService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/prismnet.v1.FloatingIpService/CreateFloatingIp" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateFloatingIpSvc<T: FloatingIpService>(pub Arc<T>);
+                    impl<
+                        T: FloatingIpService,
+                    > tonic::server::UnaryService<super::CreateFloatingIpRequest>
+                    for CreateFloatingIpSvc<T> {
+                        type Response = super::CreateFloatingIpResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateFloatingIpRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FloatingIpService>::create_floating_ip(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateFloatingIpSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.FloatingIpService/GetFloatingIp" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetFloatingIpSvc<T: FloatingIpService>(pub Arc<T>);
+                    impl<
+                        T: FloatingIpService,
+                    > tonic::server::UnaryService<super::GetFloatingIpRequest>
+                    for GetFloatingIpSvc<T> {
+                        type Response = super::GetFloatingIpResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetFloatingIpRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FloatingIpService>::get_floating_ip(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetFloatingIpSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.FloatingIpService/ListFloatingIps" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListFloatingIpsSvc<T: FloatingIpService>(pub Arc<T>);
+                    impl<
+                        T: FloatingIpService,
+                    > tonic::server::UnaryService<super::ListFloatingIpsRequest>
+                    for ListFloatingIpsSvc<T> {
+                        type Response = super::ListFloatingIpsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListFloatingIpsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FloatingIpService>::list_floating_ips(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListFloatingIpsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.FloatingIpService/UpdateFloatingIp" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateFloatingIpSvc<T: FloatingIpService>(pub Arc<T>);
+                    impl<
+                        T: FloatingIpService,
+                    > tonic::server::UnaryService<super::UpdateFloatingIpRequest>
+                    for UpdateFloatingIpSvc<T> {
+                        type Response = super::UpdateFloatingIpResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateFloatingIpRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FloatingIpService>::update_floating_ip(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateFloatingIpSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.FloatingIpService/AssociateFloatingIp" => {
+                    #[allow(non_camel_case_types)]
+                    struct AssociateFloatingIpSvc<T: FloatingIpService>(pub Arc<T>);
+                    impl<
+                        T: FloatingIpService,
+                    > tonic::server::UnaryService<super::AssociateFloatingIpRequest>
+                    for AssociateFloatingIpSvc<T> {
+                        type Response = super::AssociateFloatingIpResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AssociateFloatingIpRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FloatingIpService>::associate_floating_ip(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AssociateFloatingIpSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.FloatingIpService/DisassociateFloatingIp" => {
+                    #[allow(non_camel_case_types)]
+                    struct DisassociateFloatingIpSvc<T: FloatingIpService>(pub Arc<T>);
+                    impl<
+                        T: FloatingIpService,
+                    > tonic::server::UnaryService<super::DisassociateFloatingIpRequest>
+                    for DisassociateFloatingIpSvc<T> {
+                        type Response = super::DisassociateFloatingIpResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DisassociateFloatingIpRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FloatingIpService>::disassociate_floating_ip(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DisassociateFloatingIpSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.FloatingIpService/DeleteFloatingIp" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteFloatingIpSvc<T: FloatingIpService>(pub Arc<T>);
+                    impl<
+                        T: FloatingIpService,
+                    > tonic::server::UnaryService<super::DeleteFloatingIpRequest>
+                    for DeleteFloatingIpSvc<T> {
+                        type Response = super::DeleteFloatingIpResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteFloatingIpRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FloatingIpService>::delete_floating_ip(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteFloatingIpSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for FloatingIpServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "prismnet.v1.FloatingIpService";
+    impl<T> tonic::server::NamedService for FloatingIpServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}

@@ -688,6 +688,257 @@ impl Repeatable for crate::prismnet::v1::RemoveRuleRequest {
         &self.request_id
     }
 }
+impl Repeatable for crate::prismnet::v1::CreateExternalNetworkRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::prismnet::v1::CreateExternalNetworkRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::GetExternalNetworkRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Paged for crate::prismnet::v1::ListExternalNetworksRequest {
+    fn page_size(&self) -> u32 {
+        self.page_size
+    }
+    fn page_token(&self) -> &str {
+        &self.page_token
+    }
+}
+impl Labelled for crate::prismnet::v1::ListExternalNetworksRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::UpdateExternalNetworkRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::UpdateExternalNetworkRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::DeleteExternalNetworkRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::DeleteExternalNetworkRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl InTenant for crate::prismnet::v1::CreateNatGatewayRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::prismnet::v1::CreateNatGatewayRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::prismnet::v1::CreateNatGatewayRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::GetNatGatewayRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl InTenant for crate::prismnet::v1::GetNatGatewayRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::prismnet::v1::ListNatGatewaysRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Paged for crate::prismnet::v1::ListNatGatewaysRequest {
+    fn page_size(&self) -> u32 {
+        self.page_size
+    }
+    fn page_token(&self) -> &str {
+        &self.page_token
+    }
+}
+impl Labelled for crate::prismnet::v1::ListNatGatewaysRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::UpdateNatGatewayRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::UpdateNatGatewayRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::DeleteNatGatewayRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::DeleteNatGatewayRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl InTenant for crate::prismnet::v1::CreateFloatingIpRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::prismnet::v1::CreateFloatingIpRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::prismnet::v1::CreateFloatingIpRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::GetFloatingIpRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl InTenant for crate::prismnet::v1::GetFloatingIpRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::prismnet::v1::ListFloatingIpsRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Paged for crate::prismnet::v1::ListFloatingIpsRequest {
+    fn page_size(&self) -> u32 {
+        self.page_size
+    }
+    fn page_token(&self) -> &str {
+        &self.page_token
+    }
+}
+impl Labelled for crate::prismnet::v1::ListFloatingIpsRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::UpdateFloatingIpRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::UpdateFloatingIpRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::AssociateFloatingIpRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::AssociateFloatingIpRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::DisassociateFloatingIpRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::DisassociateFloatingIpRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::DeleteFloatingIpRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::DeleteFloatingIpRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl InTenant for crate::plasmavmc::v1::ImportImageFromUrlRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::plasmavmc::v1::ImportImageFromUrlRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::plasmavmc::v1::ImportImageFromUrlRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
 impl Named for crate::plasmavmc::v1::GetImageRequest {
     fn id(&self) -> &str {
         &self.id

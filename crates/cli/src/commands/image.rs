@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use photon_api::plasmavmc::v1::{
     DeleteImageRequest, GetImageRequest, Image, ImageFile, ImageFormat, ImagePart,
-    ImportImageChunk, ImportImageHeader, ImportImageRequest, Labels, ListImagesRequest,
-    UpdateImageRequest, import_image_request::Message,
+    ImportImageChunk, ImportImageFromUrlRequest, ImportImageHeader, ImportImageRequest, Labels,
+    ListImagesRequest, UpdateImageRequest, import_image_request::Message,
 };
 use photon_resource::disk_format::{self, Foreign};
 use tokio::fs::File;
@@ -76,6 +76,9 @@ pub struct Update {
     /// Whether every tenant may use it (operators).
     #[arg(long)]
     public: Option<bool>,
+    /// The user that its guests have for people to sign in as; "" if that is unknown.
+    #[arg(long, value_name = "USER")]
+    default_user: Option<String>,
     #[command(flatten)]
     labels: OtherLabels,
 }
@@ -86,6 +89,7 @@ plain_request! {
         description: this.meta.description,
         labels: this.labels.map().map(|labels| Labels { labels }),
         public: this.public,
+        default_user: this.default_user,
     }
 }
 
@@ -95,13 +99,16 @@ pub struct NewImage {
     /// Its name, unique in the project.
     name: String,
     /// The disk.
-    #[arg(long, value_name = "FILE", required_unless_present = "kernel", conflicts_with_all = ["kernel", "initrd"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["kernel", "url"], conflicts_with_all = ["kernel", "initrd", "url"])]
     disk: Option<PathBuf>,
+    /// Where the disk is on the internet: the cloud fetches it.
+    #[arg(long, requires = "sha256", conflicts_with_all = ["kernel", "initrd"])]
+    url: Option<String>,
     /// What the disk's file is. Default: by its content.
-    #[arg(long, value_enum, requires = "disk")]
+    #[arg(long, value_enum, conflicts_with = "kernel")]
     format: Option<DiskFormat>,
     /// The disk's SHA-256, as its distributor says it: another content is refused.
-    #[arg(long, value_name = "HEX", requires = "disk")]
+    #[arg(long, value_name = "HEX", conflicts_with = "kernel")]
     sha256: Option<String>,
     /// The kernel.
     #[arg(long, value_name = "FILE")]
@@ -123,6 +130,14 @@ pub struct NewImage {
     /// What it is.
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
+    /// The user that its guests have for people to sign in as, which gets a VM's SSH keys.
+    #[arg(
+        long,
+        value_name = "USER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    default_user: String,
     #[command(flatten)]
     labels: NewLabels,
 }
@@ -250,7 +265,50 @@ fn expected_disk(sha256: String) -> ImageFile {
     }
 }
 
-async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+/// Has the cloud fetch it.
+async fn import_from(
+    url: String,
+    new: NewImage,
+    once: &Once,
+    desk: &Desk<'_>,
+) -> Result<(), Failure> {
+    let format = match new.format {
+        None => ImageFormat::Unspecified,
+        Some(DiskFormat::Raw) => ImageFormat::Raw,
+        Some(DiskFormat::Qcow2) => ImageFormat::Qcow2,
+    };
+    let request = ImportImageFromUrlRequest {
+        org_id: desk.session.org.clone(),
+        project_id: desk.session.project.clone(),
+        name: new.name,
+        description: new.description,
+        format: format.into(),
+        public: new.public,
+        url,
+        labels: new.labels.map(),
+        sha256: new.sha256.unwrap_or_default(),
+        default_user: new.default_user,
+        request_id: once.id(),
+    };
+    let refused = |status| desk.session.channels.error("plasmavmc", status);
+    desk.session.fresh().await?;
+    let mut images = desk.session.images();
+    let answer = images.import_image_from_url(request).await;
+    let mut told = answer.map_err(refused)?.into_inner();
+    let progress = Progress::of_bytes(0);
+    let mut imported = None;
+    while let Some(news) = told.message().await.map_err(refused)? {
+        progress.at(news.received_bytes, news.total_bytes);
+        imported = news.image.or(imported);
+    }
+    progress.finish();
+    desk.output.one(&present(imported, "image")?)
+}
+
+async fn import(mut new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failure> {
+    if let Some(url) = new.url.take() {
+        return import_from(url, new, once, desk).await;
+    }
     let (format, sources) = sources(&new).await?;
     let mut total = 0;
     for source in &sources {
@@ -266,6 +324,7 @@ async fn import(new: NewImage, once: &Once, desk: &Desk<'_>) -> Result<(), Failu
         kernel_command_line: new.command_line,
         labels: new.labels.map(),
         expected_files: new.sha256.map(expected_disk).into_iter().collect(),
+        default_user: new.default_user,
         request_id: once.id(),
     };
     // A short queue: reading waits for the network, so that a large image never lies in memory.

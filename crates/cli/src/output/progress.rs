@@ -40,6 +40,14 @@ impl Progress {
         self.0.inc(bytes);
     }
 
+    /// Says how many bytes there are of how many; 0: of unknown many.
+    pub fn at(&self, bytes: u64, total: u64) {
+        if total > 0 {
+            self.0.set_length(total);
+        }
+        self.0.set_position(bytes);
+    }
+
     /// Ends it; the line is free for what follows.
     pub fn finish(self) {
         self.0.finish_and_clear();

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
 use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, get, load};
+use photon_fetch::{Fetcher, Reach};
 use photon_resource::{Caller, Error, ImageId, VmId};
 use photon_service::Mutation;
 
@@ -22,14 +23,17 @@ pub struct Images {
     pub(super) blobs: Blobs,
     pub(super) settings: Settings,
     pub(super) underway: AllUnderway,
+    pub(super) fetcher: Fetcher,
 }
 
 impl Images {
     /// Those in `db`, their files in `blobs`.
     pub fn new(db: Db, blobs: Blobs, settings: Settings) -> Self {
+        let reach = Reach::with(settings.image_networks.iter().copied());
         Self {
             db,
             blobs,
+            fetcher: Fetcher::new(&settings.fetch_socket, reach),
             settings,
             underway: AllUnderway::default(),
         }
@@ -50,7 +54,7 @@ impl Images {
         changes: ImageChanges,
         answer: impl Fn(&Image) -> A,
     ) -> Result<A, Error> {
-        changes.common.validate()?;
+        changes.validate()?;
         let mut change = Update { id, changes };
         Ok(commit(&self.db, mutation, &mut change, answer).await?.0)
     }
@@ -64,8 +68,7 @@ impl Images {
         id: ImageId,
     ) -> Result<A, Error> {
         let mut change = Delete {
-            images: self,
-            caller: mutation.caller().clone(),
+            seen_by: Some((self, mutation.caller().clone())),
             id,
         };
         let (answer, deleted) = commit(&self.db, mutation, &mut change, |_| A::default()).await?;
@@ -115,9 +118,10 @@ impl Images {
     }
 }
 
-struct Update {
-    id: ImageId,
-    changes: ImageChanges,
+/// Writes what an update changes.
+pub(super) struct Update {
+    pub id: ImageId,
+    pub changes: ImageChanges,
 }
 
 #[async_trait]
@@ -135,10 +139,18 @@ impl Change for Update {
     }
 }
 
-struct Delete<'a> {
-    images: &'a Images,
-    caller: Caller,
+/// Removes the records of an image that no VM uses.
+pub(super) struct Delete<'a> {
+    /// Who is told which VMs are in the way.
+    seen_by: Option<(&'a Images, Caller)>,
     id: ImageId,
+}
+
+impl Delete<'_> {
+    /// By the server itself.
+    pub(super) fn own(id: ImageId) -> Self {
+        Self { seen_by: None, id }
+    }
 }
 
 #[async_trait]
@@ -153,7 +165,10 @@ impl Change for Delete<'_> {
                 .iter()
                 .map(|id| id.parse())
                 .collect::<Result<_, Error>>()?;
-            return Err(self.images.in_use(&self.caller, &image, &users).await);
+            return Err(match &self.seen_by {
+                Some((images, caller)) => images.in_use(caller, &image, &users).await,
+                None => Error::in_use(ImageId::KIND, image.id, image.name),
+            });
         }
         store::image::image_remove(tx, &image);
         Ok(Effect::on(image))

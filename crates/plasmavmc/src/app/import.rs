@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use async_trait::async_trait;
+use chainfire::Ledger;
 use flaredb::Transaction;
-use photon_catalog::{Change, Effect, commit, quota};
+use photon_catalog::{Actor, Change, Effect, Stored, commit, commit_own, quota};
 use photon_resource::Error;
 use photon_resource::disk_format::{HEAD, SECTOR};
 use photon_service::Mutation;
@@ -20,7 +21,7 @@ use crate::image_format::{
 };
 use crate::model::{Image, ImageFile, ImageFormat, ImagePart, NewImage};
 use crate::store;
-use crate::store::blob::{Upload, Written};
+use crate::store::blob::{Kept, Upload, Written};
 
 /// The most of one chunk, in bytes, as the API says.
 const MAX_CHUNK: usize = 1 << 20;
@@ -28,41 +29,41 @@ const MAX_CHUNK: usize = 1 << 20;
 /// An import under way.
 pub struct Import {
     images: Images,
-    mutation: Mutation,
     new: NewImage,
     underway: Underway,
     uploads: BTreeMap<ImagePart, Upload>,
 }
 
-/// How an import begins.
-pub enum Begun<A> {
-    /// Send the content.
-    Import(Box<Import>),
-    /// It was imported by an earlier call with this `request_id`.
-    Imported(A),
-}
-
 impl Images {
+    /// Gives files their names. Until something refers to them, only the answer keeps them from being garbage.
+    async fn keep(&self, files: Vec<Written>) -> Result<Kept<'_>, Error> {
+        let held = self.blobs.hold().await;
+        for written in files {
+            self.blobs.keep(written, &held).await.map_err(disk_error)?;
+        }
+        Ok(held)
+    }
+
+    /// What an earlier call with this `request_id` was answered, which has imported the image.
+    pub async fn imported<A: prost::Message + Default>(
+        &self,
+        mutation: &Mutation,
+    ) -> Result<Option<A>, Error> {
+        mutation.replay(&mut self.db.begin()).await
+    }
+
     /// Begins an import: everything that is said beforehand is checked before any content is taken.
     ///
-    /// Errors: `InvalidArgument`.
-    pub async fn import<A: prost::Message + Default>(
-        &self,
-        mutation: Mutation,
-        new: NewImage,
-    ) -> Result<Begun<A>, Error> {
-        if let Some(first) = mutation.replay(&mut self.db.begin()).await? {
-            return Ok(Begun::Imported(first));
-        }
+    /// Errors: `InvalidArgument`, `ResourceExhausted`.
+    pub fn import(&self, new: NewImage) -> Result<Box<Import>, Error> {
         new.validate()?;
         let underway = self.underway.begin(new.scope.clone())?;
-        Ok(Begun::Import(Box::new(Import {
+        Ok(Box::new(Import {
             images: self.clone(),
-            mutation,
             new,
             underway,
             uploads: BTreeMap::new(),
-        })))
+        }))
     }
 }
 
@@ -122,13 +123,62 @@ impl Import {
         Ok(())
     }
 
-    /// The content is complete: judges it and registers the image.
+    /// So many bytes will come.
+    ///
+    /// Errors: `ResourceExhausted`.
+    pub(super) fn expects(&self, bytes: u64) -> Result<(), Error> {
+        let most = self.images.settings.image_max_bytes;
+        if bytes > most {
+            let text = format!("an import may have at most {most} bytes, and this has {bytes}");
+            return Err(Error::ResourceExhausted(text));
+        }
+        Ok(())
+    }
+
+    /// Of a disk whose format is first known by its beginning: it is this one.
+    pub(super) fn is(&mut self, format: ImageFormat) {
+        self.new.format = format;
+    }
+
+    /// The content is complete: judges it and registers the image, for the call that it came with.
     ///
     /// Errors: `InvalidArgument`, `AlreadyExists`, `ResourceExhausted`.
     pub async fn finish<A: prost::Message + Default>(
         mut self: Box<Self>,
+        mutation: Mutation,
         answer: impl Fn(&Image) -> A,
     ) -> Result<A, Error> {
+        let (image, files) = self.judged().await?;
+        let images = self.images;
+        let held = images.keep(files).await?;
+        let registered = commit(&images.db, mutation, &mut Register { image }, answer).await;
+        drop(held);
+        if registered.is_err() {
+            images.collect_garbage().await;
+        }
+        Ok(registered?.0)
+    }
+
+    /// As [`finish`](Self::finish), for the server itself.
+    pub(super) async fn finish_own(
+        mut self: Box<Self>,
+        ledger: &Ledger,
+        actor: &Actor,
+    ) -> Result<Image, Error> {
+        let (image, files) = self.judged().await?;
+        let images = self.images;
+        let held = images.keep(files).await?;
+        let (action, mut change) = (Image::KIND.action("create"), Register { image });
+        let registered = commit_own(&images.db, ledger, actor, &action, &mut change).await;
+        drop(held);
+        if registered.is_err() {
+            images.collect_garbage().await;
+        }
+        registered
+    }
+
+    /// Judges the content: the image that it is, and its files.
+    async fn judged(&mut self) -> Result<(Image, Vec<Written>), Error> {
         let format = self.new.format;
         let mut files = Vec::new();
         for part in format.parts() {
@@ -156,25 +206,12 @@ impl Import {
             sha256: written.sha256.clone(),
             size_bytes: written.size,
         });
-        let image = self.new.into_image(described.collect(), virtual_size_bytes);
-
-        let images = self.images;
-        let held = images.blobs.hold().await;
-        for (_, written) in files {
-            images
-                .blobs
-                .keep(written, &held)
-                .await
-                .map_err(disk_error)?;
-        }
-        let mut change = Register { image };
-        let registered = commit(&images.db, self.mutation, &mut change, answer).await;
-        drop(held);
-        if registered.is_err() {
-            // The files have their names already, and perhaps nothing refers to them.
-            images.collect_garbage().await;
-        }
-        Ok(registered?.0)
+        let new = self.new.clone();
+        let image = new.into_image(described.collect(), virtual_size_bytes);
+        Ok((
+            image,
+            files.into_iter().map(|(_, written)| written).collect(),
+        ))
     }
 
     /// Compares with what the caller said that it would be.

@@ -29,6 +29,7 @@ pub fn new_image(
         format,
         public: header.public,
         kernel_command_line: header.kernel_command_line,
+        default_user: header.default_user,
         expected: expected_files(format, &header.expected_files)?,
     })
 }
@@ -73,7 +74,48 @@ pub fn image_changes(request: pb::UpdateImageRequest) -> ImageChanges {
             request.expected_revision,
         ),
         public: request.public,
+        default_user: request.default_user,
     }
+}
+
+/// An import by URL, as one whose content its caller would send; the format as far as it is said.
+///
+/// Errors: `InvalidArgument`.
+pub fn fetched_image(
+    request: pb::ImportImageFromUrlRequest,
+) -> Result<(pb::ImportImageHeader, Option<ImageFormat>), Error> {
+    let format = match pb::ImageFormat::try_from(request.format) {
+        Ok(pb::ImageFormat::Unspecified) => None,
+        Ok(pb::ImageFormat::Raw) => Some(ImageFormat::Raw),
+        Ok(pb::ImageFormat::Qcow2) => Some(ImageFormat::Qcow2),
+        Ok(pb::ImageFormat::KernelInitrd) | Err(_) => {
+            let expected = "IMAGE_FORMAT_RAW, IMAGE_FORMAT_QCOW2, or nothing";
+            return Err(unknown("format", request.format, expected));
+        }
+    };
+    if request.sha256.is_empty() {
+        let expected = "the file's SHA-256 in 64 hexadecimal digits, as its distributor says it";
+        return Err(Error::invalid("sha256", "", expected));
+    }
+    let header = pb::ImportImageHeader {
+        org_id: request.org_id,
+        project_id: request.project_id,
+        name: request.name,
+        description: request.description,
+        // Until its first bytes are there.
+        format: pb::ImageFormat::Raw.into(),
+        public: request.public,
+        kernel_command_line: String::new(),
+        labels: request.labels,
+        expected_files: vec![pb::ImageFile {
+            part: pb::ImagePart::Disk.into(),
+            sha256: request.sha256,
+            size_bytes: 0,
+        }],
+        default_user: request.default_user,
+        request_id: request.request_id,
+    };
+    Ok((header, format))
 }
 
 /// The format that a request names.
@@ -139,5 +181,6 @@ pub fn image_to_wire(image: &Image) -> pb::Image {
         created_at: Some(timestamp(image.created_at)),
         updated_at: Some(timestamp(image.updated_at)),
         revision: image.revision,
+        default_user: image.default_user.clone(),
     }
 }

@@ -90,6 +90,8 @@ pub struct NewImage {
     pub format: ImageFormat,
     pub public: bool,
     pub kernel_command_line: String,
+    /// Whom its guests have for people to sign in as; empty: unknown.
+    pub default_user: String,
     pub expected: HashMap<ImagePart, ExpectedFile>,
 }
 
@@ -99,6 +101,7 @@ impl NewImage {
         validate_resource_name("name", &self.name)?;
         validate_description(&self.description)?;
         validate_labels(&self.labels)?;
+        check_default_user("default_user", &self.default_user)?;
         let (field, line) = ("kernel_command_line", &self.kernel_command_line);
         check_command_line(field, line)?;
         if !line.is_empty() && self.format != ImageFormat::KernelInitrd {
@@ -122,6 +125,7 @@ impl NewImage {
             public: self.public,
             virtual_size_bytes,
             kernel_command_line: self.kernel_command_line,
+            default_user: self.default_user,
             labels: self.labels,
             created_at: now,
             updated_at: now,
@@ -130,11 +134,37 @@ impl NewImage {
     }
 }
 
+/// A name that a guest's user may have, as useradd(8) takes it; empty: nothing is said.
+///
+/// Errors: `InvalidArgument`.
+pub fn check_default_user(field: &str, name: &str) -> Result<(), Error> {
+    let first = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'_';
+    let other = |byte: u8| first(&byte) || byte.is_ascii_digit() || byte == b'-';
+    let good =
+        name.len() <= 32 && name.as_bytes().first().is_none_or(first) && name.bytes().all(other);
+    if good {
+        return Ok(());
+    }
+    let expected =
+        "a user's name: at most 32 of a-z, 0-9, '-' and '_', not beginning with a digit or '-'";
+    Err(Error::invalid(field, name, expected))
+}
+
 /// What an update changes of an image; `None` leaves as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageChanges {
     pub common: Changes,
     pub public: Option<bool>,
+    pub default_user: Option<String>,
+}
+
+impl ImageChanges {
+    /// Errors: `InvalidArgument`.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.common.validate()?;
+        let name = self.default_user.as_deref().unwrap_or_default();
+        check_default_user("default_user", name)
+    }
 }
 
 /// A registered image.
@@ -153,6 +183,8 @@ pub struct Image {
     /// What the guest sees, in bytes; 0 for kernel and initrd.
     pub virtual_size_bytes: u64,
     pub kernel_command_line: String,
+    /// Whom its guests have for people to sign in as; empty: unknown.
+    pub default_user: String,
     pub labels: Labels,
     pub created_at: Time,
     pub updated_at: Time,
@@ -174,7 +206,11 @@ impl Image {
     ///
     /// Errors: `Conflict` when another revision was expected.
     pub fn with(&self, changes: ImageChanges) -> Result<Self, Error> {
-        let ImageChanges { common, public } = changes;
+        let ImageChanges {
+            common,
+            public,
+            default_user,
+        } = changes;
         if let Some(expected) = common.expected_revision
             && expected != self.revision
         {
@@ -197,6 +233,9 @@ impl Image {
         }
         if let Some(public) = public {
             after.public = public;
+        }
+        if let Some(default_user) = default_user {
+            after.default_user = default_user;
         }
         if after != *self {
             after.updated_at = Time::now();

@@ -10,15 +10,21 @@ use photon_catalog::desk::WatchStream;
 use photon_catalog::stored::attributes;
 use photon_catalog::{Access, Answer, Desk, Named, News, Stored};
 use photon_resource::{Caller, Error, ResourceName, Scope};
-use photon_service::{Supervision, answer};
+use photon_service::{Mutation, Supervision, answer};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
+use url::Url;
 
-use crate::app::Begun;
-use crate::model::Image;
+use crate::model::{Image, ImageFormat, NewImage};
 use crate::{app, convert};
 
 /// An import whose sender falls silent for so long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How often an import by URL tells how far it is.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// The service over `app`.
 pub struct Images {
@@ -108,10 +114,10 @@ impl ImageService for Images {
                 .mutation(&caller, &action, &header.request_id, &header)?;
             let owner = caller.claims.principal_id;
             let new = convert::new_image(scope, owner, header.clone())?;
-            let mut import = match self.app.import(mutation, new).await? {
-                Begun::Import(import) => import,
-                Begun::Imported(earlier) => return Ok(earlier),
-            };
+            if let Some(earlier) = self.app.imported(&mutation).await? {
+                return Ok(earlier);
+            }
+            let mut import = self.app.import(new)?;
             loop {
                 let message = tokio::select! {
                     message = next(&mut stream) => message?,
@@ -127,7 +133,48 @@ impl ImageService for Images {
             let imported = |image: &Image| pb::ImportImageResponse {
                 image: Some(convert::image_to_wire(image)),
             };
-            import.finish(imported).await
+            import.finish(mutation, imported).await
+        })
+        .await
+    }
+
+    type ImportImageFromUrlStream = WatchStream<pb::ImportImageFromUrlResponse>;
+
+    async fn import_image_from_url(
+        &self,
+        request: Request<pb::ImportImageFromUrlRequest>,
+    ) -> Answer<Self::ImportImageFromUrlStream> {
+        answer(async {
+            let caller = self.access().caller(&request).await?;
+            let request = request.into_inner();
+            let (header, format) = convert::fetched_image(request.clone())?;
+            let (scope, mut supervision) = self.may_import(&caller, &header).await?;
+            let action = Image::KIND.action("create");
+            let request_id = &header.request_id;
+            let mutation = self
+                .access()
+                .mutation(&caller, &action, request_id, &request)?;
+            let url = app::Images::url(&request.url)?;
+            let new = convert::new_image(scope, caller.claims.principal_id, header)?;
+            new.validate()?;
+            let (sender, receiver) = mpsc::channel(1);
+            let stream: Self::ImportImageFromUrlStream = Box::pin(ReceiverStream::new(receiver));
+            if let Some(earlier) = self.app.imported(&mutation).await? {
+                // There is room for one.
+                let _ = sender.try_send(Ok(earlier));
+                return Ok(stream);
+            }
+            let images = self.app.clone();
+            tokio::spawn(async move {
+                let last = tokio::select! {
+                    imported = fetched(&images, mutation, &url, new, format, &sender) => imported,
+                    error = supervision.lost() => Err(error),
+                    // Who asked has gone.
+                    () = sender.closed() => return,
+                };
+                let _ = sender.send(last.map_err(photon_service::status)).await;
+            });
+            Ok(stream)
         })
         .await
     }
@@ -224,6 +271,44 @@ impl ImageService for Images {
                 self.app.delete(mutation, image.id)
             })
             .await
+    }
+}
+
+/// Imports what the URL leads to, and tells meanwhile how far it is.
+async fn fetched(
+    images: &app::Images,
+    mutation: Mutation,
+    url: &Url,
+    new: NewImage,
+    format: Option<ImageFormat>,
+    told: &mpsc::Sender<Result<pb::ImportImageFromUrlResponse, Status>>,
+) -> Result<pb::ImportImageFromUrlResponse, Error> {
+    let fetched = app::Fetched::default();
+    let progress = || pb::ImportImageFromUrlResponse {
+        image: None,
+        received_bytes: fetched.received(),
+        total_bytes: fetched.total(),
+    };
+    let importing = async {
+        let import = images.fetch(url, new, format, &fetched).await?;
+        let done = progress();
+        let imported = |image: &Image| pb::ImportImageFromUrlResponse {
+            image: Some(convert::image_to_wire(image)),
+            ..done
+        };
+        import.finish(mutation, imported).await
+    };
+    tokio::pin!(importing);
+    let mut ticks = tokio::time::interval_at(Instant::now() + PROGRESS, PROGRESS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            imported = &mut importing => return imported,
+            _ = ticks.tick() => {
+                // One that is not read yet is as good.
+                let _ = told.try_send(Ok(progress()));
+            }
+        }
     }
 }
 

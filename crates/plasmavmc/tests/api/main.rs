@@ -1,6 +1,7 @@
 //! PlasmaVMC's server as its callers see it: over gRPC, with real servers of IAM and PrismNET beside it.
 
 mod changes;
+mod downloads;
 mod host;
 mod images;
 mod imports_underway;

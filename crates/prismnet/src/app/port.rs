@@ -91,7 +91,7 @@ impl Ports {
         Ok(commit(&self.db, mutation, &mut change, answer).await?.0)
     }
 
-    /// Errors: `NotFound`, `FailedPrecondition` while a device has it.
+    /// Errors: `NotFound`, `FailedPrecondition` while a device has it, or while it has a floating IP.
     pub async fn delete<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
@@ -250,6 +250,13 @@ impl Change for Delete {
                 "port '{}' is attached to device {} on {}: detach it first",
                 port.meta.name, attachment.device_id, attachment.node
             )));
+        }
+        if let Some(floating) = store::floating_ip_of(tx, port.id).await? {
+            let text = format!(
+                "port '{}' has floating IP '{}' ({}): disassociate it first",
+                port.meta.name, floating.meta.name, floating.address
+            );
+            return Err(Error::in_use(Port::KIND.noun, port.id, text));
         }
         store::port_delete(tx, &port);
         Ok(Effect::on(port))

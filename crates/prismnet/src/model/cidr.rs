@@ -36,6 +36,11 @@ pub fn parse_subnet_cidr(text: &str) -> Result<Ipv4Net, Error> {
     parse_ipv4("cidr", text, 8..=29, "10.0.1.0/24")
 }
 
+/// The IPv4 range of an external network, /8 to /30.
+pub fn parse_external_cidr(text: &str) -> Result<Ipv4Net, Error> {
+    parse_ipv4("cidr", text, 8..=30, "203.0.113.0/24")
+}
+
 /// The IPv6 range of a VPC, /32 to /64; `None` if `text` is empty.
 pub fn parse_vpc_ipv6_cidr(text: &str) -> Result<Option<Ipv6Net>, Error> {
     parse_ipv6("ipv6_cidr", text, 32..=64, "fd00:1::/48")

@@ -95,14 +95,14 @@ impl Stored for Subnet {
     }
 }
 
-fn vni_key(vni: u32) -> String {
+pub(super) fn vni_key(vni: u32) -> String {
     format!("vni/{vni}")
 }
 
-/// The subnet that has a VXLAN network identifier.
-pub async fn vni_holder(tx: &mut Transaction, vni: u32) -> Result<Option<SubnetId>, Error> {
+/// The id of the subnet, or of the NAT gateway, that has a VXLAN network identifier.
+pub async fn vni_holder(tx: &mut Transaction, vni: u32) -> Result<Option<String>, Error> {
     let holder: Option<Reference> = tx.get(&vni_key(vni)).await?;
-    holder.map(|holder| holder.id.parse()).transpose()
+    Ok(holder.map(|holder| holder.id))
 }
 
 /// All subnets of a VPC; if the transaction commits, none was added meanwhile, and their addresses never change.

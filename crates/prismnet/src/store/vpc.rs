@@ -7,7 +7,7 @@ use photon_catalog::{Common, MetaRecord, Reference, Stored, insert, remove, repl
 use photon_resource::{Error, Kind, Scope, VpcId};
 use serde::{Deserialize, Serialize};
 
-use super::users;
+use super::{nat_gateway_of, users};
 use crate::model::{Subnet, Vpc, kind};
 
 /// The stored form of a VPC.
@@ -93,13 +93,19 @@ pub async fn vpc_update(tx: &mut Transaction, before: &Vpc, after: &Vpc) -> Resu
     replace(tx, before, after).await
 }
 
-/// Errors: `FailedPrecondition` while it has subnets.
+/// Errors: `FailedPrecondition` while it has subnets or a NAT gateway.
 pub async fn vpc_delete(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
     let subnets = users::subnets_of_vpc(vpc.id);
     subnets
         .expect_none::<Subnet>(tx, vpc, "subnets", "delete them first")
         .await?;
+    if let Some(gateway) = nat_gateway_of(tx, vpc.id).await? {
+        let (noun, name, gateway) = (Vpc::KIND.noun, &vpc.meta.name, gateway.meta.name);
+        let text = format!("{noun} '{name}' has NAT gateway '{gateway}': delete it first");
+        return Err(Error::in_use(noun, vpc.id, text));
+    }
     subnets.forget(tx);
+    users::floating_ips_in(vpc.id).forget(tx);
     tx.delete(&table_key(vpc.table));
     remove(tx, vpc);
     Ok(())

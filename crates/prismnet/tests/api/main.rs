@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod default_network;
+mod egress;
 mod events;
 mod input;
 mod lifecycle;

@@ -3,9 +3,11 @@ use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
 use photon_api::plasmavmc::v1::ssh_key_service_client::SshKeyServiceClient;
 use photon_api::plasmavmc::v1::vm_service_client::VmServiceClient;
 use photon_api::plasmavmc::v1::*;
+use photon_testcloud::downloads::Web;
 use photon_testcloud::{NODE, TestCloud};
 use photon_testkit::Session;
 use photon_testkit::walk::{Case, walk};
+use sha2::{Digest, Sha256};
 use tonic::Code;
 
 use crate::{HIDDEN, NAMED, Scene, bearers};
@@ -199,6 +201,7 @@ fn registration(node: &str) -> RegisterNodeRequest {
 pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     let cloud = scene.cloud;
     let things = Things(scene);
+    let web = Web::start().await;
     let agent = cloud.program("plasmavmc-agent").await;
     things.node(&agent).await;
     let second = cloud.people.agent(SECOND_NODE).await;
@@ -246,6 +249,18 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
                 scene.header("new"),
             )
             .then(&chunk()),
+        scene.changes(
+            "plasmavmc.v1.ImageService/ImportImageFromUrl",
+            NAMED,
+            ImportImageFromUrlRequest {
+                org_id: org_id(),
+                project_id: project_id(),
+                name: "fetched".into(),
+                url: web.put("/disk", &[7; 512]),
+                sha256: hex::encode(Sha256::digest([7; 512])),
+                ..Default::default()
+            },
+        ),
         scene.reads(
             "plasmavmc.v1.ImageService/GetImage",
             HIDDEN,

@@ -1,3 +1,5 @@
+mod egress;
+
 use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
@@ -172,6 +174,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     let agent = cloud.program("prismnet-agent").await;
     let mut cases: Vec<Case> = scene.events().into();
     cases.extend(scene.tenancy());
+    cases.extend(egress::cases(scene, &net, &front).await);
     cases.extend(scene.quotas("vpcs"));
     cases.extend([
         scene.changes("prismnet.v1.VpcService/CreateVpc", NAMED, scene.vpc("new")),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::programs::Programs;
 use super::rendered::{Rendered, UNITS};
-use super::{BINDIR, KERNEL_SETTINGS, STORES_GROUP};
+use super::{BINDIR, GROUPS, KERNEL_SETTINGS};
 use crate::rack::Host;
 
 /// Programs of a compute host.
@@ -62,7 +62,7 @@ pub async fn install(host: &Host, programs: &Programs, name: &str) -> Result<()>
          ln -sf {BINDIR}/photon /usr/local/bin/photon\n\
          cp -a --no-preserve=ownership /run/rack/share/root/etc/. /etc/\n\
          /usr/lib/systemd/systemd-sysctl /{KERNEL_SETTINGS}\n\
-         {STORES_GROUP}\n\
+         {GROUPS}\n\
          hostname {name}\n\
          ip link set vec0 down\n\
          ip link set vec0 name enp1s0\n\

@@ -15,10 +15,11 @@ use crate::cache::{Cache, Recipe};
 use crate::progress::{Step, bound};
 
 /// Packages with a program that is nobody's daemon, and that program.
-const TOOLS: [(&str, &str); 3] = [
+const TOOLS: [(&str, &str); 4] = [
     ("photon-enrol", "photon-enrol"),
     ("photon-cli", "photon"),
     ("photon-e2e", "photon-e2e"),
+    ("photon-fetch", "photon-fetch"),
 ];
 
 /// The packages that they are of: each component's, its agents', and the tools'.

@@ -52,6 +52,7 @@ fn image(name: &str, format: ImageFormat, virtual_size_bytes: u64) -> (String, I
         public: true,
         virtual_size_bytes,
         kernel_command_line: String::new(),
+        default_user: String::new(),
         labels: Default::default(),
         created_at: Time::EPOCH,
         updated_at: Time::EPOCH,

@@ -22,6 +22,7 @@ fn image(name: &str, public: bool) -> Image {
         public,
         virtual_size_bytes: 0,
         kernel_command_line: "quiet".into(),
+        default_user: String::new(),
         labels: [("os".to_owned(), "linux".to_owned())].into(),
         created_at: now,
         updated_at: now,

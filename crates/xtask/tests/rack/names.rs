@@ -159,6 +159,30 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     let deaf = "cat /proc/sys/net/ipv4/udp_l3mdev_accept /proc/sys/net/ipv4/tcp_l3mdev_accept";
     assert_eq!(host.check(deaf).await.unwrap().trim(), "0\n0");
 
+    // Who asks too fast is dropped at its TAP, and its neighbour does not notice.
+    host.check(
+        "set -e; file=/etc/photoncloud/prismnet-agent
+         printf '[prismnet-agent]\nport_queries_per_second = 5\n' > $file.toml
+         echo PHOTON_CONFIG=$file.toml > $file.env; systemctl restart prismnet-agent
+         until nft list chain bridge photon question | grep -q 'over 5/second'; do sleep 0.2; done",
+    )
+    .await
+    .unwrap();
+    let flood = format!(
+        "for n in $(seq 60); do (timeout 3 nslookup -type=a {} 10.0.1.1 >/dev/null 2>&1 &); done",
+        name("db", "acme")
+    );
+    in_acme.check(&flood, 60 * SECOND).await.unwrap();
+    for _ in 0..5 {
+        let said = lookup(&mut in_globex, "a", &name("db", "globex"), "10.0.1.1").await;
+        assert!(said.contains("10.0.1.12"), "{said}");
+    }
+    let dropped =
+        "nft list chain bridge photon question | sed -n 's/.*counter packets \\([0-9]*\\).*/\\1/p'";
+    let dropped = host.check(dropped).await.unwrap();
+    eprintln!("{} questions of a flood were dropped", dropped.trim());
+    assert!(dropped.trim().parse::<u32>().unwrap() > 0);
+
     // A VRF that is made anew has another index, and the resolver other sockets.
     let vrf = vrf_name(acme.vpc.id.parse().unwrap());
     host.check(&format!("ip link delete {vrf}")).await.unwrap();

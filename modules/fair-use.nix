@@ -16,6 +16,7 @@ in
     port = {
       bytesPerSecond = limit 1250000000 "What a port may send, and what it may be sent, in bytes per second; what is more is dropped. 0: no limit; null: 125000000, which is 1 Gbit/s.";
       packetsPerSecond = limit 1000000 "The same in packets per second. 0: no limit; null: 200000.";
+      queriesPerSecond = limit 5000 "How many packets a port may send to the resolver at its gateway, per second, and twice as many at once after a rest; what is more is dropped. 0: no limit; null: 1000.";
     };
     disk = {
       bytesPerSecond = limit 1073741824 "What one disk of a virtual machine may read and write together, in bytes per second; what is more waits. As the other limits of disks it holds for virtual machines that are started after the change. 0: no limit; null: 268435456, which is 256 MiB/s.";
@@ -29,6 +30,7 @@ in
     prismnet.agent.settings.prismnet-agent = {
       port_bytes_per_second = lib.mkDefault cfg.port.bytesPerSecond;
       port_packets_per_second = lib.mkDefault cfg.port.packetsPerSecond;
+      port_queries_per_second = lib.mkDefault cfg.port.queriesPerSecond;
       vpc_connections = lib.mkDefault cfg.vpc.connections;
     };
     plasmavmc.agent.settings.plasmavmc-agent = {

@@ -33,6 +33,7 @@
               [
                 "prismnet"
                 "plasmavmc"
+                "flashdns"
               ]
               "Components that are asked what they hold before a project is deleted; null: all that iam-server calls. Leave out what this cloud does not run.";
           public_endpoints = optional (lib.types.attrsOf lib.types.str) {

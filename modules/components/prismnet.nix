@@ -22,7 +22,7 @@
               "Whether guests have a resolver at their gateways, as where `photoncloud.flashdns.agent` runs; subnets without name servers tell guests of it. Null: true.";
           port_queries_per_second =
             optional (lib.types.ints.between 0 100000000) 5000
-              "How many packets a port may send to the resolver per second, and twice as many at once after a rest; what is more is dropped. 0: no limit; null: 1000.";
+              "Of `photoncloud.fairUse.port.queriesPerSecond`.";
           vpc_connections =
             optional (lib.types.ints.between 0 33554432) 262144
               "Of `photoncloud.fairUse.vpc.connections`.";

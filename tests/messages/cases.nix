@@ -100,6 +100,15 @@ builtins.mapAttrs (_: case: case // { toplevel = case.of.config.system.build.top
       of = single { };
       message = "";
     };
+    right-forwarding = {
+      of = single {
+        photoncloud.flashdns.forwarding = {
+          enable = true;
+          servers = [ "9.9.9.9" ];
+        };
+      };
+      message = "";
+    };
     right-template = {
       of = template [
         key

@@ -4,7 +4,7 @@ use flaredb::{Db, Revision, decode};
 use photon_resource::{Error, Labels, PageRequest, Scope};
 
 use crate::record::Reference;
-use crate::stored::{Stored, is_name, load_many, load_sized};
+use crate::stored::{Stored, load_many, load_sized};
 
 /// How many bytes the records of one page have together, unless it has one alone: gRPC's clients by default take answers of
 /// up to 4 MiB, and a message is hardly ever longer than its record.
@@ -79,7 +79,7 @@ pub async fn list_of_index<R: Stored>(
     {
         // At most one can have the name.
         let mut items = Vec::new();
-        if is_name(&query.name)
+        if R::is_name(&query.name)
             && after.is_none()
             && let Some(entry) = db.get::<Reference>(&key).await?
         {

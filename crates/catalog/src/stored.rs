@@ -86,6 +86,11 @@ pub trait Stored: Clone + Send + Sync + Sized + 'static {
         format!("{}/{id}", Self::TABLE)
     }
 
+    /// Whether a text can be the name of one: what can't must not become a part of a key.
+    fn is_name(text: &str) -> bool {
+        validate_resource_name("name", text).is_ok()
+    }
+
     /// Where its name is kept; `None`: it has none that leads to it.
     fn name_key(scope: &Scope, name: &str) -> Option<String> {
         let (org, project) = (scope.org()?, scope.project()?);
@@ -246,7 +251,7 @@ pub async fn by_name<R: Stored>(
     scope: &Scope,
     name: &str,
 ) -> Result<Option<R::Id>, Error> {
-    let Some(key) = R::name_key(scope, name).filter(|_| is_name(name)) else {
+    let Some(key) = R::name_key(scope, name).filter(|_| R::is_name(name)) else {
         return Ok(None);
     };
     let entry: Option<Reference> = tx.get(&key).await?;
@@ -270,11 +275,6 @@ pub async fn find<R: Stored>(
     found
         .filter(|found| found.scope() == *scope)
         .ok_or_else(|| Error::not_found(R::KIND.noun, id_or_name))
-}
-
-/// What can't be a name must not become a part of a key.
-pub(crate) fn is_name(text: &str) -> bool {
-    validate_resource_name("name", text).is_ok()
 }
 
 /// Stores a new resource with its name and its place in lists. Errors: `AlreadyExists` when the name is taken,

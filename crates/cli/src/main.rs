@@ -117,6 +117,9 @@ enum Command {
     /// Security groups and their rules.
     #[command(subcommand, visible_alias = "sg")]
     SecurityGroup(Verbs<SecurityGroups>),
+    /// Zones and record sets: names of a project's own.
+    #[command(subcommand)]
+    Dns(commands::dns::DnsCommand),
     /// Networks beside the cloud, by which VPCs get out.
     #[command(subcommand)]
     ExternalNetwork(Verbs<ExternalNetworks>),
@@ -286,6 +289,7 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::Subnet(verb) => desk.run(verb).await,
         Command::Port(verb) => desk.run(verb).await,
         Command::SecurityGroup(verb) => desk.run(verb).await,
+        Command::Dns(command) => commands::dns::run(command, desk).await,
         Command::ExternalNetwork(verb) => desk.run(verb).await,
         Command::NatGateway(verb) => desk.run(verb).await,
         Command::FloatingIp(verb) => desk.run(verb).await,

@@ -237,7 +237,10 @@ async fn every_servers_chain_is_read_or_its_absence_is_said() {
     let answer = operator().run(&verify).await;
     assert_eq!(answer.code, Some(0), "{answer:?}");
     let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
-    assert_eq!(services(&rows), ["iam", "prismnet", "plasmavmc"]);
+    assert_eq!(
+        services(&rows),
+        ["iam", "prismnet", "plasmavmc", "flashdns"]
+    );
     assert!(
         answer.stderr.contains("--provisioner-endpoint"),
         "{answer:?}"
@@ -256,7 +259,7 @@ async fn every_servers_chain_is_read_or_its_absence_is_said() {
     let rows: Value = serde_json::from_str(&answer.stdout).unwrap();
     assert_eq!(
         services(&rows),
-        ["iam", "prismnet", "plasmavmc", "provisioner"]
+        ["iam", "prismnet", "plasmavmc", "flashdns", "provisioner"]
     );
 }
 

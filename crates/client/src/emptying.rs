@@ -6,6 +6,9 @@ use std::fmt;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use photon_api::flashdns::v1::{
+    DeleteRecordSetRequest, DeleteZoneRequest, ListRecordSetsRequest, ListZonesRequest,
+};
 use photon_api::plasmavmc::v1::{
     DeleteImageRequest, DeleteSshKeyRequest, DeleteVmRequest, Image, ListImagesRequest,
     ListSshKeysRequest, ListVmsRequest, Vm,
@@ -132,6 +135,13 @@ impl Session {
         self.remove::<DeleteSshKeyRequest>("SSH key", doomed!(keys), told)
             .await?;
 
+        let sets = self.if_served::<ListRecordSetsRequest>().await?;
+        self.remove::<DeleteRecordSetRequest>("record set", doomed!(sets), told)
+            .await?;
+        let zones = self.if_served::<ListZonesRequest>().await?;
+        self.remove::<DeleteZoneRequest>("zone", doomed!(zones), told)
+            .await?;
+
         let ports = self.there::<ListPortsRequest>().await?;
         self.remove::<DeletePortRequest>("port", doomed!(ports), told)
             .await?;
@@ -169,6 +179,11 @@ impl Session {
                 "floating IP",
                 self.newer::<ListFloatingIpsRequest>().await?.len(),
             ),
+            (
+                "record set",
+                self.if_served::<ListRecordSetsRequest>().await?.len(),
+            ),
+            ("zone", self.if_served::<ListZonesRequest>().await?.len()),
             ("port", self.there::<ListPortsRequest>().await?.len()),
             (
                 "security group",
@@ -189,6 +204,14 @@ impl Session {
     async fn newer<R: List>(&self) -> Result<Vec<R::Item>, Error> {
         match self.there::<R>().await {
             Err(error) if error.code() == Some(Code::Unimplemented) => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
+    /// A cloud of the release before has no names. Where their server is only away, the project is not deleted: IAM asks it.
+    async fn if_served<R: List>(&self) -> Result<Vec<R::Item>, Error> {
+        match self.newer::<R>().await {
+            Err(Error::Unreachable { .. }) => Ok(Vec::new()),
             found => found,
         }
     }

@@ -6,6 +6,7 @@
 //!   interfaces (rtnetlink) ── signal ──► reconcile: observe → plan → apply ──► a View and sockets for each VPC
 //!                                                                                │
 //!   guest ── question ──► socket of a VRF ──► answer (of that VPC's View) ──► guest
+//!                                                  └── foreign ──► upstream (Unbound on loopback) ──► guest
 //! ```
 //! Which VPC asks is a property of the socket, which no guest can choose: a view is reached by its VRF alone. Without the
 //! control plane it answers from its cache; without a cache it answers nobody.
@@ -16,10 +17,8 @@ mod parsed;
 mod plan;
 mod program;
 mod reconcile;
-mod reverse;
 mod serve;
 mod settings;
-mod view;
-mod zone;
+mod upstream;
 
 pub use program::{COMPONENT, run};

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use photon_agent::{Opened, Session, from_json, to_json};
 use photon_api::flashdns::v1 as pb;
 use photon_api::flashdns::v1::node_service_client::NodeServiceClient;
+use photon_names::{Contents, Domain, RecordSet};
 use photon_reconcile::follow::Position;
 
 use crate::plan::{Desired, Vpc};
@@ -68,7 +69,7 @@ impl photon_agent::Desired for Parsed {
 
     fn summary(&self) -> String {
         let vpcs = &self.desired.vpcs;
-        let names: usize = vpcs.values().map(|vpc| vpc.names.len()).sum();
+        let names: usize = vpcs.values().map(|vpc| vpc.contents.names.len()).sum();
         format!("{} VPCs, {names} names", vpcs.len())
     }
 
@@ -85,8 +86,27 @@ fn vpc(view: &pb::DesiredView) -> Vpc {
     let name = |name: &pb::DesiredName| (name.id.clone(), values("address", &name.addresses));
     Vpc {
         gateways: values("gateway", &view.gateways),
-        networks: values("network", &view.networks),
-        names: view.names.iter().map(name).collect(),
+        contents: Contents {
+            networks: values("network", &view.networks),
+            names: view.names.iter().map(name).collect(),
+            zones: view.zones.iter().map(zone).collect(),
+        },
+    }
+}
+
+fn zone(zone: &pb::DesiredZone) -> Domain {
+    let sets = zone.record_sets.iter().filter_map(|set| {
+        Some(RecordSet {
+            name: set.name.clone(),
+            // No type has a greater number.
+            kind: u16::try_from(set.r#type).ok()?,
+            ttl: set.ttl,
+            values: set.values.clone(),
+        })
+    });
+    Domain {
+        name: zone.name.clone(),
+        record_sets: sets.collect(),
     }
 }
 
@@ -140,8 +160,8 @@ mod tests {
         let vpc = parsed.desired.vpcs.values().next().unwrap();
         let address = |text: &str| -> IpAddr { text.parse().unwrap() };
         assert_eq!(vpc.gateways, [address("fd00:1::1")]);
-        assert_eq!(vpc.networks.len(), 1);
-        assert_eq!(vpc.names["db.web.acme"], [address("10.0.1.2")]);
+        assert_eq!(vpc.contents.networks.len(), 1);
+        assert_eq!(vpc.contents.names["db.web.acme"], [address("10.0.1.2")]);
         let kept = parsed.to_file(&message).unwrap();
         assert_eq!(Parsed::from_file(&kept).unwrap(), parsed);
     }

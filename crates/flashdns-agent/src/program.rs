@@ -10,7 +10,7 @@ use photon_program::{AgentSettings, Component};
 use tokio_util::sync::CancellationToken;
 
 use crate::parsed::Parsed;
-use crate::reconcile::Resolver;
+use crate::reconcile::{Answering, Resolver};
 use crate::settings::Section;
 
 /// The agent's name; `/metrics` is at the port + 1000.
@@ -24,7 +24,12 @@ pub async fn run(settings: AgentSettings<Section>, shutdown: CancellationToken) 
     let links = Arc::new(Netlink::new()?);
     let known = agent.follow(Cache::<Parsed>::in_directory(&settings.state_dir));
     agent.watch(links.changes());
-    let resolver = Resolver::new(links, known, settings.component.rate());
+    let answering = Answering {
+        rate: settings.component.rate(),
+        upstream: settings.component.upstream(),
+        denied: settings.component.denied(),
+    };
+    let resolver = Resolver::new(links, known, answering);
     agent
         .drive("names", resolver, Ready::AfterFirstPass, shutdown)
         .await;

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hickory_proto::rr::Name;
 use photon_agent::Known;
 use photon_host::links::Links;
 use photon_host::{Error, vrf_socket};
+use photon_names::View;
 use photon_reconcile::Reconciler;
 use photon_resource::{VpcId, vrf_name};
 use tokio::net::{TcpListener, UdpSocket};
@@ -18,7 +20,6 @@ use crate::pace::Rate;
 use crate::parsed::Parsed;
 use crate::plan::{self, Endpoint, Observed, Plan, Protocol};
 use crate::serve::{self, Vpc};
-use crate::view::View;
 
 /// Where guests ask (RFC 1035 section 4.2).
 const PORT: u16 = 53;
@@ -27,9 +28,20 @@ const PORT: u16 = 53;
 pub struct Resolver {
     links: Arc<dyn Links>,
     known: watch::Receiver<Known<Parsed>>,
-    rate: Option<Rate>,
+    settings: Answering,
     vpcs: BTreeMap<VpcId, Answered>,
     sockets: BTreeMap<Endpoint, AbortOnDropHandle<()>>,
+}
+
+/// How guests are answered, of whatever VPC.
+#[derive(Clone, Debug, Default)]
+pub struct Answering {
+    /// How fast each address may ask.
+    pub rate: Option<Rate>,
+    /// Whom foreign names are asked of; `None`: they are refused.
+    pub upstream: Option<SocketAddr>,
+    /// What nobody is asked for.
+    pub denied: Vec<Name>,
 }
 
 /// A VPC whose guests are answered.
@@ -40,29 +52,32 @@ struct Answered {
 }
 
 impl Resolver {
-    /// Answers nobody until it has run. Each address may ask at `rate`.
+    /// Answers nobody until it has run.
     pub fn new(
         links: Arc<dyn Links>,
         known: watch::Receiver<Known<Parsed>>,
-        rate: Option<Rate>,
+        settings: Answering,
     ) -> Self {
         Self {
             links,
             known,
-            rate,
+            settings,
             vpcs: BTreeMap::new(),
             sockets: BTreeMap::new(),
         }
     }
 
     fn answer(&mut self, id: VpcId, of: &Arc<plan::Vpc>, suffix: &str) {
-        let view = View::of(of, suffix);
+        let view = View::of(&of.contents, suffix, &self.settings.denied);
         let served = match self.vpcs.remove(&id) {
             Some(before) => {
                 before.served.put(view);
                 before.served
             }
-            None => Arc::new(Vpc::new(view, self.rate)),
+            None => {
+                let Answering { rate, upstream, .. } = self.settings;
+                Arc::new(Vpc::new(view, rate, upstream))
+            }
         };
         let answered = Answered {
             served,

@@ -6,14 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use photon_names::View;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::answer::{Transport, answer};
+use crate::answer::{Answer, Transport, answer, failed, fitted};
 use crate::pace::{Pace, Rate};
-use crate::view::View;
+use crate::upstream::Upstream;
 
 /// Connections of a VPC at a time.
 const MOST_CONNECTIONS: usize = 100;
@@ -31,16 +32,19 @@ const LONGEST: usize = 4096;
 pub struct Vpc {
     view: RwLock<Arc<View>>,
     pace: Option<Mutex<Pace>>,
+    /// Whom foreign names are asked of; `None`: they are refused.
+    upstream: Option<Upstream>,
     /// How many connections each address has.
     connections: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Vpc {
-    /// Answers from `view`, each address at most at `rate`.
-    pub fn new(view: View, rate: Option<Rate>) -> Self {
+    /// Answers from `view`, each address at most at `rate`; foreign names are asked of `upstream`.
+    pub fn new(view: View, rate: Option<Rate>, upstream: Option<SocketAddr>) -> Self {
         Self {
             view: RwLock::new(Arc::new(view)),
             pace: rate.map(|rate| Mutex::new(Pace::new(rate))),
+            upstream: upstream.map(Upstream::new),
             connections: Mutex::default(),
         }
     }
@@ -50,12 +54,13 @@ impl Vpc {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 
-    fn answer(&self, source: IpAddr, request: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    /// What is to be done with a message, as far as it is known here; `Nothing` also to who asks too fast.
+    fn answer(&self, source: IpAddr, request: &[u8], transport: Transport) -> Answer {
         if let Some(pace) = &self.pace {
             let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
             if !pace.admits(source, Instant::now()) {
                 counted("paced");
-                return None;
+                return Answer::Nothing;
             }
         }
         let view = {
@@ -64,10 +69,50 @@ impl Vpc {
         };
         let answer = answer(&view, request, transport);
         counted(match answer {
-            Some(_) => "answered",
-            None => "ignored",
+            Answer::Now(_) => "answered",
+            Answer::Foreign(_) | Answer::Alias(..) => "foreign",
+            Answer::Nothing => "ignored",
         });
         answer
+    }
+
+    /// What is sent in the end. Nobody waits for it but who asked.
+    async fn finish(
+        &self,
+        answer: Answer,
+        source: IpAddr,
+        request: &[u8],
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
+        let Some(upstream) = &self.upstream else {
+            return match answer {
+                Answer::Now(bytes) | Answer::Foreign(bytes) => Some(bytes),
+                Answer::Alias(unfinished, _) => unfinished.finished(),
+                Answer::Nothing => None,
+            };
+        };
+        match answer {
+            Answer::Now(bytes) => Some(bytes),
+            Answer::Nothing => None,
+            Answer::Foreign(refused) => {
+                let relayed = match upstream.admit(source) {
+                    Some(place) => place.relay(request, transport).await,
+                    None => None,
+                };
+                match relayed {
+                    Some(answer) => fitted(answer, &refused, transport),
+                    None => failed(&refused),
+                }
+            }
+            Answer::Alias(unfinished, name) => {
+                let kind = unfinished.kind();
+                let end = match upstream.admit(source) {
+                    Some(place) => place.resolve(&name, kind).await,
+                    None => None,
+                };
+                unfinished.with(end)
+            }
+        }
     }
 
     /// A connection's place; `None`: the VPC or the address has as many as it may.
@@ -115,11 +160,17 @@ fn counted(outcome: &'static str) {
     metrics::counter!("photon_agent_dns_questions_total", "outcome" => outcome).increment(1);
 }
 
-/// Answers what comes by UDP, for as long as it is polled.
+/// Answers what comes by UDP, for as long as it is polled. Questions that somebody else is asked end with it.
 pub async fn udp(vpc: Arc<Vpc>, socket: UdpSocket) {
+    let socket = Arc::new(socket);
     let mut room = vec![0; LONGEST];
+    let mut elsewhere = JoinSet::new();
     loop {
-        let (length, source) = match socket.recv_from(&mut room).await {
+        let received = tokio::select! {
+            received = socket.recv_from(&mut room) => received,
+            Some(_) = elsewhere.join_next() => continue,
+        };
+        let (length, source) = match received {
             Ok(came) => came,
             Err(error) => {
                 rest("receive by UDP", &error).await;
@@ -127,13 +178,27 @@ pub async fn udp(vpc: Arc<Vpc>, socket: UdpSocket) {
             }
         };
         let request = room.get(..length).unwrap_or_default();
-        let Some(answer) = vpc.answer(source.ip(), request, Transport::Udp) else {
-            continue;
-        };
-        // Whoever is not there any more does not miss it; whoever is asks again.
-        if let Err(error) = socket.send_to(&answer, source).await {
-            tracing::debug!(%source, %error, "an answer was not sent");
+        match vpc.answer(source.ip(), request, Transport::Udp) {
+            Answer::Nothing => {}
+            Answer::Now(answer) => send(&socket, &answer, source).await,
+            // The next question does not wait for it. How many there are is bounded where they are asked.
+            foreign => {
+                let (vpc, socket, request) = (vpc.clone(), socket.clone(), request.to_vec());
+                elsewhere.spawn(async move {
+                    let finished = vpc.finish(foreign, source.ip(), &request, Transport::Udp);
+                    if let Some(answer) = finished.await {
+                        send(&socket, &answer, source).await;
+                    }
+                });
+            }
         }
+    }
+}
+
+async fn send(socket: &UdpSocket, answer: &[u8], to: SocketAddr) {
+    // Whoever is not there any more does not miss it; whoever is asks again.
+    if let Err(error) = socket.send_to(answer, to).await {
+        tracing::debug!(%to, %error, "an answer was not sent");
     }
 }
 
@@ -175,7 +240,9 @@ async fn exchange(vpc: &Vpc, stream: &mut TcpStream, source: SocketAddr) -> io::
     }
     let mut request = vec![0; length];
     stream.read_exact(&mut request).await?;
-    let Some(answer) = vpc.answer(source.ip(), &request, Transport::Tcp) else {
+    let answer = vpc.answer(source.ip(), &request, Transport::Tcp);
+    let finished = vpc.finish(answer, source.ip(), &request, Transport::Tcp);
+    let Some(answer) = finished.await else {
         return Ok(false);
     };
     let length = u16::try_from(answer.len()).map_err(io::Error::other)?;

@@ -7,7 +7,9 @@ pub mod app;
 pub mod convert;
 pub mod model;
 pub mod server;
+pub mod store;
 
+mod network;
 mod settings;
 mod sources;
 
@@ -18,8 +20,12 @@ use chainfire::Ledger;
 use flaredb::Db;
 use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components::{self, PLASMAVMC, PRISMNET};
+use photon_api::flashdns::v1::dns_service_server::DnsServiceServer;
 use photon_api::flashdns::v1::node_service_server::NodeServiceServer;
-use photon_catalog::Access;
+use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
+use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
+use photon_catalog::quota::{Count, Quotas};
+use photon_catalog::{Access, Actor, Tenants};
 use photon_program::{Component, Identity};
 use photon_service::{Events, Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
@@ -27,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use model::{RecordSet, Zone, kind};
+use network::Network;
 pub use settings::Settings;
 use sources::Sources;
 
@@ -53,6 +61,12 @@ pub async fn run(
     let db = Db::sqlite(&common.state_dir.join("flaredb.sqlite")).await?;
     let ledger = Ledger::new(db.clone(), COMPONENT.name);
 
+    // What there is, for the quotas.
+    let quantities = component.quota.of(&settings::QUANTITIES)?;
+    let counted = Count::new().of::<Zone>(&db).await?;
+    let counted = counted.of::<RecordSet>(&db).await?;
+    counted.store(&db, &quantities).await?;
+
     // Who may do what, and who this server is to others.
     let credential = common.credential_file.as_deref();
     let identity = Identity::new("flashdns-server", credential, &common.endpoints)?;
@@ -67,15 +81,36 @@ pub async fn run(
         vms: common.endpoints.channel(&PLASMAVMC)?,
         identity,
     };
-    let following = AbortOnDropHandle::new(tokio::spawn(sources::follow(sources, nodes.clone())));
+    let network = Network::new(sources.network.clone());
+    let following = [
+        AbortOnDropHandle::new(tokio::spawn(sources::follow(sources, nodes.clone()))),
+        AbortOnDropHandle::new(tokio::spawn(nodes.clone().follow(db.clone()))),
+    ];
 
     let access = Access::new(db.clone(), guard.clone(), mutations);
+    let actor = Actor::server(format!("{}-server", COMPONENT.name));
+    let tenants = Tenants::new(access.clone(), ledger.clone(), actor, kind::ZONES.service)
+        .with::<Zone>()
+        .with::<RecordSet>();
     let services = Services::new(guard.verifier())
+        .add(DnsServiceServer::new(server::Dns::new(
+            access.clone(),
+            network,
+            app::Zones::new(db.clone(), &component.suffix),
+            app::RecordSets::new(db.clone()),
+            app::Names::new(nodes.clone(), &component.suffix),
+        )))
         .add(NodeServiceServer::new(server::Nodes::new(
-            access,
+            access.clone(),
             nodes,
             component.suffix,
         )))
+        .add(QuotaServiceServer::new(Quotas::new(
+            access,
+            kind::ZONES.service,
+            quantities,
+        )))
+        .add(TenantServiceServer::new(tenants))
         .add(EventServiceServer::new(Events::new(guard, ledger)));
     let served = photon_service::serve(&common, COMPONENT, services, listener, shutdown);
     let ended = tokio::select! {

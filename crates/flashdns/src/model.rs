@@ -1,9 +1,20 @@
-//! The domain's types: what others keep, as far as names come of it. Nothing here knows of the wire.
+//! The domain's types: zones and record sets, and what others keep, as far as names come of it. Nothing here knows of wire
+//! or store.
+
+mod domain;
+mod record_set;
+mod value;
+mod zone;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use photon_resource::{OrgId, PortId, ProjectId, SubnetId, VmId, VpcId};
+use photon_resource::{OrgId, PortId, ProjectId, RecordSetId, SubnetId, VmId, VpcId, ZoneId};
+
+pub use domain::is_zone_name;
+pub use record_set::{NewRecordSet, RecordSet, RecordSetChanges, carried};
+pub use value::RecordType;
+pub use zone::{NewZone, Zone, ZoneChanges, validate_vpc_count};
 
 /// A subnet of a VPC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,14 +48,34 @@ pub struct Vm {
     pub ports: Vec<PortId>,
 }
 
+/// One thing that names come of, as it is now; `None`: there is none, or no name comes of it.
+#[derive(Clone, Debug)]
+pub enum Changed {
+    Subnet(SubnetId, Option<Subnet>),
+    Port(PortId, Option<Port>),
+    Vm(VmId, Option<Vm>),
+    Zone(ZoneId, Option<Zone>),
+    RecordSet(RecordSetId, Option<RecordSet>),
+}
+
 /// The types of resources.
 pub mod kind {
-    use photon_resource::Kind;
+    use photon_resource::{Kind, RecordSetId, ZoneId};
 
+    const fn of(plural: &'static str, noun: &'static str) -> Kind {
+        Kind {
+            service: "dns",
+            plural,
+            noun,
+        }
+    }
+
+    /// Zones.
+    pub const ZONES: Kind = of("zones", ZoneId::KIND);
+    /// What names stand for.
+    pub const NAMES: Kind = of("names", "name");
+    /// Record sets.
+    pub const RECORD_SETS: Kind = of("recordSets", RecordSetId::KIND);
     /// Hosts.
-    pub const NODES: Kind = Kind {
-        service: "dns",
-        plural: "nodes",
-        noun: "node",
-    };
+    pub const NODES: Kind = of("nodes", "node");
 }

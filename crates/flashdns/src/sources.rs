@@ -16,8 +16,9 @@ use photon_resource::Error;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use crate::app::{Changed, Nodes, Table};
+use crate::app::{Nodes, Table};
 use crate::convert;
+use crate::model::Changed;
 
 /// Delays before a stream is opened again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -37,18 +38,15 @@ pub struct Sources {
     pub identity: Identity,
 }
 
-/// What a stream says.
-enum Told {
-    Changed(Changed),
-    /// All that was there has been told.
-    All,
-}
+/// What a stream says; `None`: all that was there has been told.
+type Told = Option<Changed>;
 
 type Stream = BoxStream<'static, Result<Told, Status>>;
 
 /// Follows for as long as it is polled.
 pub async fn follow(sources: Sources, nodes: Nodes) {
-    let each = Table::ALL.map(|table| follow_table(&sources, table, &nodes));
+    let others = [Table::Subnets, Table::Ports, Table::Vms];
+    let each = others.map(|table| follow_table(&sources, table, &nodes));
     futures::future::join_all(each).await;
 }
 
@@ -90,8 +88,8 @@ async fn follow_once(
         nodes.change(|inventory| {
             for told in news {
                 match told {
-                    Ok(Told::Changed(changed)) => inventory.apply(changed),
-                    Ok(Told::All) => inventory.end(table),
+                    Ok(Some(changed)) => inventory.apply(changed),
+                    Ok(None) => inventory.end(table),
                     Err(status) => failed = Some(status),
                 }
             }
@@ -113,7 +111,7 @@ impl Sources {
                 let stream = client.watch_subnets(request).await?.into_inner();
                 let told = |told: photon_api::prismnet::v1::WatchSubnetsResponse| match &told.subnet
                 {
-                    Some(subnet) => convert::subnet(subnet).map(Told::Changed),
+                    Some(subnet) => convert::subnet(subnet).map(Some),
                     None => gone(&told.deleted_id, |id| Changed::Subnet(id, None)),
                 };
                 stream.map(move |item| understood(item, told)).boxed()
@@ -123,11 +121,13 @@ impl Sources {
                 let mut client = PortServiceClient::new(self.network.clone());
                 let stream = client.watch_ports(request).await?.into_inner();
                 let told = |told: photon_api::prismnet::v1::WatchPortsResponse| match &told.port {
-                    Some(port) => convert::port(port).map(Told::Changed),
+                    Some(port) => convert::port(port).map(Some),
                     None => gone(&told.deleted_id, |id| Changed::Port(id, None)),
                 };
                 stream.map(move |item| understood(item, told)).boxed()
             }
+            // The store is this server's own.
+            Table::Store => return Err(Status::internal("the store is nobody's stream")),
             Table::Vms => {
                 let message = WatchVmRequest {
                     accepts_all_told: true,
@@ -138,8 +138,8 @@ impl Sources {
                 let stream = client.watch_vm(request).await?.into_inner();
                 let told = |told: photon_api::plasmavmc::v1::WatchVmResponse| match &told.vm {
                     Some(vm) if told.deleted => gone(&vm.id, |id| Changed::Vm(id, None)),
-                    Some(vm) => convert::vm(vm).map(Told::Changed),
-                    None => Ok(Told::All),
+                    Some(vm) => convert::vm(vm).map(Some),
+                    None => Ok(None),
                 };
                 stream.map(move |item| understood(item, told)).boxed()
             }
@@ -162,8 +162,8 @@ fn gone<I: std::str::FromStr<Err = Error>>(
     changed: impl Fn(I) -> Changed,
 ) -> Result<Told, Error> {
     match id {
-        "" => Ok(Told::All),
-        id => Ok(Told::Changed(changed(id.parse()?))),
+        "" => Ok(None),
+        id => Ok(Some(changed(id.parse()?))),
     }
 }
 

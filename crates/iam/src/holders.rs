@@ -197,11 +197,15 @@ mod tests {
         let names = |asked: Vec<&'static Component>| -> Vec<_> {
             asked.into_iter().map(|component| component.name).collect()
         };
-        assert_eq!(names(asked(None).unwrap()), ["prismnet", "plasmavmc"]);
+        let all = ["prismnet", "plasmavmc", "flashdns"];
+        assert_eq!(names(asked(None).unwrap()), all);
         let some = ["prismnet".to_owned()];
         assert_eq!(names(asked(Some(&some)).unwrap()), ["prismnet"]);
         assert!(asked(Some(&[])).unwrap().is_empty());
         let refusal = asked(Some(&["iam".to_owned()])).unwrap_err().to_string();
-        assert!(refusal.contains("some of prismnet, plasmavmc"), "{refusal}");
+        assert!(
+            refusal.contains("some of prismnet, plasmavmc, flashdns"),
+            "{refusal}"
+        );
     }
 }

@@ -84,14 +84,13 @@ pub async fn run(
     let counted = counted.of::<FloatingIp>(&db).await?;
     counted.store(&db, &quantities).await?;
     let mutations = Mutations::new(db.clone(), ledger.clone(), &settings.server.limits);
-    let defaults = app::DefaultNetworks::new(db.clone(), settings.component.default_network_cidr);
     let services = services(
         db.clone(),
         ledger,
         guard,
         mutations,
         nodes,
-        defaults,
+        &settings.component,
         quantities,
     );
     let served = photon_service::serve(&settings.server, COMPONENT, services, listener, shutdown);
@@ -110,9 +109,10 @@ fn services(
     guard: Guard,
     mutations: Mutations,
     nodes: app::Nodes,
-    defaults: app::DefaultNetworks,
+    component: &Settings,
     quantities: Arc<[Quantity]>,
 ) -> Services {
+    let defaults = app::DefaultNetworks::new(db.clone(), component.default_network_cidr);
     let access = Access::new(db.clone(), guard.clone(), mutations);
     let addresses = app::Addresses::new(db.clone());
     let actor = Actor::server(format!("{}-server", COMPONENT.name));
@@ -156,6 +156,7 @@ fn services(
         .add(PortServiceServer::new(server::Ports::new(
             access.clone(),
             ports,
+            component.resolver,
         )))
         .add(SecurityGroupServiceServer::new(
             server::SecurityGroups::new(access.clone(), groups),

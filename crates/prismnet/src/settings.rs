@@ -36,6 +36,9 @@ pub struct Settings {
     pub quota: Defaults,
     /// The range of the VPCs that are made as default networks, /8 to /28; those that are there keep theirs.
     pub default_network_cidr: Ipv4Net,
+    /// Whether hosts have a resolver at their gateways, as hosts with `flashdns-agent`: devices of subnets without name servers
+    /// are told of it.
+    pub resolver: bool,
 }
 
 impl Default for Settings {
@@ -43,6 +46,7 @@ impl Default for Settings {
         Self {
             quota: Defaults::default(),
             default_network_cidr: DEFAULT_CIDR,
+            resolver: true,
         }
     }
 }

@@ -146,6 +146,16 @@ uuid_id!(
     SshKeyId,
     "SSH key"
 );
+uuid_id!(
+    /// A zone: a domain of a project's own.
+    ZoneId,
+    "zone"
+);
+uuid_id!(
+    /// The records of one name and type in a zone.
+    RecordSetId,
+    "record set"
+);
 
 /// First of the unix uids that VMs run as; the range has 2^28 of them and lies above those that
 /// distributions, systemd (`systemd.users-groups(7)`) and container managers use.

@@ -22,8 +22,8 @@ pub use access::{
 pub use error::{Error, Result};
 pub use id::{
     ApiKeyId, BindingId, ExternalNetworkId, FloatingIpId, ImageId, NatGatewayId, OrgId, PortId,
-    PrincipalId, ProjectId, RoleId, RuleId, SecurityGroupId, SessionId, SshKeyId, SubnetId, VmId,
-    VpcId,
+    PrincipalId, ProjectId, RecordSetId, RoleId, RuleId, SecurityGroupId, SessionId, SshKeyId,
+    SubnetId, VmId, VpcId, ZoneId,
 };
 pub use interface_name::{bridge_name, tap_name, vrf_name, vxlan_name};
 pub use kind::Kind;

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use flaredb::{Committed, Db};
 use photon_api::components::{COMPONENTS, IAM};
+use photon_api::flashdns::v1::dns_service_client::DnsServiceClient;
+use photon_api::flashdns::v1::{CreateZoneRequest, DeleteZoneRequest};
 use photon_api::iam::v1::{
     DeleteOrganizationRequest, DeletePrincipalRequest, DeleteProjectRequest,
 };
@@ -94,6 +96,33 @@ async fn a_project_with_something_in_it_stays_and_one_without_goes_forever() {
     let again = cloud.people.operator().await;
     let status = again.create_project("acme", "web").await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_keeps_its_project() {
+    let cloud = TestCloud::start().await;
+    let admin = &cloud.acme.admin;
+    let mut dns = DnsServiceClient::new(cloud.channel("flashdns"));
+    let request = CreateZoneRequest {
+        org_id: "acme".into(),
+        project_id: "web".into(),
+        name: "shop.example".into(),
+        ..Default::default()
+    };
+    let made = dns.create_zone(admin.request(request)).await.unwrap();
+    let status = delete_project(&cloud).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let message = status.message();
+    assert!(
+        message.contains("still holds 1 zone (shop.example)"),
+        "{message}"
+    );
+    let request = DeleteZoneRequest {
+        id: made.into_inner().zone.expect("what was made").id,
+        ..Default::default()
+    };
+    dns.delete_zone(admin.request(request)).await.unwrap();
+    delete_project(&cloud).await.unwrap();
 }
 
 /// The only host tells that nothing of its VMs is left.

@@ -101,8 +101,20 @@ fn names() -> impl Strategy<Value = dns::DesiredNames> {
         addresses: vec![format!("10.0.0.{address}")],
         ..Default::default()
     });
-    let view = (0..2_u8, keyed(name, 9, |it| &mut it.id));
-    let view = view.prop_map(|(gateways, names)| dns::DesiredView {
+    let set = (0..3_u32).prop_map(|ttl| dns::DesiredRecordSet {
+        ttl,
+        ..Default::default()
+    });
+    let zone = (0..2_u8, keyed(set, 5, |it| &mut it.id));
+    let zone = zone.prop_map(|(name, record_sets)| dns::DesiredZone {
+        name: format!("z{name}.example"),
+        record_sets,
+        ..Default::default()
+    });
+    let zones = keyed(zone, 3, |it| &mut it.id);
+    let view = (0..2_u8, keyed(name, 9, |it| &mut it.id), zones);
+    let view = view.prop_map(|(gateways, names, zones)| dns::DesiredView {
+        zones,
         gateways: (0..gateways).map(|it| format!("10.0.{it}.1")).collect(),
         names,
         ..Default::default()

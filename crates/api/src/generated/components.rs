@@ -16,7 +16,7 @@ pub static IAM: Component = Component {
             kind: ProgramKind::Server,
             role: Some("controlPlane"),
             identity: None,
-            calls: &["prismnet", "plasmavmc"],
+            calls: &["prismnet", "plasmavmc", "flashdns"],
             metrics_port: 51080,
         },
     ],

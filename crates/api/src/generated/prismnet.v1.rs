@@ -71,7 +71,7 @@ pub struct Subnet {
     /// them by hand.
     #[prost(bool, tag = "9")]
     pub dhcp_enabled: bool,
-    /// Name servers that DHCP gives out. Empty: none.
+    /// Name servers that DHCP gives out. Empty: the gateway, on hosts with a resolver there (FlashDNS).
     #[prost(string, repeated, tag = "10")]
     pub dns_servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Optional IPv6 /64 inside the VPC's.
@@ -906,7 +906,7 @@ pub struct PortAddressing {
     /// Whether the subnet gives addresses by DHCP (RFC 2131).
     #[prost(bool, tag = "3")]
     pub dhcp_enabled: bool,
-    /// Name servers, IPv4 and IPv6.
+    /// Name servers, IPv4 and IPv6: the subnet's, or its gateways where it has none.
     #[prost(string, repeated, tag = "4")]
     pub dns_servers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// The port's IPv6 address with its prefix length. Empty where the subnet has no IPv6.

@@ -1249,6 +1249,170 @@ impl Paged for crate::plasmavmc::v1::ListNodesRequest {
         &self.page_token
     }
 }
+impl InTenant for crate::flashdns::v1::CreateZoneRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::flashdns::v1::CreateZoneRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::flashdns::v1::CreateZoneRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::flashdns::v1::GetZoneRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl InTenant for crate::flashdns::v1::GetZoneRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::flashdns::v1::ListZonesRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Paged for crate::flashdns::v1::ListZonesRequest {
+    fn page_size(&self) -> u32 {
+        self.page_size
+    }
+    fn page_token(&self) -> &str {
+        &self.page_token
+    }
+}
+impl Labelled for crate::flashdns::v1::ListZonesRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::flashdns::v1::UpdateZoneRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::flashdns::v1::UpdateZoneRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::flashdns::v1::DeleteZoneRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::flashdns::v1::DeleteZoneRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl InTenant for crate::flashdns::v1::CreateRecordSetRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::flashdns::v1::CreateRecordSetRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::flashdns::v1::CreateRecordSetRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::flashdns::v1::GetRecordSetRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl InTenant for crate::flashdns::v1::GetRecordSetRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::flashdns::v1::ListRecordSetsRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Paged for crate::flashdns::v1::ListRecordSetsRequest {
+    fn page_size(&self) -> u32 {
+        self.page_size
+    }
+    fn page_token(&self) -> &str {
+        &self.page_token
+    }
+}
+impl Labelled for crate::flashdns::v1::ListRecordSetsRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::flashdns::v1::UpdateRecordSetRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::flashdns::v1::UpdateRecordSetRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::flashdns::v1::DeleteRecordSetRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::flashdns::v1::DeleteRecordSetRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl InTenant for crate::flashdns::v1::ResolveRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
 impl Paged for crate::chainfire::v1::ListEventsRequest {
     fn page_size(&self) -> u32 {
         self.page_size

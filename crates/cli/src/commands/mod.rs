@@ -5,6 +5,7 @@ pub mod audit;
 pub mod binding;
 mod cascade;
 pub mod context;
+pub mod dns;
 pub mod external_network;
 pub mod floating_ip;
 pub mod host;

@@ -40,6 +40,7 @@ impl Photon {
             .with("PHOTON_IAM_ENDPOINT", cloud.server("iam").url())
             .with("PHOTON_PRISMNET_ENDPOINT", cloud.server("prismnet").url())
             .with("PHOTON_PLASMAVMC_ENDPOINT", cloud.server("plasmavmc").url())
+            .with("PHOTON_FLASHDNS_ENDPOINT", cloud.server("flashdns").url())
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {

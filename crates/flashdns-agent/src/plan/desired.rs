@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use photon_names::Contents;
 use photon_resource::VpcId;
 
 /// Everything that this host's guests are to be answered.
@@ -21,8 +21,6 @@ pub struct Desired {
 pub struct Vpc {
     /// Where they ask.
     pub gateways: Vec<IpAddr>,
-    /// Whose addresses have names in the VPC alone.
-    pub networks: Vec<IpNet>,
-    /// Names below the suffix, and their addresses.
-    pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// What there is.
+    pub contents: Contents,
 }

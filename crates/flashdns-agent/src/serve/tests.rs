@@ -1,16 +1,17 @@
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use photon_names::Contents;
 
 use super::*;
-use crate::plan;
 
 fn view(address: &str) -> View {
     let addresses = vec![address.parse().unwrap()];
-    let told = plan::Vpc {
+    let told = Contents {
         names: [("db.web.acme".to_owned(), addresses)].into(),
-        ..plan::Vpc::default()
+        ..Contents::default()
     };
-    View::of(&told, "cloud.internal")
+    View::of(&told, "cloud.internal", &[])
 }
 
 fn question(name: &str) -> Vec<u8> {
@@ -39,8 +40,11 @@ async fn ask_udp(at: SocketAddr, question: &[u8]) -> Result<String, ResponseCode
 }
 
 /// A VPC at loopback addresses, and where.
-async fn serving(rate: Option<Rate>) -> (Arc<Vpc>, SocketAddr, SocketAddr) {
-    let vpc = Arc::new(Vpc::new(view("10.0.1.2"), rate));
+async fn serving(
+    rate: Option<Rate>,
+    upstream: Option<SocketAddr>,
+) -> (Arc<Vpc>, SocketAddr, SocketAddr) {
+    let vpc = Arc::new(Vpc::new(view("10.0.1.2"), rate, upstream));
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = (socket.local_addr().unwrap(), listener.local_addr().unwrap());
@@ -60,7 +64,7 @@ async fn ask_tcp(stream: &mut TcpStream, question: &[u8]) -> io::Result<Vec<u8>>
 
 #[tokio::test]
 async fn a_view_takes_the_place_of_the_one_before_at_once() {
-    let (vpc, udp, tcp) = serving(None).await;
+    let (vpc, udp, tcp) = serving(None, None).await;
     assert_eq!(ask_udp(udp, &db()).await, Ok("10.0.1.2".to_owned()));
     let mut stream = TcpStream::connect(tcp).await.unwrap();
     let answer = ask_tcp(&mut stream, &db()).await.unwrap();
@@ -76,7 +80,7 @@ async fn a_view_takes_the_place_of_the_one_before_at_once() {
 
 #[tokio::test]
 async fn an_address_has_ten_connections_and_gets_them_back() {
-    let (vpc, _, tcp) = serving(None).await;
+    let (vpc, _, tcp) = serving(None, None).await;
     let mut held = Vec::new();
     for _ in 0..MOST_OF_ADDRESS {
         let mut stream = TcpStream::connect(tcp).await.unwrap();
@@ -95,7 +99,7 @@ async fn an_address_has_ten_connections_and_gets_them_back() {
 
 #[test]
 fn a_vpc_has_a_hundred_connections() {
-    let vpc = Arc::new(Vpc::new(view("10.0.1.2"), None));
+    let vpc = Arc::new(Vpc::new(view("10.0.1.2"), None, None));
     let address = |n: usize| IpAddr::from([10, 0, 0, n as u8]);
     let places: Vec<_> = (0..200).filter_map(|n| vpc.admit(address(n / 5))).collect();
     assert_eq!(places.len(), MOST_CONNECTIONS);
@@ -106,7 +110,7 @@ fn a_vpc_has_a_hundred_connections() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_says_nothing_ends() {
-    let (vpc, _, tcp) = serving(None).await;
+    let (vpc, _, tcp) = serving(None, None).await;
     let mut stream = TcpStream::connect(tcp).await.unwrap();
     stream.write_all(&[0]).await.unwrap();
     assert!(stream.read_u8().await.is_err());
@@ -119,8 +123,97 @@ async fn who_asks_too_fast_is_not_answered() {
         per_second: 1,
         burst: 2,
     };
-    let vpc = Vpc::new(view("10.0.1.2"), Some(rate));
+    let vpc = Vpc::new(view("10.0.1.2"), Some(rate), None);
     let source = IpAddr::from([10, 0, 1, 3]);
-    let answered = (0..10).filter(|_| vpc.answer(source, &db(), Transport::Udp).is_some());
+    let answered = (0..10).filter(|_| {
+        let answer = vpc.answer(source, &db(), Transport::Udp);
+        matches!(answer, Answer::Now(_))
+    });
     assert_eq!(answered.count(), 2);
+}
+
+/// A resolver that has an address for every name, as its question asks for it.
+async fn everywhere(answers: u8) -> SocketAddr {
+    let at: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let listener = TcpListener::bind(at).await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let socket = UdpSocket::bind(at).await.unwrap();
+    let say = move |request: &[u8]| {
+        let mut message = Message::from_vec(request).unwrap();
+        message.metadata.message_type = MessageType::Response;
+        let name = message.queries[0].name().clone();
+        for n in 0..answers {
+            let value = RData::A(A::new(203, 0, 113, n));
+            message.add_answer(Record::from_rdata(name.clone(), 60, value));
+        }
+        message.to_vec().unwrap()
+    };
+    tokio::spawn(async move {
+        let mut room = [0; 4096];
+        loop {
+            let (length, from) = socket.recv_from(&mut room).await.unwrap();
+            socket.send_to(&say(&room[..length]), from).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; stream.read_u16().await.unwrap().into()];
+            stream.read_exact(&mut request).await.unwrap();
+            let answer = say(&request);
+            stream.write_u16(answer.len() as u16).await.unwrap();
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    at
+}
+
+fn foreign() -> Vec<u8> {
+    let mut bytes = question("example.com.");
+    bytes[2] |= 1;
+    bytes
+}
+
+#[tokio::test]
+async fn a_foreign_name_is_asked_of_somebody_else() {
+    let upstream = everywhere(1).await;
+    let (_, udp, tcp) = serving(None, Some(upstream)).await;
+    let address = Ok("203.0.113.0".to_owned());
+    assert_eq!(ask_udp(udp, &foreign()).await, address);
+    let mut stream = TcpStream::connect(tcp).await.unwrap();
+    let answer = ask_tcp(&mut stream, &foreign()).await.unwrap();
+    assert_eq!(answer[..2], foreign()[..2]);
+    assert_eq!(said(&answer), address);
+    assert_eq!(ask_udp(udp, &db()).await, Ok("10.0.1.2".to_owned()));
+    // What is the cloud's own, and what is nobody's, is not asked for; nor is for who does not want that.
+    for (question, code) in [
+        (question("x.cloud.internal."), ResponseCode::NXDomain),
+        (question("1.2.3.10.in-addr.arpa."), ResponseCode::NXDomain),
+        (question("example.com."), ResponseCode::Refused),
+    ] {
+        assert_eq!(ask_udp(udp, &question).await, Err(code));
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_long_comes_by_tcp_from_elsewhere_too() {
+    let upstream = everywhere(200).await;
+    let (_, udp, tcp) = serving(None, Some(upstream)).await;
+    assert_eq!(ask_udp(udp, &foreign()).await, Err(ResponseCode::NoError));
+    let mut stream = TcpStream::connect(tcp).await.unwrap();
+    let answer = ask_tcp(&mut stream, &foreign()).await.unwrap();
+    assert_eq!(Message::from_vec(&answer).unwrap().answers.len(), 200);
+}
+
+#[tokio::test]
+async fn without_an_answer_from_elsewhere_our_own_names_are_answered() {
+    // Nobody answers there, and says nothing.
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (_, udp, _) = serving(None, Some(silent.local_addr().unwrap())).await;
+    let begun = Instant::now();
+    let lost = tokio::spawn(async move { ask_udp(udp, &foreign()).await });
+    assert_eq!(ask_udp(udp, &db()).await, Ok("10.0.1.2".to_owned()));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(lost.await.unwrap(), Err(ResponseCode::ServFail));
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }

@@ -3,19 +3,27 @@
 //! ```text
 //! PrismNET: subnets, ports ──┐ watches
 //!                            ├──► sources ──► Inventory (in memory) ──► Desired of a host
-//! PlasmaVMC: VMs ────────────┘                     └──► a signal to every Interest, which asks whether it is concerned
+//! PlasmaVMC: VMs ────────────┤                     └──► a signal to every Interest, which asks whether it is concerned
+//! store: zones, record sets ─┘
 //! ```
-//! Nothing of it is stored: it is all somebody else's, who has it. A server that starts hears everything before any host
+//! Of what is somebody else's nothing is stored. A server that starts hears everything before any host
 //! hears of it, and of whom nothing is heard any more nothing is taken away.
 
 mod inventory;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use photon_resource::Error;
+use flaredb::{Db, WatchItem};
+use photon_resource::{Error, VpcId};
 use tokio::sync::watch;
 
-pub use inventory::{Changed, Desired, DesiredName, DesiredView, Inventory, Table};
+use crate::store;
+
+pub use inventory::{Desired, DesiredName, DesiredView, DesiredZone, Inventory, Table};
+
+/// How long to wait before the store is read anew after it could not be followed.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What hosts are to be told. Clones share everything.
 #[derive(Clone)]
@@ -56,10 +64,65 @@ impl Nodes {
         });
     }
 
+    /// Keeps the zones and record sets of `db` up to date for as long as it is polled; errors are logged, and what hosts
+    /// were told stays as it is until the store can be read again.
+    pub async fn follow(self, db: Db) {
+        loop {
+            match self.follow_once(&db).await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::error!(%error, cause = ?error, "the store can't be followed; hosts keep what they have");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Until the store is closed.
+    async fn follow_once(&self, db: &Db) -> Result<(), Error> {
+        let (everything, revision) = store::everything(db).await?;
+        self.change(|inventory| {
+            inventory.begin(Table::Store);
+            for changed in everything {
+                inventory.apply(changed);
+            }
+            inventory.end(Table::Store);
+        });
+        let mut changes = db.watch("", revision).await?;
+        while let Some(item) = changes.next_item().await {
+            let WatchItem::Commit(commit) = item? else {
+                continue;
+            };
+            let changed = commit
+                .iter()
+                .filter_map(|change| store::changed(change).transpose());
+            let changed: Vec<_> = changed.collect::<Result<_, _>>()?;
+            if !changed.is_empty() {
+                self.change(|inventory| changed.into_iter().for_each(|it| inventory.apply(it)));
+            }
+        }
+        Ok(())
+    }
+
     /// What `node` should answer now, as `view` sees it.
     pub fn desired<T>(&self, node: &str, view: impl FnOnce(&Desired<'_>) -> T) -> T {
         let held = self.inventory.read();
         view(&held.unwrap_or_else(PoisonError::into_inner).desired(node))
+    }
+
+    /// What the guests of a VPC are answered now, as `view` sees it. Errors: `Unavailable` before everything has been heard.
+    pub fn view<T>(
+        &self,
+        vpc: VpcId,
+        view: impl FnOnce(&DesiredView<'_>) -> T,
+    ) -> Result<T, Error> {
+        let held = self.inventory.read();
+        let inventory = held.unwrap_or_else(PoisonError::into_inner);
+        if !inventory.complete() {
+            let reason = "not everything has been heard of PrismNET and PlasmaVMC yet: try again";
+            return Err(Error::Unavailable(reason.to_owned()));
+        }
+        Ok(view(&inventory.view(vpc)))
     }
 
     /// An interest in what `node` should answer.

@@ -6,8 +6,7 @@ use photon_api::plasmavmc::v1 as compute;
 use photon_api::prismnet::v1 as network;
 use photon_resource::{Error, PortId, SubnetId, VmId};
 
-use crate::app::Changed;
-use crate::model::{Port, Subnet, Vm};
+use crate::model::{Changed, Port, Subnet, Vm};
 
 /// Errors: its id can't be read, so that it can't even be said to be gone.
 pub fn subnet(wire: &network::Subnet) -> Result<Changed, Error> {

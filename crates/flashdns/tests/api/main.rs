@@ -1,3 +1,4 @@
 //! FlashDNS over gRPC, with the servers that it follows.
 
 mod names;
+mod zones;

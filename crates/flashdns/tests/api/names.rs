@@ -5,7 +5,7 @@ use photon_testcloud::flashdns::{Cloud, names};
 use photon_testcloud::plasmavmc::{Client, HOST, new_vm};
 
 /// The cloud with a host that VMs are placed on.
-async fn cloud() -> Cloud {
+pub async fn cloud() -> Cloud {
     let cloud = Cloud::start().await;
     let mut host = cloud.client(&cloud.agent(HOST).await);
     let node = compute::Node {

@@ -375,7 +375,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("credentials");
         let made = make_credentials(&dir).unwrap();
-        assert_eq!(made.len(), 6);
+        assert_eq!(made.len(), 8);
         let content = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
         let before: Vec<String> = made.iter().map(|name| content(name)).collect();
         for name in &made {

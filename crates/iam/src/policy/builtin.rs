@@ -34,6 +34,7 @@ const DEFINITIONS: &[Definition] = &[
         &[
             ("network:*", "*", ""),
             ("compute:*", "*", ""),
+            ("dns:*", "*", ""),
             // All that ProjectViewer permits, because nobody gives what they lack. It has the events of the project.
             ("*:*:get", "*", ""),
             ("*:*:list", "*", ""),
@@ -46,10 +47,11 @@ const DEFINITIONS: &[Definition] = &[
     ),
     (
         "ProjectMember",
-        "Makes and uses networks and virtual machines in a project.",
+        "Makes and uses networks, names and virtual machines in a project.",
         &[
             ("network:*", "*", ""),
             ("compute:*", "*", ""),
+            ("dns:*", "*", ""),
             // All that ProjectViewer permits, as in other clouds: who works in a project sees what is in it.
             ("*:*:get", "*", ""),
             ("*:*:list", "*", ""),

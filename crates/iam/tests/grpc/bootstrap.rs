@@ -100,6 +100,8 @@ async fn credentials_make_the_operator_and_the_programs_and_nothing_twice() {
     let before = list(operator.clone()).await;
     let names: Vec<&str> = before.iter().map(|(name, _)| name.as_str()).collect();
     let programs = [
+        "flashdns-agent@host-1",
+        "flashdns-server",
         "photon-provisioner",
         "plasmavmc-agent@host-1",
         "plasmavmc-server",
@@ -109,12 +111,14 @@ async fn credentials_make_the_operator_and_the_programs_and_nothing_twice() {
     assert_eq!(
         names,
         [
-            "operator",
             programs[0],
             programs[1],
+            "operator",
             programs[2],
             programs[3],
             programs[4],
+            programs[5],
+            programs[6],
         ]
     );
 

@@ -504,7 +504,7 @@ fn names_meters(command: &str) -> bool {
     command.contains(r#"{"set":{"op":"#)
         || (is_set && (command.contains(r#""dynamic""#) || command.contains("-connections-")))
         || (is_set
-            && ["sent-", "received-"]
+            && ["sent-", "received-", "asked-"]
                 .iter()
                 .any(|name| command.contains(name)))
 }

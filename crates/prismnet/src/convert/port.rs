@@ -96,14 +96,26 @@ pub(super) fn device_type(device_type: DeviceType) -> pb::DeviceType {
     }
 }
 
-/// What the port's device is to have of the subnet.
-pub fn port_addressing(port: &Port, subnet: &Subnet) -> pb::PortAddressing {
+/// What the port's device is to have of the subnet; where there is a `resolver`, its gateways for name servers if it has none.
+pub fn port_addressing(port: &Port, subnet: &Subnet, resolver: bool) -> pb::PortAddressing {
     let ipv6 = port.ipv6_address.zip(subnet.ipv6);
+    let gateway6 = ipv6.map(|(_, ipv6)| IpAddr::V6(ipv6.gateway));
+    let gateways = [Some(IpAddr::V4(subnet.gateway)), gateway6];
+    let of_hosts = gateways
+        .into_iter()
+        .flatten()
+        .filter(|_| resolver && subnet.dns_servers.is_empty());
     pb::PortAddressing {
         address: format!("{}/{}", port.address, subnet.cidr.prefix_len()),
         gateway: subnet.gateway.to_string(),
         dhcp_enabled: subnet.dhcp_enabled,
-        dns_servers: subnet.dns_servers.iter().map(IpAddr::to_string).collect(),
+        dns_servers: subnet
+            .dns_servers
+            .iter()
+            .copied()
+            .chain(of_hosts)
+            .map(|server| server.to_string())
+            .collect(),
         ipv6_address: ipv6
             .map(|(address, ipv6)| format!("{address}/{}", ipv6.cidr.prefix_len()))
             .unwrap_or_default(),

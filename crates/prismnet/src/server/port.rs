@@ -15,14 +15,16 @@ use crate::{app, convert};
 pub struct Ports {
     desk: Desk<Port>,
     app: app::Ports,
+    resolver: bool,
 }
 
 impl Ports {
-    /// Calls go through `access` to `app`.
-    pub fn new(access: Access, app: app::Ports) -> Self {
+    /// Calls go through `access` to `app`. Whether hosts have a `resolver` devices are told.
+    pub fn new(access: Access, app: app::Ports, resolver: bool) -> Self {
         Self {
             desk: Desk::new(access),
             app,
+            resolver,
         }
     }
 
@@ -143,7 +145,7 @@ impl PortService for Ports {
                     let new = convert::attachment(&request)?;
                     let answer = |port: &Port, subnet: &Subnet| pb::AttachPortResponse {
                         port: Some(convert::port(port)),
-                        addressing: Some(convert::port_addressing(port, subnet)),
+                        addressing: Some(convert::port_addressing(port, subnet, self.resolver)),
                     };
                     self.app.attach(mutation, &port, new, answer).await
                 },

@@ -117,6 +117,25 @@ async fn attaching_answers_what_the_device_needs() {
     let mut stream = watch(&mut agent, "n1").await;
     let desired = until(&mut stream, |desired| !ports(desired).is_empty()).await;
     assert_eq!(ports(&desired)[0].mtu, 8950);
+
+    // Without name servers of its own a subnet's are its gateways, where its guests' host answers them.
+    let update = pb::UpdateSubnetRequest {
+        id: subnet.id.clone(),
+        dns_servers: Some(pb::DnsServers::default()),
+        ..Default::default()
+    };
+    tenant.subnets.update_subnet(update).await.unwrap();
+    let port = tenant.port(&subnet, "eth1").await;
+    let request = pb::AttachPortRequest {
+        id: port.id,
+        device_id: new_id(),
+        device_type: pb::DeviceType::Vm.into(),
+        node: "n1".into(),
+        ..Default::default()
+    };
+    let answer = tenant.devices.attach_port(request).await.unwrap();
+    let addressing = answer.into_inner().addressing.unwrap();
+    assert_eq!(addressing.dns_servers, ["10.0.9.1", "fd00:1:0:9::1"]);
 }
 
 #[tokio::test]

@@ -14,12 +14,14 @@ use crate::SECOND;
 use crate::cloud::{BOOT, Cloud, Machine, Tenant};
 use crate::pings::{RATE, longest_silence, start_pinging};
 
-const DAEMONS: [&str; 5] = [
+const DAEMONS: [&str; 7] = [
     "iam-server",
     "prismnet-server",
     "plasmavmc-server",
     "prismnet-agent",
     "plasmavmc-agent",
+    "flashdns-server",
+    "flashdns-agent",
 ];
 
 async fn kill(host: &Host, daemons: &[&str]) {

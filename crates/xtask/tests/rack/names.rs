@@ -6,7 +6,7 @@ use photon_e2e::console::Console;
 use photon_e2e::guest::Guest;
 use photon_resource::vrf_name;
 use tokio::time::Instant;
-use xtask::photoncloud;
+use xtask::photoncloud::{self, CREDENTIALS};
 use xtask::rack::Host;
 
 use crate::SECOND;
@@ -18,18 +18,18 @@ const LOOKUPS: u32 = 40;
 /// For as many of them the resolver may be away: it starts again on a host that is emulated.
 const MISSED: u32 = 4;
 
-fn name(machine: &str, org: &str) -> String {
+pub fn name(machine: &str, org: &str) -> String {
     format!("{machine}.web.{org}.cloud.internal")
 }
 
 /// What `nslookup` says of a name, asked of a server.
-async fn lookup(guest: &mut Guest<Console>, kind: &str, name: &str, server: &str) -> String {
+pub async fn lookup(guest: &mut Guest<Console>, kind: &str, name: &str, server: &str) -> String {
     let command = format!("nslookup -type={kind} {name} {server} 2>&1");
     guest.run(&command, 60 * SECOND).await.unwrap().1
 }
 
 /// Asks until the answer has these words.
-async fn until_told(guest: &mut Guest<Console>, name: &str, server: &str, words: &str) {
+pub async fn until_told(guest: &mut Guest<Console>, name: &str, server: &str, words: &str) {
     let deadline = Instant::now() + 60 * SECOND;
     loop {
         let said = lookup(guest, "a", name, server).await;
@@ -106,6 +106,20 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     let said = lookup(&mut in_acme, "a", "example.com", "10.0.1.1").await;
     assert!(said.contains("REFUSED"), "{said}");
 
+    // A zone of the tenant's own: an alias is followed to the VM. Nobody else has it.
+    let photon = "photon --org acme --project web dns";
+    host.check(&format!(
+        "set -e; photon login operator --password-file {CREDENTIALS}/operator-password
+         {photon} zone create shop.example --vpc main
+         {photon} record create shop.example www CNAME {}",
+        name("db", "acme")
+    ))
+    .await
+    .unwrap();
+    until_told(&mut in_acme, "www.shop.example", "10.0.1.1", "10.0.1.11").await;
+    let said = lookup(&mut in_globex, "a", "www.shop.example", "10.0.1.1").await;
+    assert!(said.contains("REFUSED"), "{said}");
+
     // By TCP: the address is the end of the answer.
     let tcp = format!(
         "printf '{}' | timeout 10 nc 10.0.1.1 53 | hexdump -v -e '1/1 \"%02x\"'",
@@ -120,10 +134,54 @@ async fn each_tenant_is_answered_its_own_names_also_without_the_control_plane() 
     let said = in_acme.check(asked, 60 * SECOND).await.unwrap();
     assert!(said.contains("servers=10.0.1.1"), "{said}");
 
+    // With somebody to ask for foreign names they are asked for, and our own are not.
+    host.check(
+        "set -e; systemd-run --quiet --unit=upstream dnsmasq -k --port=5335 --listen-address=127.0.0.1 --bind-interfaces \
+           --no-resolv --no-hosts --address=/outside.example/203.0.113.7 --address=/cloud.internal/203.0.113.8
+         mkdir -p /etc/photoncloud; file=/etc/photoncloud/flashdns-agent
+         printf '[flashdns-agent]\nupstream = \"127.0.0.1:5335\"\n' > $file.toml
+         echo PHOTON_CONFIG=$file.toml > $file.env; systemctl restart flashdns-agent",
+    )
+    .await
+    .unwrap();
+    until_told(
+        &mut in_acme,
+        "www.outside.example",
+        "10.0.1.1",
+        "203.0.113.7",
+    )
+    .await;
+    let said = lookup(&mut in_acme, "a", &name("db", "nobody"), "10.0.1.1").await;
+    assert!(said.contains("NXDOMAIN"), "{said}");
+
     // Nothing of it took room in the host's table of connections.
     assert_eq!(tracked(&host).await, "");
     let deaf = "cat /proc/sys/net/ipv4/udp_l3mdev_accept /proc/sys/net/ipv4/tcp_l3mdev_accept";
     assert_eq!(host.check(deaf).await.unwrap().trim(), "0\n0");
+
+    // Who asks too fast is dropped at its TAP, and its neighbour does not notice.
+    host.check(
+        "set -e; file=/etc/photoncloud/prismnet-agent
+         printf '[prismnet-agent]\nport_queries_per_second = 5\n' > $file.toml
+         echo PHOTON_CONFIG=$file.toml > $file.env; systemctl restart prismnet-agent
+         until nft list chain bridge photon question | grep -q 'over 5/second'; do sleep 0.2; done",
+    )
+    .await
+    .unwrap();
+    let flood = format!(
+        "for n in $(seq 60); do (timeout 3 nslookup -type=a {} 10.0.1.1 >/dev/null 2>&1 &); done",
+        name("db", "acme")
+    );
+    in_acme.check(&flood, 60 * SECOND).await.unwrap();
+    for _ in 0..5 {
+        let said = lookup(&mut in_globex, "a", &name("db", "globex"), "10.0.1.1").await;
+        assert!(said.contains("10.0.1.12"), "{said}");
+    }
+    let dropped =
+        "nft list chain bridge photon question | sed -n 's/.*counter packets \\([0-9]*\\).*/\\1/p'";
+    let dropped = host.check(dropped).await.unwrap();
+    eprintln!("{} questions of a flood were dropped", dropped.trim());
+    assert!(dropped.trim().parse::<u32>().unwrap() > 0);
 
     // A VRF that is made anew has another index, and the resolver other sockets.
     let vrf = vrf_name(acme.vpc.id.parse().unwrap());

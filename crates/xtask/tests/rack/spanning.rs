@@ -14,6 +14,7 @@ use xtask::rack::Host;
 use crate::SECOND;
 use crate::cloud::{Cloud, Machine, Tenant};
 use crate::faults::nothing_to_do;
+use crate::names::{lookup, name, until_told};
 use crate::pings::{longest_silence, start_pinging};
 
 async fn reaches(guest: &mut Guest<Console>, address: &str) -> bool {
@@ -79,7 +80,7 @@ impl Sniffer {
 async fn kill_everything(cloud: &Cloud) {
     let kill = "systemctl kill --signal=KILL --kill-whom=main";
     let servers = "iam-server.service prismnet-server.service plasmavmc-server.service";
-    let agents = "prismnet-agent.service plasmavmc-agent.service";
+    let agents = "prismnet-agent.service plasmavmc-agent.service flashdns-agent.service";
     let (first, second) = (cloud.rack.host(1), cloud.rack.host(2));
     first
         .check(&format!("{kill} {servers} {agents}"))
@@ -131,6 +132,14 @@ async fn guests_of_a_vpc_reach_each_other_across_hosts_and_nobody_else() {
     assert!(!reaches(&mut a1_guest, "10.0.1.12").await);
     assert!(!reaches(&mut g2_guest, "10.0.1.11").await);
 
+    // Each is answered by its own host, whose gateway it asks.
+    let a1_name = &name("a1", "acme");
+    until_told(&mut a2_guest, a1_name, "10.0.1.1", "10.0.1.10").await;
+    until_told(&mut a3_guest, a1_name, "10.0.2.1", "10.0.1.10").await;
+    until_told(&mut a1_guest, &name("a3", "acme"), "10.0.1.1", "10.0.2.10").await;
+    let said = lookup(&mut g2_guest, "a", a1_name, "10.0.1.1").await;
+    assert!(said.contains("NXDOMAIN"), "{said}");
+
     serve(&mut a1_guest, 7000, "of-a1").await;
     serve(&mut g1_guest, 7000, "of-g1").await;
     assert_eq!(ask(&mut a2_guest, "10.0.1.10", 7000).await, "of-a1");
@@ -172,6 +181,7 @@ async fn guests_of_a_vpc_reach_each_other_across_hosts_and_nobody_else() {
         for_all,
         "ethertype ARP",
         "BOOTP",
+        "[.]53: ",
         "neighbor (sol|adv)",
         "router (sol|adv)",
     ] {

@@ -6,9 +6,11 @@ use std::hash::Hash;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use photon_resource::{PortId, SubnetId, VmId, VpcId};
+use photon_resource::{PortId, RecordSetId, SubnetId, VmId, VpcId, ZoneId};
 
-use crate::model::{Port, Subnet, Vm};
+use crate::model::{Changed, Port, RecordSet, Subnet, Vm, Zone};
+
+mod zones;
 
 /// What is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,19 +21,13 @@ pub enum Table {
     Ports,
     /// PlasmaVMC's VMs.
     Vms,
+    /// This server's own zones and record sets.
+    Store,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Subnets, Self::Ports, Self::Vms];
-}
-
-/// One thing of a table as it is now; `None`: there is none, or no name comes of it.
-#[derive(Clone, Debug)]
-pub enum Changed {
-    Subnet(SubnetId, Option<Subnet>),
-    Port(PortId, Option<Port>),
-    Vm(VmId, Option<Vm>),
+    pub const ALL: [Self; 4] = [Self::Subnets, Self::Ports, Self::Vms, Self::Store];
 }
 
 /// Everything that names come of.
@@ -41,6 +37,10 @@ pub struct Inventory {
     subnets: HashMap<SubnetId, Subnet>,
     ports: HashMap<PortId, Port>,
     vms: HashMap<VmId, Vm>,
+    zones: HashMap<ZoneId, Zone>,
+    record_sets: HashMap<RecordSetId, RecordSet>,
+    zones_of_vpc: HashMap<VpcId, BTreeSet<ZoneId>>,
+    sets_of_zone: HashMap<ZoneId, BTreeSet<RecordSetId>>,
     subnets_of_vpc: HashMap<VpcId, BTreeSet<SubnetId>>,
     ports_of_vpc: HashMap<VpcId, BTreeSet<PortId>>,
     ports_of_vm: HashMap<VmId, BTreeSet<PortId>>,
@@ -71,6 +71,16 @@ pub struct DesiredView<'a> {
     pub networks: BTreeSet<IpNet>,
     /// In their order.
     pub names: BTreeMap<String, DesiredName<'a>>,
+    /// In the order of their ids.
+    pub zones: Vec<DesiredZone<'a>>,
+}
+
+/// A zone in a view.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DesiredZone<'a> {
+    pub zone: &'a Zone,
+    /// In the order of their ids.
+    pub record_sets: Vec<&'a RecordSet>,
 }
 
 /// What a name stands for.
@@ -115,6 +125,14 @@ impl Inventory {
                     self.apply(Changed::Vm(id, None));
                 }
             }
+            Table::Store => {
+                for id in unheard(&self.zones, &heard) {
+                    self.apply(Changed::Zone(id, None));
+                }
+                for id in unheard(&self.record_sets, &heard) {
+                    self.apply(Changed::RecordSet(id, None));
+                }
+            }
         }
         self.heard.insert(table);
         self.revision += 1;
@@ -126,6 +144,8 @@ impl Inventory {
             Changed::Subnet(id, _) => (Table::Subnets, id.to_string()),
             Changed::Port(id, _) => (Table::Ports, id.to_string()),
             Changed::Vm(id, _) => (Table::Vms, id.to_string()),
+            Changed::Zone(id, _) => (Table::Store, id.to_string()),
+            Changed::RecordSet(id, _) => (Table::Store, id.to_string()),
         };
         if let Some(heard) = self.hearing.get_mut(&table) {
             heard.insert(id);
@@ -134,6 +154,8 @@ impl Inventory {
             Changed::Subnet(id, subnet) => self.apply_subnet(id, subnet),
             Changed::Port(id, port) => self.apply_port(id, port),
             Changed::Vm(id, vm) => self.apply_vm(id, vm),
+            Changed::Zone(id, zone) => self.apply_zone(id, zone),
+            Changed::RecordSet(id, set) => self.apply_record_set(id, set),
         }
     }
 
@@ -241,6 +263,7 @@ impl Inventory {
             gateways,
             networks,
             names: self.names(vpc_id),
+            zones: self.zones_in(vpc_id),
         }
     }
 

@@ -14,8 +14,9 @@ use xtask::rack::{Host, Rack};
 use crate::cloud::{BOOT, Cloud};
 
 const PKI: &str = "/var/lib/photoncloud/pki";
-const SERVERS: &str = "photon-pki photon-bootstrap iam-server prismnet-server plasmavmc-server";
-pub const AGENTS: &str = "prismnet-agent plasmavmc-agent";
+const SERVERS: &str =
+    "photon-pki photon-bootstrap iam-server prismnet-server plasmavmc-server flashdns-server";
+pub const AGENTS: &str = "prismnet-agent plasmavmc-agent flashdns-agent";
 
 /// Both hosts, with agents that are known to the servers.
 pub async fn start() -> Cloud {

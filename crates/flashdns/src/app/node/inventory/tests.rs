@@ -1,7 +1,9 @@
+use photon_resource::{NewMeta, Time};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::model::RecordType;
 
 fn vpc(n: u128) -> VpcId {
     Uuid::from_u128(n).into()
@@ -46,6 +48,39 @@ fn subnet(n: u128, of_vpc: u128) -> Changed {
         gateways: vec!["10.0.0.1".parse().unwrap()],
     };
     Changed::Subnet(subnet.id, Some(subnet))
+}
+
+fn zone(n: u128, vpcs: &[u128]) -> Changed {
+    let meta = NewMeta {
+        org_id: "acme".parse().unwrap(),
+        project_id: "web".parse().unwrap(),
+        owner: Uuid::from_u128(1).into(),
+        name: format!("z{n}.example"),
+        description: String::new(),
+        labels: Default::default(),
+    };
+    let zone = Zone {
+        id: Uuid::from_u128(n).into(),
+        meta: meta.into_meta(Time::EPOCH),
+        vpc_ids: vpcs.iter().map(|n| vpc(*n)).collect(),
+        default_ttl: 60,
+    };
+    Changed::Zone(zone.id, Some(zone))
+}
+
+fn record_set(n: u128, of_zone: u128) -> Changed {
+    let Changed::Zone(zone_id, Some(zone)) = zone(of_zone, &[]) else {
+        unreachable!()
+    };
+    let set = RecordSet {
+        id: Uuid::from_u128(n).into(),
+        meta: zone.meta,
+        zone_id,
+        kind: RecordType::A,
+        ttl: None,
+        values: vec!["10.0.0.9".into()],
+    };
+    Changed::RecordSet(set.id, Some(set))
 }
 
 fn with(changes: impl IntoIterator<Item = Changed>) -> Inventory {
@@ -172,9 +207,42 @@ fn silence_takes_nothing_away_and_what_is_not_told_again_goes() {
     assert_eq!(told(&inventory, "n1"), [(vpc(1), one)]);
     assert!(!inventory.complete());
     inventory.end(Table::Subnets);
+    inventory.end(Table::Store);
     inventory.end(Table::Vms);
     assert!(inventory.complete());
     assert_eq!(told(&inventory, "n1"), [(vpc(1), vec![])]);
+}
+
+#[test]
+fn a_zone_is_in_the_views_of_its_vpcs() {
+    let mut inventory = with([
+        record_set(41, 31),
+        port(11, 1, 21, "n1"),
+        port(12, 2, 22, "n2"),
+    ]);
+    let sets = |inventory: &Inventory, node: &str| -> Vec<usize> {
+        let views = inventory.desired(node).views;
+        let zones = views.iter().flat_map(|view| &view.zones);
+        zones.map(|zone| zone.record_sets.len()).collect()
+    };
+    inventory.apply(zone(31, &[1]));
+    assert_eq!(
+        (sets(&inventory, "n1"), sets(&inventory, "n2")),
+        (vec![1], vec![])
+    );
+    let n2 = inventory.changed_for("n2");
+    inventory.apply(record_set(42, 31));
+    assert_eq!(sets(&inventory, "n1"), [2]);
+    assert_eq!(inventory.changed_for("n2"), n2);
+    inventory.apply(zone(31, &[2]));
+    assert_eq!(
+        (sets(&inventory, "n1"), sets(&inventory, "n2")),
+        (vec![], vec![2])
+    );
+    inventory.begin(Table::Store);
+    inventory.apply(zone(31, &[2]));
+    inventory.end(Table::Store);
+    assert_eq!(sets(&inventory, "n2"), [0]);
 }
 
 fn change() -> impl Strategy<Value = Changed> {
@@ -192,6 +260,10 @@ fn change() -> impl Strategy<Value = Changed> {
         (20..23_u128).prop_map(|n| Changed::Vm(vm_id(n), None)),
         (1..3_u128, 1..3_u128).prop_map(|(n, vpc)| subnet(n, vpc)),
         (1..3_u128).prop_map(|n| Changed::Subnet(Uuid::from_u128(n).into(), None)),
+        (30..32_u128, prop::collection::vec(1..3_u128, 0..2)).prop_map(|(n, vpcs)| zone(n, &vpcs)),
+        (30..32_u128).prop_map(|n| Changed::Zone(Uuid::from_u128(n).into(), None)),
+        (40..43_u128, 30..32_u128).prop_map(|(n, of_zone)| record_set(n, of_zone)),
+        (40..43_u128).prop_map(|n| Changed::RecordSet(Uuid::from_u128(n).into(), None)),
     ]
 }
 
@@ -217,7 +289,10 @@ proptest! {
         let vms = inventory.vms.values().cloned().map(|it| Changed::Vm(it.id, Some(it)));
         let subnets = inventory.subnets.values().cloned();
         let subnets = subnets.map(|it| Changed::Subnet(it.id, Some(it)));
-        let anew = with(vms.chain(subnets).chain(ports));
+        let zones = inventory.zones.values().cloned().map(|it| Changed::Zone(it.id, Some(it)));
+        let sets = inventory.record_sets.values().cloned();
+        let sets = sets.map(|it| Changed::RecordSet(it.id, Some(it)));
+        let anew = with(sets.chain(vms).chain(subnets).chain(ports).chain(zones));
         for node in ["n1", "n2"] {
             prop_assert_eq!(anew.desired(node).views, inventory.desired(node).views);
         }

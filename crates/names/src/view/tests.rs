@@ -1,16 +1,17 @@
 use hickory_proto::rr::rdata::CNAME;
 
 use super::*;
+use crate::RecordSet;
 
-fn told(networks: &[&str], names: &[(&str, &[&str])]) -> Vpc {
+fn told(networks: &[&str], names: &[(&str, &[&str])]) -> Contents {
     let name = |(name, addresses): &(&str, &[&str])| {
         let addresses = addresses.iter().map(|text| text.parse().unwrap());
         ((*name).to_owned(), addresses.collect())
     };
-    Vpc {
+    Contents {
         networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
         names: names.iter().map(name).collect(),
-        ..Vpc::default()
+        ..Contents::default()
     }
 }
 
@@ -22,6 +23,7 @@ fn acme() -> View {
     View::of(
         &told(&["10.0.1.0/24", "fd00:1::/64"], &names),
         "cloud.internal",
+        &[],
     )
 }
 
@@ -154,6 +156,7 @@ fn a_public_range_of_a_vpc_is_its_own() {
     let view = View::of(
         &told(&["8.8.4.0/23"], &[("dns.web.acme", &["8.8.5.8"])]),
         "cloud.internal",
+        &[],
     );
     assert_eq!(
         ask(&view, "8.5.8.8.in-addr.arpa.", RecordType::PTR),
@@ -223,18 +226,84 @@ fn an_alias_is_followed_eight_times() {
 }
 
 #[test]
+fn a_zone_of_a_tenants_is_answered_in_its_vpc() {
+    let set = |name: &str, kind: u16, values: &[&[u8]]| RecordSet {
+        name: name.into(),
+        kind,
+        ttl: 60,
+        values: values.iter().map(|value| value.to_vec()).collect(),
+    };
+    let vpc = Contents {
+        zones: vec![
+            Domain {
+                name: "shop.example".into(),
+                record_sets: vec![
+                    set("", 1, &[&[10, 0, 0, 1], &[10, 0, 0, 2]]),
+                    set("", 15, &[b"\x00\x0a\x01m\x04shop\x07example\x00"]),
+                    set("www", 5, &[b"\x04shop\x07example\x00"]),
+                    set("txt", 16, &[b"\x02hi"]),
+                    set("_db._tcp", 33, &[b"\x00\x01\x00\x02\x15\x38\x01d\x00"]),
+                    set("ca", 257, &[b"\x00\x05issueca.example"]),
+                    // Too short for an address, and more than one.
+                    set("bad", 1, &[&[10, 0, 0], &[10, 0, 0, 1, 2]]),
+                ],
+            },
+            // Not in the place of the cloud's own.
+            Domain {
+                name: "cloud.internal".into(),
+                record_sets: vec![set("db.web.acme", 1, &[&[6, 6, 6, 6]])],
+            },
+        ],
+        ..told(&["10.0.1.0/24"], &[("db.web.acme", &["10.0.1.2"])])
+    };
+    let view = View::of(&vpc, "cloud.internal", &[]);
+    for (name, kind, expected) in [
+        ("shop.example.", RecordType::A, vec!["10.0.0.1", "10.0.0.2"]),
+        ("shop.example.", RecordType::MX, vec!["10 m.shop.example."]),
+        (
+            "www.shop.example.",
+            RecordType::A,
+            vec!["shop.example.", "10.0.0.1", "10.0.0.2"],
+        ),
+        ("txt.shop.example.", RecordType::TXT, vec!["hi"]),
+        (
+            "_db._tcp.shop.example.",
+            RecordType::SRV,
+            vec!["1 2 5432 d."],
+        ),
+        (
+            "db.web.acme.cloud.internal.",
+            RecordType::A,
+            vec!["10.0.1.2"],
+        ),
+    ] {
+        assert_eq!(ask(&view, name, kind), values(&expected), "{name}");
+    }
+    let (code, answers, _) = ask(&view, "ca.shop.example.", RecordType::CAA);
+    assert_eq!((code, answers.len()), (ResponseCode::NoError, 1));
+    assert_eq!(
+        ask(&view, "bad.shop.example.", RecordType::A).0,
+        ResponseCode::NXDomain
+    );
+    assert_eq!(
+        ask(&view, "other.shop.example.", RecordType::A),
+        no(ResponseCode::NXDomain, "shop.example.")
+    );
+}
+
+#[test]
 fn what_can_not_be_read_is_left_out() {
     let names: [(&str, &[&str]); 3] = [
         ("a..b", &["10.0.1.2"]),
         ("ok.web.acme", &["10.0.1.3"]),
         ("far.web.acme", &["203.0.114.1"]),
     ];
-    let view = View::of(&told(&["10.0.1.0/24"], &names), "cloud.internal");
+    let view = View::of(&told(&["10.0.1.0/24"], &names), "cloud.internal", &[]);
     assert_eq!(
         ask(&view, "ok.web.acme.cloud.internal.", RecordType::A),
         values(&["10.0.1.3"])
     );
-    let nothing = View::of(&told(&[], &names), "a..b");
+    let nothing = View::of(&told(&[], &names), "a..b", &[]);
     assert_eq!(
         ask(&nothing, "ok.web.acme.cloud.internal.", RecordType::A).0,
         ResponseCode::NXDomain

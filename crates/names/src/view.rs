@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, AAAA, HINFO, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecoder, Restrict};
 
-use crate::plan::Vpc;
-use crate::reverse;
 use crate::zone::{Found, NEGATIVE_TTL, Zone};
+use crate::{Contents, Domain, reverse};
 
 /// How long an automatic name is remembered, in seconds: a port that goes to another VM has another name as soon.
 const TTL: u32 = 30;
@@ -58,6 +58,10 @@ pub struct Resolved {
     pub answers: Vec<Record>,
     /// What says that there is no such name or record.
     pub authority: Option<Record>,
+    /// The foreign name that the answer leads to: that which was asked for, or an alias' end.
+    pub foreign: Option<Name>,
+    /// The zone that was asked first; `None`: the name is foreign.
+    pub zone: Option<Name>,
 }
 
 impl Resolved {
@@ -66,18 +70,28 @@ impl Resolved {
             code,
             answers,
             authority,
+            foreign: None,
+            zone: None,
+        }
+    }
+
+    fn leading_to(self, name: Name) -> Self {
+        Self {
+            foreign: Some(name),
+            ..self
         }
     }
 }
 
 impl View {
-    /// The view of a VPC whose automatic names end with `suffix`. A name that is none is left out, and logged.
-    pub fn of(vpc: &Vpc, suffix: &str) -> Self {
+    /// The view of a VPC whose automatic names end with `suffix`. What is below one of `denied` is nowhere, but for zones of the
+    /// VPC. A name that is none is left out, and logged.
+    pub fn of(contents: &Contents, suffix: &str, denied: &[Name]) -> Self {
         let mut view = Self::default();
         let Some(suffix) = readable(suffix) else {
             return view;
         };
-        let reverse = vpc.networks.iter().copied().flat_map(reverse::zones);
+        let reverse = contents.networks.iter().copied().flat_map(reverse::zones);
         // One that is nobody's on the Internet is answered whole: what is not here is nowhere.
         let reverse = reverse.map(|apex| common_apex(&apex).unwrap_or(apex));
         for apex in reverse.chain([suffix.clone()]) {
@@ -85,7 +99,7 @@ impl View {
                 .entry(apex.clone())
                 .or_insert_with(|| Zone::new(apex, &suffix));
         }
-        for (name, addresses) in &vpc.names {
+        for (name, addresses) in &contents.names {
             let full = readable(name).and_then(|mut name| {
                 name.set_fqdn(false);
                 name.append_domain(&suffix).ok()
@@ -96,7 +110,43 @@ impl View {
                 }
             }
         }
+        for zone in &contents.zones {
+            view.add_zone(zone, &suffix);
+        }
+        for apex in denied {
+            let zone = || Zone::new(apex.clone(), &suffix);
+            view.zones.entry(apex.clone()).or_insert_with(zone);
+        }
         view
+    }
+
+    /// Adds a zone of a tenant's. Never the place of one that is there: those are the cloud's.
+    fn add_zone(&mut self, told: &Domain, suffix: &Name) {
+        let Some(apex) = readable(&told.name).filter(|apex| !self.zones.contains_key(apex)) else {
+            return;
+        };
+        let mut zone = Zone::new(apex.clone(), suffix);
+        for set in &told.record_sets {
+            let name = match set.name.as_str() {
+                "" => Some(apex.clone()),
+                name => readable(name).and_then(|mut name| {
+                    name.set_fqdn(false);
+                    name.append_domain(&apex).ok()
+                }),
+            };
+            for value in &set.values {
+                match (&name, rdata(set.kind, value)) {
+                    (Some(name), Some(value)) => zone.add(name.clone(), set.ttl, value),
+                    _ => tracing::warn!(
+                        zone = told.name,
+                        name = set.name,
+                        kind = set.kind,
+                        "a record can't be read: it is left out"
+                    ),
+                }
+            }
+        }
+        self.zones.insert(apex, zone);
     }
 
     fn add(&mut self, name: Name, address: IpAddr) {
@@ -122,6 +172,14 @@ impl View {
 
     /// What is known here of the records of a type that `name` has.
     pub fn resolve(&self, name: &Name, kind: RecordType) -> Resolved {
+        let zone = self.zone(&name.to_lowercase());
+        Resolved {
+            zone: zone.map(|zone| zone.apex().clone()),
+            ..self.found(name, kind)
+        }
+    }
+
+    fn found(&self, name: &Name, kind: RecordType) -> Resolved {
         let mut answers = Vec::new();
         // The question's own letters, as it is compared with the answer (0x20).
         let mut name = name.clone();
@@ -133,7 +191,7 @@ impl View {
                     true => ResponseCode::Refused,
                     false => ResponseCode::NoError,
                 };
-                return Resolved::new(code, answers, None);
+                return Resolved::new(code, answers, None).leading_to(name);
             };
             let Found::Node(node) = zone.find(&lower) else {
                 let soa = Some(zone.soa().clone());
@@ -164,6 +222,15 @@ impl View {
     }
 }
 
+/// What a record says, as DNS carries it.
+fn rdata(kind: u16, octets: &[u8]) -> Option<RData> {
+    let length = u16::try_from(octets.len()).ok()?;
+    let mut decoder = BinDecoder::new(octets);
+    let value = RData::read(&mut decoder, RecordType::from(kind), Restrict::new(length)).ok()?;
+    // What the parser makes of a type that it does not know would be answered as it is.
+    decoder.is_empty().then_some(value)
+}
+
 /// The zone in all views that holds this one.
 fn common_apex(apex: &Name) -> Option<Name> {
     apexes(apex).find(|above| COMMON.contains_key(above))
@@ -176,7 +243,7 @@ fn apexes(name: &Name) -> impl Iterator<Item = Name> + use<> {
 }
 
 /// In lower case and absolute.
-fn readable(text: &str) -> Option<Name> {
+pub fn readable(text: &str) -> Option<Name> {
     match Name::from_ascii(text) {
         Ok(mut name) => {
             name.set_fqdn(true);

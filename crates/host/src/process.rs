@@ -1,5 +1,6 @@
 //! Running a program: to its end, with its output as it comes, or as a stream to talk through.
 
+use std::os::unix::process::CommandExt;
 use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::task::{Context, Poll};
@@ -14,6 +15,15 @@ use crate::{Error, Result};
 
 /// How long a program that was interrupted has to end before it is killed.
 const AFTER_INTERRUPT: Duration = Duration::from_secs(30);
+
+/// Becomes `program`, which has the terminal, the signals and the exit status from then on. Returns only what came in the way.
+pub fn exec(program: &str, arguments: &[String]) -> Error {
+    let source = std::process::Command::new(program).args(arguments).exec();
+    Error::Start {
+        program: program.to_owned(),
+        source,
+    }
+}
 
 /// Runs `program` with `arguments` and `input` on its standard input, in the C locale; returns its standard
 /// output. It is killed when it runs longer than `limit`, or when the future is dropped.
@@ -294,9 +304,10 @@ mod tests {
         let mut begun = Some(begun);
         let script = "trap 'echo stopping; exit 9' INT; echo begun; while :; do sleep 0.02; done";
         let mut heard = Vec::new();
+        // Where SIGINT is ignored from the start, as in the background of a script, no shell could take it.
         let status = follow(
-            "bash",
-            &words(&["-c", script]),
+            "env",
+            &words(&["--default-signal=INT", "bash", "-c", script]),
             &[],
             |_, line| {
                 heard.push(line.to_owned());

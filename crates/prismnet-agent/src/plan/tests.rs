@@ -522,8 +522,13 @@ fn nft(family: &str, transactions: &[Commands]) -> Result<Vec<Value>, String> {
         script.push_str(&format!("nft -j -f {}\n", path.display()));
     }
     script.push_str(&format!("nft -j -s list ruleset {family}\n"));
+    // Who is root already needs no namespace of users, which nobody gets in a chroot (user_namespaces(7)).
+    let me = std::fs::metadata("/proc/self").expect("/proc is there");
+    let user = (std::os::unix::fs::MetadataExt::uid(&me) != 0).then_some("--map-root-user");
     let output = std::process::Command::new("unshare")
-        .args(["--net", "--map-root-user", "sh", "-c", &script])
+        .arg("--net")
+        .args(user)
+        .args(["sh", "-c", &script])
         .output()
         .expect("unshare (util-linux) runs");
     if !output.status.success() {

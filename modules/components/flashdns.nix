@@ -21,14 +21,14 @@ let
         "server:"
         "  interface: ${address}@${toString port}"
         "  access-control: ${address}/32 allow"
-        ''  username: ""''
-        ''  chroot: ""''
-        ''  directory: ""''
-        ''  pidfile: ""''
-        ''  logfile: ""''
+        ''username: ""''
+        ''chroot: ""''
+        ''directory: ""''
+        ''pidfile: ""''
+        ''logfile: ""''
         "  use-syslog: no"
         "  do-daemonize: no"
-        ''  trust-anchor-file: "${pkgs.dns-root-data}/root.key"''
+        ''trust-anchor-file: "${pkgs.dns-root-data}/root.key"''
         "  hide-identity: yes"
         "  hide-version: yes"
         "  max-udp-size: 1232"
@@ -39,7 +39,7 @@ let
       ++ lib.optionals (cfg.forwarding.servers != [ ]) (
         [
           "forward-zone:"
-          ''  name: "."''
+          ''name: "."''
         ]
         ++ map (server: "  forward-addr: ${server}") cfg.forwarding.servers
       )

@@ -138,6 +138,8 @@ enum Command {
     /// Virtual machines.
     #[command(subcommand, aliases = ["instance", "server"])]
     Vm(commands::vm::VmCommand),
+    /// Get into a VM by ssh, at its floating IP.
+    Ssh(commands::ssh::Ssh),
     /// The same as `host list`, by its former name.
     #[command(subcommand, hide = true)]
     Node(commands::node::NodeCommand),
@@ -296,6 +298,7 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::Image(command) => commands::image::run(command, desk).await,
         Command::SshKey(command) => commands::ssh_key::run(command, desk).await,
         Command::Vm(command) => commands::vm::run(command, desk).await,
+        Command::Ssh(ssh) => commands::ssh::run(ssh, desk).await,
         Command::Host(HostCommand::List(shape)) => commands::node::list(&shape, desk).await,
         Command::Host(HostCommand::Vms(of)) => commands::node::vms(&of.name, &of.shape, desk).await,
         Command::Node(command) => commands::node::run(command, desk).await,
@@ -321,7 +324,7 @@ mod tests {
     use clap::CommandFactory;
 
     /// Verbs that change nothing at a server, or what a server has no `request_id` for, with the reason.
-    const WITHOUT: [(&str, &str); 17] = [
+    const WITHOUT: [(&str, &str); 19] = [
         ("login", "a token is new each time"),
         ("logout", "a token that is gone stays gone"),
         ("whoami", "looks"),
@@ -333,6 +336,8 @@ mod tests {
             "a rotation repeated is one more rotation",
         ),
         ("quota show", "looks"),
+        ("dns resolve", "looks"),
+        ("ssh", "looks"),
         ("vm console", "a stream"),
         ("vm watch", "looks"),
         ("machine watch", "looks"),

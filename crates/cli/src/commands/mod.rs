@@ -23,6 +23,7 @@ pub mod role;
 pub mod security_group;
 pub mod session;
 pub mod size;
+pub mod ssh;
 pub mod ssh_key;
 pub mod subnet;
 pub mod vm;

@@ -54,6 +54,7 @@ trait Manager {
         properties: &[Property<'_>],
         auxiliary: &[Auxiliary<'_>],
     ) -> zbus::Result<OwnedObjectPath>;
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
@@ -128,6 +129,19 @@ impl SystemdBus {
                 .start_transient_unit(name, "fail", &properties, &[])
                 .await
                 .map(drop)
+        })
+        .await
+    }
+}
+
+impl SystemdBus {
+    /// Starts a unit that has a file, or starts it again.
+    ///
+    /// Errors: systemd does not take the job.
+    pub async fn restart(&self, unit: &str) -> Result<()> {
+        self.call("systemd1.Manager.RestartUnit", async |connection| {
+            let manager = ManagerProxy::new(&connection).await?;
+            manager.restart_unit(unit, "replace").await.map(drop)
         })
         .await
     }

@@ -2,10 +2,10 @@
 //! `photon-gateway@.service`).
 //!
 //! ```text
-//!   agent                      NAME.json ──► photon-gateway@NAME.service, inside: [`set_up`]
-//!     reads NAME.applied  ◄──────────────────────┘ when all is as it says
+//!   agent: NAME.json, photon-netns@NAME.service, two veths ──► photon-gateway@NAME.service, inside: [`set_up`]
+//!     reads NAME.applied  ◄──────────────────────────────────────────┘ when all is as it says
 //! ```
-//! So the agent needs no right to enter a namespace, and what it wrote is done again by whoever starts the unit.
+//! So the agent needs no right to enter a namespace, and what is in there none to leave it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ use crate::{Error, Result, durable, process};
 pub const DIRECTORY: &str = "/run/photoncloud/gateways";
 /// Where `ip netns` has namespaces (`ip-netns(8)`).
 const NAMESPACES: &str = "/run/netns";
+/// Where the host's interfaces are.
+const INTERFACES: &str = "/sys/class/net";
 /// The legs' names in the namespace.
 const INSIDE: &str = "in";
 const OUTSIDE: &str = "out";
@@ -118,6 +120,47 @@ fn encoded(state: &State) -> Result<Vec<u8>> {
     })
 }
 
+impl Units {
+    async fn until_active(&self, unit: &str) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + UNIT_LIMIT;
+        loop {
+            let found = self
+                .systemd
+                .services(unit.trim_end_matches(".service"))
+                .await?;
+            let status = found.into_iter().find(|status| status.name == unit);
+            match status.filter(|status| status.job.is_none()) {
+                Some(status) if status.active == ActiveState::Active => return Ok(()),
+                Some(status) if status.active == ActiveState::Failed => {
+                    return Err(Error::Failed {
+                        program: unit.to_owned(),
+                        status: status.result,
+                        stderr: "its journal says why".to_owned(),
+                    });
+                }
+                _ if tokio::time::Instant::now() >= deadline => {
+                    return Err(Error::TimedOut {
+                        what: unit.to_owned(),
+                        limit: UNIT_LIMIT,
+                    });
+                }
+                _ => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+}
+
+/// Makes a veth pair with one end here and one in the namespace `name`.
+async fn add_leg(name: &str, inside: &str, leg: &Leg) -> Result<()> {
+    let mtu = leg.mtu.to_string();
+    let here = ["link", "add", &leg.host, "mtu", &mtu, "type", "veth"];
+    let there = [
+        "peer", "name", inside, "address", &leg.mac, "mtu", &mtu, "netns", name,
+    ];
+    let arguments: Vec<&str> = here.into_iter().chain(there).collect();
+    process::run("ip", &arguments, b"", LIMIT).await.map(drop)
+}
+
 #[async_trait]
 impl Gateways for Units {
     fn read(&self) -> Result<BTreeMap<String, Namespace>> {
@@ -145,38 +188,21 @@ impl Gateways for Units {
         fs::create_dir_all(&self.directory).map_err(Error::file("create", &self.directory))?;
         let file = wanted_file(&self.directory, name);
         durable::write_volatile(&file, &encoded(state)?, 0o600)?;
-        if anew {
-            self.systemd
-                .stop(&format!("photon-netns@{name}.service"))
-                .await?;
+        let netns = format!("photon-netns@{name}.service");
+        match anew {
+            true => self.systemd.restart(&netns).await?,
+            false => self.systemd.start(&netns).await?,
         }
-        let unit = format!("photon-gateway@{name}.service");
-        self.systemd.restart(&unit).await?;
-        let deadline = tokio::time::Instant::now() + UNIT_LIMIT;
-        loop {
-            let found = self
-                .systemd
-                .services(&unit[..unit.len() - ".service".len()])
-                .await?;
-            let status = found.into_iter().find(|status| status.name == unit);
-            match status.filter(|status| status.job.is_none()) {
-                Some(status) if status.active == ActiveState::Active => return Ok(()),
-                Some(status) if status.active == ActiveState::Failed => {
-                    return Err(Error::Failed {
-                        program: unit,
-                        status: status.result,
-                        stderr: "its journal says why".to_owned(),
-                    });
-                }
-                _ if tokio::time::Instant::now() >= deadline => {
-                    return Err(Error::TimedOut {
-                        what: unit,
-                        limit: UNIT_LIMIT,
-                    });
-                }
-                _ => tokio::time::sleep(LOOK).await,
+        self.until_active(&netns).await?;
+        // One end is the host's, the other is born in the namespace: to whoever is in there the host is out of reach.
+        for (inside, leg) in [(INSIDE, &state.inside), (OUTSIDE, &state.outside)] {
+            if !Path::new(INTERFACES).join(&leg.host).exists() {
+                add_leg(name, inside, leg).await?;
             }
         }
+        let gateway = format!("photon-gateway@{name}.service");
+        self.systemd.restart(&gateway).await?;
+        self.until_active(&gateway).await
     }
 
     async fn end(&self, name: &str) -> Result<()> {
@@ -225,7 +251,11 @@ pub async fn set_up(directory: &Path, name: &str) -> Result<()> {
     let links = interfaces().await?;
     let mut commands = vec!["link set lo up".to_owned()];
     for (here, leg) in [(INSIDE, &wanted.inside), (OUTSIDE, &wanted.outside)] {
-        commands.extend(leg_commands(here, leg, links.get(here)));
+        let known = links.get(here).ok_or_else(|| Error::Answer {
+            what: "ip",
+            reason: format!("there is no interface {here} in the namespace"),
+        })?;
+        commands.extend(leg_commands(here, leg, known));
     }
     let routes = wanted.routes.iter();
     commands.extend(routes.map(|route| format!("route replace {route}")));
@@ -238,7 +268,7 @@ pub async fn set_up(directory: &Path, name: &str) -> Result<()> {
             }
         }
     }
-    announce(before.as_ref(), &wanted, links.contains_key(OUTSIDE)).await;
+    announce(&wanted, &links[OUTSIDE]).await;
     durable::write_volatile(&applied_file(directory, name), &encoded(&wanted)?, 0o600)
 }
 
@@ -260,19 +290,9 @@ async fn interfaces() -> Result<BTreeMap<String, BTreeSet<String>>> {
     Ok(links.collect())
 }
 
-/// What leads to a leg as it should be; `known`: the addresses that it has, if it is there.
-fn leg_commands(here: &str, leg: &Leg, known: Option<&BTreeSet<String>>) -> Vec<String> {
-    let mut commands = Vec::new();
-    if known.is_none() {
-        // The other end is the host's: process 1 is in its namespace.
-        commands.push(format!(
-            "link add {here} address {} type veth peer name {} netns 1",
-            leg.mac, leg.host
-        ));
-    }
-    commands.push(format!("link set {here} mtu {} up", leg.mtu));
-    let none = BTreeSet::new();
-    let known = known.unwrap_or(&none);
+/// What leads to a leg as it should be, that has these addresses.
+fn leg_commands(here: &str, leg: &Leg, known: &BTreeSet<String>) -> Vec<String> {
+    let mut commands = vec![format!("link set {here} mtu {} up", leg.mtu)];
     let wanted: BTreeSet<String> = leg.addresses.iter().cloned().collect();
     let gone = known.difference(&wanted);
     commands.extend(gone.map(|address| format!("address delete {address} dev {here}")));
@@ -297,12 +317,10 @@ async fn cut(address: &str, fixed: &str) -> Result<()> {
     Ok(())
 }
 
-/// Tells the external network where addresses are that are new here: its router may know another MAC, from where they were.
-async fn announce(before: Option<&State>, wanted: &State, was_there: bool) {
-    let had = before.filter(|_| was_there).map(|it| &it.outside.addresses);
+/// Tells the external network where addresses are that were not here: its router may know another MAC, from where they were.
+async fn announce(wanted: &State, known: &BTreeSet<String>) {
     let new = wanted.outside.addresses.iter();
-    let new = new.filter(|address| had.is_none_or(|had| !had.contains(address)));
-    for address in new {
+    for address in new.filter(|address| !known.contains(*address)) {
         let address = address.split('/').next().unwrap_or_default();
         let arguments = ["-U", "-c", "1", "-I", OUTSIDE, address];
         if let Err(error) = process::run("arping", &arguments, b"", LIMIT).await {
@@ -326,12 +344,11 @@ mod tests {
     }
 
     #[test]
-    fn a_leg_is_made_once_and_keeps_what_stays() {
+    fn a_leg_keeps_what_stays() {
         let wanted = leg(&["203.0.113.10/24", "203.0.113.11/32"]);
         assert_eq!(
-            leg_commands("out", &wanted, None),
+            leg_commands("out", &wanted, &BTreeSet::new()),
             [
-                "link add out address 06:00:00:00:00:01 type veth peer name po0 netns 1",
                 "link set out mtu 1500 up",
                 "address add 203.0.113.10/24 dev out",
                 "address add 203.0.113.11/32 dev out",
@@ -339,7 +356,7 @@ mod tests {
         );
         let known = ["203.0.113.10/24", "203.0.113.12/32"].map(str::to_owned);
         assert_eq!(
-            leg_commands("out", &wanted, Some(&known.into())),
+            leg_commands("out", &wanted, &known.into()),
             [
                 "link set out mtu 1500 up",
                 "address delete 203.0.113.12/32 dev out",

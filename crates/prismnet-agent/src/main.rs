@@ -17,7 +17,7 @@ struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// Instead: make the network namespace that this runs in the NAT gateway of this name (photon-gateway@NAME.service)
-    #[arg(long, value_name = "NAME", conflicts_with = "command")]
+    #[arg(long, value_name = "NAME")]
     gateway: Option<String>,
 }
 

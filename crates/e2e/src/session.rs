@@ -65,7 +65,7 @@ impl Session {
     }
 
     /// Calls about the session's organization and project.
-    pub(crate) async fn here<R: photon_client::call::Unary>(
+    pub async fn here<R: photon_client::call::Unary>(
         &self,
         request: R,
     ) -> Result<R::Answer, photon_client::Error> {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use crate::conntrack::{Connection, Connections};
 use crate::forwarding::{Entry, Forwarding};
-use crate::links::{Link, Links};
+use crate::gateways::{Gateways, Namespace, State};
+use crate::links::{Kind, Link, Links};
 use crate::network_files::NetworkFiles;
 use crate::network1::NetworkManager;
 use crate::nft::{Commands, PacketFilter};
@@ -70,6 +71,61 @@ impl Connections for Forgotten {
     }
     async fn remove(&self, connections: &[Connection]) -> Result<()> {
         locked(&self.1).retain(|one| !connections.contains(one));
+        Ok(())
+    }
+}
+
+/// Gateways in memory, whose legs are there as soon as they are told.
+#[derive(Debug)]
+pub struct Namespaces {
+    told: Mutex<BTreeMap<String, Namespace>>,
+    links: Arc<Interfaces>,
+}
+
+impl Namespaces {
+    /// None yet.
+    pub fn new(links: Arc<Interfaces>) -> Self {
+        Self {
+            told: Mutex::default(),
+            links,
+        }
+    }
+}
+
+#[async_trait]
+impl Gateways for Namespaces {
+    fn read(&self) -> Result<BTreeMap<String, Namespace>> {
+        Ok(locked(&self.told).clone())
+    }
+    async fn set_up(&self, name: &str, state: &State, _anew: bool) -> Result<()> {
+        let namespace = Namespace {
+            exists: true,
+            applied: Some(state.clone()),
+        };
+        locked(&self.told).insert(name.to_owned(), namespace);
+        let known = self.links.all();
+        for leg in [&state.inside, &state.outside] {
+            if known.iter().any(|link| link.name == leg.host) {
+                continue;
+            }
+            let highest = self.links.all().iter().map(|link| link.index).max();
+            self.links.put(Link {
+                index: highest.unwrap_or(0) + 1,
+                name: leg.host.clone(),
+                kind: Kind::Other,
+                master: None,
+                bridge_port: None,
+                mtu: leg.mtu,
+                mac: None,
+                up: false,
+                carrier: true,
+                addresses: BTreeSet::new(),
+            });
+        }
+        Ok(())
+    }
+    async fn end(&self, name: &str) -> Result<()> {
+        locked(&self.told).remove(name);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! | [`conntrack`] | tracked connections |
 //! | [`durable`] | files that survive a power cut |
 //! | [`forwarding`] | what bridges and tunnels are told of stations elsewhere, by rtnetlink |
+//! | [`gateways`] | namespaces of NAT gateways, by units of systemd |
 //! | [`links`] | network interfaces and their addresses, by rtnetlink |
 //! | [`network1`] | systemd-networkd's D-Bus interface |
 //! | [`network_files`] | `.netdev` and `.network` files |
@@ -24,6 +25,7 @@ mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod forwarding;
+pub mod gateways;
 pub mod links;
 pub mod network1;
 pub mod network_files;

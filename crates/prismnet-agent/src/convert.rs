@@ -7,10 +7,10 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use photon_api::prismnet::v1 as api;
-use photon_resource::{Mac, SecurityGroupId, SubnetId, VmId};
+use photon_resource::{Mac, SecurityGroupId, SubnetId, VmId, gateway_namespace};
 
 use crate::plan::{
-    Desired, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
+    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
 };
 
 /// Routing tables below are the kernel's and the operator's (`ip-route(8)`: 253 to 255 and names).
@@ -77,10 +77,22 @@ pub fn parse(message: &api::DesiredNetwork) -> Parsed {
         vpc.zone = zone.unwrap_or_default();
         zone.is_some()
     });
+    let gateways = message.gateways.iter();
+    let gateways = gateways
+        .filter_map(|gateway| {
+            let read = reader.gateway(gateway);
+            // There is no port whose report would say so.
+            read.inspect_err(|reason| {
+                tracing::warn!(gateway = gateway.id, "no such gateway: {reason}");
+            })
+            .ok()
+        })
+        .collect();
     Parsed {
         desired: Desired {
             revision: message.revision,
             vpcs,
+            gateways,
         },
         store_epoch: message.store_epoch.clone(),
         refused: reader.refused,
@@ -210,6 +222,7 @@ impl Reader {
             ports: Vec::new(),
             tunnel: self.tunnel(subnet.vni),
             remote_ports: Vec::new(),
+            default_via: default_via(subnet, net)?,
         };
         self.own_name(result.bridge())?;
         if result.tunnel.is_some() {
@@ -227,6 +240,43 @@ impl Reader {
                 self.refuse(read, std::iter::once(port))
             })
             .collect();
+        Ok(result)
+    }
+
+    fn gateway(&mut self, gateway: &api::DesiredGateway) -> Result<Gateway, Refused> {
+        let result = Gateway {
+            id: value("NAT gateway's id", &gateway.id)?,
+            inside: value("VPC's network", &gateway.vpc_cidr)?,
+            external: value("external network's id", &gateway.external_network_id)?,
+            external_name: gateway.external_network.clone(),
+            outside: value("external network's range", &gateway.external_cidr)?,
+            router: value("external network's router", &gateway.external_gateway)?,
+            addresses: gateway
+                .addresses
+                .iter()
+                .map(|address| value("address of a NAT gateway", address))
+                .collect::<Result<_, _>>()?,
+            floating: gateway
+                .floating_ips
+                .iter()
+                .map(|it| {
+                    let address = value("floating IP", &it.ip_address)?;
+                    Ok((
+                        address,
+                        value("address behind a floating IP", &it.fixed_ip_address)?,
+                    ))
+                })
+                .collect::<Result<_, Refused>>()?,
+            inside_mac: mac(&gateway.inside_mac)?,
+            outside_mac: mac(&gateway.outside_mac)?,
+        };
+        if result.addresses.is_empty() {
+            return Err(Refused::NotOne {
+                what: "address of a NAT gateway",
+                text: String::new(),
+            });
+        }
+        self.own_name(gateway_namespace(result.id))?;
         Ok(result)
     }
 
@@ -277,6 +327,18 @@ impl Reader {
         };
         self.own_name(result.tap())?;
         Ok(result)
+    }
+}
+
+/// Where a segment that is no tenant's leads.
+fn default_via(subnet: &api::DesiredSubnet, net: Ipv4Net) -> Result<Option<Ipv4Addr>, Refused> {
+    if subnet.default_via.is_empty() {
+        return Ok(None);
+    }
+    let address: Ipv4Addr = value("NAT gateway's address", &subnet.default_via)?;
+    match net.contains(&address) {
+        true => Ok(Some(address)),
+        false => Err(Refused::Address { address, net }),
     }
 }
 

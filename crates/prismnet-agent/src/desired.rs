@@ -2,6 +2,8 @@
 //!
 //! The file is the API's message as JSON (the mapping of protobuf's documentation).
 
+use std::sync::OnceLock;
+
 use async_trait::async_trait;
 use photon_agent::{Desired, Opened, Session, from_json, to_json};
 use photon_api::prismnet::v1 as pb;
@@ -9,6 +11,15 @@ use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
 use photon_reconcile::follow::Position;
 
 use super::convert::{Parsed, parse};
+
+/// Names of the external networks that this host has interfaces in: what it says of itself when it asks.
+static EXTERNAL_NETWORKS: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Says once, before the first stream, which external networks this host has interfaces in.
+pub fn external_networks(names: impl Iterator<Item = String>) {
+    // A second time would be a second agent in the process.
+    let _ = EXTERNAL_NETWORKS.set(names.collect());
+}
 
 const MESSAGE: &str = "prismnet.v1.DesiredNetwork";
 
@@ -21,6 +32,7 @@ impl Desired for Parsed {
             node: session.node().to_owned(),
             accepts_changes: true,
             accepts_kept_rules: true,
+            external_networks: EXTERNAL_NETWORKS.get().cloned().unwrap_or_default(),
         };
         let request = session.stream(message).await?;
         NodeServiceClient::new(session.channel())

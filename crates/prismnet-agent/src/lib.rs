@@ -17,7 +17,7 @@ mod reconcile;
 mod report;
 mod settings;
 
-pub use program::{COMPONENT, run, run_command};
+pub use program::{COMPONENT, gateway, run, run_command};
 
 #[cfg(test)]
 mod tests;

@@ -8,13 +8,16 @@
 //! ```
 //!
 //! One VRF per VPC, one bridge per subnet in the VRF, one TAP per port in the bridge, and in it a tunnel to the other
-//! hosts.
+//! hosts. A NAT gateway is a namespace beside them ([`gateway`]), with a leg in a bridge of its VPC and one in that of the
+//! external network.
 
 mod connections;
 mod desired;
 mod difference;
 mod filter;
 mod firewall;
+mod gateway;
+mod gateway_filter;
 mod group_filter;
 mod guest_filter;
 mod limits;
@@ -28,10 +31,11 @@ mod tunnel_filter;
 
 pub use connections::forbidden;
 pub use desired::{
-    Desired, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
+    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
 };
 pub use difference::{Endpoint, FilterMemory, Observed, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};
+pub use gateway::{Egress, MOST_NAT_CONNECTIONS};
 pub use limits::{FASTEST, Limits, MOST_CONNECTIONS, MOST_PACKETS};
 pub use step::{AT_ONCE, Step};
 pub use tunnel::OVERHEAD;

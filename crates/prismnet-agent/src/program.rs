@@ -1,11 +1,12 @@
 //! The agent that runs until it is stopped, and the commands beside it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use photon_agent::{Agent, Cache, Command, Ready, carry_out};
 use photon_api::components::PRISMNET;
-use photon_host::nft;
+use photon_host::{gateways, nft};
 use photon_program::{AgentSettings, Component};
 use photon_reconcile::Signal;
 use serde_json::json;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::Parsed;
+use super::desired;
 use super::plan::{Observed, port_problem};
 use super::reconcile::{Host, Networks};
 use super::report::{self, Report};
@@ -29,6 +31,7 @@ const RECONCILER: &str = "networks";
 pub async fn run(settings: AgentSettings<Section>, shutdown: CancellationToken) -> Result<()> {
     let mut agent = Agent::new(COMPONENT, &settings, &PRISMNET).await?;
     let host = Host::real()?;
+    desired::external_networks(settings.component.egress().interfaces.into_keys());
     let known = agent.follow(Cache::<Parsed>::in_directory(&settings.state_dir));
     let reports = watch::Sender::new(Report::default());
     agent.report(reports.subscribe(), report::send);
@@ -41,6 +44,7 @@ pub async fn run(settings: AgentSettings<Section>, shutdown: CancellationToken) 
         memory_file(&settings),
         settings.component.limits(),
         settings.component.underlay_mtu(),
+        settings.component.egress(),
     );
     agent
         .drive(RECONCILER, networks, Ready::AfterFirstPass, shutdown)
@@ -73,6 +77,7 @@ pub async fn run_command(settings: AgentSettings<Section>, command: Command) -> 
         memory_file(&settings),
         settings.component.limits(),
         settings.component.underlay_mtu(),
+        settings.component.egress(),
     );
     let ports = |(_, observed): &(_, Observed), _: &_| {
         let ports = parsed.desired.ports().map(|(_, subnet, port)| {
@@ -91,4 +96,26 @@ pub async fn run_command(settings: AgentSettings<Section>, command: Command) -> 
     // Nothing tells of changes: what networkd does is waited for within a pass.
     let signal = Signal::new();
     carry_out(&command, COMPONENT, &mut networks, &signal, || true, ports).await
+}
+
+/// Makes the network namespace that this runs in what the file of a NAT gateway says. The exit code is 1 after an error, which
+/// was said.
+pub fn gateway(name: &str) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => {
+            let work = gateways::set_up(Path::new(gateways::DIRECTORY), name);
+            runtime.block_on(work).map_err(anyhow::Error::from)
+        }
+        Err(error) => Err(error.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gateway {name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use photon_agent::Known;
 use photon_host::conntrack::{Connections, Conntrack};
 use photon_host::forwarding::{Databases, Forwarding};
+use photon_host::gateways::{Gateways, Units};
 use photon_host::links::{Link, Links, Netlink};
 use photon_host::network_files::{Directory, NetworkFiles, RUNTIME_DIRECTORY};
 use photon_host::network1::{Network1, NetworkManager};
@@ -22,8 +23,8 @@ use tokio::sync::watch;
 use super::convert::Parsed;
 use super::report::Report;
 use crate::plan::{
-    FILE_PREFIX, FilterChange, FilterMemory, Limits, Observed, Plan, Step, Target, forbidden,
-    observed_digests, port_problem,
+    Egress, FILE_PREFIX, FilterChange, FilterMemory, Limits, Observed, Plan, Step, Target,
+    forbidden, observed_digests, port_problem,
 };
 
 /// The host, as far as networks go.
@@ -45,6 +46,8 @@ pub struct Host {
     pub forwarding: Arc<dyn Forwarding>,
     /// Where the host's own addresses are looked for.
     pub rules: Arc<dyn Rules>,
+    /// Namespaces of NAT gateways.
+    pub gateways: Arc<dyn Gateways>,
 }
 
 impl Host {
@@ -61,6 +64,7 @@ impl Host {
             connections: Arc::new(Conntrack),
             forwarding: Arc::new(Databases::new()?),
             rules: Arc::new(PolicyRouting::new()?),
+            gateways: Arc::new(Units::default()),
         })
     }
 }
@@ -87,6 +91,7 @@ pub struct Networks {
     memory_file: PathBuf,
     limits: Limits,
     underlay_mtu: u32,
+    egress: Egress,
     target: Option<(Known<Parsed>, Limits, Arc<Target>)>,
     unsettled: u32,
 }
@@ -100,6 +105,7 @@ impl Networks {
         memory_file: PathBuf,
         limits: Limits,
         underlay_mtu: u32,
+        egress: Egress,
     ) -> Self {
         Self {
             host,
@@ -108,6 +114,7 @@ impl Networks {
             memory_file,
             limits,
             underlay_mtu,
+            egress,
             target: None,
             unsettled: 0,
         }
@@ -122,7 +129,12 @@ impl Networks {
                 Some(target.clone())
             }
             _ => {
-                let target = Arc::new(Target::of(&known.desired, limits, self.underlay_mtu));
+                let target = Arc::new(Target::of(
+                    &known.desired,
+                    limits,
+                    self.underlay_mtu,
+                    &self.egress,
+                ));
                 self.target = Some((Some(known), limits, target.clone()));
                 Some(target)
             }
@@ -281,6 +293,23 @@ impl Networks {
         }
     }
 
+    /// Sets gateways up and ends them: one that fails is in nobody else's way.
+    async fn gateways(&self, plan: &Plan) -> Result<(), Error> {
+        let gateways = &self.host.gateways;
+        let mut result = Ok(());
+        for name in &plan.end {
+            result = result.and(gateways.end(name).await);
+        }
+        let set_up = plan.gateways.iter().map(|(name, state)| {
+            let anew = plan.renew.contains(name);
+            async move { gateways.set_up(name, state, anew).await }
+        });
+        for one in futures::future::join_all(set_up).await {
+            result = result.and(one);
+        }
+        result
+    }
+
     /// Makes, changes and removes interfaces, and what they are told.
     async fn interfaces(&self, target: &Target, plan: &Plan) -> Result<(), Error> {
         let (first, more) = match plan.steps.split_first() {
@@ -378,6 +407,7 @@ impl Reconciler for Networks {
             settings,
             local: self.host.rules.local().await?,
             told: self.host.forwarding.list().await?,
+            gateways: self.host.gateways.read()?,
             stuck: self.unsettled >= PATIENCE,
         };
         self.report(&observed.links);
@@ -417,7 +447,9 @@ impl Reconciler for Networks {
             true => self.judge(&target).await,
             false => Ok(()),
         };
-        self.interfaces(&target, plan).await.and(judged)
+        let interfaces = self.interfaces(&target, plan).await;
+        let gateways = self.gateways(plan).await;
+        interfaces.and(judged).and(gateways)
     }
 
     fn goal(&self) -> u64 {

@@ -1,10 +1,15 @@
 //! The section `[prismnet-agent]`: what a port and a VPC may take of this host (decision 0033), and what its network to
 //! other hosts carries.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::Ipv4Net;
 use photon_program::{ComponentSettings, Invalid};
 use serde::Deserialize;
 
-use crate::plan::{FASTEST, Limits, MOST_CONNECTIONS, MOST_PACKETS, OVERHEAD};
+use crate::plan::{
+    Egress, FASTEST, Limits, MOST_CONNECTIONS, MOST_NAT_CONNECTIONS, MOST_PACKETS, OVERHEAD,
+};
 use crate::program::COMPONENT;
 
 /// The least that a tunnel must carry: IPv6's least MTU (RFC 8200 section 5).
@@ -29,7 +34,17 @@ pub struct Section {
     vpc_connections: u32,
     /// The largest packet that the network between hosts carries, in bytes. Guests' are by 50 smaller. Of all hosts the same.
     underlay_mtu: u32,
+    /// The host's interface (or VLAN) in each external network, by that one's name: it is the cloud's alone, and the host has no
+    /// address on it. A host with any is one of those that NAT gateways are on.
+    external_interfaces: BTreeMap<String, String>,
+    /// Networks that no guest reaches by a NAT gateway: the cluster's own.
+    protected_networks: BTreeSet<Ipv4Net>,
+    /// How many connections one guest may have by a NAT gateway.
+    nat_connections: u32,
 }
+
+/// Half of what one address can carry to one destination: 65,536 less the ports below 1024, which NAT does not give.
+const NAT_CONNECTIONS: u32 = 32_256;
 
 impl Default for Section {
     fn default() -> Self {
@@ -41,6 +56,9 @@ impl Default for Section {
             port_queries_per_second: limits.port_queries_per_second,
             vpc_connections: limits.vpc_connections,
             underlay_mtu: 1500,
+            external_interfaces: BTreeMap::new(),
+            protected_networks: BTreeSet::new(),
+            nat_connections: NAT_CONNECTIONS,
         }
     }
 }
@@ -49,6 +67,15 @@ impl Section {
     /// The largest packet between hosts, in bytes.
     pub fn underlay_mtu(&self) -> u32 {
         self.underlay_mtu
+    }
+
+    /// Of NAT gateways.
+    pub fn egress(&self) -> Egress {
+        Egress {
+            interfaces: self.external_interfaces.clone(),
+            protected: self.protected_networks.clone(),
+            connections: self.nat_connections,
+        }
     }
 
     /// What the plan is made with.
@@ -83,6 +110,11 @@ impl ComponentSettings for Section {
                 self.vpc_connections.into(),
                 MOST_CONNECTIONS.into(),
             ),
+            (
+                "nat_connections",
+                self.nat_connections.into(),
+                MOST_NAT_CONNECTIONS.into(),
+            ),
         ] {
             if value > most {
                 let key = format!("{}.{key}", COMPONENT.name);
@@ -93,6 +125,20 @@ impl ComponentSettings for Section {
             let key = format!("{}.underlay_mtu", COMPONENT.name);
             let expected = format!("{LEAST_MTU} to {MOST_MTU}");
             return Err(Invalid::new(key, self.underlay_mtu, expected));
+        }
+        let key = format!("{}.external_interfaces", COMPONENT.name);
+        let mut taken = BTreeSet::new();
+        for interface in self.external_interfaces.values() {
+            // It is a part of the name of a file (IFNAMSIZ of linux/if.h, `dev_valid_name` of net/core/dev.c).
+            let valid = (1..=15).contains(&interface.len())
+                && interface
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            if !valid || !taken.insert(interface) {
+                let expected =
+                    "a name of an interface for each external network, such as enp3s0.100";
+                return Err(Invalid::new(key, interface, expected));
+            }
         }
         Ok(())
     }
@@ -111,6 +157,9 @@ mod tests {
             port_queries_per_second: MOST_PACKETS,
             vpc_connections: MOST_CONNECTIONS,
             underlay_mtu: MOST_MTU,
+            nat_connections: MOST_NAT_CONNECTIONS,
+            external_interfaces: [("uplink".to_owned(), "enp3s0.100".to_owned())].into(),
+            ..Section::default()
         };
         assert_eq!(most.validate(), Ok(()));
         let more = Section {
@@ -126,6 +175,12 @@ mod tests {
             };
             let error = wrong.validate().unwrap_err();
             assert_eq!(error.key, "prismnet-agent.underlay_mtu");
+        }
+        for interface in ["", "a/b", "sixteen-letters-1"] {
+            let mut wrong = most.clone();
+            wrong.external_interfaces = [("uplink".to_owned(), interface.to_owned())].into();
+            let error = wrong.validate().unwrap_err();
+            assert_eq!(error.key, "prismnet-agent.external_interfaces");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use photon_agent::{Cache, Desired as _, Known};
 use photon_api::prismnet::v1 as api;
 use photon_host::fake::{
-    Files, Filter, Forgotten, Interfaces, LocalTable, Manager, Settings, Told,
+    Files, Filter, Forgotten, Interfaces, LocalTable, Manager, Namespaces, Settings, Told,
 };
 use photon_host::forwarding::Entry;
 use photon_host::links::{BridgePort, Kind, Link, Links, Vxlan};
@@ -153,6 +153,7 @@ impl FakeHost {
             connections: forgotten.clone(),
             forwarding: told.clone(),
             rules: local.clone(),
+            gateways: Arc::new(Namespaces::new(links.clone())),
         };
         let networks = Networks::new(
             host,
@@ -161,6 +162,7 @@ impl FakeHost {
             state.path().join("filter.json"),
             Limits::default(),
             1500,
+            plan::Egress::default(),
         );
         Self {
             files,

@@ -19,7 +19,8 @@ pub use external_network::{ExternalNetworks, external_network_to_use};
 pub use floating_ip::{AssociateFloatingIp, FloatingIps};
 pub use nat_gateway::NatGateways;
 pub use node::{
-    Desired, DesiredGroup, DesiredSubnet, DesiredVpc, Interest, Inventory, Nodes, Reported,
+    Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Interest, Inventory, Nodes,
+    Reported, Transit,
 };
 pub use port::{PortFilter, Ports};
 pub use security_group::SecurityGroups;

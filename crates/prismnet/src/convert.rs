@@ -14,7 +14,7 @@ pub use external_network::{external_network, external_network_changes, new_exter
 pub use floating_ip::{floating_ip, floating_ip_changes, new_floating_ip};
 pub use nat_gateway::{nat_gateway, nat_gateway_changes, new_nat_gateway};
 pub use network_settings::network_settings;
-pub use node::desired;
+pub use node::{desired, gateway_host};
 pub use port::{attachment, new_port, port, port_addressing, port_changes, port_filter, report};
 pub use security_group::{
     new_rule, new_security_group, security_group, security_group_changes, security_group_rule,

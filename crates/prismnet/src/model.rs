@@ -21,8 +21,8 @@ pub use external_network::{
     AddressRange, ExternalNetwork, ExternalNetworkChanges, NewExternalNetwork,
 };
 pub use floating_ip::{Association, FloatingIp, NewFloatingIp};
-pub use nat_gateway::{NatGateway, NewNatGateway};
-pub use node::Node;
+pub use nat_gateway::{NatGateway, NewNatGateway, TRANSIT, TRANSIT_GATEWAY, TRANSIT_ROUTER};
+pub use node::{GatewayHost, Node};
 pub use port::{
     Attachment, DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus,
     validate_device_id, validate_node,

@@ -13,6 +13,7 @@
 //! | `external-users/{network}`, `vpc-floating-users/{vpc}`, `external-networks` | as `vpc-users` |
 //! | `address-cursor/{subnet}` | the address that was given last |
 //! | `node/{name}` | a host's end of the tunnels between hosts; gone when another host has its address |
+//! | `gateway-host/{name}` | the external networks that a host has interfaces in; of none: no record |
 //! | `default-group/{org}/{project}` | the project's default security group |
 //! | `network-settings/{org}` | what an organization says of networks in its projects |
 
@@ -40,7 +41,10 @@ pub use nat_gateway::{
 pub use network_settings::{
     network_settings_key, network_settings_load, network_settings_put, network_settings_read,
 };
-pub use node::{node_delete, node_key, node_put, node_read};
+pub use node::{
+    gateway_host_key, gateway_host_put, gateway_host_read, node_delete, node_key, node_put,
+    node_read,
+};
 pub use port::{
     address_holder, addresses, last_given, mac_holder, port_create, port_delete, port_list,
     port_update,

@@ -4,7 +4,7 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{PortId, SubnetId, VpcId};
+use crate::{ExternalNetworkId, NatGatewayId, PortId, SubnetId, VpcId};
 
 fn name(prefix: &str, id: Uuid) -> String {
     let digest = Sha256::digest(id.as_bytes());
@@ -33,6 +33,26 @@ pub fn tap_name(port: PortId) -> String {
     name("pt", port.uuid())
 }
 
+/// The network namespace of a NAT gateway.
+pub fn gateway_namespace(gateway: NatGatewayId) -> String {
+    name("pn", gateway.uuid())
+}
+
+/// The host's end of a NAT gateway's leg in its VPC.
+pub fn inside_name(gateway: NatGatewayId) -> String {
+    name("pi", gateway.uuid())
+}
+
+/// The host's end of a NAT gateway's leg in the external network.
+pub fn outside_name(gateway: NatGatewayId) -> String {
+    name("po", gateway.uuid())
+}
+
+/// The bridge of an external network.
+pub fn external_bridge_name(network: ExternalNetworkId) -> String {
+    name("pe", network.uuid())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +65,10 @@ mod tests {
             bridge_name(uuid.into()),
             vxlan_name(uuid.into()),
             tap_name(uuid.into()),
+            gateway_namespace(uuid.into()),
+            inside_name(uuid.into()),
+            outside_name(uuid.into()),
+            external_bridge_name(uuid.into()),
         ];
         for name in &names {
             assert_eq!(name.len(), 13, "{name}");

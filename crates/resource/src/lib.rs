@@ -25,7 +25,10 @@ pub use id::{
     PrincipalId, ProjectId, RecordSetId, RoleId, RuleId, SecurityGroupId, SessionId, SshKeyId,
     SubnetId, VmId, VpcId, ZoneId,
 };
-pub use interface_name::{bridge_name, tap_name, vrf_name, vxlan_name};
+pub use interface_name::{
+    bridge_name, external_bridge_name, gateway_namespace, inside_name, outside_name, tap_name,
+    vrf_name, vxlan_name,
+};
 pub use kind::Kind;
 pub use mac::Mac;
 pub use meta::{Changes, Labels, Meta, NewMeta};

@@ -19,6 +19,8 @@ impl DesiredMessage for pb::DesiredNetwork {
 
     fn amend(&mut self, message: Self) -> bool {
         let mut changed = amend_list(&mut self.vpcs, &message.removed_vpc_ids, message.vpcs);
+        let gone = &message.removed_gateway_ids;
+        changed |= amend_list(&mut self.gateways, gone, message.gateways);
         if let Some(given) = message.tunnel_address {
             let given = Some(given).filter(|address| !address.is_empty());
             changed |= self.tunnel_address != given;
@@ -31,16 +33,20 @@ impl DesiredMessage for pb::DesiredNetwork {
         let (vpcs, removed_vpc_ids) = difference_lists(&before.vpcs, &after.vpcs);
         let tunnel_address = (before.tunnel_address != after.tunnel_address)
             .then(|| after.tunnel_address.clone().unwrap_or_default());
+        let (gateways, removed_gateway_ids) = difference_lists(&before.gateways, &after.gateways);
         Self {
             vpcs,
             removed_vpc_ids,
             tunnel_address,
+            gateways,
+            removed_gateway_ids,
             ..Self::default()
         }
     }
 
     fn pieces(mut self, limit: usize) -> Vec<Self> {
         let vpcs = std::mem::take(&mut self.vpcs);
+        let gateways = std::mem::take(&mut self.gateways);
         let mut pieces = Pieces {
             limit,
             done: Vec::new(),
@@ -49,9 +55,16 @@ impl DesiredMessage for pb::DesiredNetwork {
         };
         pieces.add(Self {
             removed_vpc_ids: std::mem::take(&mut self.removed_vpc_ids),
+            removed_gateway_ids: std::mem::take(&mut self.removed_gateway_ids),
             tunnel_address: self.tunnel_address.clone(),
             ..Self::default()
         });
+        for gateway in gateways {
+            pieces.add(Self {
+                gateways: vec![gateway],
+                ..Self::default()
+            });
+        }
         for vpc in vpcs {
             pieces.add_vpc(vpc);
         }
@@ -60,7 +73,11 @@ impl DesiredMessage for pb::DesiredNetwork {
     }
 
     fn is_empty(&self) -> bool {
-        self.vpcs.is_empty() && self.removed_vpc_ids.is_empty() && self.tunnel_address.is_none()
+        self.vpcs.is_empty()
+            && self.removed_vpc_ids.is_empty()
+            && self.tunnel_address.is_none()
+            && self.gateways.is_empty()
+            && self.removed_gateway_ids.is_empty()
     }
 }
 
@@ -171,6 +188,8 @@ fn network(vpc: pb::DesiredVpc) -> pb::DesiredNetwork {
 /// Adds to the end of a message what comes next in the same order: not what it means, but what is said.
 fn append(into: &mut pb::DesiredNetwork, atom: pb::DesiredNetwork) {
     into.removed_vpc_ids.extend(atom.removed_vpc_ids);
+    into.removed_gateway_ids.extend(atom.removed_gateway_ids);
+    into.gateways.extend(atom.gateways);
     into.tunnel_address = into.tunnel_address.take().or(atom.tunnel_address);
     for vpc in atom.vpcs {
         let Some(last) = into.vpcs.last_mut().filter(|last| last.id == vpc.id) else {
@@ -285,6 +304,7 @@ fn without_ports(subnet: &pb::DesiredSubnet) -> pb::DesiredSubnet {
         ipv6_cidr: subnet.ipv6_cidr.clone(),
         ipv6_gateway: subnet.ipv6_gateway.clone(),
         vni: subnet.vni,
+        default_via: subnet.default_via.clone(),
         ports: Vec::new(),
         removed_port_ids: Vec::new(),
         remote_ports: Vec::new(),
@@ -294,6 +314,7 @@ fn without_ports(subnet: &pb::DesiredSubnet) -> pb::DesiredSubnet {
 
 told_whole!(pb::DesiredPort);
 told_whole!(pb::RemotePort);
+told_whole!(pb::DesiredGateway);
 
 impl Keyed for pb::DesiredGroup {
     fn id(&self) -> &str {

@@ -41,6 +41,11 @@ fn subnet() -> impl Strategy<Value = net::DesiredSubnet> {
     (any::<bool>(), ports, remote_ports).prop_map(|(dhcp_enabled, ports, remote_ports)| {
         net::DesiredSubnet {
             dhcp_enabled,
+            default_via: if dhcp_enabled {
+                "a".into()
+            } else {
+                String::new()
+            },
             ports,
             remote_ports,
             ..Default::default()
@@ -78,9 +83,16 @@ fn network() -> impl Strategy<Value = net::DesiredNetwork> {
         ..Default::default()
     });
     let tunnel = prop::option::of(prop::sample::select(vec!["192.0.2.1", "192.0.2.2"]));
-    (keyed(vpc, 3, |it| &mut it.id), tunnel).prop_map(|(vpcs, tunnel)| net::DesiredNetwork {
+    let gateway = (0..3_u8).prop_map(|address| net::DesiredGateway {
+        addresses: vec![format!("203.0.113.{address}")],
+        ..Default::default()
+    });
+    let gateways = keyed(gateway, 3, |it| &mut it.id);
+    let parts = (keyed(vpc, 3, |it| &mut it.id), tunnel, gateways);
+    parts.prop_map(|(vpcs, tunnel, gateways)| net::DesiredNetwork {
         vpcs,
         tunnel_address: tunnel.map(str::to_owned),
+        gateways,
         ..Default::default()
     })
 }

@@ -1164,6 +1164,9 @@ pub struct WatchDesiredRequest {
     /// The host understands DesiredGroup.keeps_rules. Without this it is given a group's rules with each change of the group.
     #[prost(bool, tag = "3")]
     pub accepts_kept_rules: bool,
+    /// Names of the external networks that the host has an interface in: it may be told of gateways to them. At most 16.
+    #[prost(string, repeated, tag = "4")]
+    pub external_networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// All that should exist on a host: only VPCs with a port there, but all their subnets, every port address that a rule on
 /// this host may need (as group members), and where the VPC's ports on other hosts are.
@@ -1192,6 +1195,59 @@ pub struct DesiredNetwork {
     /// none, and makes no tunnels. Absent: none, but in a change as before.
     #[prost(string, optional, tag = "7")]
     pub tunnel_address: ::core::option::Option<::prost::alloc::string::String>,
+    /// NAT gateways that are on this host.
+    #[prost(message, repeated, tag = "8")]
+    pub gateways: ::prost::alloc::vec::Vec<DesiredGateway>,
+    /// In a change: NAT gateways that are not on this host any more.
+    #[prost(string, repeated, tag = "9")]
+    pub removed_gateway_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A NAT gateway as its host needs it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DesiredGateway {
+    /// Id of the gateway, and of its transit segment among the subnets of its VPC.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// VPC (id), which is among those of the host.
+    #[prost(string, tag = "2")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// IPv4 network of the VPC.
+    #[prost(string, tag = "3")]
+    pub vpc_cidr: ::prost::alloc::string::String,
+    /// External network (id).
+    #[prost(string, tag = "4")]
+    pub external_network_id: ::prost::alloc::string::String,
+    /// Name of the external network, by which the host knows its interface in it.
+    #[prost(string, tag = "5")]
+    pub external_network: ::prost::alloc::string::String,
+    /// IPv4 network of the external network.
+    #[prost(string, tag = "6")]
+    pub external_cidr: ::prost::alloc::string::String,
+    /// Its router.
+    #[prost(string, tag = "7")]
+    pub external_gateway: ::prost::alloc::string::String,
+    /// Addresses that guests come from who have no floating IP.
+    #[prost(string, repeated, tag = "8")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Floating IPs of ports of the VPC, in the order of their addresses.
+    #[prost(message, repeated, tag = "9")]
+    pub floating_ips: ::prost::alloc::vec::Vec<DesiredFloatingIp>,
+    /// MAC address of the leg in the transit segment.
+    #[prost(string, tag = "10")]
+    pub inside_mac: ::prost::alloc::string::String,
+    /// MAC address of the leg in the external network.
+    #[prost(string, tag = "11")]
+    pub outside_mac: ::prost::alloc::string::String,
+}
+/// A floating IP as the host of its gateway needs it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DesiredFloatingIp {
+    /// Address of the external network.
+    #[prost(string, tag = "1")]
+    pub ip_address: ::prost::alloc::string::String,
+    /// Address of the port in its VPC.
+    #[prost(string, tag = "2")]
+    pub fixed_ip_address: ::prost::alloc::string::String,
 }
 /// A VPC as a host needs it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1256,6 +1312,10 @@ pub struct DesiredSubnet {
     pub removed_remote_port_ids: ::prost::alloc::vec::Vec<
         ::prost::alloc::string::String,
     >,
+    /// Of the segment between the VPC's hosts and its NAT gateway, which is no tenant's: the gateway's address in it, by which
+    /// the VPC reaches what is outside. Empty: a tenant's subnet.
+    #[prost(string, tag = "13")]
+    pub default_via: ::prost::alloc::string::String,
 }
 /// A port on another host, as a host needs it that has ports of the same VPC.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -54,6 +54,8 @@ trait Manager {
         properties: &[Property<'_>],
         auxiliary: &[Auxiliary<'_>],
     ) -> zbus::Result<OwnedObjectPath>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
@@ -120,7 +122,7 @@ impl SystemdBus {
 }
 
 impl SystemdBus {
-    async fn start(&self, name: &str, properties: Vec<Property<'static>>) -> Result<()> {
+    async fn start_made(&self, name: &str, properties: Vec<Property<'static>>) -> Result<()> {
         self.call("systemd1.Manager.StartTransientUnit", async |connection| {
             let manager = ManagerProxy::new(&connection).await?;
             // "fail": never replace a job that somebody else has queued for this unit.
@@ -128,6 +130,30 @@ impl SystemdBus {
                 .start_transient_unit(name, "fail", &properties, &[])
                 .await
                 .map(drop)
+        })
+        .await
+    }
+}
+
+impl SystemdBus {
+    /// Starts a unit that has a file; nothing happens to one that is active.
+    ///
+    /// Errors: systemd does not take the job.
+    pub async fn start(&self, unit: &str) -> Result<()> {
+        self.call("systemd1.Manager.StartUnit", async |connection| {
+            let manager = ManagerProxy::new(&connection).await?;
+            manager.start_unit(unit, "replace").await.map(drop)
+        })
+        .await
+    }
+
+    /// Starts a unit that has a file, or starts it again.
+    ///
+    /// Errors: systemd does not take the job.
+    pub async fn restart(&self, unit: &str) -> Result<()> {
+        self.call("systemd1.Manager.RestartUnit", async |connection| {
+            let manager = ManagerProxy::new(&connection).await?;
+            manager.restart_unit(unit, "replace").await.map(drop)
         })
         .await
     }
@@ -165,11 +191,11 @@ impl ServiceManager for SystemdBus {
     }
 
     async fn start_transient(&self, service: &TransientService) -> Result<()> {
-        self.start(&service.name, service.properties()).await
+        self.start_made(&service.name, service.properties()).await
     }
 
     async fn start_task(&self, task: &Task) -> Result<()> {
-        self.start(&task.name, task.properties()).await
+        self.start_made(&task.name, task.properties()).await
     }
 
     async fn stop(&self, unit: &str) -> Result<()> {

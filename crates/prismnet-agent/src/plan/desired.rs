@@ -4,8 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use photon_resource::{Mac, PortId, SecurityGroupId, SubnetId, VpcId};
-use photon_resource::{bridge_name, tap_name, vrf_name, vxlan_name};
+use photon_resource::{
+    ExternalNetworkId, Mac, NatGatewayId, PortId, SecurityGroupId, SubnetId, VpcId,
+};
+use photon_resource::{
+    bridge_name, external_bridge_name, gateway_namespace, inside_name, outside_name, tap_name,
+    vrf_name, vxlan_name,
+};
 use sha2::{Digest, Sha256};
 
 /// Everything that should exist on this host.
@@ -13,8 +18,10 @@ use sha2::{Digest, Sha256};
 pub struct Desired {
     /// The control plane's revision that this is as of.
     pub revision: u64,
-    /// VPCs with a port on this host.
+    /// VPCs with a port or their gateway on this host.
     pub vpcs: Vec<Vpc>,
+    /// NAT gateways that are on this host.
+    pub gateways: Vec<Gateway>,
 }
 
 impl Desired {
@@ -90,6 +97,9 @@ pub struct Subnet {
     pub tunnel: Option<Tunnel>,
     /// Ports on other hosts. None without a tunnel.
     pub remote_ports: Vec<RemotePort>,
+    /// Of a VPC's segment to its gateway: the gateway's address in it, by which the VPC reaches what is outside. `None`: it is
+    /// a tenant's.
+    pub default_via: Option<Ipv4Addr>,
 }
 
 /// A subnet's way to other hosts.
@@ -132,6 +142,64 @@ impl Subnet {
         Mac::from([
             0x02, digest[11], digest[12], digest[13], digest[14], digest[15],
         ])
+    }
+}
+
+/// A NAT gateway on this host: a network namespace with a leg in the VPC's segment to it and one in the external network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its id, which is that of the segment too.
+    pub id: NatGatewayId,
+    /// Its VPC's network.
+    pub inside: Ipv4Net,
+    /// The external network.
+    pub external: ExternalNetworkId,
+    /// Its name, by which the host's interface in it is known.
+    pub external_name: String,
+    /// The external network's range and router.
+    pub outside: Ipv4Net,
+    /// See `outside`.
+    pub router: Ipv4Addr,
+    /// Addresses of guests that have no floating IP. Never empty.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Floating IPs, and whom they lead to.
+    pub floating: BTreeMap<Ipv4Addr, Ipv4Addr>,
+    /// MAC of the leg inside.
+    pub inside_mac: Mac,
+    /// MAC of the leg outside.
+    pub outside_mac: Mac,
+}
+
+impl Gateway {
+    /// Name of its namespace, and of its units.
+    pub fn namespace(&self) -> String {
+        gateway_namespace(self.id)
+    }
+
+    /// The segment to it, among its VPC's subnets.
+    pub fn transit(&self) -> SubnetId {
+        self.id.uuid().into()
+    }
+
+    /// The host's end of the leg inside.
+    pub fn inside_leg(&self) -> String {
+        inside_name(self.id)
+    }
+
+    /// The host's end of the leg outside.
+    pub fn outside_leg(&self) -> String {
+        outside_name(self.id)
+    }
+
+    /// The bridge of its external network.
+    pub fn external_bridge(&self) -> String {
+        external_bridge_name(self.external)
+    }
+
+    /// All addresses that it has outside.
+    pub fn outside_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let floating = self.floating.keys();
+        self.addresses.iter().chain(floating).copied()
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use photon_host::forwarding::{Entry, Place};
+use photon_host::gateways::{Namespace, State};
 use photon_host::links::{BridgePort, Kind, Link};
 use photon_host::rules::LocalRules;
 use photon_resource::Mac;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desired::{Desired, Port, Subnet, Tunnel};
 use super::filter::{Digests, FilterChange, Name, Table};
+use super::gateway::{self, Egress};
 use super::limits::Limits;
 use super::networkd::{self, Files};
 use super::precedence::Precedence;
@@ -29,6 +31,9 @@ pub struct Target {
     endpoints: BTreeSet<Endpoint>,
     rules: String,
     told: BTreeSet<Entry>,
+    /// The legs of gateways, and the bridge of each: their namespaces make them.
+    legs: BTreeMap<String, String>,
+    gateways: BTreeMap<String, State>,
 }
 
 /// An address of a port, as conntrack knows it.
@@ -103,6 +108,8 @@ pub struct Observed {
     pub local: LocalRules,
     /// What interfaces are told of stations elsewhere, also those that are not ours.
     pub told: Vec<Entry>,
+    /// Namespaces of gateways, by name.
+    pub gateways: BTreeMap<String, Namespace>,
     /// Whether several passes in a row did not bring the interfaces to where they should be.
     pub stuck: bool,
 }
@@ -136,6 +143,12 @@ pub struct Plan {
     pub remember: BTreeSet<Endpoint>,
     /// Whether connections must be looked through for those that the rules allow no longer.
     pub judge: bool,
+    /// Gateways that are to be set up, when all else is there.
+    pub gateways: BTreeMap<String, State>,
+    /// Those of them whose namespace is to be made anew.
+    pub renew: BTreeSet<String>,
+    /// Gateways that are not here any more.
+    pub end: BTreeSet<String>,
 }
 
 impl photon_reconcile::Plan for Plan {
@@ -158,7 +171,8 @@ impl photon_reconcile::Plan for Plan {
             .collect();
         format!(
             "settings {}; filter [{}]; files {} written in {} steps, {} removed; reload {}; reconfigure {:?}; \
-             delete {:?}; ports elsewhere {} told, {} no more; local behind VRFs {}; endpoints {} new, {} gone; judge connections {}",
+             delete {:?}; ports elsewhere {} told, {} no more; local behind VRFs {}; endpoints {} new, {} gone; judge connections {}; \
+             gateways {} set up, {} of them anew, {} ended",
             self.set.len(),
             filter.join(", "),
             self.steps
@@ -175,7 +189,10 @@ impl photon_reconcile::Plan for Plan {
             !self.precedence.is_empty(),
             self.remember.len(),
             self.forget.len(),
-            self.judge
+            self.judge,
+            self.gateways.len(),
+            self.renew.len(),
+            self.end.len()
         )
     }
 }
@@ -191,7 +208,7 @@ const BRIDGE_HOOKS: [&str; 3] = [
 impl Target {
     /// What `desired` comes to on a host whose underlay carries packets of `underlay_mtu` bytes. Nothing desired is a target
     /// too: empty tables, nothing else.
-    pub fn of(desired: &Desired, limits: Limits, underlay_mtu: u32) -> Self {
+    pub fn of(desired: &Desired, limits: Limits, underlay_mtu: u32, egress: &Egress) -> Self {
         let mtu = underlay_mtu.saturating_sub(tunnel::OVERHEAD);
         let mut interfaces = BTreeMap::new();
         let mut settings = BTreeMap::new();
@@ -232,12 +249,19 @@ impl Target {
                 interfaces.insert(bridge, segment(&vrf, subnet, mtu));
             }
         }
+        let mut legs = BTreeMap::new();
+        for gateway in &desired.gateways {
+            let segment = photon_resource::bridge_name(gateway.transit());
+            legs.insert(gateway.inside_leg(), segment);
+            legs.insert(gateway.outside_leg(), gateway.external_bridge());
+            interfaces.insert(gateway.external_bridge(), external());
+        }
         if !desired.vpcs.is_empty() {
             settings.extend(BRIDGE_HOOKS.map(|key| (key.to_owned(), "0")));
             settings.extend(resolver_filter::DEAF.map(|key| (key.to_owned(), "0")));
         }
         Self {
-            files: networkd::render(desired, mtu, limits.resolver),
+            files: networkd::render(desired, mtu, limits.resolver, egress),
             tables: [
                 guest_filter::render(desired, limits),
                 firewall::render(desired, limits),
@@ -247,6 +271,8 @@ impl Target {
             endpoints,
             rules: connections::digest(desired),
             told: tunnel::entries(desired),
+            legs,
+            gateways: gateway::states(desired, mtu, egress),
         }
     }
 
@@ -324,6 +350,7 @@ impl Target {
         plan.forget = known.difference(&self.endpoints).cloned().collect();
         plan.remember = self.endpoints.difference(known).cloned().collect();
         self.compare_interfaces(&observed.links, &mut plan);
+        self.compare_gateways(observed, &mut plan);
         if observed.stuck {
             self.renew(&observed.links, &mut plan);
         }
@@ -371,6 +398,26 @@ impl Target {
         }
     }
 
+    /// A gateway whose namespace has done what it was told, and whose legs are there, is as it should be.
+    fn compare_gateways(&self, observed: &Observed, plan: &mut Plan) {
+        let links = by_name(&observed.links);
+        for (name, wanted) in &self.gateways {
+            let found = observed.gateways.get(name);
+            let legs = [&wanted.inside, &wanted.outside];
+            let complete = legs.iter().all(|leg| links.contains_key(leg.host.as_str()));
+            if complete && found.is_some_and(|found| found.applied.as_ref() == Some(wanted)) {
+                continue;
+            }
+            if found.is_some_and(|found| !found.exists) {
+                plan.renew.insert(name.clone());
+            }
+            plan.gateways.insert(name.clone(), wanted.clone());
+        }
+        let here = observed.gateways.keys();
+        let gone = here.filter(|name| !self.gateways.contains_key(*name));
+        plan.end = gone.cloned().collect();
+    }
+
     /// What has a place that something else is to have is not removed before: it is replaced.
     fn compare_told(&self, observed: &[Entry], plan: &mut Plan) {
         let observed: BTreeSet<&Entry> = observed
@@ -402,13 +449,32 @@ impl Target {
             }
         }
         for link in links {
-            if is_ours(&link.name) && !self.interfaces.contains_key(&link.name) {
-                plan.delete.push(link.name.clone());
+            match self.legs.get(&link.name) {
+                // Whether it is there at all is the gateway's matter, for which nobody else waits.
+                Some(bridge) if link.master.as_ref() != Some(bridge) || !link.up => {
+                    plan.reconfigure.insert(link.name.clone());
+                }
+                Some(_) => {}
+                None if is_ours(&link.name) && !self.interfaces.contains_key(&link.name) => {
+                    plan.delete.push(link.name.clone());
+                }
+                None => {}
             }
         }
         // TAPs, tunnels, bridges, VRFs: a bridge that is deleted first would let its ports loose.
         plan.delete
             .sort_by_key(|name| (Reverse(step::rank(name)), name.clone()));
+    }
+}
+
+fn external() -> Interface {
+    Interface {
+        kind: Kind::Bridge,
+        master: None,
+        mac: None,
+        addresses: BTreeSet::new(),
+        bridge_port: None,
+        mtu: None,
     }
 }
 
@@ -453,7 +519,7 @@ fn segment(vrf: &str, subnet: &Subnet, mtu: u32) -> Interface {
 
 /// Whether an interface's name is one that only we give: `photon_resource`'s prefixes and 11 hex digits.
 fn is_ours(name: &str) -> bool {
-    ["pv", "pb", "px", "pt"]
+    ["pv", "pb", "px", "pt", "pe", "pi", "po"]
         .iter()
         .filter_map(|prefix| name.strip_prefix(prefix))
         .any(|rest| {

@@ -2,7 +2,7 @@
 //!
 //! A guest may ask the host for an address and for names, and ping its gateway; everything else of the host (its services,
 //! its own addresses) is not there. Packets are routed from a VPC's VRF to its own bridges only, and there to addresses of
-//! ports: the host looks for no others, so that a guest's search through a network takes no place in the host's table of
+//! ports, or to its gateway: the host looks for no others, so that a guest's search through a network takes no place in the host's table of
 //! neighbours, which is everybody's.
 
 use photon_host::nft::expr::Expression;
@@ -17,9 +17,9 @@ use super::filter::statement::{
 use super::limits::Limits;
 use super::{resolver_filter, tunnel_filter};
 
-/// What the names of TAPs, bridges, VRFs and tunnels begin with (`photon_resource`): none of them is the host's, also when its VPC
+/// What the names of TAPs, bridges, VRFs, tunnels and of gateways' interfaces begin with (`photon_resource`): none of them is the host's, also when its VPC
 /// is not on this host any more, and it is not gone yet.
-const OURS: [&str; 4] = ["pt", "pb", "pv", "px"];
+const OURS: [&str; 7] = ["pt", "pb", "pv", "px", "pe", "pi", "po"];
 
 /// Before a host's own firewall (0), which may drop more but not allow what is dropped here.
 const PRIORITY: i32 = -10;
@@ -27,7 +27,7 @@ const PRIORITY: i32 = -10;
 /// Renders the table.
 pub fn render(desired: &Desired, limits: Limits) -> Table {
     let mut table = Table::new(NfFamily::INet);
-    let (mut domains, mut lanes) = (Vec::new(), Vec::new());
+    let (mut domains, mut lanes, mut exits) = (Vec::new(), Vec::new(), Vec::new());
     let (mut gateways4, mut gateways6) = (Vec::new(), Vec::new());
     let (mut residents4, mut residents6) = (Vec::new(), Vec::new());
     for vpc in &desired.vpcs {
@@ -38,6 +38,12 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
             domains.push(text(&bridge));
             // A routed packet has come by the VRF, as the hook sees it.
             lanes.push(concat([text(&vrf), text(&bridge)]));
+            // What is none of the VPC's own addresses goes to its gateway.
+            exits.extend(
+                subnet
+                    .default_via
+                    .map(|_| concat([text(&vrf), text(&bridge)])),
+            );
             for interface in [&vrf, &bridge] {
                 gateways4.push(concat([
                     text(interface.as_str()),
@@ -69,6 +75,7 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
     // The VRF is there once for each of its subnets' gateways; those differ, domains do not repeat.
     table.set("domains", &[Ifname], false, domains);
     table.set("lanes", &[Ifname, Ifname], false, lanes);
+    table.set("exits", &[Ifname, Ifname], false, exits);
     table.set("gateways4", &[Ifname, Ipv4Addr], false, gateways4);
     table.set("gateways6", &[Ifname, Ipv6Addr], false, gateways6);
     table.set("residents4", &[Ifname, Ipv4Addr], false, residents4);
@@ -126,6 +133,7 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
             vec![lane(), within(to, residents), accept()]
         })
         .collect();
+    forward.push(vec![within(concat([iif(), oif()]), "exits"), accept()]);
     for prefix in OURS {
         forward.push(vec![begins(iif(), prefix), drop()]);
         forward.push(vec![begins(oif(), prefix), drop()]);

@@ -15,7 +15,7 @@
 //! a group's rules are a few lookups. Only the number of groups of the port, of groups named in their rules, and of
 //! lengths of their rules' prefixes counts.
 //!
-//! Tunnels have chains of their own ([`super::tunnel_filter`]). What comes from or goes to a TAP or a tunnel is dropped also where its bridge is not one of ours: a port that is taken away leaves
+//! Tunnels have chains of their own ([`super::tunnel_filter`]), as have gateways ([`super::gateway_filter`]). What comes from or goes to a TAP or a tunnel is dropped also where its bridge is not one of ours: a port that is taken away leaves
 //! the sets before its TAP is gone, and a guest may run on without it.
 //!
 //! The conntrack zone is the VPC's and not the bridge's: a connection between two subnets crosses two
@@ -37,7 +37,7 @@ use super::filter::statement::{
 use super::filter::{Statements, Table, target};
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
-use super::{resolver_filter, tunnel_filter};
+use super::{gateway_filter, resolver_filter, tunnel_filter};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -53,8 +53,8 @@ const NEIGHBOUR: [&str; 5] = [
     "mld2-listener-report",
 ];
 
-/// What the names of TAPs and tunnels begin with (`photon_resource`).
-const PORTS: [&str; 2] = ["pt", "px"];
+/// What the names of TAPs, tunnels and of gateways' legs begin with (`photon_resource`).
+const PORTS: [&str; 3] = ["pt", "px", "pi"];
 
 /// Protocol numbers (IANA): names would need `/etc/protocols` on the host.
 pub(super) const ICMP: u32 = 1;
@@ -70,6 +70,7 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
     to_guest(&mut table, limits);
     limits::connections(&mut table, desired, limits);
     tunnel_filter::bridge(&mut table, desired);
+    gateway_filter::bridge(&mut table, desired);
     table.base_chain(
         "host",
         NfHook::Input,
@@ -77,6 +78,8 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
         vec![
             stray(ibridge, iif, PORTS[0]),
             stray(ibridge, iif, PORTS[1]),
+            stray(ibridge, iif, PORTS[2]),
+            gateway_filter::not_for_the_host(),
             vec![not_within(ibridge(), "bridges"), accept()],
             // What another host sends is for guests alone.
             vec![within(iif(), "tunnels"), drop()],
@@ -154,6 +157,11 @@ fn sets(table: &mut Table, desired: &Desired, limits: Limits) {
         };
         answers4.push(from(address4.to_string()));
         answers6.extend(address6.map(|address| from(address.to_string())));
+    }
+    for (leg, mac, address) in gateway_filter::legs(desired) {
+        let mac = || text(mac.to_string());
+        macs.push(concat([interface(&leg), mac()]));
+        sources4.push(concat([interface(&leg), mac(), text(address.to_string())]));
     }
     let (mut ingress, mut egress, mut advertise) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -288,10 +296,12 @@ pub(super) fn from6() -> Expression<'static> {
 fn source_chains(table: &mut Table, limits: Limits) {
     let mac = || concat([iif(), payload("ether", "saddr")]);
     let mut source: Vec<_> = PORTS.map(|prefix| stray(ibridge, iif, prefix)).into();
+    source.extend(gateway_filter::outside());
     source.extend([
         vec![not_within(ibridge(), "bridges"), accept()],
         tunnel_filter::arrives(),
         vec![not_within(mac(), "macs"), drop()],
+        gateway_filter::arrives(),
     ]);
     // Before anything that costs more.
     source.extend(limits::sending(table, limits));
@@ -387,6 +397,7 @@ fn from_guest(table: &mut Table, limits: Limits) {
     ];
     rules.extend(resolver_filter::asked(limits));
     rules.extend(vec![
+        gateway_filter::comes_in(),
         // Only the host is router and DHCP server. A client takes an answer from whatever port.
         vec![to(68), drop()],
         vec![to(546), drop()],
@@ -436,6 +447,7 @@ fn to_guest(table: &mut Table, limits: Limits) {
             not_within(concat([oif(), payload("ether", "daddr")]), "macs"),
             drop(),
         ],
+        gateway_filter::leaves(),
     ]);
     rules.extend(limits::receiving(table, limits));
     rules.extend([

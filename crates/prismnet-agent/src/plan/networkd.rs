@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use photon_resource::bridge_name;
+
 use super::FILE_PREFIX;
-use super::desired::{Desired, Port, Subnet, Tunnel, Vpc};
+use super::desired::{Desired, Gateway, Port, Subnet, Tunnel, Vpc};
+use super::gateway::Egress;
 use super::tunnel;
 
 /// File names without directory, and contents.
@@ -32,8 +35,31 @@ const USUAL_MTU: u32 = 1500;
 
 /// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes. Where there is a `resolver`, the guests of a
 /// subnet without name servers are told of it.
-pub fn render(desired: &Desired, tunnel_mtu: u32, resolver: bool) -> Files {
+pub fn render(desired: &Desired, tunnel_mtu: u32, resolver: bool, egress: &Egress) -> Files {
     let mut files = Files::new();
+    for gateway in &desired.gateways {
+        let (inside, outside) = (gateway.inside_leg(), gateway.outside_leg());
+        let (segment, external) = (bridge_name(gateway.transit()), gateway.external_bridge());
+        // The namespace makes the legs; networkd only puts them where they belong.
+        put(
+            &mut files,
+            &inside,
+            "network",
+            leg_network(gateway, &inside, &segment),
+        );
+        put(
+            &mut files,
+            &outside,
+            "network",
+            leg_network(gateway, &outside, &external),
+        );
+        put(&mut files, &external, "netdev", external_device(gateway));
+        put(&mut files, &external, "network", external_network(gateway));
+        if let Some(interface) = egress.interfaces.get(&gateway.external_name) {
+            let network = uplink_network(gateway, interface);
+            put(&mut files, interface, "network", network);
+        }
+    }
     for vpc in &desired.vpcs {
         let vrf = vpc.vrf();
         put(&mut files, &vrf, "netdev", vrf_device(vpc));
@@ -148,6 +174,10 @@ fn bridge_network(vpc: &Vpc, subnet: &Subnet, tunnel_mtu: u32, resolver: bool) -
         subnet.gateway,
         subnet.net.prefix_len()
     );
+    if let Some(via) = subnet.default_via {
+        // In the VRF's table, where the bridge belongs.
+        let _ = write!(text, "\n[Route]\nGateway={via}\n");
+    }
     if let Some((net, gateway)) = subnet.v6 {
         let _ = write!(
             text,
@@ -217,6 +247,43 @@ fn dns(subnet: &Subnet, resolver: bool, family: fn(&IpAddr) -> bool) -> String {
     } else {
         format!("EmitDNS=yes\nDNS={}\n", servers.join(" "))
     }
+}
+
+fn leg_network(gateway: &Gateway, leg: &str, bridge: &str) -> String {
+    format!(
+        "# NAT gateway {}\n[Match]\nName={leg}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={bridge}\n\
+         LinkLocalAddressing=no\n{QUIET}KeepConfiguration=yes\n",
+        gateway.id
+    )
+}
+
+fn external_device(gateway: &Gateway) -> String {
+    format!(
+        "# external network {}\n[NetDev]\nName={}\nKind=bridge\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n\
+         MulticastSnooping=no\n",
+        gateway.external,
+        gateway.external_bridge()
+    )
+}
+
+/// The host has no address in it.
+fn external_network(gateway: &Gateway) -> String {
+    format!(
+        "# external network {}\n[Match]\nName={}\nKind=bridge\n\n[Link]\nRequiredForOnline=no\n\n[Network]\n\
+         LinkLocalAddressing=no\n{QUIET}",
+        gateway.external,
+        gateway.external_bridge()
+    )
+}
+
+/// Of the host's own interface, which its operator gave for this.
+fn uplink_network(gateway: &Gateway, interface: &str) -> String {
+    format!(
+        "# external network {}\n[Match]\nName={interface}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={}\n\
+         LinkLocalAddressing=no\n{QUIET}",
+        gateway.external,
+        gateway.external_bridge()
+    )
 }
 
 fn tap_device(port: &Port) -> String {

@@ -60,7 +60,7 @@ fn interface_of(file: &str) -> &str {
 pub fn rank(interface: &str) -> u8 {
     match interface.get(..2) {
         Some("pv") => 0,
-        Some("pb") => 1,
+        Some("pb" | "pe") => 1,
         Some("px") => 2,
         _ => 3,
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::desired::*;
 use super::filter::{Digests, Table, observed_digests, statement};
+use super::gateway::Egress;
 use super::limits::{self, Limits};
 use super::{firewall, guest_filter, networkd};
 
@@ -47,6 +48,7 @@ pub fn small() -> Desired {
                 ports: vec![port(11), port(12)],
                 tunnel: None,
                 remote_ports: Vec::new(),
+                default_via: None,
             }],
             groups: BTreeMap::from([(
                 group,
@@ -72,6 +74,7 @@ pub fn small() -> Desired {
                 },
             )]),
         }],
+        gateways: Vec::new(),
     }
 }
 
@@ -124,12 +127,12 @@ fn golden(name: &str, text: &str) {
 #[test]
 fn rendered_files_are_those_reviewed() {
     let mut text = String::new();
-    for (name, contents) in networkd::render(&small(), 1450, true) {
+    for (name, contents) in networkd::render(&small(), 1450, true, &Egress::default()) {
         text.push_str(&format!("==> {name}\n{contents}\n"));
     }
     golden("networkd.golden", &text);
     let mut text = String::new();
-    for (name, contents) in networkd::render(&spanning(), 1450, true) {
+    for (name, contents) in networkd::render(&spanning(), 1450, true, &Egress::default()) {
         text.push_str(&format!("==> {name}\n{contents}\n"));
     }
     golden("networkd-tunnels.golden", &text);
@@ -186,7 +189,7 @@ fn elements_that_packets_make_are_not_looked_at() {
 
 /// The lines that tell guests of name servers, of the bridges.
 fn name_servers(desired: &Desired, resolver: bool) -> Vec<String> {
-    let files = networkd::render(desired, 1450, resolver);
+    let files = networkd::render(desired, 1450, resolver, &Egress::default());
     let lines = files.values().flat_map(|text| text.lines());
     let told = lines.filter(|line| line.starts_with("DNS=") || line.starts_with("EmitDNS="));
     told.map(str::to_owned).collect()
@@ -236,7 +239,7 @@ fn without_a_resolver_no_question_is_let_through() {
 #[test]
 fn what_a_guest_may_send_its_interfaces_carry() {
     let lines = |desired: &Desired| -> Vec<String> {
-        let files = networkd::render(desired, 1450, true);
+        let files = networkd::render(desired, 1450, true, &Egress::default());
         let networks = files.iter().filter(|(name, _)| name.ends_with(".network"));
         let all = networks.flat_map(|(_, text)| text.lines());
         all.filter(|line| line.starts_with("MTUBytes="))
@@ -402,6 +405,7 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
                         vni: 1 + number as u32 * 256 + u32::from(subnet),
                         local: Ipv4Addr::new(192, 0, 2, 1),
                     }),
+                    default_via: None,
                     remote_ports: remote
                         .into_iter()
                         .filter(|_| has_tunnel)
@@ -442,12 +446,78 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
 }
 
 pub fn desired() -> impl Strategy<Value = Desired> {
-    (1_u64.., prop::option::of(vpc(0)), prop::option::of(vpc(1))).prop_map(
-        |(revision, first, second)| Desired {
+    let vpcs = (prop::option::of(vpc(0)), prop::option::of(vpc(1)));
+    (1_u64.., vpcs, any::<bool>()).prop_map(|(revision, (first, second), has_gateway)| {
+        let mut desired = Desired {
             revision,
             vpcs: first.into_iter().chain(second).collect(),
-        },
-    )
+            gateways: Vec::new(),
+        };
+        if has_gateway && !desired.vpcs.is_empty() {
+            with_gateway(&mut desired);
+        }
+        desired
+    })
+}
+
+/// Gives the first VPC a gateway on this host, with two addresses and a floating IP.
+pub fn with_gateway(desired: &mut Desired) {
+    let outside = |last| Ipv4Addr::new(203, 0, 113, last);
+    let vpc = &mut desired.vpcs[0];
+    vpc.subnets.push(Subnet {
+        id: id(0xa0),
+        net: "169.254.64.0/24".parse().unwrap(),
+        gateway: Ipv4Addr::new(169, 254, 64, 1),
+        dhcp: false,
+        dns: Vec::new(),
+        v6: None,
+        ports: Vec::new(),
+        tunnel: None,
+        remote_ports: Vec::new(),
+        default_via: Some(Ipv4Addr::new(169, 254, 64, 2)),
+    });
+    desired.gateways.push(Gateway {
+        id: id(0xa0),
+        inside: "10.0.0.0/16".parse().unwrap(),
+        external: id(0xe0),
+        external_name: "uplink".into(),
+        outside: "203.0.113.0/24".parse().unwrap(),
+        router: outside(1),
+        addresses: vec![outside(10), outside(12)],
+        floating: BTreeMap::from([(outside(11), Ipv4Addr::new(10, 0, 1, 11))]),
+        inside_mac: Mac::from([2, 0, 0, 0, 0, 0xa0]),
+        outside_mac: Mac::from([6, 0, 0, 0, 0, 0xa0]),
+    });
+}
+
+#[test]
+fn a_gateways_namespace() {
+    let mut desired = small();
+    with_gateway(&mut desired);
+    let egress = Egress {
+        interfaces: BTreeMap::from([("uplink".to_owned(), "enp3s0.100".to_owned())]),
+        protected: BTreeSet::from(["192.0.2.0/24".parse().unwrap()]),
+        connections: 1000,
+    };
+    let states = super::gateway::states(&desired, 1450, &egress);
+    let (name, state) = states.first_key_value().unwrap();
+    let mut text = format!("{name}\n{}\n", state.filter);
+    for leg in [&state.inside, &state.outside] {
+        text += &format!("{leg:?}\n");
+    }
+    text += &format!("{:?}\n{:?}\n", state.routes, state.floating);
+    for (name, contents) in networkd::render(&desired, 1450, true, &egress) {
+        if ["pe", "pi", "po", "enp"]
+            .iter()
+            .any(|it| name.contains(&format!("photon-{it}")))
+        {
+            text += &format!("=== {name}\n{contents}");
+        }
+    }
+    golden("gateway.golden", &text);
+    let text = lines(&guest_filter::render(&desired, Limits::default()).replace())
+        + &lines(&firewall::render(&desired, Limits::default()).replace());
+    golden("filter-gateway.golden", &text);
 }
 
 /// What this machine's kernel has for bridges. The rack's has all; on a lesser one, what it lacks is left out

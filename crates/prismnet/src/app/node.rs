@@ -5,6 +5,7 @@
 //!                     └──────► a signal to every Interest, which asks whether it is concerned
 //! ```
 
+mod egress;
 mod inventory;
 mod registration;
 
@@ -21,7 +22,9 @@ use tokio::sync::watch;
 use crate::model::{Port, PortStatus};
 use crate::store;
 
-pub use inventory::{Desired, DesiredGroup, DesiredSubnet, DesiredVpc, Inventory};
+pub use inventory::{
+    Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Inventory, Transit,
+};
 
 /// How long to wait before the store is read anew after it could not be followed.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -4,8 +4,8 @@ use photon_api::prismnet::v1 as pb;
 
 use super::port::device_type;
 use super::security_group_rule;
-use crate::app::{Desired, DesiredGroup, DesiredSubnet, DesiredVpc};
-use crate::model::Port;
+use crate::app::{Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Transit};
+use crate::model::{GatewayHost, Port, TRANSIT, TRANSIT_GATEWAY, TRANSIT_ROUTER};
 
 /// What should exist on a host, as it is told.
 pub fn desired(desired: &Desired<'_>) -> pb::DesiredNetwork {
@@ -13,15 +13,77 @@ pub fn desired(desired: &Desired<'_>) -> pb::DesiredNetwork {
         revision: desired.revision,
         tunnel_address: desired.tunnel_address.map(|address| address.to_string()),
         vpcs: desired.vpcs.iter().map(desired_vpc).collect(),
+        gateways: desired.gateways.iter().map(desired_gateway).collect(),
         ..pb::DesiredNetwork::default()
     }
 }
 
+/// What a host says of its interfaces in external networks.
+pub fn gateway_host(request: &pb::WatchDesiredRequest) -> GatewayHost {
+    GatewayHost {
+        name: request.node.clone(),
+        external_networks: request.external_networks.iter().cloned().collect(),
+    }
+}
+
+fn desired_gateway(desired: &DesiredGateway<'_>) -> pb::DesiredGateway {
+    let DesiredGateway {
+        gateway,
+        vpc,
+        network,
+        floating_ips,
+    } = desired;
+    let floating = floating_ips.iter().filter_map(|it| {
+        Some(pb::DesiredFloatingIp {
+            ip_address: it.address.to_string(),
+            fixed_ip_address: it.association?.fixed.to_string(),
+        })
+    });
+    pb::DesiredGateway {
+        id: gateway.id.to_string(),
+        vpc_id: vpc.id.to_string(),
+        vpc_cidr: vpc.cidr.to_string(),
+        external_network_id: network.id.to_string(),
+        external_network: network.name.clone(),
+        external_cidr: network.cidr.to_string(),
+        external_gateway: network.gateway.to_string(),
+        addresses: gateway.addresses.iter().map(ToString::to_string).collect(),
+        floating_ips: floating.collect(),
+        inside_mac: gateway.inside_mac().to_string(),
+        outside_mac: gateway.outside_mac().to_string(),
+    }
+}
+
+/// The segment to the gateway, as a subnet without ports, in which the gateway is one of another host if it is.
+fn transit(transit: &Transit<'_>) -> pb::DesiredSubnet {
+    let gateway = transit.gateway;
+    let elsewhere = transit.elsewhere.map(|end| pb::RemotePort {
+        id: gateway.id.to_string(),
+        mac_address: gateway.inside_mac().to_string(),
+        ip_address: TRANSIT_GATEWAY.to_string(),
+        ipv6_address: String::new(),
+        tunnel_address: end.to_string(),
+    });
+    pb::DesiredSubnet {
+        id: gateway.id.to_string(),
+        cidr: TRANSIT.to_string(),
+        gateway: TRANSIT_ROUTER.to_string(),
+        vni: gateway.transit_vni,
+        remote_ports: elsewhere.into_iter().collect(),
+        default_via: TRANSIT_GATEWAY.to_string(),
+        ..pb::DesiredSubnet::default()
+    }
+}
+
 fn desired_vpc(desired: &DesiredVpc<'_>) -> pb::DesiredVpc {
+    let mut subnets: Vec<_> = desired.subnets.iter().map(desired_subnet).collect();
+    subnets.extend(desired.transit.as_ref().map(transit));
+    // Lists are in the order of their ids.
+    subnets.sort_by(|one, other| one.id.cmp(&other.id));
     pb::DesiredVpc {
         id: desired.vpc.id.to_string(),
         table: desired.vpc.table,
-        subnets: desired.subnets.iter().map(desired_subnet).collect(),
+        subnets,
         groups: desired.groups.iter().map(desired_group).collect(),
         ..pb::DesiredVpc::default()
     }

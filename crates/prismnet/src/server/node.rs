@@ -71,10 +71,16 @@ impl NodeService for Nodes {
                 let mutation = self.access.mutation(&caller, REGISTER, "", message)?;
                 self.app.register(mutation, &message.node, address).await?;
             }
+            let host = convert::gateway_host(request.get_ref());
+            let mutation = self
+                .access
+                .mutation(&caller, REGISTER, "", request.get_ref())?;
+            self.app.register_external(mutation, host).await?;
             let pb::WatchDesiredRequest {
                 node,
                 accepts_changes,
                 accepts_kept_rules,
+                ..
             } = request.into_inner();
             let attributes = vec![("node".to_owned(), node.clone())];
             let guard = self.access.guard();
@@ -171,7 +177,9 @@ impl Watch {
 
 /// Whether a host has nothing new to be told.
 fn same(told: &pb::DesiredNetwork, desired: &pb::DesiredNetwork) -> bool {
-    told.vpcs == desired.vpcs && told.tunnel_address == desired.tunnel_address
+    told.vpcs == desired.vpcs
+        && told.gateways == desired.gateways
+        && told.tunnel_address == desired.tunnel_address
 }
 
 /// Where the host that asks is reached: as the certificate of its connection says, of which it must be the host; what it

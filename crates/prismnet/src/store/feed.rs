@@ -2,10 +2,14 @@
 
 use flaredb::{Change, Db, Revision};
 use photon_catalog::Stored;
-use photon_resource::{Error, PortId, SecurityGroupId, SubnetId, VpcId};
+use photon_resource::{
+    Error, ExternalNetworkId, FloatingIpId, NatGatewayId, PortId, SecurityGroupId, SubnetId, VpcId,
+};
 
-use super::node::{self, node_changed};
-use crate::model::{Node, Port, SecurityGroup, Subnet, Vpc};
+use super::node::{self, gateway_host_changed, node_changed};
+use crate::model::{
+    ExternalNetwork, FloatingIp, GatewayHost, NatGateway, Node, Port, SecurityGroup, Subnet, Vpc,
+};
 
 /// A resource as it is now; `None`: it was deleted.
 #[derive(Clone, Debug)]
@@ -16,6 +20,11 @@ pub enum Changed {
     SecurityGroup(SecurityGroupId, Option<SecurityGroup>),
     /// A host, by its name.
     Node(String, Option<Node>),
+    ExternalNetwork(ExternalNetworkId, Option<ExternalNetwork>),
+    NatGateway(NatGatewayId, Option<NatGateway>),
+    FloatingIp(FloatingIpId, Option<FloatingIp>),
+    /// A host with interfaces in external networks, by its name.
+    GatewayHost(String, Option<GatewayHost>),
 }
 
 /// What a change of the store means; `None`: nothing to a resource (an index, an event).
@@ -34,6 +43,16 @@ pub fn changed(change: &Change) -> Result<Option<Changed>, Error> {
             Some(Changed::SecurityGroup(id.parse()?, group))
         }
         node::TABLE => Some(Changed::Node(id.to_owned(), node_changed(id, change)?)),
+        ExternalNetwork::TABLE => {
+            let network = now(id.parse()?, change)?;
+            Some(Changed::ExternalNetwork(id.parse()?, network))
+        }
+        NatGateway::TABLE => Some(Changed::NatGateway(id.parse()?, now(id.parse()?, change)?)),
+        FloatingIp::TABLE => Some(Changed::FloatingIp(id.parse()?, now(id.parse()?, change)?)),
+        node::GATEWAY_TABLE => {
+            let host = gateway_host_changed(id, change)?;
+            Some(Changed::GatewayHost(id.to_owned(), host))
+        }
         _ => None,
     })
 }
@@ -62,6 +81,18 @@ pub async fn everything(db: &Db) -> Result<(Vec<Changed>, Revision), Error> {
     }
     for node in node::nodes(db).await? {
         all.push(Changed::Node(node.name.clone(), Some(node)));
+    }
+    for network in table::<ExternalNetwork>(db).await? {
+        all.push(Changed::ExternalNetwork(network.id, Some(network)));
+    }
+    for gateway in table::<NatGateway>(db).await? {
+        all.push(Changed::NatGateway(gateway.id, Some(gateway)));
+    }
+    for floating in table::<FloatingIp>(db).await? {
+        all.push(Changed::FloatingIp(floating.id, Some(floating)));
+    }
+    for host in node::gateway_hosts(db).await? {
+        all.push(Changed::GatewayHost(host.name.clone(), Some(host)));
     }
     Ok((all, revision))
 }

@@ -513,3 +513,78 @@ async fn a_repeated_association_is_the_first() {
     let again = tenant.floating.associate_floating_ip(request).await;
     assert_eq!(again.unwrap().into_inner(), first);
 }
+
+#[tokio::test]
+async fn a_gateway_is_on_one_host_with_an_interface_and_follows_it() {
+    let cloud = Cloud::start().await;
+    let mut operator = cloud.operator().await;
+    let uplink = operator.external_network("uplink", 113, &[]).await;
+    let mut tenant = cloud.tenant("acme").await;
+    let (vpc, subnet) = tenant.network().await;
+    let port = tenant.port(&subnet, "web").await;
+    let gateway = tenant.nat_gateway(&vpc, "out").await.unwrap();
+    let mut agent = cloud.agent("n1").await;
+    let watch = async |agent: &mut Client, external: &[&str]| {
+        let request = pb::WatchDesiredRequest {
+            node: "n1".into(),
+            external_networks: external.iter().map(|it| (*it).to_owned()).collect(),
+            ..Default::default()
+        };
+        agent
+            .nodes
+            .watch_desired(request)
+            .await
+            .unwrap()
+            .into_inner()
+    };
+    // Without an interface it has none, as without a port no VPC.
+    let mut stream = watch(&mut agent, &["backup"]).await;
+    let told = stream.message().await.unwrap().unwrap();
+    assert_eq!((told.gateways.len(), told.vpcs.len()), (0, 0));
+
+    let mut stream = watch(&mut agent, &["uplink"]).await;
+    let told = stream.message().await.unwrap().unwrap();
+    assert_eq!(told.gateways.len(), 1);
+    let on_host = &told.gateways[0];
+    assert_eq!((&on_host.id, &on_host.vpc_id), (&gateway.id, &vpc.id));
+    assert_eq!(
+        (&on_host.external_network, &on_host.external_cidr),
+        (&uplink.name, &uplink.cidr)
+    );
+    assert_eq!(on_host.addresses, gateway.addresses);
+    // The VPC with it, and the segment that leads to it.
+    let transit = told.vpcs[0]
+        .subnets
+        .iter()
+        .find(|it| it.id == gateway.id)
+        .unwrap();
+    assert_eq!(
+        (transit.cidr.as_str(), transit.default_via.as_str()),
+        ("169.254.64.0/24", "169.254.64.2")
+    );
+    assert_eq!(told.vpcs[0].subnets.len(), 2);
+
+    let floating = tenant.floating_ip("web").await.unwrap();
+    tenant.associate(&floating, &port).await.unwrap();
+    let told = stream.message().await.unwrap().unwrap();
+    let leads = &told.gateways[0].floating_ips;
+    assert_eq!(leads.len(), 1, "{told:?}");
+    assert_eq!(
+        (&leads[0].ip_address, &leads[0].fixed_ip_address),
+        (&floating.ip_address, &port.ip_address)
+    );
+    disassociate(&mut tenant, &floating).await;
+    let told = stream.message().await.unwrap().unwrap();
+    assert_eq!(told.gateways[0].floating_ips, []);
+    delete_gateway(&mut tenant, &gateway).await.unwrap();
+    let told = stream.message().await.unwrap().unwrap();
+    assert_eq!((told.gateways.len(), told.vpcs.len()), (0, 0));
+
+    let request = pb::WatchDesiredRequest {
+        node: "n1".into(),
+        external_networks: vec!["a/b".into()],
+        ..Default::default()
+    };
+    let answer = agent.nodes.watch_desired(request).await.map(drop);
+    expect_error(answer, Code::InvalidArgument, "external_networks 'a/b'");
+}

@@ -495,6 +495,7 @@ async fn a_host_that_accepts_changes_is_told_what_changed() {
         node: "n1".into(),
         accepts_changes: true,
         accepts_kept_rules: true,
+        external_networks: Vec::new(),
     };
     let stream = agent.nodes.watch_desired(request).await;
     let mut stream = stream.unwrap().into_inner();

@@ -4,6 +4,7 @@
 mod addresses;
 mod cloud;
 mod debris;
+mod egress;
 mod fair_use;
 mod faults;
 mod full_disk;

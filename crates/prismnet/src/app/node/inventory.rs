@@ -6,14 +6,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use flaredb::Revision;
 use photon_resource::{PortId, SecurityGroupId, SubnetId, VpcId};
 
-use crate::model::{Node, Port, Rule, SecurityGroup, Subnet, Vpc};
+use super::egress::Egress;
+use crate::model::{
+    ExternalNetwork, FloatingIp, NatGateway, Node, Port, Rule, SecurityGroup, Subnet, Vpc,
+};
 use crate::store::Changed;
 
 /// Everything that the store holds of networks.
 #[derive(Debug, Default)]
 pub struct Inventory {
     revision: Revision,
-    /// Where it began: what changed until then may concern anybody.
+    /// Where it began, or when something changed last that may concern any host: what changed until then may concern anybody.
     begun: Revision,
     vpcs: HashMap<VpcId, Vpc>,
     subnets: HashMap<SubnetId, Subnet>,
@@ -25,6 +28,7 @@ pub struct Inventory {
     attached_of_vpc: HashMap<VpcId, BTreeSet<PortId>>,
     subnets_of_vpc: HashMap<VpcId, BTreeSet<SubnetId>>,
     nodes: HashMap<String, Node>,
+    egress: Egress,
     /// The generation of the attachment of each that has one, and when it was first heard of.
     attached: HashMap<PortId, (u64, Revision)>,
     /// When something changed in a VPC that may concern the hosts with ports in it.
@@ -39,8 +43,28 @@ pub struct Desired<'a> {
     pub revision: Revision,
     /// The host's end of the tunnels; `None`: it has none.
     pub tunnel_address: Option<Ipv4Addr>,
-    /// Only those with a port on the host, in the order of their ids.
+    /// Only those with a port or their gateway on the host, in the order of their ids.
     pub vpcs: Vec<DesiredVpc<'a>>,
+    /// Those that are on the host, in the order of their ids.
+    pub gateways: Vec<DesiredGateway<'a>>,
+}
+
+/// A NAT gateway on its host.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DesiredGateway<'a> {
+    pub gateway: &'a NatGateway,
+    pub vpc: &'a Vpc,
+    pub network: &'a ExternalNetwork,
+    /// Of ports of the VPC, in the order of their addresses.
+    pub floating_ips: Vec<&'a FloatingIp>,
+}
+
+/// A VPC's segment to its gateway, on a host.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Transit<'a> {
+    pub gateway: &'a NatGateway,
+    /// The end of the tunnels of the gateway's host; `None`: it is this host.
+    pub elsewhere: Option<Ipv4Addr>,
 }
 
 /// A VPC on a host.
@@ -51,6 +75,8 @@ pub struct DesiredVpc<'a> {
     pub subnets: Vec<DesiredSubnet<'a>>,
     /// Those of the host's ports, and those that their rules name.
     pub groups: Vec<DesiredGroup<'a>>,
+    /// The way to its gateway; `None`: it has none, or none that this host reaches.
+    pub transit: Option<Transit<'a>>,
 }
 
 /// A subnet on a host.
@@ -136,9 +162,53 @@ impl Inventory {
                 vpcs.into_iter()
                     .for_each(|vpc| self.touch_vpc(vpc, revision));
                 self.node_changed.insert(name.clone(), revision);
+                // Its gateways' VPCs may have no port there.
+                let vpcs = self.egress.gateways_on(&name).map(|it| it.vpc_id);
+                let vpcs: Vec<VpcId> = vpcs.collect();
+                vpcs.into_iter()
+                    .for_each(|vpc| self.touch_vpc(vpc, revision));
                 set(&mut self.nodes, name, node);
             }
+            Changed::NatGateway(id, gateway) => {
+                let host = |egress: &Egress, id: &NatGateway| egress.host_of(id).map(str::to_owned);
+                let of_vpc = gateway.as_ref().map(|it| it.vpc_id);
+                let before = self.egress.gateway(id).cloned();
+                let was_on = before.as_ref().and_then(|it| host(&self.egress, it));
+                let is_on = gateway.as_ref().and_then(|it| host(&self.egress, it));
+                self.egress.set_gateway(id, gateway);
+                if let Some(vpc) = before.map(|it| it.vpc_id).or(of_vpc) {
+                    self.touch_vpc(vpc, revision);
+                }
+                for host in was_on.into_iter().chain(is_on) {
+                    self.node_changed.insert(host, revision);
+                }
+            }
+            Changed::FloatingIp(id, floating) => {
+                for vpc in self.egress.set_floating(id, floating) {
+                    self.touch_vpc(vpc, revision);
+                }
+            }
+            Changed::ExternalNetwork(id, network) => {
+                self.egress.set_network(id, network);
+                self.begun = self.begun.max(revision);
+            }
+            Changed::GatewayHost(name, host) => {
+                self.egress.set_host(name, host);
+                self.begun = self.begun.max(revision);
+            }
         }
+    }
+
+    /// The external networks that a host has said to have interfaces in.
+    pub fn external_networks_of(&self, node: &str) -> BTreeSet<String> {
+        self.egress.networks_of_host(node)
+    }
+
+    /// The VPCs that a host needs to know.
+    fn vpcs_of(&self, node: &str) -> BTreeSet<VpcId> {
+        let by_ports = self.on_node(node).map(|port| port.vpc_id);
+        let by_gateways = self.egress.gateways_on(node).map(|it| it.vpc_id);
+        by_ports.chain(by_gateways).collect()
     }
 
     fn apply_port(&mut self, id: PortId, port: Option<Port>, revision: Revision) {
@@ -205,7 +275,7 @@ impl Inventory {
 
     /// The last revision at which something changed that may concern a host.
     pub fn changed_for(&self, node: &str) -> Revision {
-        let vpcs: BTreeSet<VpcId> = self.on_node(node).map(|port| port.vpc_id).collect();
+        let vpcs = self.vpcs_of(node);
         vpcs.iter()
             .filter_map(|vpc| self.vpc_changed.get(vpc))
             .chain(self.node_changed.get(node))
@@ -230,7 +300,8 @@ impl Inventory {
 
     /// What should exist on a host: the same for the same state, in the same order.
     pub fn desired(&self, node: &str) -> Desired<'_> {
-        let vpcs: BTreeSet<VpcId> = self.on_node(node).map(|port| port.vpc_id).collect();
+        let vpcs = self.vpcs_of(node);
+        let gateways = self.egress.gateways_on(node);
         Desired {
             revision: self.revision,
             tunnel_address: self.tunnel_address(node),
@@ -238,7 +309,30 @@ impl Inventory {
                 .into_iter()
                 .filter_map(|id| self.desired_vpc(id, node))
                 .collect(),
+            gateways: gateways
+                .filter_map(|gateway| {
+                    Some(DesiredGateway {
+                        gateway,
+                        vpc: self.vpcs.get(&gateway.vpc_id)?,
+                        network: self.egress.network(gateway.external_network_id)?,
+                        floating_ips: self.egress.floating_in(gateway.vpc_id),
+                    })
+                })
+                .collect(),
         }
+    }
+
+    fn transit(&self, vpc: VpcId, node: &str) -> Option<Transit<'_>> {
+        let gateway = self.egress.gateway_of(vpc)?;
+        let host = self.egress.host_of(gateway)?;
+        let elsewhere = if host == node {
+            None
+        } else {
+            // Without tunnels of its own, or of the gateway's host, it does not reach it.
+            self.tunnel_address(node)?;
+            Some(self.tunnel_address(host)?)
+        };
+        Some(Transit { gateway, elsewhere })
     }
 
     fn desired_vpc(&self, id: VpcId, node: &str) -> Option<DesiredVpc<'_>> {
@@ -267,6 +361,7 @@ impl Inventory {
             vpc: self.vpcs.get(&id)?,
             groups: groups.collect(),
             subnets,
+            transit: self.transit(id, node),
         })
     }
 
@@ -332,14 +427,14 @@ fn concerns(port: &Port) -> impl PartialEq + '_ {
     )
 }
 
-fn set<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, key: K, value: Option<V>) {
+pub(super) fn set<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, key: K, value: Option<V>) {
     match value {
         Some(value) => map.insert(key, value),
         None => map.remove(&key),
     };
 }
 
-fn remove<K, Q, V: Ord>(map: &mut HashMap<K, BTreeSet<V>>, key: &Q, member: V)
+pub(super) fn remove<K, Q, V: Ord>(map: &mut HashMap<K, BTreeSet<V>>, key: &Q, member: V)
 where
     K: Eq + std::hash::Hash + std::borrow::Borrow<Q>,
     Q: Eq + std::hash::Hash + ?Sized,

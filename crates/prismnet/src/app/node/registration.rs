@@ -1,4 +1,5 @@
-//! Where a host's end of the tunnels is, as its certificate says.
+//! Where a host's end of the tunnels is, as its certificate says, and which external networks it has interfaces in, as it says
+//! itself.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -10,7 +11,7 @@ use photon_resource::Error;
 use photon_service::Mutation;
 
 use super::Nodes;
-use crate::model::Node;
+use crate::model::{GatewayHost, Node};
 use crate::store;
 
 impl Nodes {
@@ -38,6 +39,55 @@ impl Nodes {
         let Node { name, .. } = change.node;
         tracing::info!(node = name, %tunnel_address, "host registered");
         Ok(())
+    }
+
+    /// Takes in which external networks a host has interfaces in; stored, and an event, only if that is news.
+    ///
+    /// Errors: `InvalidArgument`, those of the store.
+    pub async fn register_external(
+        &self,
+        mutation: Mutation,
+        host: GatewayHost,
+    ) -> Result<(), Error> {
+        host.validate()?;
+        self.followed.settled(&self.db).await?;
+        if self.read().external_networks_of(&host.name) == host.external_networks {
+            return Ok(());
+        }
+        let mut change = RegisterExternal { host };
+        commit(&self.db, mutation, &mut change, |()| ()).await?;
+        let GatewayHost {
+            name,
+            external_networks,
+        } = change.host;
+        tracing::info!(
+            node = name,
+            ?external_networks,
+            "external networks of a host"
+        );
+        Ok(())
+    }
+}
+
+struct RegisterExternal {
+    host: GatewayHost,
+}
+
+#[async_trait]
+impl Change for RegisterExternal {
+    type Value = ();
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<()>, Error> {
+        let name = &self.host.name;
+        let before = store::gateway_host_read(tx, name).await?;
+        let before = before.map(|it| it.external_networks).unwrap_or_default();
+        if before == self.host.external_networks {
+            return Ok(Effect::nothing(()));
+        }
+        store::gateway_host_put(tx, &self.host)?;
+        let resource = Node::resource_name(name);
+        let key = store::gateway_host_key(name);
+        Ok(Effect::at(resource, key, ()))
     }
 }
 

@@ -188,6 +188,11 @@ impl Gateways for Units {
         fs::create_dir_all(&self.directory).map_err(Error::file("create", &self.directory))?;
         let file = wanted_file(&self.directory, name);
         durable::write_volatile(&file, &encoded(state)?, 0o600)?;
+        // The units' programs are found where ours are.
+        if let Some(path) = std::env::var_os("PATH").and_then(|path| path.into_string().ok()) {
+            let file = self.directory.join("environment");
+            durable::write_volatile(&file, format!("PATH={path}\n").as_bytes(), 0o600)?;
+        }
         let netns = format!("photon-netns@{name}.service");
         match anew {
             true => self.systemd.restart(&netns).await?,

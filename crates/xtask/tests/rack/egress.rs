@@ -93,7 +93,6 @@ async fn floating_ip(tenant: &Tenant, name: &str) -> FloatingIp {
     made.resource().unwrap()
 }
 
-/// Until the servers are there to answer.
 async fn associate(tenant: &Tenant, floating: &FloatingIp, machine: &Machine) {
     let request = AssociateFloatingIpRequest {
         id: floating.id.clone(),
@@ -136,6 +135,17 @@ async fn comes_from(host: &Host, guest: &mut Guest<Console>, address: &str) {
         "from {address} after {:.1} s",
         begun.elapsed().as_secs_f64()
     );
+}
+
+/// The guest's console, as soon as it can be had.
+async fn console(tenant: &Tenant, machine: &Machine) -> Guest<Console> {
+    for _ in 0..60 {
+        if let Ok(guest) = tenant.session.guest(&machine.vm).await {
+            return guest;
+        }
+        tokio::time::sleep(SECOND).await;
+    }
+    tenant.session.guest(&machine.vm).await.unwrap()
 }
 
 async fn reaches(guest: &mut Guest<Console>, address: &str) -> bool {
@@ -235,6 +245,8 @@ async fn egress_by_nat_and_floating_ips() {
     .await
     .unwrap();
     tokio::time::sleep(2 * SECOND).await;
+    // The consoles went with the daemons.
+    let mut back_guest = console(&acme, &back).await;
     let (answers, silence) = longest_silence(&mut back_guest).await;
     eprintln!("{answers} pings answered, longest silence {silence:?}");
     assert!(answers > 5 * RATE, "only {answers} pings were answered");
@@ -245,7 +257,7 @@ async fn egress_by_nat_and_floating_ips() {
     host.check("for name in $(ls /run/netns | grep ^pn); do ip netns delete $name; done")
         .await
         .unwrap();
-    comes_from(&host, &mut web_guest, &out.addresses[0]).await;
+    let mut twin_guest = console(&globex, &twin).await;
     comes_from(&host, &mut back_guest, &address).await;
     comes_from(&host, &mut twin_guest, &other.addresses[0]).await;
 }

@@ -408,3 +408,52 @@ async fn iam_asks_every_server_that_tells_what_it_holds() {
     let asked = IAM.programs[0].calls.iter().copied();
     assert_eq!(telling, asked.collect());
 }
+
+/// A port that was made with a VM is removed by the VM's server, which knows nothing of floating IPs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_floating_ip_outlives_the_port_that_goes_with_a_vm() {
+    let cloud = TestCloud::start().await;
+    let client = |who| photon_testcloud::prismnet::Client::new(who, &cloud.channel("prismnet"));
+    let mut operator = client(&cloud.operator);
+    operator.external_network("uplink", 113, &[]).await;
+    let member = for_project(&cloud).await;
+    let mut tenant = client(&member);
+    let (vpc, subnet) = tenant.network().await;
+    let port = tenant.port(&subnet, "web").await;
+    tenant.nat_gateway(&vpc, "out").await.unwrap();
+    let floating = tenant.floating_ip("web").await.unwrap();
+    tenant.associate(&floating, &port).await.unwrap();
+    let server = cloud.program("plasmavmc-server").await;
+    let request = DeletePortRequest {
+        id: port.id,
+        ..Default::default()
+    };
+    client(&server).ports.delete_port(request).await.unwrap();
+    let request = photon_api::prismnet::v1::ListFloatingIpsRequest::default();
+    let listed = tenant.floating.list_floating_ips(request).await.unwrap();
+    let listed = listed.into_inner().floating_ips;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (listed[0].port_id.as_str(), &listed[0].ip_address),
+        ("", &floating.ip_address)
+    );
+}
+
+/// The tenant's administrator, with a token for its project.
+async fn for_project(cloud: &TestCloud) -> Session {
+    let who = &cloud.acme.admin;
+    let request = photon_api::iam::v1::IssueTokenRequest {
+        principal_id: who.principal_id.clone(),
+        org_id: cloud.acme.org.clone(),
+        project_id: cloud.acme.project.clone(),
+        ..Default::default()
+    };
+    let channel = cloud.channel("iam");
+    let mut iam =
+        photon_api::iam::v1::iam_token_service_client::IamTokenServiceClient::new(channel);
+    let issued = iam.issue_token(cloud.operator.request(request)).await;
+    Session {
+        token: issued.unwrap().into_inner().token,
+        ..who.clone()
+    }
+}

@@ -1814,7 +1814,7 @@ pub mod vpc_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.VpcService", "UpdateVpc"));
             self.inner.unary(req, path, codec).await
         }
-        /// Refused with FAILED_PRECONDITION while it has subnets.
+        /// Refused with FAILED_PRECONDITION while it has subnets or a NAT gateway.
         pub async fn delete_vpc(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteVpcRequest>,
@@ -1895,7 +1895,7 @@ pub mod vpc_service_server {
             tonic::Response<super::UpdateVpcResponse>,
             tonic::Status,
         >;
-        /// Refused with FAILED_PRECONDITION while it has subnets.
+        /// Refused with FAILED_PRECONDITION while it has subnets or a NAT gateway.
         async fn delete_vpc(
             &self,
             request: tonic::Request<super::DeleteVpcRequest>,
@@ -3701,7 +3701,7 @@ pub mod port_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.PortService", "UpdatePort"));
             self.inner.unary(req, path, codec).await
         }
-        /// Refused with FAILED_PRECONDITION while a device is attached.
+        /// Refused with FAILED_PRECONDITION while a device is attached, or while it has a floating IP.
         pub async fn delete_port(
             &mut self,
             request: impl tonic::IntoRequest<super::DeletePortRequest>,
@@ -3836,7 +3836,7 @@ pub mod port_service_server {
             tonic::Response<super::UpdatePortResponse>,
             tonic::Status,
         >;
-        /// Refused with FAILED_PRECONDITION while a device is attached.
+        /// Refused with FAILED_PRECONDITION while a device is attached, or while it has a floating IP.
         async fn delete_port(
             &self,
             request: tonic::Request<super::DeletePortRequest>,

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
 use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get, load};
-use photon_resource::{Error, Mac, NewMeta, PortId, Scope, SecurityGroupId, SubnetId, Time, VpcId};
+use photon_resource::{
+    Error, Mac, NewMeta, PortId, PrincipalKind, Scope, SecurityGroupId, SubnetId, Time, VpcId,
+};
 use photon_service::Mutation;
 
 use super::addresses::{Addresses, Reservation};
@@ -91,13 +93,17 @@ impl Ports {
         Ok(commit(&self.db, mutation, &mut change, answer).await?.0)
     }
 
+    /// A floating IP that it has keeps it, but for a server of the cloud's own: a port that was made with a VM goes with it, and
+    /// leaves its floating IP to the project.
+    ///
     /// Errors: `NotFound`, `FailedPrecondition` while a device has it, or while it has a floating IP.
     pub async fn delete<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
         id: PortId,
     ) -> Result<A, Error> {
-        let mut change = Delete { id };
+        let goes_along = mutation.caller().claims.kind == PrincipalKind::Service;
+        let mut change = Delete { id, goes_along };
         let (answer, deleted) = commit(&self.db, mutation, &mut change, |_| A::default()).await?;
         if let Some(port) = deleted {
             self.addresses.freed(port.subnet_id, port.address);
@@ -237,6 +243,8 @@ impl Change for Update {
 
 struct Delete {
     id: PortId,
+    /// Whether a floating IP lets it go.
+    goes_along: bool,
 }
 
 #[async_trait]
@@ -251,15 +259,24 @@ impl Change for Delete {
                 port.meta.name, attachment.device_id, attachment.node
             )));
         }
+        let mut reason = String::new();
         if let Some(floating) = store::floating_ip_of(tx, port.id).await? {
-            let text = format!(
-                "port '{}' has floating IP '{}' ({}): disassociate it first",
-                port.meta.name, floating.meta.name, floating.address
-            );
-            return Err(Error::in_use(Port::KIND.noun, port.id, text));
+            let (name, address) = (&floating.meta.name, floating.address);
+            if !self.goes_along {
+                let text = format!(
+                    "port '{}' has floating IP '{name}' ({address}): disassociate it first",
+                    port.meta.name
+                );
+                return Err(Error::in_use(Port::KIND.noun, port.id, text));
+            }
+            reason = format!("it had floating IP '{name}' ({address}), which stays");
+            let mut free = floating.clone();
+            free.association = None;
+            free.meta.touch(Time::now());
+            store::floating_ip_update(tx, &floating, &free).await?;
         }
         store::port_delete(tx, &port);
-        Ok(Effect::on(port))
+        Ok(Effect::on(port).because(reason))
     }
 }
 

@@ -217,6 +217,12 @@ impl Once {
             .unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
     }
 
+    /// The same for a part of what the command does.
+    pub fn step(&self, part: &str) -> Self {
+        let request_id = self.request_id.as_ref().map(|id| format!("{id}.{part}"));
+        Self { request_id }
+    }
+
     /// Whether the command may have been given before.
     pub fn is_given(&self) -> bool {
         self.request_id.is_some()

@@ -705,3 +705,95 @@ async fn compressed_user_data_arrive_as_they_are() {
     let shown = photon.json(&["vm", "get", "web"]).await;
     assert_eq!(shown["spec"]["user_data_binary"], "H4sI//4=", "{shown}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_gets_an_address_outside_and_ssh_gets_into_it() {
+    let cloud = TestCloud::start().await;
+    register_host(&cloud).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("disk.raw"), vec![0; 4096]).unwrap();
+    // What would be asked of ssh.
+    let ssh = folder.path().join("ssh");
+    std::fs::write(&ssh, "#!/bin/sh\necho \"$@\"\nexit 7\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&ssh, executable).unwrap();
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let photon = tenant(&cloud, folder.path()).with("PATH", path);
+    let operator = Photon::of(&cloud, folder.path(), &cloud.operator.token);
+    let run = async |line: &str| photon.run(&line.split(' ').collect::<Vec<_>>()).await;
+
+    photon
+        .json(&[
+            "image",
+            "import",
+            "debian",
+            "--disk",
+            "disk.raw",
+            "--default-user",
+            "debian",
+        ])
+        .await;
+    // Without a network outside nothing is made.
+    let refused = run("vm create web --image debian --floating-ip").await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(photon.json(&["vm", "list"]).await, serde_json::json!([]));
+
+    let network = "external-network create uplink --cidr 203.0.113.0/24 --gateway 203.0.113.1 \
+                   --pool 203.0.113.100-203.0.113.101";
+    operator
+        .json(&network.split_whitespace().collect::<Vec<_>>())
+        .await;
+    let line = "vm create web --image debian --floating-ip --request-id once";
+    for _ in 0..2 {
+        let made = run(line).await;
+        assert_eq!(made.code, Some(0), "{made:?}");
+    }
+    let floating = photon.json(&["floating-ip", "list"]).await;
+    let address = floating[0]["ip_address"].as_str().unwrap();
+    assert_eq!(floating.as_array().unwrap().len(), 1, "{floating}");
+    assert!(!floating[0]["port_id"].as_str().unwrap().is_empty());
+    let port = photon.json(&["port", "list"]).await;
+    assert_eq!(
+        port[0]["security_group_ids"].as_array().unwrap().len(),
+        2,
+        "{port}"
+    );
+
+    // ssh has the terminal, and its exit status is the command's.
+    let there = run("ssh web -- -v uptime").await;
+    assert_eq!(there.code, Some(7), "{there:?}");
+    let words = format!("StrictHostKeyChecking=accept-new -l debian -- {address} uptime");
+    assert!(
+        there.stdout.starts_with("-v -o HostKeyAlias=photon-"),
+        "{there:?}"
+    );
+    assert!(there.stdout.trim().ends_with(&words), "{there:?}");
+
+    // What can't be made takes no address with it.
+    let refused = run("vm create web --image debian --floating-ip").await;
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    assert_eq!(
+        photon
+            .json(&["floating-ip", "list"])
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let refused = run("vm create other --image debian --memory 1T --floating-ip").await;
+    assert_ne!(refused.code, Some(0), "{refused:?}");
+    assert_eq!(
+        photon
+            .json(&["floating-ip", "list"])
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+
+    run("vm create inside --image debian").await;
+    let nowhere = run("ssh inside").await;
+    assert!(nowhere.stderr.contains("has no floating IP"), "{nowhere:?}");
+}

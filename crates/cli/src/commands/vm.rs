@@ -2,6 +2,7 @@
 
 mod console;
 mod create;
+mod outside;
 mod wait;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ use photon_api::plasmavmc::v1::{
 };
 use photon_api::prismnet::v1::GetPortRequest;
 
+use super::super::external_network::ExternalNetworks;
 use super::super::image::Images;
 use super::super::port::Ports;
 use super::super::security_group::SecurityGroups;
@@ -16,6 +17,7 @@ use super::super::size::{parse_bytes, parse_mib};
 use super::super::ssh_key::{Given, SshKeys, read_keys};
 use super::super::subnet::Subnets;
 use super::super::{NewLabels, read_user_data};
+use super::outside;
 use super::wait::{Until, Wait, finish};
 use crate::completion::{hosts, names};
 use crate::error::Failure;
@@ -58,6 +60,11 @@ pub struct NewVm {
     /// Give it no network.
     #[arg(long, conflicts_with_all = ["networks", "ports"])]
     no_network: bool,
+    /// Give it an address of an external network too, by which it is reached from outside and `photon ssh` gets in; the
+    /// network's name where there are several. Its new ports are in the group `ssh` then, which is made if there is none, unless
+    /// `--security-group` names others.
+    #[arg(long, value_name = "NETWORK", num_args = 0..=1, default_missing_value = "", conflicts_with = "no_network", add = names::<ExternalNetworks>())]
+    floating_ip: Option<String>,
     /// File with cloud-init user data, plain or compressed with gzip; `-` is standard input.
     #[arg(long)]
     user_data: Option<PathBuf>,
@@ -160,10 +167,15 @@ pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure
                 .into(),
         ));
     }
+    let mut security_groups = new.security_groups;
+    if new.floating_ip.is_some() && security_groups.is_empty() && !networks.is_empty() {
+        outside::ssh_group(once, desk).await?;
+        security_groups = vec!["default".to_owned(), outside::SSH_GROUP.to_owned()];
+    }
     for subnet_id in networks {
         spec.network.push(NetworkInterface {
             subnet_id,
-            security_group_ids: new.security_groups.clone(),
+            security_group_ids: security_groups.clone(),
             ..Default::default()
         });
     }
@@ -190,6 +202,22 @@ pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure
         .into(),
         ..Default::default()
     };
-    let vm = desk.make(once, request).await?;
+    let floating = match &new.floating_ip {
+        Some(network) => Some(outside::take(&request.name, network, once, desk).await?),
+        None => None,
+    };
+    let made = desk.make(once, request).await;
+    let vm = match (made, &floating) {
+        (Ok(vm), _) => vm,
+        (Err(failure), floating) => {
+            if let Some(floating) = floating {
+                outside::give_back(floating, once, desk).await;
+            }
+            return Err(failure);
+        }
+    };
+    if let Some(floating) = &floating {
+        outside::lead(floating, &vm, once, desk).await?;
+    }
     finish(desk, vm, &new.wait, Until::Running).await
 }

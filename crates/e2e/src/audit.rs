@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use photon_api::chainfire::v1::VerifyChainRequest;
+use photon_api::components::{IAM, PLASMAVMC, PRISMNET};
 use photon_client::{COMPONENTS, Component};
 use serde::Serialize;
 
@@ -50,7 +51,10 @@ pub async fn verify(operator: &Session, org: &str) -> Result<Vec<Chain>> {
     Ok(chains)
 }
 
-/// Every chain must be intact; a tenant that did something has events in all of them.
+/// Where the tenants of the scenario do something. Names come to them by themselves.
+const USED: [&Component; 3] = [&IAM, &PRISMNET, &PLASMAVMC];
+
+/// Every chain must be intact; a tenant has events where it did something.
 pub fn judge(chains: &[Chain]) -> Result<()> {
     for chain in chains {
         let Chain { org, service, .. } = chain;
@@ -59,8 +63,9 @@ pub fn judge(chains: &[Chain]) -> Result<()> {
             "the events of {org} in {service} are not as they were written: {}",
             chain.problem
         );
+        let used = USED.iter().any(|component| component.name == *service);
         ensure!(
-            chain.events > 0 || org == SYSTEM,
+            chain.events > 0 || org == SYSTEM || !used,
             "{service} has no event of {org}, which did something there"
         );
     }

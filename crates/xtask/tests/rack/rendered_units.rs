@@ -13,6 +13,13 @@ use crate::shared;
 /// Of docs/architecture.md: 0 is locked away, 10 wide open.
 const MOST: f64 = 2.5;
 
+/// What may be more open, and why.
+const LOOSER: [(&str, f64, &str); 1] = [(
+    "photon-netns@",
+    4.0,
+    "what it mounts is for the host: it may have no mount namespace, which most of a sandbox is made of",
+)];
+
 /// The host sees it there.
 const SEEN: &str = "/run/rack/share/rendered";
 
@@ -127,8 +134,13 @@ async fn systemd_finds_every_rendered_unit_valid_and_locked_down() {
         assert_eq!(levels.len(), services.len(), "{levels:?}");
         for (unit, level) in levels {
             eprintln!("{}: {unit}: {level}", host.host);
-            if level > MOST {
-                wrong.push(format!("{}: {unit}: {level}, at most {MOST}", host.host));
+            let looser = LOOSER.iter().find(|(name, ..)| unit.starts_with(name));
+            let most = looser.map_or(MOST, |(_, most, why)| {
+                eprintln!("  at most {most}: {why}");
+                *most
+            });
+            if level > most {
+                wrong.push(format!("{}: {unit}: {level}, at most {most}", host.host));
             }
         }
         if host.files.contains_key("etc/dnsmasq.conf") {

@@ -190,7 +190,7 @@ async fn photon_host_upgrades_and_rolls_back_debian_stand_ins_over_ssh() {
     assert_eq!(row["generation"], 1);
     assert_eq!(row["vms"], 1);
     assert_eq!(row["closure"], old[1].store_path());
-    assert_eq!(row["apis"].as_array().unwrap().len(), 3, "{row:#}");
+    assert_eq!(row["apis"].as_array().unwrap().len(), 4, "{row:#}");
 
     // The second host's new version does not come up: it goes back, the first one stays.
     let new = Closure::build(&first, &programs, "2", super::with_more_files);

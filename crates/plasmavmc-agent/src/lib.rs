@@ -24,6 +24,7 @@ mod prepare;
 mod program;
 mod reconciler;
 mod signals;
+mod tunnels;
 mod unit;
 mod user;
 

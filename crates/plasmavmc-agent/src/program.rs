@@ -134,7 +134,8 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<()> 
     agent.spawn(signals::units(Arc::clone(&host.systemd), signal.clone()));
     let node = node(&settings, &host)?;
     agent.spawn(link::heartbeat(session.clone(), node));
-    agent.spawn(serve_consoles(session, host.guests.clone()));
+    let links = Arc::clone(&host.links);
+    agent.spawn(serve_consoles(session, host.guests.clone(), links));
     let reconciler = VmReconciler::new(host, wanted, reports, signal);
     agent
         .drive(RECONCILER, reconciler, Ready::AtOnce, shutdown)

@@ -13,6 +13,7 @@
 
 mod connections;
 mod desired;
+mod dial_filter;
 mod difference;
 mod filter;
 mod firewall;

@@ -15,7 +15,7 @@ use super::filter::statement::{
     accept, any_of, begins, concat, drop, iif, is, not_within, oif, payload, text, within,
 };
 use super::limits::Limits;
-use super::{resolver_filter, tunnel_filter};
+use super::{dial_filter, resolver_filter, tunnel_filter};
 
 /// What the names of TAPs, bridges, VRFs, tunnels and of gateways' interfaces begin with (`photon_resource`): none of them is the host's, also when its VPC
 /// is not on this host any more, and it is not gone yet.
@@ -99,6 +99,7 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
         ],
     ]);
     input.extend(resolver_filter::input(limits));
+    input.push(dial_filter::input());
     input.extend([
         vec![
             within(concat([iif(), payload("ip", "daddr")]), "gateways4"),
@@ -125,6 +126,7 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
     ]);
     table.base_chain("input", NfHook::Input, PRIORITY, input);
     resolver_filter::untracked(&mut table, limits);
+    dial_filter::untracked(&mut table);
     let lane = || within(concat([iif(), oif()]), "lanes");
     let mut forward: Vec<_> = [("ip", "residents4"), ("ip6", "residents6")]
         .into_iter()

@@ -37,7 +37,7 @@ use super::filter::statement::{
 use super::filter::{Statements, Table, target};
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
-use super::{gateway_filter, resolver_filter, tunnel_filter};
+use super::{dial_filter, gateway_filter, resolver_filter, tunnel_filter};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -245,8 +245,8 @@ pub(super) fn gateways(vpc: &Vpc) -> (String, String) {
     (format!("{vrf}-router4"), format!("{vrf}-router6"))
 }
 
-/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, and what it was asked for
-/// as a resolver.
+/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, what it was asked for as a
+/// resolver, and connections of the host's.
 fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
     let own = vpc
         .subnets
@@ -273,6 +273,7 @@ fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
         ],
     ];
     rules.extend(resolver_filter::answers(limits, &set4, &set6));
+    rules.push(dial_filter::dials(&set4));
     table.chain(&chain, rules);
     chain
 }
@@ -306,6 +307,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
     // Before anything that costs more.
     source.extend(limits::sending(table, limits));
     source.extend(resolver_filter::asks(limits));
+    source.push(dial_filter::answers());
     source.extend([
         vec![lookup(ibridge(), "zones")],
         vec![ether_type("ip"), goto("source-ip")],
@@ -396,6 +398,7 @@ fn from_guest(table: &mut Table, limits: Limits) {
         vec![ether_type("arp"), accept()],
     ];
     rules.extend(resolver_filter::asked(limits));
+    rules.push(dial_filter::answered());
     rules.extend(vec![
         gateway_filter::comes_in(),
         // Only the host is router and DHCP server. A client takes an answer from whatever port.

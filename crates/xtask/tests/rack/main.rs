@@ -26,6 +26,7 @@ mod security;
 mod security_groups;
 mod spanning;
 mod tenant_network;
+mod two_commands;
 mod upgrade;
 
 use std::time::Duration;

@@ -56,7 +56,7 @@ enum Step {
     /// Give an image what the settings say of it.
     Offer(Image, String),
     /// The same, and take the name from the one that has it, which has another content.
-    Switch { from: Image, to: Image },
+    Switch { from: Image, to: Box<Image> },
     /// Fetch this one.
     Import(String),
     /// Nobody uses it, and nobody can.
@@ -112,7 +112,7 @@ fn plan(offers: &BTreeMap<String, Offer>, kept: &[Kept]) -> Vec<Step> {
         match offer.map(|offer| current(entry(image), offer)) {
             Some(None) => {}
             Some(Some(to)) if named => {
-                let (from, to) = (image.clone(), to.clone());
+                let (from, to) = (image.clone(), Box::new(to.clone()));
                 switched.push(entry(image));
                 steps.push(Step::Switch { from, to });
             }

@@ -67,7 +67,7 @@ fn another_content_takes_the_name_when_it_is_there() {
     let there = [kept(&old, true)];
     assert_eq!(plan(&offers(NEW), &there), [Step::Import(name.clone())]);
     let there = [kept(&old, true), kept(&new, false)];
-    let (from, to) = (old.clone(), new.clone());
+    let (from, to) = (old.clone(), Box::new(new.clone()));
     assert_eq!(plan(&offers(NEW), &there), [Step::Switch { from, to }]);
     // One that somebody renamed has no name to give.
     let mut renamed = old;

@@ -12,6 +12,7 @@
 //! | `external-gateway/{network}/{gateway}`, `external-floating/{network}/{floating}`, `vpc-floating/{vpc}/{floating}` | who uses whom |
 //! | `external-users/{network}`, `vpc-floating-users/{vpc}`, `external-networks` | as `vpc-users` |
 //! | `address-cursor/{subnet}` | the address that was given last |
+//! | `address-released/{subnet}/{ip}` | when a port let go of it; on a lease of some minutes |
 //! | `node/{name}` | a host's end of the tunnels between hosts; gone when another host has its address |
 //! | `gateway-host/{name}` | the external networks that a host has interfaces in; of none: no record |
 //! | `default-group/{org}/{project}` | the project's default security group |
@@ -47,7 +48,7 @@ pub use node::{
 };
 pub use port::{
     address_holder, addresses, last_given, mac_holder, port_create, port_delete, port_list,
-    port_update,
+    port_update, released,
 };
 pub use security_group::{
     default_group, security_group_create, security_group_delete, security_group_update,

@@ -21,10 +21,10 @@ const CATCH_ALL_METRIC: u32 = 4_278_198_272;
 
 /// Lease time in seconds. A guest asks again after half of it.
 ///
-/// It bounds how long a guest waits for its address that calls itself otherwise than before: networkd (257 at least)
-/// knows a lease by the client identifier alone and offers a leased address to nobody else, though the MAC is the
-/// same. So it is with an initial file system before its system, with a system installed anew, and with firmware before
-/// either. Shorter, and guests would lose their addresses while networkd is being restarted.
+/// It bounds how long a guest waits for its address that calls itself otherwise than before, where the filter can't keep
+/// that from networkd ([`super::guest_filter`]): networkd (257 at least) knows a lease by the client identifier alone and
+/// offers a leased address to nobody else, though the MAC is the same. Shorter, and guests would lose their addresses while
+/// networkd is being restarted.
 const LEASE_SECONDS: u32 = 120;
 
 /// DHCP's option with the MTU of the interface (RFC 2132 section 5.1).

@@ -1,5 +1,7 @@
 //! Golden files, and what must hold of every plan.
 
+mod many_rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 

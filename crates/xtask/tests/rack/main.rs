@@ -7,6 +7,7 @@ mod debris;
 mod egress;
 mod fair_use;
 mod faults;
+mod frames;
 mod full_disk;
 mod guests;
 mod hosts;

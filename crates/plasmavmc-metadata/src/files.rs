@@ -14,7 +14,7 @@ use crate::instance::Instance;
 /// The largest file that is read, in bytes: user data and SSH keys have 64 KiB each, and once more as text of JSON.
 const LARGEST: u64 = 1 << 20;
 
-/// What tells one file of a name from the next: inode, time of change in nanoseconds, and size.
+/// What tells one file of a name from the next: inode, time of change in nanoseconds (also of who may read it), and size.
 type Stamp = (u64, i128, u64);
 
 /// The directory, and what was read of it.
@@ -88,10 +88,10 @@ pub fn stamps(directory: &Path) -> io::Result<BTreeMap<VmId, (u64, i128, u64)>> 
         };
         match entry.metadata() {
             Ok(file) => {
-                let changed = i128::from(file.mtime()) * 1_000_000_000;
+                let changed = i128::from(file.ctime()) * 1_000_000_000;
                 let stamp = (
                     file.ino(),
-                    changed + i128::from(file.mtime_nsec()),
+                    changed + i128::from(file.ctime_nsec()),
                     file.size(),
                 );
                 stamps.insert(vm, stamp);

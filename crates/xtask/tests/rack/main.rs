@@ -13,6 +13,7 @@ mod hosts;
 mod hot_plug;
 mod images;
 mod isolation;
+mod metadata;
 mod names;
 mod netboot;
 mod onboarding;

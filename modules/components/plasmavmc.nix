@@ -79,6 +79,8 @@ in
       # Who reads what plasmavmc-agent writes for it.
       users.groups.photoncloud-metadata = { };
       systemd.services.plasmavmc-metadata.wantedBy = [ "photon.target" ];
+      # Of its /metrics.
+      photoncloud.reservedPorts = [ 51184 ];
     })
     # Else guests would be let through to nobody.
     (lib.mkIf (!cfg.metadata.enable) {

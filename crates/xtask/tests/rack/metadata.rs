@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use xtask::photoncloud::{self, CREDENTIALS};
 
 use crate::SECOND;
-use crate::cloud::Cloud;
+use crate::cloud::{BOOT, Cloud};
 
 const SERVERS: &str = "flashdns-server plasmavmc-server prismnet-server iam-server";
 const AGENTS: &str = "flashdns-agent prismnet-agent plasmavmc-agent";
@@ -48,6 +48,12 @@ async fn token(guest: &mut Guest<Console>) -> String {
         }
         assert!(Instant::now() < deadline, "{status}: {body}");
     }
+}
+
+/// Which VM the guest is told that it is.
+pub async fn who(guest: &mut Guest<Console>) -> String {
+    let token = token(guest).await;
+    ask(guest, &format!("GET {ID}"), &[&token]).await.1
 }
 
 async fn until_status(guest: &mut Guest<Console>, what: &str, headers: &[&str], wanted: &str) {
@@ -179,4 +185,58 @@ async fn each_guest_is_told_what_it_is_and_nobody_else_also_without_the_control_
     ))
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_boots_without_the_control_plane_tells_its_guests_what_they_are() {
+    let cloud = Cloud::start().await;
+    let host = cloud.host();
+    let acme = cloud.tenant("acme").await;
+    let machine = acme.machine("app", "10.0.1.10").await;
+    let mut guest = acme.guest(&machine).await;
+    assert_eq!(who(&mut guest).await, machine.vm.id);
+    drop(guest);
+
+    // No server starts with the host.
+    host.check(&format!(
+        "set -e; for server in {SERVERS}; do
+           mkdir -p /etc/systemd/system/$server.service.d
+           printf '[Unit]\nConditionPathExists=/nowhere\n' > /etc/systemd/system/$server.service.d/away.conf
+         done; sync"
+    ))
+    .await
+    .unwrap();
+    host.power_cut().await.unwrap();
+    host.boot().await.unwrap();
+    let id = &machine.vm.id;
+    host.check(&format!(
+        "for n in $(seq 900); do
+           test -e /run/photoncloud/metadata/{id}.json && systemctl is-active -q photon-vm-{id} && \
+             ss -Htln | grep -q '169.254.169.254%pv' && exit 0
+           sleep 0.2
+         done; exit 1"
+    ))
+    .await
+    .unwrap();
+    host.check("! systemctl is-active -q plasmavmc-server")
+        .await
+        .unwrap();
+
+    // Only to talk to the guest they are needed.
+    host.check(&format!(
+        "set -e; rm /etc/systemd/system/*.service.d/away.conf; systemctl daemon-reload; systemctl start {SERVERS}"
+    ))
+    .await
+    .unwrap();
+    photoncloud::wait_until_active(&host).await.unwrap();
+    let deadline = Instant::now() + 120 * SECOND;
+    let mut guest = loop {
+        match acme.session.guest(&machine.vm).await {
+            Ok(guest) => break guest,
+            Err(error) => assert!(Instant::now() < deadline, "no console: {error:#}"),
+        }
+        tokio::time::sleep(SECOND / 2).await;
+    };
+    guest.lease(BOOT).await.unwrap();
+    assert_eq!(who(&mut guest).await, machine.vm.id);
 }

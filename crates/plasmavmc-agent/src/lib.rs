@@ -19,6 +19,7 @@ pub mod hypervisor;
 mod images;
 mod layout;
 mod link;
+mod metadata;
 pub mod plan;
 mod prepare;
 mod program;

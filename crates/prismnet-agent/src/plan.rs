@@ -22,6 +22,7 @@ mod gateway_filter;
 mod group_filter;
 mod guest_filter;
 mod limits;
+mod metadata_filter;
 mod networkd;
 mod precedence;
 mod resolver_filter;

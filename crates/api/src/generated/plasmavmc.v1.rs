@@ -542,6 +542,19 @@ pub struct DeleteSshKeyRequest {
 /// What DeleteSshKey answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteSshKeyResponse {}
+/// How the guest of a VM is told what it is. Changes take effect at once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetadataOptions {
+    /// Whether it is.
+    #[prost(enumeration = "MetadataEndpoint", tag = "1")]
+    pub endpoint: i32,
+    /// Whether it must show a token.
+    #[prost(enumeration = "HttpTokens", tag = "2")]
+    pub http_tokens: i32,
+    /// How many hops a token goes at most: 1 to 64. With 1, the default, it does not get to containers in the guest.
+    #[prost(uint32, tag = "3")]
+    pub hop_limit: u32,
+}
 /// A network interface of a VM.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkInterface {
@@ -623,6 +636,9 @@ pub struct VmSpec {
     /// beside `user_data`. For reading they count as that does.
     #[prost(bytes = "vec", tag = "12")]
     pub user_data_binary: ::prost::alloc::vec::Vec<u8>,
+    /// How its guest is told what it is. Absent: as by default.
+    #[prost(message, optional, tag = "13")]
+    pub metadata_options: ::core::option::Option<MetadataOptions>,
 }
 /// A virtual machine.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -851,6 +867,9 @@ pub struct UpdateVmRequest {
     /// User data that are no text, in the place of `user_data`.
     #[prost(bytes = "vec", optional, tag = "9")]
     pub user_data_binary: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// How its guest is told what it is; what is not said in it is unchanged, as is all of it when it is absent.
+    #[prost(message, optional, tag = "10")]
+    pub metadata_options: ::core::option::Option<MetadataOptions>,
     /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
     #[prost(uint64, tag = "14")]
     pub expected_revision: u64,
@@ -1663,6 +1682,70 @@ impl HypervisorKind {
             "HYPERVISOR_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "HYPERVISOR_KIND_QEMU" => Some(Self::Qemu),
             "HYPERVISOR_KIND_FIRECRACKER" => Some(Self::Firecracker),
+            _ => None,
+        }
+    }
+}
+/// Whether a guest is told what it is, at <http://169.254.169.254.>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MetadataEndpoint {
+    Unspecified = 0,
+    /// It is. The default.
+    Enabled = 1,
+    /// It is not.
+    Disabled = 2,
+}
+impl MetadataEndpoint {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "METADATA_ENDPOINT_UNSPECIFIED",
+            Self::Enabled => "METADATA_ENDPOINT_ENABLED",
+            Self::Disabled => "METADATA_ENDPOINT_DISABLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "METADATA_ENDPOINT_UNSPECIFIED" => Some(Self::Unspecified),
+            "METADATA_ENDPOINT_ENABLED" => Some(Self::Enabled),
+            "METADATA_ENDPOINT_DISABLED" => Some(Self::Disabled),
+            _ => None,
+        }
+    }
+}
+/// Whether a guest must show a token for what it asks there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HttpTokens {
+    Unspecified = 0,
+    /// It must, as with IMDSv2: whoever can only have a program in the guest ask for a URL gets none. The default.
+    Required = 1,
+    /// It need not. Only then there are the paths of OpenStack and of NoCloud, whose clients know no tokens.
+    Optional = 2,
+}
+impl HttpTokens {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HTTP_TOKENS_UNSPECIFIED",
+            Self::Required => "HTTP_TOKENS_REQUIRED",
+            Self::Optional => "HTTP_TOKENS_OPTIONAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HTTP_TOKENS_UNSPECIFIED" => Some(Self::Unspecified),
+            "HTTP_TOKENS_REQUIRED" => Some(Self::Required),
+            "HTTP_TOKENS_OPTIONAL" => Some(Self::Optional),
             _ => None,
         }
     }

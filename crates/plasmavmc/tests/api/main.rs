@@ -9,6 +9,7 @@ mod input;
 mod interfaces;
 mod lifecycle;
 mod lost_host;
+mod metadata;
 mod new_ports;
 mod nodes;
 mod saga;

@@ -5,18 +5,14 @@
 //! PlasmaVMC decides. What a guest sends to these ports meets the sockets of its own connections, or none: it can begin none.
 
 use photon_host::nft::expr::Expression;
-use photon_host::nft::types::NfHook;
 use photon_host::vrf_socket::DIALS_FROM;
 
 use super::filter::statement::{
     Statement, accept, begins, concat, ct_state, destination_port, ibridge, iif, is, l4proto,
     masked, notrack, oif, payload, range, text, within,
 };
-use super::filter::{Statements, Table};
+use super::filter::Statements;
 use super::guest_filter::from4;
-
-/// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
-const RAW: i32 = -300;
 
 fn ports() -> Expression<'static> {
     range(DIALS_FROM.start().to_string(), DIALS_FROM.end().to_string())
@@ -76,14 +72,13 @@ pub(super) fn input() -> Statements {
 }
 
 /// Of `table inet photon`: what the host says, by the VRF and then by the bridge below it.
-pub(super) fn untracked(table: &mut Table) {
-    let out = ["pv", "pb"].map(|prefix| {
+pub(super) fn untracked() -> [Statements; 2] {
+    ["pv", "pb"].map(|prefix| {
         vec![
             begins(oif(), prefix),
             tcp(),
             is(payload("th", "sport"), ports()),
             notrack(),
         ]
-    });
-    table.base_chain("untracked-dials", NfHook::Output, RAW, out.into());
+    })
 }

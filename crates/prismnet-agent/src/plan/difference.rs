@@ -19,7 +19,7 @@ use super::limits::Limits;
 use super::networkd::{self, Files};
 use super::precedence::Precedence;
 use super::step::{self, Step};
-use super::{connections, firewall, guest_filter, resolver_filter, tunnel};
+use super::{connections, firewall, guest_filter, metadata_filter, resolver_filter, tunnel};
 
 /// What this host's networks should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,7 +221,7 @@ impl Target {
                     kind: Kind::Vrf { table: vpc.table },
                     master: None,
                     mac: None,
-                    addresses: BTreeSet::new(),
+                    addresses: metadata_filter::addresses(limits),
                     bridge_port: None,
                     mtu: None,
                 },
@@ -261,7 +261,7 @@ impl Target {
             settings.extend(resolver_filter::DEAF.map(|key| (key.to_owned(), "0")));
         }
         Self {
-            files: networkd::render(desired, mtu, limits.resolver, egress),
+            files: networkd::render(desired, mtu, limits, egress),
             tables: [
                 guest_filter::render(desired, limits),
                 firewall::render(desired, limits),

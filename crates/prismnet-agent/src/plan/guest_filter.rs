@@ -37,7 +37,7 @@ use super::filter::statement::{
 use super::filter::{Statements, Table, target};
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
-use super::{dial_filter, gateway_filter, resolver_filter, tunnel_filter};
+use super::{dial_filter, gateway_filter, metadata_filter, resolver_filter, tunnel_filter};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -65,41 +65,39 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
     let mut table = Table::new(NfFamily::Bridge);
     sets(&mut table, desired, limits);
     resolver_filter::bridge(&mut table, desired, limits);
+    metadata_filter::bridge(&mut table, limits);
     source_chains(&mut table, limits);
     from_guest(&mut table, limits);
     to_guest(&mut table, limits);
     limits::connections(&mut table, desired, limits);
     tunnel_filter::bridge(&mut table, desired);
     gateway_filter::bridge(&mut table, desired);
-    table.base_chain(
-        "host",
-        NfHook::Input,
-        RAW,
+    let mut host = vec![
+        stray(ibridge, iif, PORTS[0]),
+        stray(ibridge, iif, PORTS[1]),
+        stray(ibridge, iif, PORTS[2]),
+        gateway_filter::not_for_the_host(),
+        vec![not_within(ibridge(), "bridges"), accept()],
+        // What another host sends is for guests alone.
+        vec![within(iif(), "tunnels"), drop()],
+        // Frames to the group 01:80:c2:00:00:0x come here without passing prerouting, and the bridge
+        // learns from them.
         vec![
-            stray(ibridge, iif, PORTS[0]),
-            stray(ibridge, iif, PORTS[1]),
-            stray(ibridge, iif, PORTS[2]),
-            gateway_filter::not_for_the_host(),
-            vec![not_within(ibridge(), "bridges"), accept()],
-            // What another host sends is for guests alone.
-            vec![within(iif(), "tunnels"), drop()],
-            // Frames to the group 01:80:c2:00:00:0x come here without passing prerouting, and the bridge
-            // learns from them.
-            vec![
-                is(
-                    masked(payload("ether", "daddr"), "ff:ff:ff:ff:ff:f0"),
-                    text("01:80:c2:00:00:00"),
-                ),
-                drop(),
-            ],
-            // The host would answer for any of its addresses.
-            vec![
-                ether_type("arp"),
-                not_within(concat([ibridge(), payload("arp", "daddr ip")]), "gateways4"),
-                drop(),
-            ],
+            is(
+                masked(payload("ether", "daddr"), "ff:ff:ff:ff:ff:f0"),
+                text("01:80:c2:00:00:00"),
+            ),
+            drop(),
         ],
-    );
+    ];
+    host.extend(metadata_filter::neighbour(limits));
+    // The host would answer for any of its addresses.
+    host.push(vec![
+        ether_type("arp"),
+        not_within(concat([ibridge(), payload("arp", "daddr ip")]), "gateways4"),
+        drop(),
+    ]);
+    table.base_chain("host", NfHook::Input, RAW, host);
     for vpc in &desired.vpcs {
         groups(&mut table, vpc);
     }
@@ -308,6 +306,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
     source.extend(limits::sending(table, limits));
     source.extend(resolver_filter::asks(limits));
     source.push(dial_filter::answers());
+    source.extend(metadata_filter::asks(limits));
     source.extend([
         vec![lookup(ibridge(), "zones")],
         vec![ether_type("ip"), goto("source-ip")],
@@ -420,6 +419,7 @@ fn from_guest(table: &mut Table, limits: Limits) {
     ];
     rules.extend(resolver_filter::asked(limits));
     rules.push(dial_filter::answered());
+    rules.extend(metadata_filter::asked(limits));
     rules.extend(vec![
         gateway_filter::comes_in(),
         // Only the host is router and DHCP server. A client takes an answer from whatever port.
@@ -475,6 +475,7 @@ fn to_guest(table: &mut Table, limits: Limits) {
         gateway_filter::leaves(),
     ]);
     rules.extend(limits::receiving(table, limits));
+    rules.extend(metadata_filter::answers(limits));
     rules.extend([
         vec![ether_type("arp"), accept()],
         // Those of guests were looked at where they came in.

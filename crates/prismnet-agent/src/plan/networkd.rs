@@ -10,7 +10,8 @@ use photon_resource::bridge_name;
 use super::FILE_PREFIX;
 use super::desired::{Desired, Gateway, Port, Subnet, Tunnel, Vpc};
 use super::gateway::Egress;
-use super::tunnel;
+use super::limits::Limits;
+use super::{metadata_filter, tunnel};
 
 /// File names without directory, and contents.
 pub type Files = BTreeMap<String, String>;
@@ -33,9 +34,10 @@ const DHCP_MTU: u8 = 26;
 /// Of an interface that nothing else is said of, in bytes.
 const USUAL_MTU: u32 = 1500;
 
-/// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes. Where there is a `resolver`, the guests of a
+/// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes. Where there is a resolver, the guests of a
 /// subnet without name servers are told of it.
-pub fn render(desired: &Desired, tunnel_mtu: u32, resolver: bool, egress: &Egress) -> Files {
+pub fn render(desired: &Desired, tunnel_mtu: u32, limits: Limits, egress: &Egress) -> Files {
+    let resolver = limits.resolver;
     let mut files = Files::new();
     for gateway in &desired.gateways {
         let (inside, outside) = (gateway.inside_leg(), gateway.outside_leg());
@@ -63,7 +65,7 @@ pub fn render(desired: &Desired, tunnel_mtu: u32, resolver: bool, egress: &Egres
     for vpc in &desired.vpcs {
         let vrf = vpc.vrf();
         put(&mut files, &vrf, "netdev", vrf_device(vpc));
-        put(&mut files, &vrf, "network", vrf_network(vpc));
+        put(&mut files, &vrf, "network", vrf_network(vpc, limits));
         for subnet in &vpc.subnets {
             let bridge = subnet.bridge();
             put(&mut files, &bridge, "netdev", bridge_device(subnet));
@@ -116,13 +118,18 @@ fn vrf_device(vpc: &Vpc) -> String {
 const QUIET: &str =
     "IPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\nConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n";
 
-fn vrf_network(vpc: &Vpc) -> String {
+fn vrf_network(vpc: &Vpc, limits: Limits) -> String {
     let mut text = format!(
         "# VPC {}\n[Match]\nName={}\nKind=vrf\n\n[Link]\nRequiredForOnline=no\n\n[Network]\n\
          LinkLocalAddressing=no\n{QUIET}IPv4Forwarding=yes\n",
         vpc.id,
         vpc.vrf()
     );
+    if limits.metadata {
+        // Of the host alone: never a packet's sender by itself.
+        let address = metadata_filter::ADDRESS;
+        let _ = write!(text, "\n[Address]\nAddress={address}/32\nScope=host\n");
+    }
     // Without these, what the VPC does not know would be looked up in the host's own routing table.
     for destination in ["0.0.0.0/0", "::/0"] {
         let _ = write!(

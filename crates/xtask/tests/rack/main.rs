@@ -14,6 +14,7 @@ mod hosts;
 mod hot_plug;
 mod images;
 mod isolation;
+mod metadata;
 mod names;
 mod netboot;
 mod onboarding;

@@ -10,7 +10,8 @@ use photon_api::prismnet::v1 as api;
 use photon_resource::{Mac, SecurityGroupId, SubnetId, VmId, gateway_namespace};
 
 use crate::plan::{
-    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
+    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, Way,
+    zones,
 };
 
 /// Routing tables below are the kernel's and the operator's (`ip-route(8)`: 253 to 255 and names).
@@ -169,6 +170,7 @@ impl Reader {
             zone: 0,
             subnets: Vec::new(),
             groups: vpc.groups.iter().filter_map(group).collect(),
+            routes: BTreeMap::new(),
         };
         if !self.tables.insert(table) {
             return Err(Refused::TableTaken(table));
@@ -182,6 +184,8 @@ impl Reader {
                 self.refuse(read, subnet.ports.iter())
             })
             .collect();
+        let routes = vpc.routes.iter();
+        result.routes = routes.filter_map(|it| route(&result.subnets, it)).collect();
         Ok(result)
     }
 
@@ -319,6 +323,7 @@ impl Reader {
                 .iter()
                 .filter_map(|id| id.parse().ok())
                 .collect(),
+            source_check: !port.no_source_check,
             owner: device.unix_uid(),
             mtu: match port.mtu {
                 mtu @ (0 | 1280..=LARGEST_MTU) => mtu,
@@ -340,6 +345,26 @@ fn default_via(subnet: &api::DesiredSubnet, net: Ipv4Net) -> Result<Option<Ipv4A
         true => Ok(Some(address)),
         false => Err(Refused::Address { address, net }),
     }
+}
+
+/// One that leads where it can't be understood leads nowhere. What is in a subnet is reached directly.
+fn route(subnets: &[Subnet], route: &api::DesiredRoute) -> Option<(Ipv4Net, Way)> {
+    use api::desired_route::Way as Wire;
+    let Ok(net) = route.destination.parse::<Ipv4Net>() else {
+        let text = &route.destination;
+        tracing::warn!(route = route.id, text, "not a network: no such route");
+        return None;
+    };
+    if let Some(subnet) = subnets.iter().find(|subnet| subnet.net.contains(&net)) {
+        tracing::warn!(route = route.id, %net, subnet = %subnet.id, "a subnet's addresses: no such route");
+        return None;
+    }
+    let way = match &route.way {
+        Some(Wire::PortAddress(text)) => text.parse().map_or(Way::Nowhere, Way::Port),
+        Some(Wire::NatGateway(true)) => Way::NatGateway,
+        Some(Wire::NatGateway(false)) | None => Way::Nowhere,
+    };
+    Some((net.trunc(), way))
 }
 
 /// One that can't be understood is not reached.

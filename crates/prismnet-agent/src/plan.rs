@@ -20,10 +20,13 @@ mod gateway;
 mod gateway_filter;
 mod group_filter;
 mod guest_filter;
+mod interface;
 mod limits;
 mod networkd;
 mod precedence;
 mod resolver_filter;
+mod route;
+mod route_filter;
 mod rules;
 mod step;
 mod tunnel;
@@ -31,7 +34,8 @@ mod tunnel_filter;
 
 pub use connections::forbidden;
 pub use desired::{
-    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
+    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, Way,
+    zones,
 };
 pub use difference::{Endpoint, FilterMemory, Observed, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};

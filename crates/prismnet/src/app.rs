@@ -9,6 +9,7 @@ mod nat_gateway;
 mod node;
 mod number;
 mod port;
+mod route;
 mod security_group;
 mod subnet;
 mod vpc;
@@ -19,10 +20,11 @@ pub use external_network::{ExternalNetworks, external_network_to_use};
 pub use floating_ip::{AssociateFloatingIp, FloatingIps};
 pub use nat_gateway::NatGateways;
 pub use node::{
-    Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Interest, Inventory, Nodes,
-    Reported, Transit,
+    Desired, DesiredGateway, DesiredGroup, DesiredRoute, DesiredSubnet, DesiredVpc, Interest,
+    Inventory, Nodes, Reported, Transit, Way,
 };
 pub use port::{PortFilter, Ports};
+pub use route::Routes;
 pub use security_group::SecurityGroups;
 pub use subnet::Subnets;
 pub use vpc::Vpcs;

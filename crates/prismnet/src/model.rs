@@ -8,13 +8,14 @@ mod floating_ip;
 mod nat_gateway;
 mod node;
 mod port;
+mod route;
 mod security_group;
 mod subnet;
 mod vpc;
 
 pub use cidr::{
-    parse_external_cidr, parse_subnet_cidr, parse_subnet_ipv6_cidr, parse_vpc_cidr,
-    parse_vpc_ipv6_cidr,
+    parse_destination, parse_external_cidr, parse_subnet_cidr, parse_subnet_ipv6_cidr,
+    parse_vpc_cidr, parse_vpc_ipv6_cidr,
 };
 pub use default_network::{DEFAULT_CIDR, DEFAULT_NETWORK, NetworkSettings, free_range};
 pub use external_network::{
@@ -27,6 +28,7 @@ pub use port::{
     Attachment, DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus,
     validate_device_id, validate_node,
 };
+pub use route::{DISABLE_SOURCE_CHECK, MAX_ROUTES, NewRoute, NewRouteTarget, Route, RouteTarget};
 pub use security_group::{
     DEFAULT_GROUP, Direction, MAX_RULES, NewRule, NewSecurityGroup, PortRange, Remote, Rule,
     SecurityGroup, SecurityGroupChanges, Traffic,
@@ -60,6 +62,8 @@ pub mod kind {
     pub const NAT_GATEWAYS: Kind = of("natGateways", "NAT gateway");
     /// Addresses of external networks for ports.
     pub const FLOATING_IPS: Kind = of("floatingIps", "floating IP");
+    /// Routes of VPCs.
+    pub const ROUTES: Kind = of("routes", "route");
     /// What an organization says of networks.
     pub const SETTINGS: Kind = of("settings", "network settings");
     /// Hosts.

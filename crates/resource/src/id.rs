@@ -127,6 +127,11 @@ uuid_id!(
     "floating IP"
 );
 uuid_id!(
+    /// A route of a VPC.
+    RouteId,
+    "route"
+);
+uuid_id!(
     /// A rule of a security group.
     RuleId,
     "security group rule"

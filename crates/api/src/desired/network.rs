@@ -112,7 +112,8 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Adds the VPC, then each thing of it with as much around it as says where it belongs.
+    /// Adds the VPC with its routes, of which there are few, then each thing of it with as much around it as says where it
+    /// belongs.
     fn add_vpc(&mut self, mut vpc: pb::DesiredVpc) {
         let subnets = std::mem::take(&mut vpc.subnets);
         let groups = std::mem::take(&mut vpc.groups);
@@ -232,6 +233,7 @@ impl Keyed for pb::DesiredVpc {
         let mut changed = std::mem::replace(&mut self.table, given.table) != given.table;
         changed |= amend_list(&mut self.subnets, &given.removed_subnet_ids, given.subnets);
         changed |= amend_list(&mut self.groups, &given.removed_group_ids, given.groups);
+        changed |= amend_list(&mut self.routes, &given.removed_route_ids, given.routes);
         changed
     }
 
@@ -241,6 +243,7 @@ impl Keyed for pb::DesiredVpc {
         }
         let (subnets, removed_subnet_ids) = difference_lists(&before.subnets, &after.subnets);
         let (groups, removed_group_ids) = difference_lists(&before.groups, &after.groups);
+        let (routes, removed_route_ids) = difference_lists(&before.routes, &after.routes);
         Some(Self {
             id: after.id.clone(),
             table: after.table,
@@ -248,6 +251,8 @@ impl Keyed for pb::DesiredVpc {
             groups,
             removed_subnet_ids,
             removed_group_ids,
+            routes,
+            removed_route_ids,
         })
     }
 }
@@ -315,6 +320,7 @@ fn without_ports(subnet: &pb::DesiredSubnet) -> pb::DesiredSubnet {
 told_whole!(pb::DesiredPort);
 told_whole!(pb::RemotePort);
 told_whole!(pb::DesiredGateway);
+told_whole!(pb::DesiredRoute);
 
 impl Keyed for pb::DesiredGroup {
     fn id(&self) -> &str {

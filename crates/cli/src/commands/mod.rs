@@ -20,6 +20,7 @@ pub mod principal;
 pub mod project;
 pub mod quota;
 pub mod role;
+pub mod route;
 pub mod security_group;
 pub mod session;
 pub mod size;

@@ -11,6 +11,7 @@ use photon_resource::SecurityGroupId;
 use sha2::{Digest, Sha256};
 
 use super::desired::{Desired, Group, Port, Protocol, Remote, Rule, Subnet, Vpc};
+use super::route;
 
 /// Protocol numbers (IANA).
 const ICMP: u8 = 1;
@@ -45,7 +46,7 @@ pub fn digest(desired: &Desired) -> String {
         ));
     }
     for vpc in &desired.vpcs {
-        digest.update(format!("{} {:?}\n", vpc.zone, vpc.groups));
+        digest.update(format!("{} {:?} {:?}\n", vpc.zone, vpc.groups, vpc.routes));
     }
     digest
         .finalize()
@@ -58,7 +59,8 @@ pub fn digest(desired: &Desired) -> String {
 fn allows(vpc: &Vpc, connection: &Connection) -> bool {
     let port_of = |address: IpAddr| {
         let ports = vpc.subnets.iter().flat_map(|subnet| &subnet.ports);
-        ports.into_iter().find(|port| has(port, address))
+        let own = ports.into_iter().find(|port| has(port, address));
+        own.or_else(|| route::in_front_of(vpc, address))
     };
     if is_hosts_own(vpc, connection) {
         return true;
@@ -150,6 +152,7 @@ fn reaches(vpc: &Vpc, remote: &Remote, address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::desired::Way;
     use crate::plan::tests::{id, small};
 
     const ZONE: u16 = 77;
@@ -265,6 +268,27 @@ mod tests {
         assert!(!cut(&nothing, dhcp));
         // The gateway's address excuses no other protocol.
         assert!(cut(&nothing, connection(TCP, "10.0.1.1", "10.0.1.12", 22)));
+    }
+
+    #[test]
+    fn who_is_behind_a_port_is_judged_by_it() {
+        let mut desired = small();
+        let vpc = &mut desired.vpcs[0];
+        let way = Way::Port("10.0.1.12".parse().unwrap());
+        vpc.routes.insert("192.168.0.0/16".parse().unwrap(), way);
+        let before = digest(&desired);
+        // In by TCP 22 from 10/8, whoever of those behind it is meant.
+        let ssh = |port| connection(TCP, "10.9.9.9", "192.168.7.7", port);
+        assert!(!cut(&desired, ssh(22)));
+        assert!(cut(&desired, ssh(23)));
+        let group = desired.vpcs[0].groups.values_mut().next().unwrap();
+        group.egress.clear();
+        assert!(cut(
+            &desired,
+            connection(TCP, "192.168.7.7", "10.9.9.9", 80)
+        ));
+        assert!(!cut(&desired, connection(TCP, "192.0.2.7", "10.9.9.9", 80)));
+        assert_ne!(before, digest(&desired));
     }
 
     #[test]

@@ -48,6 +48,19 @@ pub struct Vpc {
     pub subnets: Vec<Subnet>,
     /// The security groups that its ports here are in, and those that their rules name.
     pub groups: BTreeMap<SecurityGroupId, Group>,
+    /// Where it sends what is for addresses that are not in its subnets. None is within a subnet.
+    pub routes: BTreeMap<Ipv4Net, Way>,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the port of this address, on whatever host.
+    Port(Ipv4Addr),
+    /// To the VPC's NAT gateway.
+    NatGateway,
+    /// Nowhere.
+    Nowhere,
 }
 
 impl Vpc {
@@ -216,6 +229,8 @@ pub struct Port {
     pub address6: Option<Ipv6Addr>,
     /// The security groups that filter it.
     pub groups: BTreeSet<SecurityGroupId>,
+    /// Whether it may send from its own addresses alone.
+    pub source_check: bool,
     /// The unix uid and gid that may open its TAP.
     pub owner: u32,
     /// The largest packet of the device, in bytes. 0: not more than Ethernet's usual 1500.

@@ -2,7 +2,7 @@
 //!
 //! A guest may ask the host for an address and for names, and ping its gateway; everything else of the host (its services,
 //! its own addresses) is not there. Packets are routed from a VPC's VRF to its own bridges only, and there to addresses of
-//! ports, or to its gateway: the host looks for no others, so that a guest's search through a network takes no place in the host's table of
+//! ports, to its gateway, or where a route of it leads: the host looks for no others, so that a guest's search through a network takes no place in the host's table of
 //! neighbours, which is everybody's.
 
 use photon_host::nft::expr::Expression;
@@ -15,7 +15,7 @@ use super::filter::statement::{
     accept, any_of, begins, concat, drop, iif, is, not_within, oif, payload, text, within,
 };
 use super::limits::Limits;
-use super::{resolver_filter, tunnel_filter};
+use super::{resolver_filter, route_filter, tunnel_filter};
 
 /// What the names of TAPs, bridges, VRFs, tunnels and of gateways' interfaces begin with (`photon_resource`): none of them is the host's, also when its VPC
 /// is not on this host any more, and it is not gone yet.
@@ -125,6 +125,7 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
     ]);
     table.base_chain("input", NfHook::Input, PRIORITY, input);
     resolver_filter::untracked(&mut table, limits);
+    route_filter::host(&mut table, desired);
     let lane = || within(concat([iif(), oif()]), "lanes");
     let mut forward: Vec<_> = [("ip", "residents4"), ("ip6", "residents6")]
         .into_iter()
@@ -133,6 +134,7 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
             vec![lane(), within(to, residents), accept()]
         })
         .collect();
+    forward.push(route_filter::forward(lane()));
     forward.push(vec![within(concat([iif(), oif()]), "exits"), accept()]);
     for prefix in OURS {
         forward.push(vec![begins(iif(), prefix), drop()]);

@@ -10,7 +10,7 @@ use photon_resource::bridge_name;
 use super::FILE_PREFIX;
 use super::desired::{Desired, Gateway, Port, Subnet, Tunnel, Vpc};
 use super::gateway::Egress;
-use super::tunnel;
+use super::{route, tunnel};
 
 /// File names without directory, and contents.
 pub type Files = BTreeMap<String, String>;
@@ -131,6 +131,13 @@ fn vrf_network(vpc: &Vpc) -> String {
             vpc.table
         );
     }
+    for net in route::nowhere(vpc) {
+        let _ = write!(
+            text,
+            "\n[Route]\nDestination={net}\nType=blackhole\nTable={}\n",
+            vpc.table
+        );
+    }
     text
 }
 
@@ -174,9 +181,13 @@ fn bridge_network(vpc: &Vpc, subnet: &Subnet, tunnel_mtu: u32, resolver: bool) -
         subnet.gateway,
         subnet.net.prefix_len()
     );
-    if let Some(via) = subnet.default_via {
-        // In the VRF's table, where the bridge belongs.
-        let _ = write!(text, "\n[Route]\nGateway={via}\n");
+    // In the VRF's table, where the bridge belongs.
+    for (net, via) in route::by(vpc, subnet) {
+        text.push_str("\n[Route]\n");
+        if net != route::DEFAULT {
+            let _ = writeln!(text, "Destination={net}");
+        }
+        let _ = writeln!(text, "Gateway={via}");
     }
     if let Some((net, gateway)) = subnet.v6 {
         let _ = write!(

@@ -8,6 +8,7 @@
 mod egress;
 mod inventory;
 mod registration;
+mod routes;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::store;
 pub use inventory::{
     Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Inventory, Transit,
 };
+pub use routes::{DesiredRoute, Way};
 
 /// How long to wait before the store is read anew after it could not be followed.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -4,7 +4,9 @@ use photon_api::prismnet::v1 as pb;
 
 use super::port::device_type;
 use super::security_group_rule;
-use crate::app::{Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Transit};
+use crate::app::{
+    Desired, DesiredGateway, DesiredGroup, DesiredRoute, DesiredSubnet, DesiredVpc, Transit, Way,
+};
 use crate::model::{GatewayHost, Port, TRANSIT, TRANSIT_GATEWAY, TRANSIT_ROUTER};
 
 /// What should exist on a host, as it is told.
@@ -85,7 +87,21 @@ fn desired_vpc(desired: &DesiredVpc<'_>) -> pb::DesiredVpc {
         table: desired.vpc.table,
         subnets,
         groups: desired.groups.iter().map(desired_group).collect(),
+        routes: desired.routes.iter().map(desired_route).collect(),
         ..pb::DesiredVpc::default()
+    }
+}
+
+fn desired_route(desired: &DesiredRoute<'_>) -> pb::DesiredRoute {
+    use pb::desired_route::Way as Wire;
+    pb::DesiredRoute {
+        id: desired.route.id.to_string(),
+        destination: desired.route.destination.to_string(),
+        way: match desired.way {
+            Way::Port(address) => Some(Wire::PortAddress(address.to_string())),
+            Way::NatGateway => Some(Wire::NatGateway(true)),
+            Way::Nowhere => None,
+        },
     }
 }
 
@@ -145,6 +161,7 @@ fn desired_port(port: &Port) -> pb::DesiredPort {
             .map(ToString::to_string)
             .collect(),
         hostname: port.meta.name.clone(),
+        no_source_check: !port.source_check,
         ..pb::DesiredPort::default()
     };
     if let Some(attachment) = &port.attachment {

@@ -7,8 +7,10 @@ use flaredb::Revision;
 use photon_resource::{PortId, SecurityGroupId, SubnetId, VpcId};
 
 use super::egress::Egress;
+use super::routes::{DesiredRoute, Routes, Way};
 use crate::model::{
-    ExternalNetwork, FloatingIp, NatGateway, Node, Port, Rule, SecurityGroup, Subnet, Vpc,
+    ExternalNetwork, FloatingIp, NatGateway, Node, Port, RouteTarget, Rule, SecurityGroup, Subnet,
+    Vpc,
 };
 use crate::store::Changed;
 
@@ -29,6 +31,7 @@ pub struct Inventory {
     subnets_of_vpc: HashMap<VpcId, BTreeSet<SubnetId>>,
     nodes: HashMap<String, Node>,
     egress: Egress,
+    routes: Routes,
     /// The generation of the attachment of each that has one, and when it was first heard of.
     attached: HashMap<PortId, (u64, Revision)>,
     /// When something changed in a VPC that may concern the hosts with ports in it.
@@ -77,6 +80,8 @@ pub struct DesiredVpc<'a> {
     pub groups: Vec<DesiredGroup<'a>>,
     /// The way to its gateway; `None`: it has none, or none that this host reaches.
     pub transit: Option<Transit<'a>>,
+    /// In the order of their ids.
+    pub routes: Vec<DesiredRoute<'a>>,
 }
 
 /// A subnet on a host.
@@ -185,6 +190,11 @@ impl Inventory {
             }
             Changed::FloatingIp(id, floating) => {
                 for vpc in self.egress.set_floating(id, floating) {
+                    self.touch_vpc(vpc, revision);
+                }
+            }
+            Changed::Route(id, route) => {
+                if let Some(vpc) = self.routes.set(id, route) {
                     self.touch_vpc(vpc, revision);
                 }
             }
@@ -362,7 +372,24 @@ impl Inventory {
             groups: groups.collect(),
             subnets,
             transit: self.transit(id, node),
+            routes: self.desired_routes(id),
         })
+    }
+
+    fn desired_routes(&self, vpc: VpcId) -> Vec<DesiredRoute<'_>> {
+        let way = |target| match target {
+            RouteTarget::Port(id) => {
+                let port = self.ports.get(&id).filter(|port| node(port).is_some());
+                port.map_or(Way::Nowhere, |port| Way::Port(port.address))
+            }
+            RouteTarget::NatGateway(_) => Way::NatGateway,
+            RouteTarget::Blackhole => Way::Nowhere,
+        };
+        let routes = self.routes.of(vpc).map(|route| DesiredRoute {
+            route,
+            way: way(route.target),
+        });
+        routes.collect()
     }
 
     /// All subnets of a VPC, with the ports on this host and those on others.
@@ -422,7 +449,7 @@ fn concerns(port: &Port) -> impl PartialEq + '_ {
     (
         &port.meta.name,
         (port.address, port.ipv6_address, port.mac),
-        &port.security_groups,
+        (&port.security_groups, port.source_check),
         attachment.map(|it| (&it.device_id, it.device_type, &it.node)),
     )
 }

@@ -10,8 +10,8 @@ use photon_api::prismnet::v1 as api;
 use photon_resource::{Mac, SecurityGroupId, SubnetId, VmId, gateway_namespace};
 
 use crate::plan::{
-    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, Way,
-    zones,
+    Desired, Gateway, Group, Peering, PeeringSide, Port, Protocol, Remote, RemotePort, Rule,
+    Subnet, Tunnel, Vpc, Way, zones,
 };
 
 /// Routing tables below are the kernel's and the operator's (`ip-route(8)`: 253 to 255 and names).
@@ -50,6 +50,8 @@ pub enum Refused {
     Address { address: Ipv4Addr, net: Ipv4Net },
     #[error("IPv6 port address {address} is not inside {net}")]
     Address6 { address: Ipv6Addr, net: Ipv6Net },
+    #[error("the VPCs of a peering have addresses in common: {one} and {other}")]
+    Overlap { one: Ipv4Net, other: Ipv4Net },
     #[error("MTU {0} is not 1280 to {LARGEST_MTU}")]
     Mtu(u32),
     #[error("the control plane sent MAC '{0}', which is not a unicast MAC")]
@@ -89,11 +91,22 @@ pub fn parse(message: &api::DesiredNetwork) -> Parsed {
             .ok()
         })
         .collect();
+    let peerings = message.peerings.iter();
+    let peerings = peerings
+        .filter_map(|peering| {
+            let read = reader.peering(peering);
+            read.inspect_err(|reason| {
+                tracing::warn!(peering = peering.id, "no such peering: {reason}");
+            })
+            .ok()
+        })
+        .collect();
     Parsed {
         desired: Desired {
             revision: message.revision,
             vpcs,
             gateways,
+            peerings,
         },
         store_epoch: message.store_epoch.clone(),
         refused: reader.refused,
@@ -282,6 +295,34 @@ impl Reader {
         }
         self.own_name(gateway_namespace(result.id))?;
         Ok(result)
+    }
+
+    fn peering(&mut self, peering: &api::DesiredPeering) -> Result<Peering, Refused> {
+        let side = |side: &api::DesiredPeeringSide| {
+            Ok(PeeringSide {
+                id: value("peering's id", &side.id)?,
+                vpc: value("VPC id", &side.vpc_id)?,
+                net: value::<Ipv4Net>("VPC's network", &side.cidr)?.trunc(),
+            })
+        };
+        let [one, other] = peering.sides.as_slice() else {
+            return Err(Refused::NotOne {
+                what: "pair of VPCs",
+                text: format!("{} of them", peering.sides.len()),
+            });
+        };
+        let sides = [side(one)?, side(other)?];
+        let [one, other] = [&sides[0].net, &sides[1].net];
+        if one.contains(other) || other.contains(one) {
+            return Err(Refused::Overlap {
+                one: *one,
+                other: *other,
+            });
+        }
+        for side in &sides {
+            self.own_name(side.interface())?;
+        }
+        Ok(Peering { sides })
     }
 
     /// The way to other hosts of a subnet with this network identifier.

@@ -23,6 +23,8 @@ mod guest_filter;
 mod interface;
 mod limits;
 mod networkd;
+mod peering;
+mod peering_filter;
 mod precedence;
 mod resolver_filter;
 mod route;
@@ -32,12 +34,12 @@ mod step;
 mod tunnel;
 mod tunnel_filter;
 
-pub use connections::forbidden;
+pub use connections::{forbidden, parted};
 pub use desired::{
-    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, Way,
-    zones,
+    Desired, Gateway, Group, Peering, PeeringSide, Port, Protocol, Remote, RemotePort, Rule,
+    Subnet, Tunnel, Vpc, Way, zones,
 };
-pub use difference::{Endpoint, FilterMemory, Observed, Plan, Target, port_problem};
+pub use difference::{Endpoint, FilterMemory, Observed, PeerRange, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};
 pub use gateway::{Egress, MOST_NAT_CONNECTIONS};
 pub use limits::{FASTEST, Limits, MOST_CONNECTIONS, MOST_PACKETS};

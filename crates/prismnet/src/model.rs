@@ -7,6 +7,7 @@ mod external_network;
 mod floating_ip;
 mod nat_gateway;
 mod node;
+mod peering;
 mod port;
 mod route;
 mod security_group;
@@ -24,6 +25,9 @@ pub use external_network::{
 pub use floating_ip::{Association, FloatingIp, NewFloatingIp};
 pub use nat_gateway::{NatGateway, NewNatGateway, TRANSIT, TRANSIT_GATEWAY, TRANSIT_ROUTER};
 pub use node::{GatewayHost, Node};
+pub use peering::{
+    MAX_PEERINGS, NewPeering, OtherSide, Peer, Peering, PeeringState, in_the_way, overlap,
+};
 pub use port::{
     Attachment, DeviceType, NewAttachment, NewPort, Port, PortChanges, PortStatus,
     validate_device_id, validate_node,
@@ -62,6 +66,8 @@ pub mod kind {
     pub const NAT_GATEWAYS: Kind = of("natGateways", "NAT gateway");
     /// Addresses of external networks for ports.
     pub const FLOATING_IPS: Kind = of("floatingIps", "floating IP");
+    /// VPCs whose guests reach each other.
+    pub const PEERINGS: Kind = of("peerings", "peering");
     /// Routes of VPCs.
     pub const ROUTES: Kind = of("routes", "route");
     /// What an organization says of networks.

@@ -8,7 +8,7 @@ use photon_resource::Error;
 use crate::model::{DEFAULT_CIDR, parse_vpc_cidr};
 
 /// What is counted, and what a project and an organization may have of it.
-pub const QUANTITIES: [Quantity; 9] = [
+pub const QUANTITIES: [Quantity; 10] = [
     quantity("vpcs", 20),
     quantity("subnets", 200),
     quantity("ports", 1000),
@@ -19,6 +19,7 @@ pub const QUANTITIES: [Quantity; 9] = [
     quantity("nat_gateways", 5),
     quantity("floating_ips", 20),
     quantity("routes", 500),
+    quantity("peerings", 50),
 ];
 
 const fn quantity(name: &'static str, per_project: u64) -> Quantity {

@@ -127,6 +127,11 @@ uuid_id!(
     "floating IP"
 );
 uuid_id!(
+    /// One side of a peering of two VPCs.
+    PeeringId,
+    "peering"
+);
+uuid_id!(
     /// A route of a VPC.
     RouteId,
     "route"

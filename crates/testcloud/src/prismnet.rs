@@ -9,6 +9,7 @@ use photon_api::prismnet::v1::floating_ip_service_client::FloatingIpServiceClien
 use photon_api::prismnet::v1::nat_gateway_service_client::NatGatewayServiceClient;
 use photon_api::prismnet::v1::network_settings_service_client::NetworkSettingsServiceClient;
 use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
+use photon_api::prismnet::v1::peering_service_client::PeeringServiceClient;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
 use photon_api::prismnet::v1::route_service_client::RouteServiceClient;
 use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
@@ -137,6 +138,7 @@ pub struct Client {
     pub gateways: NatGatewayServiceClient<Bearing>,
     pub floating: FloatingIpServiceClient<Bearing>,
     pub routes: RouteServiceClient<Bearing>,
+    pub peerings: PeeringServiceClient<Bearing>,
     pub nodes: NodeServiceClient<Bearing>,
     pub events: EventServiceClient<Bearing>,
     /// Who it is.
@@ -158,6 +160,7 @@ impl Client {
             gateways: NatGatewayServiceClient::new(on()),
             floating: FloatingIpServiceClient::new(on()),
             routes: RouteServiceClient::new(on()),
+            peerings: PeeringServiceClient::new(on()),
             nodes: NodeServiceClient::new(on()),
             events: EventServiceClient::new(on()),
             session: session.clone(),

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod nat_gateway;
 pub mod node;
 pub mod org;
+pub mod peering;
 pub mod port;
 pub mod principal;
 pub mod project;

@@ -6,11 +6,13 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use photon_host::conntrack::Connection;
 use photon_resource::SecurityGroupId;
 use sha2::{Digest, Sha256};
 
 use super::desired::{Desired, Group, Port, Protocol, Remote, Rule, Subnet, Vpc};
+use super::difference::PeerRange;
 use super::route;
 
 /// Protocol numbers (IANA).
@@ -30,6 +32,20 @@ pub fn forbidden(desired: &Desired, connections: &[Connection]) -> Vec<Connectio
                 .find(|vpc| vpc.zone == connection.zone)
                 .is_some_and(|vpc| !allows(vpc, connection))
         })
+        .cloned()
+        .collect()
+}
+
+/// Those of `connections` that went by a peering that is no more: to or from what was reached by it.
+pub fn parted(gone: &[PeerRange], connections: &[Connection]) -> Vec<Connection> {
+    let by = |range: &PeerRange, connection: &Connection| {
+        let ends = [connection.source, connection.destination];
+        let net = IpNet::from(range.net);
+        range.zone == connection.zone && ends.iter().any(|end| net.contains(end))
+    };
+    let connections = connections.iter();
+    connections
+        .filter(|connection| gone.iter().any(|range| by(range, connection)))
         .cloned()
         .collect()
 }
@@ -289,6 +305,21 @@ mod tests {
         ));
         assert!(!cut(&desired, connection(TCP, "192.0.2.7", "10.9.9.9", 80)));
         assert_ne!(before, digest(&desired));
+    }
+
+    #[test]
+    fn what_went_by_a_peering_that_is_no_more_is_cut() {
+        let gone = [PeerRange {
+            zone: ZONE,
+            net: "10.9.0.0/16".parse().unwrap(),
+        }];
+        let mut other = connection(TCP, "10.9.9.9", "10.0.1.12", 22);
+        let cut = |connection: &Connection| !parted(&gone, &[connection.clone()]).is_empty();
+        assert!(cut(&other));
+        assert!(cut(&connection(UDP, "10.0.1.12", "10.9.0.1", 53)));
+        assert!(!cut(&connection(TCP, "10.8.9.9", "10.0.1.12", 22)));
+        other.zone = ZONE + 1;
+        assert!(!cut(&other));
     }
 
     #[test]

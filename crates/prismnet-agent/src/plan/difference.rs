@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::Ipv4Net;
 use photon_host::forwarding::{Entry, Place};
 use photon_host::gateways::{Namespace, State};
 use photon_host::links::{Kind, Link};
@@ -16,6 +17,7 @@ use super::gateway::{self, Egress};
 use super::interface::{self, Interface, is_ours, segment, tap, vxlan};
 use super::limits::Limits;
 use super::networkd::{self, Files};
+use super::peering::{self, End};
 use super::precedence::Precedence;
 use super::step::{self, Step};
 use super::{connections, firewall, guest_filter, resolver_filter, tunnel};
@@ -30,6 +32,7 @@ pub struct Target {
     interfaces: BTreeMap<String, Interface>,
     settings: BTreeMap<String, &'static str>,
     endpoints: BTreeSet<Endpoint>,
+    peers: BTreeSet<PeerRange>,
     rules: String,
     told: BTreeSet<Entry>,
     /// The legs of gateways, and the bridge of each: their namespaces make them.
@@ -55,6 +58,15 @@ fn by_name(links: &[Link]) -> BTreeMap<&str, &Link> {
         .collect()
 }
 
+/// Addresses of other VPCs that guests of one reach by a peering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PeerRange {
+    /// The zone of the VPC from which they are reached.
+    pub zone: u16,
+    /// The other VPC's range.
+    pub net: Ipv4Net,
+}
+
 /// What the agent must remember: what can't be found out by looking.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -64,6 +76,8 @@ pub struct FilterMemory {
     pub tables: BTreeMap<String, BTreeMap<Name, (String, String)>>,
     /// Endpoints that may have connections.
     pub endpoints: BTreeSet<Endpoint>,
+    /// Ranges of other VPCs with which there may be connections.
+    pub peers: BTreeSet<PeerRange>,
     /// The rules ([`connections::digest`]) by which all connections have been judged last.
     pub judged: String,
 }
@@ -118,7 +132,10 @@ pub struct Plan {
     pub forget: BTreeSet<Endpoint>,
     /// Ports that are new.
     pub remember: BTreeSet<Endpoint>,
-    /// Whether connections must be looked through for those that the rules allow no longer.
+    /// Ranges of other VPCs that are reached from now on.
+    pub meet: BTreeSet<PeerRange>,
+    /// Whether connections must be looked through for those that the rules allow no longer, or that went by a peering that is
+    /// no more.
     pub judge: bool,
     /// Gateways that are to be set up, when all else is there.
     pub gateways: BTreeMap<String, State>,
@@ -148,7 +165,7 @@ impl photon_reconcile::Plan for Plan {
             .collect();
         format!(
             "settings {}; filter [{}]; files {} written in {} steps, {} removed; reload {}; reconfigure {:?}; \
-             delete {:?}; ports elsewhere {} told, {} no more; local behind VRFs {}; endpoints {} new, {} gone; judge connections {}; \
+             delete {:?}; ports elsewhere {} told, {} no more; local behind VRFs {}; endpoints {} new, {} gone; peers {} new; judge connections {}; \
              gateways {} set up, {} of them anew, {} ended",
             self.set.len(),
             filter.join(", "),
@@ -166,6 +183,7 @@ impl photon_reconcile::Plan for Plan {
             !self.precedence.is_empty(),
             self.remember.len(),
             self.forget.len(),
+            self.meet.len(),
             self.judge,
             self.gateways.len(),
             self.renew.len(),
@@ -222,6 +240,14 @@ impl Target {
                 .iter()
                 .map(|it| (it.external_bridge(), interface::external())),
         );
+        let ends = peering::ends(desired);
+        let of_end = |end: &End<'_>| (end.name.clone(), interface::peering_end(end, mtu));
+        interfaces.extend(ends.iter().map(of_end));
+        let peers = ends.iter().map(|end| PeerRange {
+            zone: end.vpc.zone,
+            net: end.other,
+        });
+        let peers = peers.collect();
         if !desired.vpcs.is_empty() {
             settings.extend(BRIDGE_HOOKS.map(|key| (key.to_owned(), "0")));
             settings.extend(resolver_filter::DEAF.map(|key| (key.to_owned(), "0")));
@@ -235,6 +261,7 @@ impl Target {
             interfaces,
             settings,
             endpoints,
+            peers,
             rules: connections::digest(desired),
             told: tunnel::entries(desired),
             legs: gateways::legs(gateways),
@@ -245,6 +272,11 @@ impl Target {
     /// What [`FilterMemory::judged`] is when all connections have been judged by these rules.
     pub fn rules(&self) -> &str {
         &self.rules
+    }
+
+    /// Ranges of other VPCs that are reached by peerings.
+    pub fn peers(&self) -> &BTreeSet<PeerRange> {
+        &self.peers
     }
 
     /// Our tables.
@@ -327,7 +359,9 @@ impl Target {
             !write.contains_key(&file)
         });
         plan.steps = step::steps(write);
-        plan.judge = observed.memory.judged != self.rules;
+        let met = &observed.memory.peers;
+        plan.meet = self.peers.difference(met).copied().collect();
+        plan.judge = observed.memory.judged != self.rules || !met.is_subset(&self.peers);
         plan
     }
 

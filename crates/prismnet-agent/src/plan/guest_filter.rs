@@ -380,6 +380,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
                 is(payload("arp", "saddr ip"), text("0.0.0.0")),
                 accept(),
             ],
+            route_filter::others_ask(),
             vec![drop()],
         ],
     );

@@ -7,6 +7,7 @@ use photon_host::links::{BridgePort, Kind, Link};
 use photon_resource::Mac;
 
 use super::desired::{Port, Subnet, Tunnel, Vpc};
+use super::peering::End;
 use super::{networkd, tunnel};
 
 /// An interface as it should be.
@@ -42,6 +43,18 @@ pub(super) fn vrf(vpc: &Vpc) -> Interface {
         addresses: BTreeSet::new(),
         bridge_port: None,
         mtu: None,
+    }
+}
+
+/// One end of a peering.
+pub(super) fn peering_end(end: &End<'_>, mtu: u32) -> Interface {
+    Interface {
+        kind: Kind::Other,
+        master: Some(end.vpc.vrf()),
+        mac: None,
+        addresses: IpNet::new(end.address.into(), 31).into_iter().collect(),
+        bridge_port: None,
+        mtu: Some(networkd::end_mtu(end, mtu)),
     }
 }
 
@@ -101,7 +114,7 @@ pub(super) fn segment(vrf: &str, subnet: &Subnet, mtu: u32) -> Interface {
 
 /// Whether an interface's name is one that only we give: `photon_resource`'s prefixes and 11 hex digits.
 pub(super) fn is_ours(name: &str) -> bool {
-    ["pv", "pb", "px", "pt", "pe", "pi", "po"]
+    ["pv", "pb", "px", "pt", "pe", "pi", "po", "pr"]
         .iter()
         .filter_map(|prefix| name.strip_prefix(prefix))
         .any(|rest| {

@@ -2,8 +2,8 @@
 //!
 //! A port without source check sends on for others: from any IPv4 address, but not from one that means something on every host,
 //! nor from one of the cluster's own networks, nor from one in a subnet of its VPC, which is a port's or the router's. So it is
-//! no member of a group that it is not in, and answers for no neighbour. Its MAC, what it says by ARP, and its IPv6 addresses are
-//! held to as any port's.
+//! no member of a group that it is not in, and answers for no neighbour. Its MAC, what it answers by ARP, and its IPv6 addresses
+//! are held to as any port's.
 //!
 //! The host routes to the bridge of a port that a route leads to what that route is for, and there to addresses of ports as
 //! always: what is on the bridge's own network and nobody's is not looked for.
@@ -16,7 +16,7 @@ use photon_host::nft::expr::{Expression, Verdict};
 use photon_host::nft::schema::SetType::Ipv4Addr as V4;
 
 use super::desired::Desired;
-use super::filter::statement::{accept, drop, iif, lookup, oif, payload, range, within};
+use super::filter::statement::{accept, drop, iif, is, lookup, oif, payload, range, text, within};
 use super::filter::{Statements, Table, target};
 use super::gateway::Egress;
 use super::route;
@@ -40,9 +40,9 @@ fn ranges(nets: impl Iterator<Item = Ipv4Net>) -> Vec<Expression<'static>> {
         )
     });
     let joined = merged(ends.collect()).into_iter();
-    let text = <Ipv4Addr as Address>::text;
+    let shown = <Ipv4Addr as Address>::text;
     joined
-        .map(|(low, high)| range(text(low), text(high)))
+        .map(|(low, high)| range(shown(low), shown(high)))
         .collect()
 }
 
@@ -50,7 +50,7 @@ fn ranges(nets: impl Iterator<Item = Ipv4Net>) -> Vec<Expression<'static>> {
 pub(super) fn bridge(table: &mut Table, desired: &Desired, egress: &Egress) {
     let never = NEVER.into_iter().chain(egress.protected.iter().copied());
     table.set("never4", &[V4], true, ranges(never));
-    let mut unchecked = BTreeMap::new();
+    let (mut unchecked, mut asking) = (BTreeMap::new(), BTreeMap::new());
     for vpc in &desired.vpcs {
         let ports = vpc.subnets.iter().flat_map(|subnet| &subnet.ports);
         let ports: Vec<String> = ports
@@ -66,20 +66,34 @@ pub(super) fn bridge(table: &mut Table, desired: &Desired, egress: &Egress) {
         );
         let nets = vpc.subnets.iter().map(|subnet| subnet.net);
         table.set(&own, &[V4], true, ranges(nets));
-        let from = |set: &str| vec![within(payload("ip", "saddr"), set), drop()];
-        table.chain(&chain, vec![from("never4"), from(&own), vec![accept()]]);
-        unchecked.extend(
-            ports
-                .into_iter()
-                .map(|tap| (tap, Verdict::Goto(target(&chain)))),
-        );
+        let from = |protocol, field| {
+            let from = |set: &str| vec![within(payload(protocol, field), set), drop()];
+            vec![from("never4"), from(&own), vec![accept()]]
+        };
+        let chain_arp = format!("{chain}-arp");
+        table.chain(&chain, from("ip", "saddr"));
+        table.chain(&chain_arp, from("arp", "saddr ip"));
+        for tap in ports {
+            asking.insert(tap.clone(), Verdict::Goto(target(&chain_arp)));
+            unchecked.insert(tap, Verdict::Goto(target(&chain)));
+        }
     }
+    table.map("unchecked-asking", asking);
     table.map("unchecked", unchecked);
 }
 
 /// For what a guest sends by IPv4 from none of its own addresses.
 pub(super) fn others() -> Statements {
     vec![lookup(iif(), "unchecked")]
+}
+
+/// The same when it asks for a neighbour: who sends from an address of its own beside the port's asks by that (`arp_announce` of
+/// Linux, by default).
+pub(super) fn others_ask() -> Statements {
+    vec![
+        is(payload("arp", "operation"), text("request")),
+        lookup(iif(), "unchecked-asking"),
+    ]
 }
 
 /// The sets and chains of `table inet photon`.

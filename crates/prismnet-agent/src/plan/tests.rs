@@ -77,7 +77,51 @@ pub fn small() -> Desired {
             routes: BTreeMap::new(),
         }],
         gateways: Vec::new(),
+        peerings: Vec::new(),
     }
+}
+
+/// [`spanning`] with a peering: the other VPC has no port on this host, and one elsewhere.
+pub fn peered() -> Desired {
+    let mut desired = spanning();
+    let mut other = desired.vpcs[0].clone();
+    other.id = id(0x11);
+    other.table = 1001;
+    other.zone = 78;
+    other.groups = BTreeMap::new();
+    other.subnets.truncate(1);
+    let subnet = &mut other.subnets[0];
+    *subnet = Subnet {
+        id: id(0x28),
+        net: "10.8.1.0/24".parse().unwrap(),
+        gateway: Ipv4Addr::new(10, 8, 1, 1),
+        v6: None,
+        ports: Vec::new(),
+        tunnel: Some(Tunnel {
+            vni: 9,
+            local: Ipv4Addr::new(192, 0, 2, 1),
+        }),
+        remote_ports: vec![RemotePort {
+            mac: Mac::from([0xfa, 0x16, 0x3e, 0, 8, 31]),
+            address: Ipv4Addr::new(10, 8, 1, 31),
+            address6: None,
+            host: Ipv4Addr::new(192, 0, 2, 3),
+        }],
+        ..subnet.clone()
+    };
+    desired.vpcs.push(other);
+    let side = |side, vpc, net: &str| PeeringSide {
+        id: id(side),
+        vpc: id(vpc),
+        net: net.parse().unwrap(),
+    };
+    desired.peerings.push(Peering {
+        sides: [
+            side(0xb0, 0x10, "10.0.0.0/16"),
+            side(0xb1, 0x11, "10.8.0.0/16"),
+        ],
+    });
+    desired
 }
 
 /// The same on a host with tunnels, with one port elsewhere, and a second subnet that has ports elsewhere alone.
@@ -184,6 +228,30 @@ fn routes_are_those_reviewed() {
         text.push('\n');
     }
     golden("routes.golden", &text);
+}
+
+/// Two VPCs, of which one has no port here.
+#[test]
+fn peerings_are_those_reviewed() {
+    let desired = peered();
+    let mut text = String::new();
+    for (name, contents) in networkd::render(&desired, 1450, true, &Egress::default()) {
+        if name.contains("-pr") {
+            text.push_str(&format!("==> {name}\n{contents}\n"));
+        }
+    }
+    let without = Desired {
+        peerings: Vec::new(),
+        ..desired.clone()
+    };
+    let usual = lines(&firewall::render(&without, Limits::default()).replace());
+    let usual: BTreeSet<&str> = usual.lines().collect();
+    let with = lines(&firewall::render(&desired, Limits::default()).replace());
+    for line in with.lines().filter(|line| !usual.contains(line)) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    golden("peering.golden", &text);
 }
 
 /// Rules as JSON, a line each: what the kernel is told.
@@ -512,6 +580,7 @@ pub fn desired() -> impl Strategy<Value = Desired> {
             revision,
             vpcs: first.into_iter().chain(second).collect(),
             gateways: Vec::new(),
+            peerings: Vec::new(),
         };
         if has_gateway && !desired.vpcs.is_empty() {
             with_gateway(&mut desired);

@@ -5,8 +5,10 @@
 //!                     └──────► a signal to every Interest, which asks whether it is concerned
 //! ```
 
+mod desired;
 mod egress;
 mod inventory;
+mod peerings;
 mod registration;
 mod routes;
 
@@ -23,9 +25,9 @@ use tokio::sync::watch;
 use crate::model::{Port, PortStatus};
 use crate::store;
 
-pub use inventory::{
-    Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Inventory, Transit,
-};
+pub use desired::{Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Transit};
+pub use inventory::Inventory;
+pub use peerings::DesiredPeering;
 pub use routes::{DesiredRoute, Way};
 
 /// How long to wait before the store is read anew after it could not be followed.

@@ -7,7 +7,8 @@ use photon_resource::{Changes, Error, RouteId, Time, VpcId};
 use photon_service::Mutation;
 
 use crate::model::{
-    DISABLE_SOURCE_CHECK, MAX_ROUTES, NewRoute, NewRouteTarget, Port, Route, RouteTarget, Vpc,
+    DISABLE_SOURCE_CHECK, MAX_ROUTES, NewRoute, NewRouteTarget, Peering, Port, Route, RouteTarget,
+    Vpc,
 };
 use crate::store;
 
@@ -24,7 +25,7 @@ impl Routes {
     }
 
     /// Errors: `NotFound` (VPC, port), `AlreadyExists` (its name), `Taken` (its destination), `InvalidArgument`,
-    /// `FailedPrecondition` (a subnet's addresses, a port with its source check on, no NAT gateway), `QuotaExceeded`.
+    /// `FailedPrecondition` (a subnet's addresses, a peer's, a port with its source check on, no NAT gateway), `QuotaExceeded`.
     pub async fn create<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
@@ -126,6 +127,18 @@ impl Change for Create {
         }
         expect_room(&vpc, others.len())?;
         new.fits(&vpc, &store::subnets_of(tx, vpc.id).await?)?;
+        let peerings = store::peerings_of(tx, vpc.id).await?;
+        let has = |it: &&store::VpcPeering| {
+            let peer = it.active;
+            peer.is_some_and(|peer| peer.contains(&new.destination))
+        };
+        if let Some(peering) = peerings.iter().find(has) {
+            let peering: Peering = get(tx, &peering.id).await?;
+            return Err(Error::FailedPrecondition(format!(
+                "{} is addresses of the VPC that peering '{}' leads to: delete the peering first, or route a wider network",
+                new.destination, peering.meta.name
+            )));
+        }
         let route = Route {
             id: self.id,
             meta: new.meta.clone().into_meta(Time::now()),

@@ -5,9 +5,10 @@ use photon_api::prismnet::v1 as pb;
 use super::port::device_type;
 use super::security_group_rule;
 use crate::app::{
-    Desired, DesiredGateway, DesiredGroup, DesiredRoute, DesiredSubnet, DesiredVpc, Transit, Way,
+    Desired, DesiredGateway, DesiredGroup, DesiredPeering, DesiredRoute, DesiredSubnet, DesiredVpc,
+    Transit, Way,
 };
-use crate::model::{GatewayHost, Port, TRANSIT, TRANSIT_GATEWAY, TRANSIT_ROUTER};
+use crate::model::{GatewayHost, Peering, Port, TRANSIT, TRANSIT_GATEWAY, TRANSIT_ROUTER};
 
 /// What should exist on a host, as it is told.
 pub fn desired(desired: &Desired<'_>) -> pb::DesiredNetwork {
@@ -16,6 +17,7 @@ pub fn desired(desired: &Desired<'_>) -> pb::DesiredNetwork {
         tunnel_address: desired.tunnel_address.map(|address| address.to_string()),
         vpcs: desired.vpcs.iter().map(desired_vpc).collect(),
         gateways: desired.gateways.iter().map(desired_gateway).collect(),
+        peerings: desired.peerings.iter().map(desired_peering).collect(),
         ..pb::DesiredNetwork::default()
     }
 }
@@ -89,6 +91,18 @@ fn desired_vpc(desired: &DesiredVpc<'_>) -> pb::DesiredVpc {
         groups: desired.groups.iter().map(desired_group).collect(),
         routes: desired.routes.iter().map(desired_route).collect(),
         ..pb::DesiredVpc::default()
+    }
+}
+
+fn desired_peering(desired: &DesiredPeering<'_>) -> pb::DesiredPeering {
+    let side = |side: &Peering| pb::DesiredPeeringSide {
+        id: side.id.to_string(),
+        vpc_id: side.vpc_id.to_string(),
+        cidr: side.cidr.to_string(),
+    };
+    pb::DesiredPeering {
+        id: desired.asker.id.to_string(),
+        sides: vec![side(desired.asker), side(desired.asked)],
     }
 }
 

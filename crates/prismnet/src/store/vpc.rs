@@ -7,8 +7,8 @@ use photon_catalog::{Common, MetaRecord, Reference, Stored, get, insert, remove,
 use photon_resource::{Error, Kind, Scope, VpcId};
 use serde::{Deserialize, Serialize};
 
-use super::{nat_gateway_of, routes_of, users};
-use crate::model::{Route, Subnet, Vpc, kind};
+use super::{nat_gateway_of, peerings_of, routes_of, users};
+use crate::model::{Peering, Route, Subnet, Vpc, kind};
 
 /// The stored form of a VPC.
 #[derive(Serialize, Deserialize)]
@@ -93,7 +93,7 @@ pub async fn vpc_update(tx: &mut Transaction, before: &Vpc, after: &Vpc) -> Resu
     replace(tx, before, after).await
 }
 
-/// Errors: `FailedPrecondition` while it has subnets, a NAT gateway or routes.
+/// Errors: `FailedPrecondition` while it has subnets, a NAT gateway, routes or peerings.
 pub async fn vpc_delete(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
     let subnets = users::subnets_of_vpc(vpc.id);
     subnets
@@ -108,6 +108,12 @@ pub async fn vpc_delete(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
         let route: Route = get(tx, &route.id).await?;
         let (noun, name, route) = (Vpc::KIND.noun, &vpc.meta.name, route.meta.name);
         let text = format!("{noun} '{name}' has route '{route}': delete its routes first");
+        return Err(Error::in_use(noun, vpc.id, text));
+    }
+    if let Some(peering) = peerings_of(tx, vpc.id).await?.first() {
+        let peering: Peering = get(tx, &peering.id).await?;
+        let (noun, name, peering) = (Vpc::KIND.noun, &vpc.meta.name, peering.meta.name);
+        let text = format!("{noun} '{name}' has peering '{peering}': delete its peerings first");
         return Err(Error::in_use(noun, vpc.id, text));
     }
     subnets.forget(tx);

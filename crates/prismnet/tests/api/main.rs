@@ -8,6 +8,7 @@ mod input;
 mod lifecycle;
 mod lists;
 mod nodes;
+mod peerings;
 mod routes;
 mod tenancy;
 mod tunnels;

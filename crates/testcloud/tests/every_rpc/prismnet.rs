@@ -177,6 +177,7 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     cases.extend(scene.tenancy());
     cases.extend(egress::cases(scene, &net, &front).await);
     cases.extend(routing::cases(scene, &net).await);
+    cases.extend(routing::peerings(scene).await);
     cases.extend(scene.quotas("vpcs"));
     cases.extend([
         scene.changes("prismnet.v1.VpcService/CreateVpc", NAMED, scene.vpc("new")),

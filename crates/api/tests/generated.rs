@@ -136,6 +136,8 @@ fn generate_into(out: &Path) {
         "iam/v1/session.proto",
         "prismnet/v1/prismnet.proto",
         "prismnet/v1/egress.proto",
+        "prismnet/v1/routing.proto",
+        "prismnet/v1/peering.proto",
         "plasmavmc/v1/plasmavmc.proto",
         "flashdns/v1/flashdns.proto",
         "chainfire/v1/chainfire.proto",

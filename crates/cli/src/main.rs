@@ -19,8 +19,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     external_network::ExternalNetworks, floating_ip::FloatingIps, host::HostCommand,
-    nat_gateway::NatGateways, org::Orgs, port::Ports, principal::ServiceAccounts, principal::Users,
-    project::Projects, role::Roles, security_group::SecurityGroups, subnet::Subnets, vpc::Vpcs,
+    nat_gateway::NatGateways, org::Orgs, peering::Peerings, port::Ports,
+    principal::ServiceAccounts, principal::Users, project::Projects, role::Roles, route::Routes,
+    security_group::SecurityGroups, subnet::Subnets, vpc::Vpcs,
 };
 use crate::error::Failure;
 use crate::flags::Flags;
@@ -126,6 +127,12 @@ enum Command {
     /// NAT gateways: the way out of a VPC.
     #[command(subcommand)]
     NatGateway(Verbs<NatGateways>),
+    /// Routes of a VPC: where it sends what is for addresses that are not in its subnets.
+    #[command(subcommand)]
+    Route(Verbs<Routes>),
+    /// Peerings: two VPCs whose guests reach each other.
+    #[command(subcommand)]
+    Peering(Verbs<Peerings>),
     /// Floating IPs: addresses of external networks for ports.
     #[command(subcommand, visible_alias = "fip")]
     FloatingIp(Verbs<FloatingIps>),
@@ -294,6 +301,8 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::Dns(command) => commands::dns::run(command, desk).await,
         Command::ExternalNetwork(verb) => desk.run(verb).await,
         Command::NatGateway(verb) => desk.run(verb).await,
+        Command::Route(verb) => desk.run(verb).await,
+        Command::Peering(verb) => desk.run(verb).await,
         Command::FloatingIp(verb) => desk.run(verb).await,
         Command::Image(command) => commands::image::run(command, desk).await,
         Command::SshKey(command) => commands::ssh_key::run(command, desk).await,

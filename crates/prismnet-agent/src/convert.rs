@@ -10,7 +10,8 @@ use photon_api::prismnet::v1 as api;
 use photon_resource::{Mac, SecurityGroupId, SubnetId, VmId, gateway_namespace};
 
 use crate::plan::{
-    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
+    Desired, Gateway, Group, Peering, PeeringSide, Port, Protocol, Remote, RemotePort, Rule,
+    Subnet, Tunnel, Vpc, Way, zones,
 };
 
 /// Routing tables below are the kernel's and the operator's (`ip-route(8)`: 253 to 255 and names).
@@ -49,6 +50,8 @@ pub enum Refused {
     Address { address: Ipv4Addr, net: Ipv4Net },
     #[error("IPv6 port address {address} is not inside {net}")]
     Address6 { address: Ipv6Addr, net: Ipv6Net },
+    #[error("the VPCs of a peering have addresses in common: {one} and {other}")]
+    Overlap { one: Ipv4Net, other: Ipv4Net },
     #[error("MTU {0} is not 1280 to {LARGEST_MTU}")]
     Mtu(u32),
     #[error("the control plane sent MAC '{0}', which is not a unicast MAC")]
@@ -88,11 +91,22 @@ pub fn parse(message: &api::DesiredNetwork) -> Parsed {
             .ok()
         })
         .collect();
+    let peerings = message.peerings.iter();
+    let peerings = peerings
+        .filter_map(|peering| {
+            let read = reader.peering(peering);
+            read.inspect_err(|reason| {
+                tracing::warn!(peering = peering.id, "no such peering: {reason}");
+            })
+            .ok()
+        })
+        .collect();
     Parsed {
         desired: Desired {
             revision: message.revision,
             vpcs,
             gateways,
+            peerings,
         },
         store_epoch: message.store_epoch.clone(),
         refused: reader.refused,
@@ -169,6 +183,7 @@ impl Reader {
             zone: 0,
             subnets: Vec::new(),
             groups: vpc.groups.iter().filter_map(group).collect(),
+            routes: BTreeMap::new(),
         };
         if !self.tables.insert(table) {
             return Err(Refused::TableTaken(table));
@@ -182,6 +197,8 @@ impl Reader {
                 self.refuse(read, subnet.ports.iter())
             })
             .collect();
+        let routes = vpc.routes.iter();
+        result.routes = routes.filter_map(|it| route(&result.subnets, it)).collect();
         Ok(result)
     }
 
@@ -280,6 +297,34 @@ impl Reader {
         Ok(result)
     }
 
+    fn peering(&mut self, peering: &api::DesiredPeering) -> Result<Peering, Refused> {
+        let side = |side: &api::DesiredPeeringSide| {
+            Ok(PeeringSide {
+                id: value("peering's id", &side.id)?,
+                vpc: value("VPC id", &side.vpc_id)?,
+                net: value::<Ipv4Net>("VPC's network", &side.cidr)?.trunc(),
+            })
+        };
+        let [one, other] = peering.sides.as_slice() else {
+            return Err(Refused::NotOne {
+                what: "pair of VPCs",
+                text: format!("{} of them", peering.sides.len()),
+            });
+        };
+        let sides = [side(one)?, side(other)?];
+        let [one, other] = [&sides[0].net, &sides[1].net];
+        if one.contains(other) || other.contains(one) {
+            return Err(Refused::Overlap {
+                one: *one,
+                other: *other,
+            });
+        }
+        for side in &sides {
+            self.own_name(side.interface())?;
+        }
+        Ok(Peering { sides })
+    }
+
     /// The way to other hosts of a subnet with this network identifier.
     fn tunnel(&mut self, vni: u32) -> Option<Tunnel> {
         let local = self.tunnel_end?;
@@ -319,6 +364,7 @@ impl Reader {
                 .iter()
                 .filter_map(|id| id.parse().ok())
                 .collect(),
+            source_check: !port.no_source_check,
             owner: device.unix_uid(),
             mtu: match port.mtu {
                 mtu @ (0 | 1280..=LARGEST_MTU) => mtu,
@@ -340,6 +386,26 @@ fn default_via(subnet: &api::DesiredSubnet, net: Ipv4Net) -> Result<Option<Ipv4A
         true => Ok(Some(address)),
         false => Err(Refused::Address { address, net }),
     }
+}
+
+/// One that leads where it can't be understood leads nowhere. What is in a subnet is reached directly.
+fn route(subnets: &[Subnet], route: &api::DesiredRoute) -> Option<(Ipv4Net, Way)> {
+    use api::desired_route::Way as Wire;
+    let Ok(net) = route.destination.parse::<Ipv4Net>() else {
+        let text = &route.destination;
+        tracing::warn!(route = route.id, text, "not a network: no such route");
+        return None;
+    };
+    if let Some(subnet) = subnets.iter().find(|subnet| subnet.net.contains(&net)) {
+        tracing::warn!(route = route.id, %net, subnet = %subnet.id, "a subnet's addresses: no such route");
+        return None;
+    }
+    let way = match &route.way {
+        Some(Wire::PortAddress(text)) => text.parse().map_or(Way::Nowhere, Way::Port),
+        Some(Wire::NatGateway(true)) => Way::NatGateway,
+        Some(Wire::NatGateway(false)) | None => Way::Nowhere,
+    };
+    Some((net.trunc(), way))
 }
 
 /// One that can't be understood is not reached.

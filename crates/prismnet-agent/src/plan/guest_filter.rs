@@ -15,7 +15,8 @@
 //! a group's rules are a few lookups. Only the number of groups of the port, of groups named in their rules, and of
 //! lengths of their rules' prefixes counts.
 //!
-//! Tunnels have chains of their own ([`super::tunnel_filter`]), as have gateways ([`super::gateway_filter`]). What comes from or goes to a TAP or a tunnel is dropped also where its bridge is not one of ours: a port that is taken away leaves
+//! Tunnels have chains of their own ([`super::tunnel_filter`]), as have gateways ([`super::gateway_filter`]) and ports that send on for
+//! others ([`super::route_filter`]). What comes from or goes to a TAP or a tunnel is dropped also where its bridge is not one of ours: a port that is taken away leaves
 //! the sets before its TAP is gone, and a guest may run on without it.
 //!
 //! The conntrack zone is the VPC's and not the bridge's: a connection between two subnets crosses two
@@ -35,9 +36,12 @@ use super::filter::statement::{
     transport_bits, within,
 };
 use super::filter::{Statements, Table, target};
+use super::gateway::Egress;
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
-use super::{dial_filter, gateway_filter, metadata_filter, resolver_filter, tunnel_filter};
+use super::{
+    dial_filter, gateway_filter, metadata_filter, resolver_filter, route_filter, tunnel_filter,
+};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -61,7 +65,7 @@ pub(super) const ICMP: u32 = 1;
 pub(super) const ICMPV6: u32 = 58;
 
 /// Renders the table.
-pub fn render(desired: &Desired, limits: Limits) -> Table {
+pub fn render(desired: &Desired, limits: Limits, egress: &Egress) -> Table {
     let mut table = Table::new(NfFamily::Bridge);
     sets(&mut table, desired, limits);
     resolver_filter::bridge(&mut table, desired, limits);
@@ -72,6 +76,7 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
     limits::connections(&mut table, desired, limits);
     tunnel_filter::bridge(&mut table, desired);
     gateway_filter::bridge(&mut table, desired);
+    route_filter::bridge(&mut table, desired, egress);
     let mut host = vec![
         stray(ibridge, iif, PORTS[0]),
         stray(ibridge, iif, PORTS[1]),
@@ -329,6 +334,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
                 is(payload("udp", "dport"), Expression::Number(67)),
                 accept(),
             ],
+            route_filter::others(),
             vec![drop()],
         ],
     );
@@ -377,6 +383,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
                 is(payload("arp", "saddr ip"), text("0.0.0.0")),
                 accept(),
             ],
+            route_filter::others_ask(),
             vec![drop()],
         ],
     );

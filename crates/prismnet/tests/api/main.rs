@@ -8,6 +8,8 @@ mod input;
 mod lifecycle;
 mod lists;
 mod nodes;
+mod peerings;
+mod routes;
 mod tenancy;
 mod tunnels;
 mod watches;

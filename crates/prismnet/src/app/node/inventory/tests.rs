@@ -70,6 +70,7 @@ fn port(subnet: &Subnet, group: &SecurityGroup, host: u16, node: Option<&str>) -
         ipv6_address: None,
         mac: Mac::generated(host.into()),
         security_groups: BTreeSet::from([group.id]),
+        source_check: true,
         attachment: node.map(|node| Attachment {
             device_id: "vm".into(),
             device_type: DeviceType::Vm,

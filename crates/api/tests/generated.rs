@@ -138,6 +138,7 @@ fn generate_into(out: &Path) {
         "prismnet/v1/egress.proto",
         "prismnet/v1/routing.proto",
         "prismnet/v1/peering.proto",
+        "prismnet/v1/trace.proto",
         "plasmavmc/v1/plasmavmc.proto",
         "flashdns/v1/flashdns.proto",
         "chainfire/v1/chainfire.proto",

@@ -133,6 +133,9 @@ enum Command {
     /// Peerings: two VPCs whose guests reach each other.
     #[command(subcommand)]
     Peering(Verbs<Peerings>),
+    /// Questions about networks: why something is reached, or not.
+    #[command(subcommand)]
+    Network(commands::network::NetworkCommand),
     /// Floating IPs: addresses of external networks for ports.
     #[command(subcommand, visible_alias = "fip")]
     FloatingIp(Verbs<FloatingIps>),
@@ -303,6 +306,7 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::NatGateway(verb) => desk.run(verb).await,
         Command::Route(verb) => desk.run(verb).await,
         Command::Peering(verb) => desk.run(verb).await,
+        Command::Network(command) => commands::network::run(command, desk).await,
         Command::FloatingIp(verb) => desk.run(verb).await,
         Command::Image(command) => commands::image::run(command, desk).await,
         Command::SshKey(command) => commands::ssh_key::run(command, desk).await,
@@ -333,7 +337,7 @@ mod tests {
     use clap::CommandFactory;
 
     /// Verbs that change nothing at a server, or what a server has no `request_id` for, with the reason.
-    const WITHOUT: [(&str, &str); 19] = [
+    const WITHOUT: [(&str, &str); 20] = [
         ("login", "a token is new each time"),
         ("logout", "a token that is gone stays gone"),
         ("whoami", "looks"),
@@ -353,6 +357,7 @@ mod tests {
         ("role compare", "looks"),
         ("host status", "over SSH"),
         ("host upgrade", "over SSH"),
+        ("network trace", "looks"),
         ("host rollback", "over SSH"),
         ("completion", "local"),
         ("man", "local"),

@@ -1,6 +1,8 @@
 //! The API's desired state to ours. What is not understood is left out and named: a port that can't be made
 //! is reported, a rule that can't be read allows nothing.
 
+mod routing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -10,8 +12,7 @@ use photon_api::prismnet::v1 as api;
 use photon_resource::{Mac, SecurityGroupId, SubnetId, VmId, gateway_namespace};
 
 use crate::plan::{
-    Desired, Gateway, Group, Peering, PeeringSide, Port, Protocol, Remote, RemotePort, Rule,
-    Subnet, Tunnel, Vpc, Way, zones,
+    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
 };
 
 /// Routing tables below are the kernel's and the operator's (`ip-route(8)`: 253 to 255 and names).
@@ -94,7 +95,7 @@ pub fn parse(message: &api::DesiredNetwork) -> Parsed {
     let peerings = message.peerings.iter();
     let peerings = peerings
         .filter_map(|peering| {
-            let read = reader.peering(peering);
+            let read = routing::peering(&mut reader, peering);
             read.inspect_err(|reason| {
                 tracing::warn!(peering = peering.id, "no such peering: {reason}");
             })
@@ -198,7 +199,9 @@ impl Reader {
             })
             .collect();
         let routes = vpc.routes.iter();
-        result.routes = routes.filter_map(|it| route(&result.subnets, it)).collect();
+        result.routes = routes
+            .filter_map(|it| routing::route(&result.subnets, it))
+            .collect();
         Ok(result)
     }
 
@@ -297,34 +300,6 @@ impl Reader {
         Ok(result)
     }
 
-    fn peering(&mut self, peering: &api::DesiredPeering) -> Result<Peering, Refused> {
-        let side = |side: &api::DesiredPeeringSide| {
-            Ok(PeeringSide {
-                id: value("peering's id", &side.id)?,
-                vpc: value("VPC id", &side.vpc_id)?,
-                net: value::<Ipv4Net>("VPC's network", &side.cidr)?.trunc(),
-            })
-        };
-        let [one, other] = peering.sides.as_slice() else {
-            return Err(Refused::NotOne {
-                what: "pair of VPCs",
-                text: format!("{} of them", peering.sides.len()),
-            });
-        };
-        let sides = [side(one)?, side(other)?];
-        let [one, other] = [&sides[0].net, &sides[1].net];
-        if one.contains(other) || other.contains(one) {
-            return Err(Refused::Overlap {
-                one: *one,
-                other: *other,
-            });
-        }
-        for side in &sides {
-            self.own_name(side.interface())?;
-        }
-        Ok(Peering { sides })
-    }
-
     /// The way to other hosts of a subnet with this network identifier.
     fn tunnel(&mut self, vni: u32) -> Option<Tunnel> {
         let local = self.tunnel_end?;
@@ -386,26 +361,6 @@ fn default_via(subnet: &api::DesiredSubnet, net: Ipv4Net) -> Result<Option<Ipv4A
         true => Ok(Some(address)),
         false => Err(Refused::Address { address, net }),
     }
-}
-
-/// One that leads where it can't be understood leads nowhere. What is in a subnet is reached directly.
-fn route(subnets: &[Subnet], route: &api::DesiredRoute) -> Option<(Ipv4Net, Way)> {
-    use api::desired_route::Way as Wire;
-    let Ok(net) = route.destination.parse::<Ipv4Net>() else {
-        let text = &route.destination;
-        tracing::warn!(route = route.id, text, "not a network: no such route");
-        return None;
-    };
-    if let Some(subnet) = subnets.iter().find(|subnet| subnet.net.contains(&net)) {
-        tracing::warn!(route = route.id, %net, subnet = %subnet.id, "a subnet's addresses: no such route");
-        return None;
-    }
-    let way = match &route.way {
-        Some(Wire::PortAddress(text)) => text.parse().map_or(Way::Nowhere, Way::Port),
-        Some(Wire::NatGateway(true)) => Way::NatGateway,
-        Some(Wire::NatGateway(false)) | None => Way::Nowhere,
-    };
-    Some((net.trunc(), way))
 }
 
 /// One that can't be understood is not reached.

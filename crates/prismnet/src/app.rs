@@ -21,8 +21,8 @@ pub use external_network::{ExternalNetworks, external_network_to_use};
 pub use floating_ip::{AssociateFloatingIp, FloatingIps};
 pub use nat_gateway::NatGateways;
 pub use node::{
-    Desired, DesiredGateway, DesiredGroup, DesiredPeering, DesiredRoute, DesiredSubnet, DesiredVpc,
-    Interest, Inventory, Nodes, Reported, Transit, Way,
+    Asked, Desired, DesiredGateway, DesiredGroup, DesiredPeering, DesiredRoute, DesiredSubnet,
+    DesiredVpc, Interest, Inventory, Nodes, Question, Reported, Step, Trace, Transit, Verdict, Way,
 };
 pub use peering::Peerings;
 pub use port::{PortFilter, Ports};

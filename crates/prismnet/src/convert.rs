@@ -10,6 +10,7 @@ mod port;
 mod route;
 mod security_group;
 mod subnet;
+mod trace;
 mod vpc;
 
 pub use external_network::{external_network, external_network_changes, new_external_network};
@@ -24,4 +25,5 @@ pub use security_group::{
     new_rule, new_security_group, security_group, security_group_changes, security_group_rule,
 };
 pub use subnet::{new_subnet, subnet, subnet_changes};
+pub use trace::{question, trace};
 pub use vpc::{new_vpc, vpc, vpc_changes};

@@ -27,6 +27,7 @@ use photon_api::prismnet::v1::port_service_server::PortServiceServer;
 use photon_api::prismnet::v1::route_service_server::RouteServiceServer;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
 use photon_api::prismnet::v1::subnet_service_server::SubnetServiceServer;
+use photon_api::prismnet::v1::trace_service_server::TraceServiceServer;
 use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
 use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
@@ -186,6 +187,10 @@ fn services(
         .add(PeeringServiceServer::new(server::Peerings::new(
             access.clone(),
             peerings,
+        )))
+        .add(TraceServiceServer::new(server::Traces::new(
+            access.clone(),
+            nodes.clone(),
         )))
         .add(NodeServiceServer::new(server::Nodes::new(
             access.clone(),

@@ -10,6 +10,7 @@ mod port;
 mod route;
 mod security_group;
 mod subnet;
+mod trace;
 mod vpc;
 
 pub use external_network::ExternalNetworks;
@@ -22,4 +23,5 @@ pub use port::Ports;
 pub use route::Routes;
 pub use security_group::SecurityGroups;
 pub use subnet::Subnets;
+pub use trace::Traces;
 pub use vpc::Vpcs;

@@ -1094,6 +1094,19 @@ impl Repeatable for crate::prismnet::v1::DeletePeeringRequest {
         &self.request_id
     }
 }
+impl Named for crate::prismnet::v1::TraceRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl InTenant for crate::prismnet::v1::TraceRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
 impl InTenant for crate::plasmavmc::v1::ImportImageFromUrlRequest {
     fn org_id(&self) -> &str {
         &self.org_id

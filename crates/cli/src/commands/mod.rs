@@ -13,6 +13,7 @@ pub mod image;
 pub mod login;
 pub mod machine;
 pub mod nat_gateway;
+pub mod network;
 pub mod node;
 pub mod org;
 pub mod peering;

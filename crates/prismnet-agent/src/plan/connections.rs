@@ -314,7 +314,8 @@ mod tests {
             net: "10.9.0.0/16".parse().unwrap(),
         }];
         let mut other = connection(TCP, "10.9.9.9", "10.0.1.12", 22);
-        let cut = |connection: &Connection| !parted(&gone, &[connection.clone()]).is_empty();
+        let cut =
+            |connection: &Connection| !parted(&gone, std::slice::from_ref(connection)).is_empty();
         assert!(cut(&other));
         assert!(cut(&connection(UDP, "10.0.1.12", "10.9.0.1", 53)));
         assert!(!cut(&connection(TCP, "10.8.9.9", "10.0.1.12", 22)));

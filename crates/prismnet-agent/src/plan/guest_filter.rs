@@ -248,8 +248,8 @@ pub(super) fn gateways(vpc: &Vpc) -> (String, String) {
     (format!("{vrf}-router4"), format!("{vrf}-router6"))
 }
 
-/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, what it was asked for as a
-/// resolver, and connections of the host's.
+/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, but no redirects, what it was
+/// asked for as a resolver, and connections of the host's.
 fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
     let own = vpc
         .subnets
@@ -264,6 +264,17 @@ fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
     table.set(&set6, &[V6], false, own6.flatten().collect());
     let chain = format!("{}-router", vpc.vrf());
     let mut rules = vec![
+        // A guest that was told of a way past the router would keep to it when its routes are changed.
+        vec![
+            within(payload("ip", "saddr"), &set4),
+            is(payload("icmp", "type"), text("redirect")),
+            drop(),
+        ],
+        vec![
+            within(payload("ip6", "saddr"), &set6),
+            is(payload("icmpv6", "type"), text("nd-redirect")),
+            drop(),
+        ],
         vec![
             within(payload("ip", "saddr"), &set4),
             is(l4proto(), Expression::Number(ICMP)),

@@ -11,13 +11,14 @@ use photon_host::nft::expr::Verdict;
 use photon_host::nft::schema::SetType::{Ifname, Ipv4Addr as V4};
 use photon_host::nft::types::NfHook;
 
-use super::desired::Desired;
+use super::desired::{Desired, Way};
 use super::filter::statement::{
     Statement, accept, concat, drop, iif, is, lookup, not_within, notrack, oif, payload, range,
     set_zone, text, within,
 };
 use super::filter::{Statements, Table, target};
 use super::peering::{End, ends};
+use super::route_filter::ranges;
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -48,9 +49,19 @@ fn chain(table: &mut Table, end: &End<'_>) -> String {
         format!("{}-here4", end.name),
     );
     let subnets = || end.vpc.subnets.iter();
-    let ports = subnets().flat_map(|subnet| &subnet.ports);
-    let ports = ports.map(|port| text(port.address.to_string()));
-    table.set(&here, &[V4], false, ports.collect());
+    let ports = || {
+        subnets()
+            .flat_map(|subnet| &subnet.ports)
+            .map(|port| port.address)
+    };
+    // Also what is behind a port of this host: its answers come by that.
+    let routes = end.vpc.routes.iter();
+    let behind = routes.filter_map(|(net, way)| match way {
+        Way::Port(address) => ports().any(|it| it == *address).then_some(*net),
+        _ => None,
+    });
+    let tracked = ports().map(Ipv4Net::from).chain(behind);
+    table.set(&here, &[V4], true, ranges(tracked));
     let routers = format!("{}-routers4", end.name);
     let gateways = subnets().map(|subnet| text(subnet.gateway.to_string()));
     table.set(&routers, &[V4], false, gateways.collect());

@@ -32,7 +32,7 @@ const NEVER: [Ipv4Net; 5] = [
 ];
 
 /// Networks as elements of a set of ranges, in which none may overlap.
-fn ranges(nets: impl Iterator<Item = Ipv4Net>) -> Vec<Expression<'static>> {
+pub(super) fn ranges(nets: impl Iterator<Item = Ipv4Net>) -> Vec<Expression<'static>> {
     let ends = nets.map(|net| {
         (
             u32::from(net.network()).into(),

@@ -26,7 +26,7 @@ use crate::model::{Port, PortStatus};
 use crate::store;
 
 pub use desired::{Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Transit};
-pub use inventory::Inventory;
+pub use inventory::{Asked, Inventory, Question, Step, Trace, Verdict};
 pub use peerings::DesiredPeering;
 pub use routes::{DesiredRoute, Way};
 
@@ -118,6 +118,12 @@ impl Nodes {
     /// What should exist on `node` now, as `view` sees it.
     pub fn desired<T>(&self, node: &str, view: impl FnOnce(&Desired<'_>) -> T) -> T {
         view(&self.read().desired(node))
+    }
+
+    /// What becomes of a packet from a port, as of what was committed before this call. Errors: `Unavailable`.
+    pub async fn trace(&self, port: &Port, question: Question) -> Result<Trace, Error> {
+        self.followed.settled(&self.db).await?;
+        Ok(self.read().trace(port, question))
     }
 
     /// An interest in what should exist on `node`.

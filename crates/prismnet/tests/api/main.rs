@@ -11,5 +11,6 @@ mod nodes;
 mod peerings;
 mod routes;
 mod tenancy;
+mod trace;
 mod tunnels;
 mod watches;

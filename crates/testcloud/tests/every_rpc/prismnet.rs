@@ -326,6 +326,15 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
                 ..Default::default()
             },
         ),
+        scene.reads(
+            "prismnet.v1.TraceService/Trace",
+            HIDDEN,
+            TraceRequest {
+                id: eth.clone(),
+                address: "10.0.1.1".into(),
+                ..Default::default()
+            },
+        ),
         scene.changes(
             "prismnet.v1.PortService/UpdatePort",
             HIDDEN,

@@ -13,6 +13,10 @@ use super::routes::{DesiredRoute, Routes, Way};
 use crate::model::{NatGateway, Node, Port, RouteTarget, SecurityGroup, Subnet, Vpc};
 use crate::store::Changed;
 
+mod trace;
+
+pub use trace::{Asked, Question, Step, Trace, Verdict};
+
 /// Everything that the store holds of networks.
 #[derive(Debug, Default)]
 pub struct Inventory {
@@ -430,4 +434,4 @@ where
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,11 +7,11 @@
 use photon_host::nft::expr::Expression;
 use photon_host::vrf_socket::DIALS_FROM;
 
+use super::filter::Statements;
 use super::filter::statement::{
     Statement, accept, begins, concat, ct_state, destination_port, ibridge, iif, is, l4proto,
     masked, notrack, oif, payload, range, text, within,
 };
-use super::filter::Statements;
 use super::guest_filter::from4;
 
 fn ports() -> Expression<'static> {

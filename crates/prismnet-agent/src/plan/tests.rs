@@ -240,7 +240,8 @@ fn routes_are_those_reviewed() {
 fn peerings_are_those_reviewed() {
     let desired = peered();
     let mut text = String::new();
-    for (name, contents) in networkd::render(&desired, 1450, Limits::default(), &Egress::default()) {
+    for (name, contents) in networkd::render(&desired, 1450, Limits::default(), &Egress::default())
+    {
         if name.contains("-pr") {
             text.push_str(&format!("==> {name}\n{contents}\n"));
         }

@@ -13,6 +13,7 @@
 
 mod connections;
 mod desired;
+mod dhcp_filter;
 mod dial_filter;
 mod difference;
 mod filter;

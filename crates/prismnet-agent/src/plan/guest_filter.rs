@@ -32,15 +32,16 @@ use photon_host::nft::types::{NfFamily, NfHook};
 use super::desired::{Desired, Port, Vpc};
 use super::filter::statement::{
     accept, any_of, begins, concat, ct_known, ct_state, drop, ether_type, goto, ibridge, iif, is,
-    l4proto, lookup, masked, not_within, obridge, oif, payload, set, set_zone, text,
-    transport_bits, within,
+    l4proto, lookup, masked, not_within, obridge, oif, payload, set_zone, text, transport_bits,
+    within,
 };
 use super::filter::{Statements, Table, target};
 use super::gateway::Egress;
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
 use super::{
-    dial_filter, gateway_filter, metadata_filter, resolver_filter, route_filter, tunnel_filter,
+    dhcp_filter, dial_filter, gateway_filter, metadata_filter, resolver_filter, route_filter,
+    tunnel_filter,
 };
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
@@ -400,27 +401,6 @@ fn source_chains(table: &mut Table, limits: Limits) {
     );
 }
 
-/// A DHCP client is known by its MAC: the identifier that it says it has is made an option that nobody knows (224, for
-/// private use by RFC 3942), before networkd reads it. networkd (257) finds a lease by the identifier alone, and two guests of
-/// one image may have the same, or one guest two, one after the other.
-///
-/// Options begin 248 bytes behind the UDP header's start (RFC 2131 section 2, RFC 2132 section 2). The kernel looks at no more
-/// than 255 (`nft_payload`), where the second option begins if the first is the message's type: so networkd's own client
-/// writes them, and whoever else makes identifiers of a machine's. One that comes later is left, and counts.
-fn nameless_client() -> Statements {
-    let code = || transport_bits(8 * 251, 8);
-    vec![
-        is(payload("udp", "sport"), Expression::Number(68)),
-        is(payload("udp", "dport"), Expression::Number(67)),
-        // 53, of one byte.
-        is(transport_bits(8 * 248, 16), Expression::Number(0x3501)),
-        is(code(), Expression::Number(61)),
-        set(code(), 224),
-        // Not worked out anew, but left out (RFC 768): the packet goes no further than to this host.
-        set(payload("udp", "checksum"), 0),
-    ]
-}
-
 fn from_guest(table: &mut Table, limits: Limits) {
     let to = |port: u32| is(payload("udp", "dport"), Expression::Number(port));
     let dhcp_to = |destination| {
@@ -459,7 +439,7 @@ fn from_guest(table: &mut Table, limits: Limits) {
             drop(),
         ],
         vec![is(payload("icmpv6", "type"), any_of(NEIGHBOUR)), accept()],
-        nameless_client(),
+        dhcp_filter::nameless_client(),
         dhcp_to(is(payload("ip", "daddr"), text("255.255.255.255"))),
         dhcp_to(within(
             concat([ibridge(), payload("ip", "daddr")]),

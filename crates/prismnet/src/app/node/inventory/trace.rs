@@ -41,7 +41,7 @@ pub struct Step {
     pub kind: &'static str,
     /// Its id; empty: it is not there.
     pub id: String,
-    /// What it is called, or the id if it has no name.
+    /// What it is called; empty: it has no name.
     pub name: String,
     /// What it does, for people.
     pub text: String,
@@ -190,7 +190,7 @@ impl<'a> Way<'a> {
                     "of security group '{}' lets it {verb} {side} {remote}",
                     group.meta.name
                 );
-                self.step("security group rule", rule.id, &rule.id.to_string(), text);
+                self.step("security group rule", rule.id, "", text);
                 true
             }
             None => {

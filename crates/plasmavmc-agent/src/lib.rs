@@ -25,6 +25,7 @@ mod prepare;
 mod program;
 mod reconciler;
 mod signals;
+mod tunnels;
 mod unit;
 mod user;
 

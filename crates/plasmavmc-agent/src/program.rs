@@ -135,7 +135,8 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<()> 
     agent.spawn(signals::units(Arc::clone(&host.systemd), signal.clone()));
     let node = node(&settings, &host)?;
     agent.spawn(link::heartbeat(session.clone(), node));
-    agent.spawn(serve_consoles(session, host.guests.clone()));
+    let links = Arc::clone(&host.links);
+    agent.spawn(serve_consoles(session, host.guests.clone(), links));
     agent.spawn(metadata::keep(layout, wanted.clone()));
     let reconciler = VmReconciler::new(host, wanted, reports, signal);
     agent

@@ -16,28 +16,30 @@ use std::sync::Arc;
 use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
-use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components;
 use photon_api::prismnet::v1::external_network_service_server::ExternalNetworkServiceServer;
 use photon_api::prismnet::v1::floating_ip_service_server::FloatingIpServiceServer;
 use photon_api::prismnet::v1::nat_gateway_service_server::NatGatewayServiceServer;
 use photon_api::prismnet::v1::network_settings_service_server::NetworkSettingsServiceServer;
 use photon_api::prismnet::v1::node_service_server::NodeServiceServer;
+use photon_api::prismnet::v1::peering_service_server::PeeringServiceServer;
 use photon_api::prismnet::v1::port_service_server::PortServiceServer;
+use photon_api::prismnet::v1::route_service_server::RouteServiceServer;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
 use photon_api::prismnet::v1::subnet_service_server::SubnetServiceServer;
+use photon_api::prismnet::v1::trace_service_server::TraceServiceServer;
 use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
 use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
 use photon_catalog::quota::{Count, Quantity, Quotas};
 use photon_catalog::{Access, Actor, Tenants};
 use photon_program::{Component, Identity};
-use photon_service::{Events, Guard, IamClient, Mutations, Services};
+use photon_service::{Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::model::{FloatingIp, NatGateway, Port, SecurityGroup, Subnet, Vpc};
+use crate::model::{FloatingIp, NatGateway, Peering, Port, Route, SecurityGroup, Subnet, Vpc};
 
 pub use settings::Settings;
 
@@ -82,6 +84,8 @@ pub async fn run(
         .await?;
     let counted = counted.of::<NatGateway>(&db).await?;
     let counted = counted.of::<FloatingIp>(&db).await?;
+    let counted = counted.of::<Route>(&db).await?;
+    let counted = counted.of::<Peering>(&db).await?;
     counted.store(&db, &quantities).await?;
     let mutations = Mutations::new(db.clone(), ledger.clone(), &settings.server.limits);
     let services = services(
@@ -127,6 +131,8 @@ fn services(
     .with::<model::Port>()
     .with::<NatGateway>()
     .with::<FloatingIp>()
+    .with::<Route>()
+    .with::<Peering>()
     .with_automatic::<SecurityGroup>(
         |group| group.is_default,
         |group, tx| Box::pin(store::security_group_delete(tx, group)),
@@ -138,7 +144,9 @@ fn services(
     let groups = app::SecurityGroups::new(db.clone());
     let external = app::ExternalNetworks::new(db.clone());
     let gateways = app::NatGateways::new(db.clone());
-    let floating = app::FloatingIps::new(db);
+    let floating = app::FloatingIps::new(db.clone());
+    let routes = app::Routes::new(db.clone());
+    let peerings = app::Peerings::new(db);
     Services::new(guard.verifier())
         .add(VpcServiceServer::new(server::Vpcs::new(
             access.clone(),
@@ -172,6 +180,18 @@ fn services(
             access.clone(),
             floating,
         )))
+        .add(RouteServiceServer::new(server::Routes::new(
+            access.clone(),
+            routes,
+        )))
+        .add(PeeringServiceServer::new(server::Peerings::new(
+            access.clone(),
+            peerings,
+        )))
+        .add(TraceServiceServer::new(server::Traces::new(
+            access.clone(),
+            nodes.clone(),
+        )))
         .add(NodeServiceServer::new(server::Nodes::new(
             access.clone(),
             nodes,
@@ -182,5 +202,5 @@ fn services(
             quantities,
         )))
         .add(TenantServiceServer::new(tenants))
-        .add(EventServiceServer::new(Events::new(guard, ledger)))
+        .events(guard, ledger)
 }

@@ -1037,6 +1037,34 @@ pub struct ConsoleResponse {
     #[prost(bytes = "vec", tag = "1")]
     pub output: ::prost::alloc::vec::Vec<u8>,
 }
+/// What Tunnel is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TunnelRequest {
+    /// First message: the guest's TCP port. 0: 22.
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+    #[prost(oneof = "tunnel_request::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<tunnel_request::Message>,
+}
+/// Nested message and enum types in `TunnelRequest`.
+pub mod tunnel_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// First message: which VM (id or name).
+        #[prost(string, tag = "1")]
+        VmId(::prost::alloc::string::String),
+        /// Then what is for the guest: at most 64 KiB in each message.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::alloc::vec::Vec<u8>),
+    }
+}
+/// What Tunnel answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TunnelResponse {
+    /// What the guest sends; empty in the first message.
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
 /// What WatchVm is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchVmRequest {
@@ -1371,6 +1399,48 @@ pub struct ServeConsolesResponse {
     /// The client has gone.
     #[prost(bool, tag = "4")]
     pub close: bool,
+    /// The session is no console's: connect to this, and serve it by ServeTunnel. A host of before tunnels ignores it.
+    #[prost(message, optional, tag = "5")]
+    pub tunnel: ::core::option::Option<TunnelOrder>,
+}
+/// What a host is to connect to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TunnelOrder {
+    /// The VM's port (id) by which its guest is reached.
+    #[prost(string, tag = "1")]
+    pub port_id: ::prost::alloc::string::String,
+    /// The guest's IPv4 address there.
+    #[prost(string, tag = "2")]
+    pub ip_address: ::prost::alloc::string::String,
+    /// Its TCP port.
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+}
+/// What ServeTunnel is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServeTunnelRequest {
+    /// First message: the host's name.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// First message: the session by which the tunnel was asked for.
+    #[prost(uint64, tag = "2")]
+    pub session: u64,
+    /// First message, when there is no connection: why not, for people. Then the stream ends.
+    #[prost(string, tag = "3")]
+    pub refusal: ::prost::alloc::string::String,
+    /// What the guest sends: at most 64 KiB in each message.
+    #[prost(bytes = "vec", tag = "4")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+/// What ServeTunnel answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServeTunnelResponse {
+    /// For the guest.
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+    /// Nothing more comes for the guest; what it sends is still taken.
+    #[prost(bool, tag = "2")]
+    pub ended: bool,
 }
 /// What ListNodes is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2884,6 +2954,33 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.VmService", "Console"));
             self.inner.streaming(req, path, codec).await
         }
+        /// A TCP connection from the VM's host to a port of its guest, both ways, with the right to the VM's console: security groups
+        /// are not asked. First message: `vm_id`; then bytes. The first answer, which is empty, comes once the guest has accepted.
+        /// UNAVAILABLE while the guest does not accept, RESOURCE_EXHAUSTED beyond 16 of a VM or 256 of its host.
+        pub async fn tunnel(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::TunnelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TunnelResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.VmService/Tunnel",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.VmService", "Tunnel"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// The VM now and after every change, until it is deleted. Without an id: all VMs of the project.
         pub async fn watch_vm(
             &mut self,
@@ -3008,6 +3105,19 @@ pub mod vm_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::ConsoleRequest>>,
         ) -> std::result::Result<tonic::Response<Self::ConsoleStream>, tonic::Status>;
+        /// Server streaming response type for the Tunnel method.
+        type TunnelStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TunnelResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A TCP connection from the VM's host to a port of its guest, both ways, with the right to the VM's console: security groups
+        /// are not asked. First message: `vm_id`; then bytes. The first answer, which is empty, comes once the guest has accepted.
+        /// UNAVAILABLE while the guest does not accept, RESOURCE_EXHAUSTED beyond 16 of a VM or 256 of its host.
+        async fn tunnel(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::TunnelRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::TunnelStream>, tonic::Status>;
         /// Server streaming response type for the WatchVm method.
         type WatchVmStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchVmResponse, tonic::Status>,
@@ -3572,6 +3682,54 @@ pub mod vm_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConsoleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.VmService/Tunnel" => {
+                    #[allow(non_camel_case_types)]
+                    struct TunnelSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::StreamingService<super::TunnelRequest>
+                    for TunnelSvc<T> {
+                        type Response = super::TunnelResponse;
+                        type ResponseStream = T::TunnelStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::TunnelRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::tunnel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TunnelSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4595,6 +4753,34 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.NodeService", "ServeConsoles"));
             self.inner.streaming(req, path, codec).await
         }
+        /// A tunnel that the server has asked for in ServeConsoles: from the host what the guest sends, from the server what is for the
+        /// guest.
+        pub async fn serve_tunnel(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::ServeTunnelRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ServeTunnelResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.NodeService/ServeTunnel",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.NodeService", "ServeTunnel"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// Hosts, for operators.
         pub async fn list_nodes(
             &mut self,
@@ -4689,6 +4875,21 @@ pub mod node_service_server {
             request: tonic::Request<tonic::Streaming<super::ServeConsolesRequest>>,
         ) -> std::result::Result<
             tonic::Response<Self::ServeConsolesStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ServeTunnel method.
+        type ServeTunnelStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ServeTunnelResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A tunnel that the server has asked for in ServeConsoles: from the host what the guest sends, from the server what is for the
+        /// guest.
+        async fn serve_tunnel(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ServeTunnelRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ServeTunnelStream>,
             tonic::Status,
         >;
         /// Hosts, for operators.
@@ -4992,6 +5193,54 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ServeConsolesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.NodeService/ServeTunnel" => {
+                    #[allow(non_camel_case_types)]
+                    struct ServeTunnelSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::StreamingService<super::ServeTunnelRequest>
+                    for ServeTunnelSvc<T> {
+                        type Response = super::ServeTunnelResponse;
+                        type ResponseStream = T::ServeTunnelStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ServeTunnelRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::serve_tunnel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ServeTunnelSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -4,6 +4,7 @@ mod console;
 mod create;
 mod metadata;
 mod outside;
+mod tunnel;
 mod wait;
 
 use std::collections::HashMap;
@@ -150,6 +151,8 @@ pub enum VmCommand {
     Delete(Changing<Delete>),
     /// The serial console. Ctrl-] leaves it.
     Console(One<Vms>),
+    /// Carry standard input to a TCP port of the guest, and what it sends to standard output: for ssh's ProxyCommand.
+    Tunnel(tunnel::Tunnel),
     /// Print a line for every change. Without a name: of all VMs of the project.
     Watch {
         /// Name or id.
@@ -355,6 +358,7 @@ pub async fn run(command: VmCommand, desk: &Desk<'_>) -> Result<(), Failure> {
             let vm = desk.find::<GetVmRequest>("VM", &vm.name).await?;
             console::run(desk, &vm).await
         }
+        VmCommand::Tunnel(tunnel) => tunnel::run(tunnel, desk).await,
         VmCommand::Watch { name } => watch(desk, name).await,
     }
 }

@@ -15,4 +15,5 @@ mod nodes;
 mod saga;
 mod ssh_keys;
 mod streams;
+mod tunnels;
 mod user_data;

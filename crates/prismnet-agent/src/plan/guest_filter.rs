@@ -15,7 +15,8 @@
 //! a group's rules are a few lookups. Only the number of groups of the port, of groups named in their rules, and of
 //! lengths of their rules' prefixes counts.
 //!
-//! Tunnels have chains of their own ([`super::tunnel_filter`]), as have gateways ([`super::gateway_filter`]). What comes from or goes to a TAP or a tunnel is dropped also where its bridge is not one of ours: a port that is taken away leaves
+//! Tunnels have chains of their own ([`super::tunnel_filter`]), as have gateways ([`super::gateway_filter`]) and ports that send on for
+//! others ([`super::route_filter`]). What comes from or goes to a TAP or a tunnel is dropped also where its bridge is not one of ours: a port that is taken away leaves
 //! the sets before its TAP is gone, and a guest may run on without it.
 //!
 //! The conntrack zone is the VPC's and not the bridge's: a connection between two subnets crosses two
@@ -31,13 +32,16 @@ use photon_host::nft::types::{NfFamily, NfHook};
 use super::desired::{Desired, Port, Vpc};
 use super::filter::statement::{
     accept, any_of, begins, concat, ct_known, ct_state, drop, ether_type, goto, ibridge, iif, is,
-    l4proto, lookup, masked, not_within, obridge, oif, payload, set_zone, text, transport_bits,
-    within,
+    l4proto, lookup, masked, not_within, obridge, oif, payload, set, set_zone, text,
+    transport_bits, within,
 };
 use super::filter::{Statements, Table, target};
+use super::gateway::Egress;
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
-use super::{gateway_filter, metadata_filter, resolver_filter, tunnel_filter};
+use super::{
+    dial_filter, gateway_filter, metadata_filter, resolver_filter, route_filter, tunnel_filter,
+};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -61,7 +65,7 @@ pub(super) const ICMP: u32 = 1;
 pub(super) const ICMPV6: u32 = 58;
 
 /// Renders the table.
-pub fn render(desired: &Desired, limits: Limits) -> Table {
+pub fn render(desired: &Desired, limits: Limits, egress: &Egress) -> Table {
     let mut table = Table::new(NfFamily::Bridge);
     sets(&mut table, desired, limits);
     resolver_filter::bridge(&mut table, desired, limits);
@@ -72,6 +76,7 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
     limits::connections(&mut table, desired, limits);
     tunnel_filter::bridge(&mut table, desired);
     gateway_filter::bridge(&mut table, desired);
+    route_filter::bridge(&mut table, desired, egress);
     let mut host = vec![
         stray(ibridge, iif, PORTS[0]),
         stray(ibridge, iif, PORTS[1]),
@@ -243,8 +248,8 @@ pub(super) fn gateways(vpc: &Vpc) -> (String, String) {
     (format!("{vrf}-router4"), format!("{vrf}-router6"))
 }
 
-/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, and what it was asked for
-/// as a resolver.
+/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, but no redirects, what it was
+/// asked for as a resolver, and connections of the host's.
 fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
     let own = vpc
         .subnets
@@ -259,6 +264,17 @@ fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
     table.set(&set6, &[V6], false, own6.flatten().collect());
     let chain = format!("{}-router", vpc.vrf());
     let mut rules = vec![
+        // A guest that was told of a way past the router would keep to it when its routes are changed.
+        vec![
+            within(payload("ip", "saddr"), &set4),
+            is(payload("icmp", "type"), text("redirect")),
+            drop(),
+        ],
+        vec![
+            within(payload("ip6", "saddr"), &set6),
+            is(payload("icmpv6", "type"), text("nd-redirect")),
+            drop(),
+        ],
         vec![
             within(payload("ip", "saddr"), &set4),
             is(l4proto(), Expression::Number(ICMP)),
@@ -271,6 +287,7 @@ fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
         ],
     ];
     rules.extend(resolver_filter::answers(limits, &set4, &set6));
+    rules.push(dial_filter::dials(&set4));
     table.chain(&chain, rules);
     chain
 }
@@ -304,6 +321,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
     // Before anything that costs more.
     source.extend(limits::sending(table, limits));
     source.extend(resolver_filter::asks(limits));
+    source.push(dial_filter::answers());
     source.extend(metadata_filter::asks(limits));
     source.extend([
         vec![lookup(ibridge(), "zones")],
@@ -327,6 +345,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
                 is(payload("udp", "dport"), Expression::Number(67)),
                 accept(),
             ],
+            route_filter::others(),
             vec![drop()],
         ],
     );
@@ -375,9 +394,31 @@ fn source_chains(table: &mut Table, limits: Limits) {
                 is(payload("arp", "saddr ip"), text("0.0.0.0")),
                 accept(),
             ],
+            route_filter::others_ask(),
             vec![drop()],
         ],
     );
+}
+
+/// A DHCP client is known by its MAC: the identifier that it says it has is made an option that nobody knows (224, for
+/// private use by RFC 3942), before networkd reads it. networkd (257) finds a lease by the identifier alone, and two guests of
+/// one image may have the same, or one guest two, one after the other.
+///
+/// Options begin 248 bytes behind the UDP header's start (RFC 2131 section 2, RFC 2132 section 2). The kernel looks at no more
+/// than 255 (`nft_payload`), where the second option begins if the first is the message's type: so networkd's own client
+/// writes them, and whoever else makes identifiers of a machine's. One that comes later is left, and counts.
+fn nameless_client() -> Statements {
+    let code = || transport_bits(8 * 251, 8);
+    vec![
+        is(payload("udp", "sport"), Expression::Number(68)),
+        is(payload("udp", "dport"), Expression::Number(67)),
+        // 53, of one byte.
+        is(transport_bits(8 * 248, 16), Expression::Number(0x3501)),
+        is(code(), Expression::Number(61)),
+        set(code(), 224),
+        // Not worked out anew, but left out (RFC 768): the packet goes no further than to this host.
+        set(payload("udp", "checksum"), 0),
+    ]
 }
 
 fn from_guest(table: &mut Table, limits: Limits) {
@@ -395,6 +436,7 @@ fn from_guest(table: &mut Table, limits: Limits) {
         vec![ether_type("arp"), accept()],
     ];
     rules.extend(resolver_filter::asked(limits));
+    rules.push(dial_filter::answered());
     rules.extend(metadata_filter::asked(limits));
     rules.extend(vec![
         gateway_filter::comes_in(),
@@ -417,6 +459,7 @@ fn from_guest(table: &mut Table, limits: Limits) {
             drop(),
         ],
         vec![is(payload("icmpv6", "type"), any_of(NEIGHBOUR)), accept()],
+        nameless_client(),
         dhcp_to(is(payload("ip", "daddr"), text("255.255.255.255"))),
         dhcp_to(within(
             concat([ibridge(), payload("ip", "daddr")]),

@@ -11,7 +11,8 @@ use super::FILE_PREFIX;
 use super::desired::{Desired, Gateway, Port, Subnet, Tunnel, Vpc};
 use super::gateway::Egress;
 use super::limits::Limits;
-use super::{metadata_filter, tunnel};
+use super::peering::{self, End};
+use super::{metadata_filter, route, tunnel};
 
 /// File names without directory, and contents.
 pub type Files = BTreeMap<String, String>;
@@ -22,10 +23,10 @@ const CATCH_ALL_METRIC: u32 = 4_278_198_272;
 
 /// Lease time in seconds. A guest asks again after half of it.
 ///
-/// It bounds how long a guest waits for its address that calls itself otherwise than before: networkd (257 at least)
-/// knows a lease by the client identifier alone and offers a leased address to nobody else, though the MAC is the
-/// same. So it is with an initial file system before its system, with a system installed anew, and with firmware before
-/// either. Shorter, and guests would lose their addresses while networkd is being restarted.
+/// It bounds how long a guest waits for its address that calls itself otherwise than before, where the filter can't keep
+/// that from networkd ([`super::guest_filter`]): networkd (257 at least) knows a lease by the client identifier alone and
+/// offers a leased address to nobody else, though the MAC is the same. Shorter, and guests would lose their addresses while
+/// networkd is being restarted.
 const LEASE_SECONDS: u32 = 120;
 
 /// DHCP's option with the MTU of the interface (RFC 2132 section 5.1).
@@ -61,6 +62,18 @@ pub fn render(desired: &Desired, tunnel_mtu: u32, limits: Limits, egress: &Egres
             let network = uplink_network(gateway, interface);
             put(&mut files, interface, "network", network);
         }
+    }
+    for (place, end) in peering::ends(desired).iter().enumerate() {
+        // Both are made by the file of the first.
+        if place % 2 == 0 {
+            put(&mut files, &end.name, "netdev", pair_device(end));
+        }
+        put(
+            &mut files,
+            &end.name,
+            "network",
+            end_network(end, tunnel_mtu),
+        );
     }
     for vpc in &desired.vpcs {
         let vrf = vpc.vrf();
@@ -138,6 +151,13 @@ fn vrf_network(vpc: &Vpc, limits: Limits) -> String {
             vpc.table
         );
     }
+    for net in route::nowhere(vpc) {
+        let _ = write!(
+            text,
+            "\n[Route]\nDestination={net}\nType=blackhole\nTable={}\n",
+            vpc.table
+        );
+    }
     text
 }
 
@@ -181,9 +201,13 @@ fn bridge_network(vpc: &Vpc, subnet: &Subnet, tunnel_mtu: u32, resolver: bool) -
         subnet.gateway,
         subnet.net.prefix_len()
     );
-    if let Some(via) = subnet.default_via {
-        // In the VRF's table, where the bridge belongs.
-        let _ = write!(text, "\n[Route]\nGateway={via}\n");
+    // In the VRF's table, where the bridge belongs.
+    for (net, via) in route::by(vpc, subnet) {
+        text.push_str("\n[Route]\n");
+        if net != route::DEFAULT {
+            let _ = writeln!(text, "Destination={net}");
+        }
+        let _ = writeln!(text, "Gateway={via}");
     }
     if let Some((net, gateway)) = subnet.v6 {
         let _ = write!(
@@ -291,6 +315,35 @@ fn uplink_network(gateway: &Gateway, interface: &str) -> String {
         gateway.external,
         gateway.external_bridge()
     )
+}
+
+fn pair_device(end: &End<'_>) -> String {
+    format!(
+        "# peering of VPC {}\n[NetDev]\nName={}\nKind=veth\n\n[Peer]\nName={}\n",
+        end.vpc.id, end.name, end.peer
+    )
+}
+
+fn end_network(end: &End<'_>, tunnel_mtu: u32) -> String {
+    format!(
+        "# peering of VPC {}\n[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n{}\n[Network]\nVRF={}\n\
+         LinkLocalAddressing=no\n{QUIET}IPv4Forwarding=yes\n\n[Address]\nAddress={}/31\n\n[Route]\nDestination={}\nGateway={}\n",
+        end.vpc.id,
+        end.name,
+        mtu_line(Some(end_mtu(end, tunnel_mtu))),
+        end.vpc.vrf(),
+        end.address,
+        end.other,
+        end.gateway
+    )
+}
+
+/// What every guest of the VPC can receive: so who sends too much to it learns that from its own router. The other end's may be
+/// another, of which that one's router tells.
+pub fn end_mtu(end: &End<'_>, tunnel_mtu: u32) -> u32 {
+    let subnets = end.vpc.subnets.iter();
+    let carried = subnets.map(|subnet| bridge_mtu(subnet, tunnel_mtu).unwrap_or(USUAL_MTU));
+    carried.min().unwrap_or(USUAL_MTU)
 }
 
 fn tap_device(port: &Port) -> String {

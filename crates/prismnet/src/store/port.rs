@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use flaredb::{Db, Record, Transaction};
+use flaredb::{Db, LeaseId, Record, Transaction};
 use photon_catalog::list::{list, list_of_index};
 use photon_catalog::quota::Uses;
 use photon_catalog::{
     Common, Listing, MetaRecord, Query, Reference, Stored, insert, remove, replace,
 };
-use photon_resource::{Error, Kind, Mac, PortId, Scope, SecurityGroupId, SubnetId, VpcId};
+use photon_resource::{Error, Kind, Mac, PortId, Scope, SecurityGroupId, SubnetId, Time, VpcId};
 use serde::{Deserialize, Serialize};
 
 use super::users;
@@ -27,6 +27,9 @@ pub struct PortRecord {
     /// The last 24 bits of the generated address.
     mac_tail: u32,
     security_groups: BTreeSet<SecurityGroupId>,
+    /// Absent: its sources are checked.
+    #[serde(default, skip_serializing_if = "is_false")]
+    no_source_check: bool,
     attachment: Option<AttachmentRecord>,
 }
 
@@ -63,6 +66,10 @@ enum StatusRecord {
     Error(String),
 }
 
+fn is_false(set: &bool) -> bool {
+    !set
+}
+
 fn is_zero(mtu: &u32) -> bool {
     *mtu == 0
 }
@@ -88,6 +95,7 @@ impl From<&Port> for PortRecord {
             ipv6_address: port.ipv6_address,
             mac_tail: u32::from_be_bytes([0, a, b, c]),
             security_groups: port.security_groups.clone(),
+            no_source_check: !port.source_check,
             attachment: port.attachment.as_ref().map(Into::into),
         }
     }
@@ -166,6 +174,7 @@ impl Stored for Port {
             ipv6_address: record.ipv6_address,
             mac: Mac::generated(record.mac_tail),
             security_groups: record.security_groups,
+            source_check: !record.no_source_check,
             attachment: record.attachment.map(Into::into),
         })
     }
@@ -180,6 +189,25 @@ struct Cursor {
 impl Record for Cursor {
     const KIND: &'static str = "address cursor";
     const VERSION: u32 = 1;
+}
+
+/// When a port let go of an address. It stands on a lease, so that nobody need clear up.
+#[derive(Serialize, Deserialize)]
+struct Released {
+    at_ms: u64,
+}
+
+impl Record for Released {
+    const KIND: &'static str = "released address";
+    const VERSION: u32 = 1;
+}
+
+fn released_prefix(subnet: SubnetId) -> String {
+    format!("address-released/{subnet}/")
+}
+
+fn released_key(subnet: SubnetId, address: Ipv4Addr) -> String {
+    format!("address-released/{subnet}/{address}")
 }
 
 fn address_prefix(subnet: SubnetId) -> String {
@@ -231,6 +259,19 @@ pub async fn addresses(db: &Db, subnet: SubnetId) -> Result<Vec<IpAddr>, Error> 
         .collect()
 }
 
+/// IPv4 addresses that ports of a subnet had not long ago, and when they let go of them.
+pub async fn released(db: &Db, subnet: SubnetId) -> Result<Vec<(Ipv4Addr, Time)>, Error> {
+    let prefix = released_prefix(subnet);
+    let found = db.scan::<Released>(&prefix).await?;
+    found
+        .into_iter()
+        .map(|(key, Released { at_ms })| {
+            let address = key[prefix.len()..].parse().map_err(Error::internal)?;
+            Ok((address, Time::from_millis(at_ms)))
+        })
+        .collect()
+}
+
 /// The address that was given last in a subnet.
 pub async fn last_given(db: &Db, subnet: SubnetId) -> Result<Option<Ipv4Addr>, Error> {
     let cursor: Option<Cursor> = db.get(&cursor_key(subnet)).await?;
@@ -253,6 +294,8 @@ pub async fn port_create(tx: &mut Transaction, port: &Port, chosen: bool) -> Res
     if chosen {
         let cursor = Cursor { last: port.address };
         tx.put(&cursor_key(port.subnet_id), &cursor)?;
+    } else {
+        tx.delete(&released_key(port.subnet_id, port.address));
     }
     users::ports_of_subnet(port.subnet_id).add(tx, port.id)?;
     for group in &port.security_groups {
@@ -272,8 +315,11 @@ pub async fn port_update(tx: &mut Transaction, before: &Port, after: &Port) -> R
     replace(tx, before, after).await
 }
 
-/// Deletes a port and frees its addresses.
-pub fn port_delete(tx: &mut Transaction, port: &Port) {
+/// Deletes a port and frees its addresses. That it had its IPv4 address is [`released`] until `lease` ends.
+pub fn port_delete(tx: &mut Transaction, port: &Port, lease: LeaseId) -> Result<(), Error> {
+    let at_ms = Time::now().millis();
+    let key = released_key(port.subnet_id, port.address);
+    tx.put_with_lease(&key, &Released { at_ms }, lease)?;
     for address in port_addresses(port) {
         tx.delete(&address_key(port.subnet_id, address));
     }
@@ -283,6 +329,7 @@ pub fn port_delete(tx: &mut Transaction, port: &Port) {
         users::ports_of_group(*group).remove(tx, port.id);
     }
     remove(tx, port);
+    Ok(())
 }
 
 fn port_addresses(port: &Port) -> impl Iterator<Item = IpAddr> {

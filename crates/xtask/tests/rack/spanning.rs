@@ -1,6 +1,6 @@
 //! VPCs that span hosts: guests of one VPC reach each other wherever they are, and nobody else.
 
-mod stage;
+pub mod stage;
 
 use photon_api::prismnet::v1::{
     AddRuleRequest, CreateSecurityGroupRequest, CreateSubnetRequest, CreateVpcRequest, Direction,
@@ -19,7 +19,7 @@ use crate::metadata;
 use crate::names::{lookup, name, until_told};
 use crate::pings::{longest_silence, start_pinging};
 
-async fn reaches(guest: &mut Guest<Console>, address: &str) -> bool {
+pub async fn reaches(guest: &mut Guest<Console>, address: &str) -> bool {
     let ping = format!("ping -c 2 -W 2 {address} >/dev/null");
     guest.run(&ping, 30 * SECOND).await.unwrap().0 == 0
 }
@@ -33,7 +33,7 @@ async fn comes_to_reach(guest: &mut Guest<Console>, address: &str) {
 }
 
 /// Serves a word on a TCP port, until the guest ends.
-async fn serve(guest: &mut Guest<Console>, tcp: u32, word: &str) {
+pub async fn serve(guest: &mut Guest<Console>, tcp: u32, word: &str) {
     let serve = format!(
         "(while echo {word} | nc -l -p {tcp}; do :; done >/dev/null 2>&1 &); \
          until netstat -tln | grep -q ':{tcp} '; do sleep 0.1; done"
@@ -42,7 +42,7 @@ async fn serve(guest: &mut Guest<Console>, tcp: u32, word: &str) {
 }
 
 /// What is served there; empty if nobody answers.
-async fn ask(guest: &mut Guest<Console>, address: &str, tcp: u32) -> String {
+pub async fn ask(guest: &mut Guest<Console>, address: &str, tcp: u32) -> String {
     let ask = format!("sleep 1 | nc -w 3 {address} {tcp}");
     let (_, answer) = guest.run(&ask, 30 * SECOND).await.unwrap();
     answer.trim().to_owned()

@@ -16,6 +16,7 @@ use photon_resource::PeeringId;
 use sha2::{Digest, Sha256};
 
 use super::desired::{Desired, Peering, Vpc};
+use super::metadata_filter;
 
 /// Link-local addresses (RFC 3927) of which each pair has two, a /31 (RFC 3021).
 const ADDRESSES: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 128, 0), 17);
@@ -79,10 +80,15 @@ fn pair<'a>(desired: &'a Desired, peering: &Peering, place: u32) -> Option<[End<
     Some([end(0)?, end(1)?])
 }
 
+/// The place that no pair has: of its addresses one is where guests ask what they are, which each VRF has already.
+fn metadata_place() -> u32 {
+    (u32::from(metadata_filter::ADDRESS) - u32::from(ADDRESSES.network())) / 2
+}
+
 /// A place for each pair, as conntrack zones are given: it depends on the id alone, unless two of a host want the same.
 fn places(ids: BTreeSet<PeeringId>) -> BTreeMap<PeeringId, u32> {
-    let mut taken = BTreeSet::new();
-    let most = PAIRS as usize;
+    let mut taken = BTreeSet::from([metadata_place()]);
+    let most = PAIRS as usize - 1;
     let places = ids.into_iter().take(most).map(|id| {
         let digest = Sha256::digest(id.uuid().as_bytes());
         let mut place = u32::from(u16::from_be_bytes([digest[6], digest[7]])) % PAIRS;
@@ -113,6 +119,17 @@ mod tests {
             .filter(|it| self::places(BTreeSet::from([**it])).get(*it) == places.get(*it));
         assert!(same.count() > 2400);
         assert_eq!(one.len(), 1);
+    }
+
+    /// With as many as there can be it is left over.
+    #[test]
+    fn no_pair_has_the_address_where_guests_ask_what_they_are() {
+        let ids: BTreeSet<PeeringId> = (0..u128::from(PAIRS)).map(id).collect();
+        let taken: BTreeSet<u32> = places(ids).into_values().collect();
+        assert_eq!(taken.len(), PAIRS as usize - 1);
+        assert!(!taken.contains(&metadata_place()));
+        let first = u32::from(ADDRESSES.network()) + 2 * metadata_place();
+        assert_eq!(Ipv4Addr::from(first), metadata_filter::ADDRESS);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use photon_api::prismnet::v1::{
 };
 use photon_e2e::console::Console;
 use photon_e2e::guest::Guest;
+use photon_resource::{tap_name, vxlan_name};
 use tokio::time::Instant;
 use xtask::rack::Host;
 
@@ -197,7 +198,46 @@ async fn guests_of_a_vpc_reach_each_other_across_hosts_and_nobody_else() {
     ] {
         assert_eq!(sniffer.inner(never).await, 0, "{never} left its host");
     }
+
+    // A host that sends what it must not: who tells guests what they are is not on the other side of a tunnel.
+    let tap = tap_name(a1.port.id.parse().unwrap());
+    first
+        .check(&format!(
+            "systemd-run -q --unit=spoofs sh -c 'exec timeout 60 tcpdump -lni {tap} tcp dst port 9 >/run/spoofs 2>/dev/null'; \
+             until ss -0Ha | grep -q {tap}; do sleep 0.1; done"
+        ))
+        .await
+        .unwrap();
+    let tunnel = vxlan_name(acme.subnet.id.parse().unwrap());
+    for from in ["169.254.169.254", "10.0.1.11"] {
+        let (to, by) = (&a1.port.mac_address, &a2.port.mac_address);
+        let send = format!("python3 - {tunnel} {to} {by} {from} 10.0.1.10 <<'END'\n{SEND}\nEND");
+        second.check(&send).await.unwrap();
+    }
+    let came = "for n in $(seq 150); do grep -q 10.0.1.11 /run/spoofs && break; sleep 0.2; done; cat /run/spoofs";
+    let came = first.check(came).await.unwrap();
+    assert!(came.contains("10.0.1.11.80 > 10.0.1.10.9"), "{came}");
+    assert!(!came.contains("169.254.169.254"), "{came}");
 }
+
+/// Sends a TCP segment of port 80 to port 9 as it is told: interface, MACs to and from, addresses from and to.
+const SEND: &str = r#"
+import socket, struct, sys
+device, to, by, source, target = sys.argv[1:]
+mac = lambda text: bytes.fromhex(text.replace(":", ""))
+def total(data):
+    number = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while number >> 16:
+        number = (number & 0xFFFF) + (number >> 16)
+    return ~number & 0xFFFF
+ends = socket.inet_aton(source) + socket.inet_aton(target)
+head = lambda check: struct.pack("!BBHHHBBH", 0x45, 0, 40, 0, 0, 64, 6, check) + ends
+tcp = lambda check: struct.pack("!HHIIBBHHH", 80, 9, 1, 0, 0x50, 2, 1024, check, 0)
+segment = tcp(total(ends + struct.pack("!HH", 6, 20) + tcp(0)))
+sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+sender.bind((device, 0))
+sender.send(mac(to) + mac(by) + b"\x08\x00" + head(total(head(0))) + segment)
+"#;
 
 async fn mtu(guest: &mut Guest<Console>) -> String {
     let mtu = guest

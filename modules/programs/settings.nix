@@ -79,6 +79,14 @@ let
           "optional"
           "Whether a client must show a certificate of `client_ca`, or may do without and be known by its token alone; null: required if `client_ca` is set.";
     };
+    events = {
+      days =
+        optional lib.types.ints.unsigned 3650
+          "For how many days events are kept, at least 30; 0: forever. null: 400. What is older is cut off once a day, which is an event too.";
+      most =
+        optional lib.types.ints.unsigned 10000000
+          "How many events are kept of each organization, and of the cloud's own, at least 10,000; 0: any number. null: 2,000,000. Events of the last 30 days are kept in any case.";
+    };
     limits =
       let
         positive = optional lib.types.ints.positive;

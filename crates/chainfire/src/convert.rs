@@ -113,6 +113,7 @@ impl From<Report> for api::VerifyChainResponse {
         };
         api::VerifyChainResponse {
             intact,
+            first_sequence: report.first,
             events: report.events,
             head_sequence: report.head.sequence,
             head_hash: report.head.hash.to_string(),
@@ -211,6 +212,7 @@ mod tests {
             kind: ProblemKind::Missing,
         };
         let mut report = Report {
+            first: 1,
             events: 4,
             head,
             problem: Some(problem),

@@ -9,8 +9,9 @@ use flaredb::{
 use photon_resource::OrgId;
 use serde::{Deserialize, Serialize};
 
+use crate::cut::{STARTS, Start, start_key};
 use crate::event::chain_name;
-use crate::{Digest, Event, Found, NewEvent, Report, Verifier};
+use crate::{Digest, Event, Found, NewEvent, Problem, ProblemKind, Report, Verifier};
 
 /// Events that one read takes.
 pub(crate) const PAGE: usize = 500;
@@ -102,20 +103,20 @@ impl Ledger {
         Ok(head.unwrap_or(Head::EMPTY))
     }
 
-    /// Recomputes the chain of an organization (`None`: of the system). With `known`, a head that was kept
-    /// earlier, it must still contain that.
+    /// Recomputes the chain of an organization (`None`: of the system), from where it was cut off on. With `known`, a
+    /// head that was kept earlier, it must still contain that.
     pub async fn verify(&self, org: Option<&OrgId>, known: Option<Head>) -> Result<Report, Error> {
         self.verify_chain(chain_name(org), known).await
     }
 
     /// The names of all chains: organizations' and the system's, also of one that lost its head or its events.
     pub async fn chains(&self) -> Result<Vec<String>, Error> {
-        let heads = self.db.scan_raw(HEADS, None, usize::MAX).await?;
-        let mut names: BTreeSet<String> = heads
-            .items
-            .iter()
-            .filter_map(|item| Some(item.key.strip_prefix(HEADS)?.to_owned()))
-            .collect();
+        let mut names = BTreeSet::new();
+        for prefix in [HEADS, STARTS] {
+            let found = self.db.scan_raw(prefix, None, usize::MAX).await?;
+            let name = |item: &KeyValue| Some(item.key.strip_prefix(prefix)?.to_owned());
+            names.extend(found.items.iter().filter_map(name));
+        }
         let mut after: Option<String> = None;
         loop {
             let found = self.db.scan_raw(CHAINS, after.as_deref(), 1).await?;
@@ -132,6 +133,34 @@ impl Ledger {
 
     /// [`verify`](Self::verify) of a chain by its name.
     pub async fn verify_chain(&self, chain: &str, known: Option<Head>) -> Result<Report, Error> {
+        loop {
+            // Before the head, so that what tells of the cut is among the events that are judged.
+            let start = self.start(chain).await;
+            let report = match &start {
+                Ok(start) => self.verify_from(chain, *start, known).await?,
+                Err(why) => Report {
+                    first: 0,
+                    events: 0,
+                    head: Head::EMPTY,
+                    problem: Some(Problem {
+                        sequence: 0,
+                        kind: ProblemKind::StartUnreadable(why.to_string()),
+                    }),
+                },
+            };
+            // What was cut off meanwhile was perhaps missed.
+            if report.intact() || same(&self.start(chain).await, &start) {
+                return Ok(report);
+            }
+        }
+    }
+
+    async fn verify_from(
+        &self,
+        chain: &str,
+        start: Head,
+        known: Option<Head>,
+    ) -> Result<Report, Error> {
         let prefix = events_prefix(chain);
         // Before the events: those that are appended while this runs are not judged.
         let head = self.stored_head(chain).await?;
@@ -139,8 +168,9 @@ impl Ledger {
             Ok(Some(head)) => head.sequence >= sequence,
             Ok(None) | Err(_) => false,
         };
-        let mut verifier = Verifier::new(chain, head.clone(), known);
-        let mut after: Option<String> = None;
+        let mut verifier = Verifier::new(chain, start, head.clone(), known);
+        // Of what was cut off there may still be some, which is deleted bit by bit.
+        let mut after = (start.sequence > 0).then(|| event_key(chain, start.sequence));
         loop {
             let page = self.db.scan_raw(&prefix, after.as_deref(), PAGE).await?;
             after = page.items.last().map(|item| item.key.clone());
@@ -163,6 +193,12 @@ impl Ledger {
         }
     }
 
+    /// The last event that was cut off; [`Head::EMPTY`]: none was.
+    pub(crate) async fn start(&self, chain: &str) -> Result<Head, Error> {
+        let start = self.db.get::<Start>(&start_key(chain)).await?;
+        Ok(start.map_or(Head::EMPTY, |start| start.last_cut()))
+    }
+
     async fn stored_head(&self, chain: &str) -> Result<Result<Option<Head>, String>, Error> {
         let (item, _) = self.db.get_raw(&head_key(chain)).await?;
         let head = item.map(|item| decode(&item.key, &item.value)).transpose();
@@ -174,7 +210,16 @@ impl Ledger {
     }
 }
 
-fn found(prefix: &str, item: KeyValue) -> Found {
+fn same(one: &Result<Head, Error>, other: &Result<Head, Error>) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => one == other,
+        // Whatever stands there, it is not what a cut writes.
+        (Err(_), Err(_)) => true,
+        _ => false,
+    }
+}
+
+pub(crate) fn found(prefix: &str, item: KeyValue) -> Found {
     Found {
         // A key of another form sorts somewhere, and is reported there as an event that cannot be read.
         sequence: item.key[prefix.len()..].parse().unwrap_or(0),
@@ -194,7 +239,7 @@ pub(crate) fn event_key(chain: &str, sequence: u64) -> String {
     format!("chain/{chain}/{sequence:020}")
 }
 
-fn head_key(chain: &str) -> String {
+pub(crate) fn head_key(chain: &str) -> String {
     format!("{HEADS}{chain}")
 }
 

@@ -70,7 +70,9 @@ impl Ledger {
             Some(token) => from_token(filter, token)?,
             None => filter.after_sequence,
         };
-        list(self.db(), filter, after, page.size).await
+        let start = self.start(chain_name(filter.org.as_ref())).await;
+        let start = start.map_err(unreadable)?.sequence;
+        list(self.db(), filter, after.max(start), page.size).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::cut::tells_of_cut;
 use crate::{Event, Head};
 
 /// What is stored at an event's place.
@@ -16,6 +17,8 @@ pub struct Found {
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// Number of the first event that should be there: 1, or the one after those that were cut off.
+    pub first: u64,
     /// How many events were found in order, from the first.
     pub events: u64,
     /// The last of them.
@@ -71,6 +74,12 @@ pub enum ProblemKind {
     HeadMissing,
     /// The chain's head cannot be read, so events may be missing from here on.
     HeadUnreadable(String),
+    /// Events up to this one are said to have been cut off, and no event tells of that.
+    CutUntold,
+    /// Where the chain was cut off cannot be read.
+    StartUnreadable(String),
+    /// The known head is of this event, which was cut off with those up to the given number.
+    KnownCut(u64),
 }
 
 impl fmt::Display for Problem {
@@ -134,6 +143,19 @@ impl fmt::Display for Problem {
                 f,
                 "the chain's head was altered ({why}): events from {number} on may be missing"
             ),
+            ProblemKind::CutUntold => write!(
+                f,
+                "events up to {number} were removed: the chain says that they were cut off for their age, and has no \
+                 event of that"
+            ),
+            ProblemKind::StartUnreadable(why) => {
+                write!(f, "where the chain begins was altered: {why}")
+            }
+            ProblemKind::KnownCut(last) => write!(
+                f,
+                "event {number}, of the known head, was cut off with those up to {last}: nothing is proved by it any \
+                 more, so give a younger head; one that is younger than what is to be kept says that too much was cut"
+            ),
         }
     }
 }
@@ -142,6 +164,10 @@ impl fmt::Display for Problem {
 #[derive(Debug)]
 pub struct Verifier {
     chain: String,
+    /// The last event that was cut off.
+    start: Head,
+    /// An event told of that cut.
+    told: bool,
     /// The stored head; `Ok(None)`: there is none, `Err`: it cannot be read.
     head: Result<Option<Head>, String>,
     known: Option<Head>,
@@ -154,16 +180,29 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// For the chain of this name. `head` is what is stored as its head: `Ok(None)` if there is none, `Err` if
-    /// it cannot be read. `known` is a head that was kept earlier.
-    pub fn new(chain: &str, head: Result<Option<Head>, String>, known: Option<Head>) -> Self {
+    /// For the chain of this name. `start` is the last event that was cut off ([`Head::EMPTY`]: none was), `head` what is
+    /// stored as its head: `Ok(None)` if there is none, `Err` if it cannot be read. `known` is a head that was kept earlier.
+    pub fn new(
+        chain: &str,
+        start: Head,
+        head: Result<Option<Head>, String>,
+        known: Option<Head>,
+    ) -> Self {
+        let known = known.filter(|known| known.sequence > 0);
+        let rewritten =
+            known.is_some_and(|known| known.sequence == start.sequence && known.hash != start.hash);
         Verifier {
             chain: chain.to_owned(),
+            start,
+            told: start.sequence == 0,
             head,
-            known: known.filter(|known| known.sequence > 0),
-            last: [Head::EMPTY; 3],
+            known,
+            last: [start, Head::EMPTY, Head::EMPTY],
             unlinked: false,
-            problem: None,
+            problem: rewritten.then_some(Problem {
+                sequence: start.sequence,
+                kind: ProblemKind::Rewritten,
+            }),
         }
     }
 
@@ -217,6 +256,7 @@ impl Verifier {
             return problem(ProblemKind::Rewritten);
         }
         self.unlinked = event.previous_hash != self.last[0].hash;
+        self.told |= tells_of_cut(&event, self.start);
         self.last = [event.head(), self.last[0], self.last[1]];
         Ok(())
     }
@@ -226,7 +266,7 @@ impl Verifier {
     fn blame(&self, continued: bool) -> Problem {
         let [last, before, _] = self.last;
         let last_is_genuine = continued || self.known == Some(last);
-        if last_is_genuine && before.sequence > 0 && self.known != Some(before) {
+        if last_is_genuine && before.sequence > self.start.sequence && self.known != Some(before) {
             Problem {
                 sequence: before.sequence,
                 kind: ProblemKind::Replaced,
@@ -246,14 +286,15 @@ impl Verifier {
         }
         // An event that is blamed, and what comes after it, is not in order.
         let in_order = match &self.problem {
-            Some(problem) => (self.last.iter())
+            Some(problem) if problem.sequence > self.start.sequence => (self.last.iter())
                 .find(|head| head.sequence < problem.sequence)
                 .copied()
-                .unwrap_or(Head::EMPTY),
-            None => self.last[0],
+                .unwrap_or(self.start),
+            _ => self.last[0],
         };
         Report {
-            events: in_order.sequence,
+            first: self.start.sequence + 1,
+            events: in_order.sequence - self.start.sequence,
             head: in_order,
             problem: self.problem,
         }
@@ -271,7 +312,7 @@ impl Verifier {
         {
             return problem(sequence + 1, ProblemKind::CutOffBelowKnown(known.sequence));
         }
-        match &self.head {
+        let ended = match &self.head {
             Err(why) => problem(sequence + 1, ProblemKind::HeadUnreadable(why.clone())),
             Ok(None) if sequence > 0 => problem(sequence + 1, ProblemKind::HeadMissing),
             Ok(None) => None,
@@ -280,18 +321,31 @@ impl Verifier {
             }
             Ok(Some(head)) if head.hash != hash => problem(sequence, ProblemKind::HeadDiffers),
             Ok(Some(_)) => None,
-        }
+        };
+        let start = self.start.sequence;
+        ended
+            .or_else(|| match self.told {
+                true => None,
+                false => problem(start, ProblemKind::CutUntold),
+            })
+            .or_else(|| match self.known {
+                Some(known) if known.sequence < start => {
+                    problem(known.sequence, ProblemKind::KnownCut(start))
+                }
+                _ => None,
+            })
     }
 }
 
-/// The whole proof at once: [`Verifier`] over all that was found, in order of the places.
+/// The whole proof at once of a chain of which nothing was cut off: [`Verifier`] over all that was found, in order of the
+/// places.
 pub fn verify_events(
     chain: &str,
     found: impl IntoIterator<Item = Found>,
     head: Option<Head>,
     known: Option<Head>,
 ) -> Report {
-    let mut verifier = Verifier::new(chain, Ok(head), known);
+    let mut verifier = Verifier::new(chain, Head::EMPTY, Ok(head), known);
     for found in found {
         if !verifier.check(found) {
             break;

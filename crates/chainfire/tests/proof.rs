@@ -164,6 +164,8 @@ proptest! {
         let byte = byte.index(bytes.len());
         bytes[byte] ^= with;
         found[at].event = decode("k", &bytes).map_err(|error| error.to_string());
+        // JSON spells some characters in two ways (`\u001f`, `\u001F`): then nothing was altered.
+        prop_assume!(found[at].event.as_ref() != Ok(&events[at]));
         prop_assert_eq!(problem_at(found, head(&events), None), at as u64 + 1);
     }
 

@@ -19,6 +19,7 @@ mod program;
 mod reconcile;
 mod serve;
 mod settings;
+mod shares;
 mod upstream;
 
 pub use program::{COMPONENT, run};

@@ -1,6 +1,5 @@
 //! Sockets: what comes in of a VPC is answered from its view.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::answer::{Answer, Transport, answer, failed, fitted};
 use crate::pace::{Pace, Rate};
+use crate::shares::{Place, Shares};
 use crate::upstream::Upstream;
 
 /// Connections of a VPC at a time.
@@ -34,8 +34,7 @@ pub struct Vpc {
     pace: Option<Mutex<Pace>>,
     /// Whom foreign names are asked of; `None`: they are refused.
     upstream: Option<Upstream>,
-    /// How many connections each address has.
-    connections: Mutex<HashMap<IpAddr, usize>>,
+    connections: Shares,
 }
 
 impl Vpc {
@@ -45,7 +44,7 @@ impl Vpc {
             view: RwLock::new(Arc::new(view)),
             pace: rate.map(|rate| Mutex::new(Pace::new(rate))),
             upstream: upstream.map(Upstream::new),
-            connections: Mutex::default(),
+            connections: Shares::new(MOST_CONNECTIONS, MOST_OF_ADDRESS),
         }
     }
 
@@ -114,46 +113,6 @@ impl Vpc {
             }
         }
     }
-
-    /// A connection's place; `None`: the VPC or the address has as many as it may.
-    fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
-        let mut held = self.connections();
-        if held.values().sum::<usize>() >= MOST_CONNECTIONS {
-            return None;
-        }
-        let of_address = held.entry(source).or_default();
-        if *of_address >= MOST_OF_ADDRESS {
-            return None;
-        }
-        *of_address += 1;
-        Some(Place {
-            vpc: self.clone(),
-            source,
-        })
-    }
-
-    fn connections(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
-        let held = self.connections.lock();
-        held.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection that is counted until this is dropped.
-struct Place {
-    vpc: Arc<Vpc>,
-    source: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut held = self.vpc.connections();
-        if let Some(count) = held.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.source);
-            }
-        }
-    }
 }
 
 fn counted(outcome: &'static str) {
@@ -211,9 +170,9 @@ pub async fn tcp(vpc: Arc<Vpc>, listener: TcpListener) {
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, source)) => match vpc.admit(source.ip()) {
+            Ok((stream, source)) => match vpc.connections.admit(source.ip()) {
                 Some(place) => {
-                    connections.spawn(converse(place, stream, source));
+                    connections.spawn(converse(vpc.clone(), place, stream, source));
                 }
                 None => counted("too-many-connections"),
             },
@@ -222,9 +181,9 @@ pub async fn tcp(vpc: Arc<Vpc>, listener: TcpListener) {
     }
 }
 
-async fn converse(place: Place, mut stream: TcpStream, source: SocketAddr) {
+async fn converse(vpc: Arc<Vpc>, _place: Place, mut stream: TcpStream, source: SocketAddr) {
     loop {
-        match timeout(IDLE, exchange(&place.vpc, &mut stream, source)).await {
+        match timeout(IDLE, exchange(&vpc, &mut stream, source)).await {
             Ok(Ok(true)) => {}
             // It has gone, was idle, or said something that is not answered.
             Ok(Ok(false) | Err(_)) | Err(_) => return,

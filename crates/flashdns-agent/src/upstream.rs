@@ -1,10 +1,8 @@
 //! Foreign names: asked of a resolver on this host (Unbound), which caches and validates; here a message goes there and its
 //! answer comes back, as they are but for the id.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, Query};
@@ -14,6 +12,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::answer::{HEADER, Transport};
+use crate::shares::{Place, Shares};
 
 /// Questions of a VPC under way at a time.
 const MOST: usize = 200;
@@ -29,7 +28,7 @@ const LONGEST: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Upstream {
     at: SocketAddr,
-    under_way: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    under_way: Shares,
 }
 
 impl Upstream {
@@ -37,52 +36,27 @@ impl Upstream {
     pub fn new(at: SocketAddr) -> Self {
         Self {
             at,
-            under_way: Arc::default(),
+            under_way: Shares::new(MOST, MOST_OF_ADDRESS),
         }
     }
 
-    /// A place for a question of a guest; `None`: the VPC or the address has as many under way as it may.
-    pub fn admit(&self, source: IpAddr) -> Option<Place> {
-        let mut held = self.held();
-        if held.values().sum::<usize>() >= MOST {
-            return None;
-        }
-        let of_address = held.entry(source).or_default();
-        if *of_address >= MOST_OF_ADDRESS {
-            return None;
-        }
-        *of_address += 1;
-        Some(Place {
-            upstream: self.clone(),
-            source,
+    /// A question of a guest; `None`: the VPC or the address has as many under way as it may.
+    pub fn admit(&self, source: IpAddr) -> Option<Forward> {
+        Some(Forward {
+            at: self.at,
+            _place: self.under_way.admit(source)?,
         })
-    }
-
-    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
-        let held = self.under_way.lock();
-        held.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A question that is under way until this is dropped.
-pub struct Place {
-    upstream: Upstream,
-    source: IpAddr,
+#[derive(Debug)]
+pub struct Forward {
+    at: SocketAddr,
+    _place: Place,
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut held = self.upstream.held();
-        if let Some(count) = held.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.source);
-            }
-        }
-    }
-}
-
-impl Place {
+impl Forward {
     /// The answer to a question, with its id; `None`: none came in time.
     pub async fn relay(&self, request: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let id = request.first_chunk::<2>()?;
@@ -101,7 +75,7 @@ impl Place {
                     return Some(answer);
                 }
                 Ok(Err(error)) => {
-                    tracing::debug!(upstream = %self.upstream.at, %error, "no answer");
+                    tracing::debug!(upstream = %self.at, %error, "no answer");
                     // Nobody is there: asking again at once would find nobody.
                     tokio::time::sleep(LIMIT / 4).await;
                 }
@@ -123,7 +97,7 @@ impl Place {
     async fn by_udp(&self, request: &[u8]) -> io::Result<Vec<u8>> {
         // A port of its own for each question, which nobody can guess with the id.
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        socket.connect(self.upstream.at).await?;
+        socket.connect(self.at).await?;
         socket.send(request).await?;
         let mut room = vec![0; LONGEST];
         loop {
@@ -139,7 +113,7 @@ impl Place {
     }
 
     async fn by_tcp(&self, request: &[u8]) -> io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect(self.upstream.at).await?;
+        let mut stream = TcpStream::connect(self.at).await?;
         let length = u16::try_from(request.len()).map_err(io::Error::other)?;
         let framed = [&length.to_be_bytes()[..], request].concat();
         stream.write_all(&framed).await?;
@@ -152,28 +126,82 @@ impl Place {
     }
 }
 
-/// Whether a message is an answer to the question: with its id, and not a question itself.
+/// Whether a message is an answer to the request: with its id, no question itself, and to the same name (in whatever case,
+/// RFC 4343), type and class.
 fn answers(answer: &[u8], request: &[u8]) -> bool {
-    answer.len() >= HEADER && answer[..2] == request[..2] && answer[2] & 0x80 != 0
+    let says_so = answer.len() >= HEADER && answer[..2] == request[..2] && answer[2] & 0x80 != 0;
+    let same = match (question(answer), question(request)) {
+        (Some((name, kind)), Some((asked, asked_kind))) => {
+            // The lengths of labels are no letters.
+            name.eq_ignore_ascii_case(asked) && kind == asked_kind
+        }
+        _ => false,
+    };
+    says_so && same
+}
+
+/// The one question of a message: its name as it is on the wire, and type and class. `None`: it has none, several, or one
+/// whose name is said by pointing elsewhere, which nothing is before a first name to point to.
+fn question(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    if message.get(4..6)? != [0, 1] {
+        return None;
+    }
+    let rest = message.get(HEADER..)?;
+    let mut end = 0;
+    loop {
+        match usize::from(*rest.get(end)?) {
+            0 => break,
+            label @ 1..64 => end += 1 + label,
+            _ => return None,
+        }
+    }
+    Some((rest.get(..=end)?, rest.get(end + 1..end + 5)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn asking(name: &str, kind: RecordType) -> Vec<u8> {
+        let mut message = Message::query();
+        message.metadata.id = 7;
+        message.add_query(Query::query(name.parse().unwrap(), kind));
+        message.to_vec().unwrap()
+    }
+
+    fn answering(mut message: Vec<u8>) -> Vec<u8> {
+        message[2] |= 0x80;
+        message
+    }
+
     #[test]
-    fn a_vpc_and_an_address_have_so_many_under_way() {
-        let upstream = Upstream::new("127.0.0.1:5335".parse().unwrap());
-        let address = |n: u8| IpAddr::from([10, 0, 0, n]);
-        let of_one: Vec<_> = (0..100)
-            .filter_map(|_| upstream.admit(address(1)))
-            .collect();
-        assert_eq!(of_one.len(), MOST_OF_ADDRESS);
-        let all: Vec<_> = (0..=255)
-            .filter_map(|n| upstream.admit(address(n)))
-            .collect();
-        assert_eq!(of_one.len() + all.len(), MOST);
-        drop(of_one);
-        assert!(upstream.admit(address(1)).is_some());
+    fn an_answer_is_to_the_same_question() {
+        let request = asking("www.example.com.", RecordType::A);
+        let same = asking("wWw.eXample.com.", RecordType::A);
+        assert!(answers(&answering(request.clone()), &request));
+        assert!(answers(&answering(same), &request));
+        let mut other_class = request.clone();
+        *other_class.last_mut().unwrap() = 3;
+        let mut other_id = request.clone();
+        other_id[1] = 8;
+        let mut none = request.clone();
+        none[5] = 0;
+        let mut pointing = request.clone();
+        pointing[HEADER..HEADER + 2].copy_from_slice(&[0xc0, 0]);
+        for (what, message) in [
+            ("another name", asking("www.example.org.", RecordType::A)),
+            ("a longer name", asking("a.www.example.com.", RecordType::A)),
+            ("another type", asking("www.example.com.", RecordType::AAAA)),
+            ("another class", other_class),
+            ("another id", other_id),
+            ("no question", none),
+            ("a pointer", pointing),
+            ("cut off in it", request[..request.len() - 1].to_vec()),
+            ("cut off before it", request[..HEADER].to_vec()),
+        ] {
+            assert!(!answers(&answering(message), &request), "{what}");
+        }
+        // What comes back as it went.
+        assert!(!answers(&request, &request));
     }
 }

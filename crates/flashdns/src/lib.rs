@@ -18,7 +18,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
-use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components::{self, PLASMAVMC, PRISMNET};
 use photon_api::flashdns::v1::dns_service_server::DnsServiceServer;
 use photon_api::flashdns::v1::node_service_server::NodeServiceServer;
@@ -27,7 +26,7 @@ use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
 use photon_catalog::quota::{Count, Quotas};
 use photon_catalog::{Access, Actor, Tenants};
 use photon_program::{Component, Identity};
-use photon_service::{Events, Guard, IamClient, Mutations, Services};
+use photon_service::{Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -111,7 +110,7 @@ pub async fn run(
             quantities,
         )))
         .add(TenantServiceServer::new(tenants))
-        .add(EventServiceServer::new(Events::new(guard, ledger)));
+        .events(guard, ledger);
     let served = photon_service::serve(&common, COMPONENT, services, listener, shutdown);
     let ended = tokio::select! {
         served = served => served,

@@ -21,7 +21,6 @@ use std::time::Duration;
 use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
-use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components;
 use photon_api::iam::v1::directory_service_server::DirectoryServiceServer;
 use photon_api::iam::v1::iam_admin_service_server::IamAdminServiceServer;
@@ -32,7 +31,7 @@ use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_catalog::Access;
 use photon_catalog::quota::Quotas;
 use photon_program::Component;
-use photon_service::{Events, Guard, Mutations, Services};
+use photon_service::{Guard, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -120,7 +119,7 @@ pub async fn run(
         .add(IamAdminServiceServer::new(iam))
         .add(DirectoryServiceServer::new(directory))
         .add(QuotaServiceServer::new(quotas))
-        .add(EventServiceServer::new(Events::new(guard, ledger)));
+        .events(guard, ledger);
     tokio::select! {
         served = photon_service::serve(server, COMPONENT, services, listener, shutdown) => served,
         // Every change would fail from now on: systemd starts the server anew.

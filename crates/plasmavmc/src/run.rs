@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
-use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components::PRISMNET;
 use photon_api::plasmavmc::v1::image_service_server::ImageServiceServer;
 use photon_api::plasmavmc::v1::node_service_server::NodeServiceServer;
@@ -16,12 +15,12 @@ use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
 use photon_catalog::quota::{Count, Quotas};
 use photon_catalog::{Access, Actor, Tenants};
 use photon_program::Identity;
-use photon_service::{Events, Guard, IamClient, Mutations, Services};
+use photon_service::{Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Watches};
+use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Tunnels, Watches};
 use crate::model::{Image, SshKey, Vm, kind};
 use crate::prismnet::Ports;
 use crate::store::blob::Blobs;
@@ -80,6 +79,7 @@ pub async fn run(
     let watches = Watches::new(db.clone());
     let hub = ConsoleHub::default();
     let consoles = Consoles::new(hub.clone());
+    let tunnels = Tunnels::new(hub.clone());
     let files = Files::new(blobs.clone(), desired.clone());
     let reports = Reports::new(db.clone(), ledger.clone(), saga.clone(), &store_epoch);
     let offers = component.images.clone();
@@ -115,6 +115,7 @@ pub async fn run(
             vms,
             watches,
             consoles,
+            tunnels.clone(),
         )))
         .add(SshKeyServiceServer::new(server::SshKeys::new(
             access.clone(),
@@ -128,6 +129,7 @@ pub async fn run(
             reports,
             files,
             hub,
+            tunnels,
         )))
         .add(QuotaServiceServer::new(Quotas::new(
             access,
@@ -135,7 +137,7 @@ pub async fn run(
             quantities,
         )))
         .add(TenantServiceServer::new(tenants))
-        .add(EventServiceServer::new(Events::new(guard, ledger)));
+        .events(guard, ledger);
     let served = tokio::select! {
         served = photon_service::serve(&common, COMPONENT, services, listener, shutdown.clone()) => served,
         // Every later change would be refused: systemd starts the server anew.

@@ -13,6 +13,8 @@
 
 mod connections;
 mod desired;
+mod dhcp_filter;
+mod dial_filter;
 mod difference;
 mod filter;
 mod firewall;
@@ -22,6 +24,7 @@ mod group_filter;
 mod guest_filter;
 mod interface;
 mod limits;
+mod metadata_filter;
 mod networkd;
 mod peering;
 mod peering_filter;

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
-use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components;
 use photon_api::prismnet::v1::external_network_service_server::ExternalNetworkServiceServer;
 use photon_api::prismnet::v1::floating_ip_service_server::FloatingIpServiceServer;
@@ -35,7 +34,7 @@ use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
 use photon_catalog::quota::{Count, Quantity, Quotas};
 use photon_catalog::{Access, Actor, Tenants};
 use photon_program::{Component, Identity};
-use photon_service::{Events, Guard, IamClient, Mutations, Services};
+use photon_service::{Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -203,5 +202,5 @@ fn services(
             quantities,
         )))
         .add(TenantServiceServer::new(tenants))
-        .add(EventServiceServer::new(Events::new(guard, ledger)))
+        .events(guard, ledger)
 }

@@ -13,6 +13,7 @@
 //! | `external-gateway/{network}/{gateway}`, `external-floating/{network}/{floating}`, `vpc-floating/{vpc}/{floating}` | who uses whom |
 //! | `external-users/{network}`, `vpc-floating-users/{vpc}`, `external-networks` | as `vpc-users` |
 //! | `address-cursor/{subnet}` | the address that was given last |
+//! | `address-released/{subnet}/{ip}` | when a port let go of it; on a lease of some minutes |
 //! | `node/{name}` | a host's end of the tunnels between hosts; gone when another host has its address |
 //! | `gateway-host/{name}` | the external networks that a host has interfaces in; of none: no record |
 //! | `default-group/{org}/{project}` | the project's default security group |
@@ -51,7 +52,7 @@ pub use node::{
 pub use peering::{VpcPeering, peering_create, peering_delete, peering_update, peerings_of};
 pub use port::{
     address_holder, addresses, last_given, mac_holder, port_create, port_delete, port_list,
-    port_update,
+    port_update, released,
 };
 pub use route::{VpcRoute, route_create, route_delete, route_to, route_update, routes_of};
 pub use security_group::{

@@ -20,8 +20,8 @@ pub mod tls;
 pub use boot::agent_main;
 pub use config::{
     AgentArgs, AgentSettings, ClientCertificates, CommonArgs, Component, ComponentSettings,
-    ConfigError, EndpointArgs, Endpoints, Invalid, Limits, ServerArgs, ServerSettings, Settings,
-    Share, StoreCommand, TlsFiles, Urls, check_url,
+    ConfigError, EndpointArgs, Endpoints, Invalid, KeptEvents, Limits, ServerArgs, ServerSettings,
+    Settings, Share, StoreCommand, TlsFiles, Urls, check_url,
 };
 pub use identity::Identity;
 pub use listen::listen;

@@ -19,6 +19,12 @@ pub const SECONDS: &str = "photon_grpc_call_seconds";
 pub const UNDER_WAY: &str = "photon_grpc_calls_under_way";
 /// Connections and calls that were not let in.
 pub const REFUSED: &str = "photon_refused_total";
+/// Events that were cut off for their age or number.
+pub const EVENTS_CUT: &str = "photon_events_cut_total";
+/// Events that the last daily round found or left in the store.
+pub const EVENTS_KEPT: &str = "photon_events_kept";
+/// Chains that it left alone because they are not as they were written.
+pub const EVENTS_UNCUT: &str = "photon_events_chains_not_cut";
 
 /// From a decision in memory to a call that waits for a disk or another server.
 const BUCKETS: [f64; 14] = [
@@ -46,6 +52,15 @@ pub fn recorder() -> &'static PrometheusHandle {
             "time from a gRPC call's arrival to its answer; of a streaming call, to its end"
         );
         metrics::describe_counter!(REFUSED, "connections and calls not let in, by why");
+        metrics::describe_counter!(EVENTS_CUT, "events cut off for their age or number");
+        metrics::describe_gauge!(
+            EVENTS_KEPT,
+            "events in the store, as of the last daily round"
+        );
+        metrics::describe_gauge!(
+            EVENTS_UNCUT,
+            "chains of events that are not as they were written, so that nothing is cut off there"
+        );
         metrics::describe_gauge!(UNDER_WAY, "gRPC calls and streams under way");
         handle
     })

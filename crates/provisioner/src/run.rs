@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use chainfire::Ledger;
 use flaredb::Db;
-use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_api::components::IAM;
 use photon_api::provisioner::v1::enrolment_service_server::EnrolmentServiceServer;
 use photon_api::provisioner::v1::machine_service_server::MachineServiceServer;
@@ -13,7 +12,7 @@ use photon_catalog::Access;
 use photon_host::systemd::{ServiceManager, SystemdBus};
 use photon_program::Identity;
 use photon_reconcile::{Driver, Signal, Timing};
-use photon_service::{Events, Guard, IamClient, Mutations, Services};
+use photon_service::{Guard, IamClient, Mutations, Services};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -153,7 +152,7 @@ pub async fn run_with(
             access, machines, files,
         )))
         .add(EnrolmentServiceServer::new(EnrolmentServer::new(enrolment)))
-        .add(EventServiceServer::new(Events::new(guard, ledger)));
+        .events(guard, ledger);
     let served = tokio::select! {
         served = photon_service::serve(&server, COMPONENT, services, listener, shutdown.clone()) => served,
         // Every later change would be refused: systemd starts the server anew.

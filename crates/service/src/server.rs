@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use chainfire::Ledger;
 use http::{Request, Response};
+use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_program::{Component, ServerSettings, metrics, systemd};
 use photon_resource::TokenVerifier;
 use prost::Message;
@@ -21,7 +23,9 @@ use tower::Service;
 
 use crate::admission::{Admission, Connections, Kind, Refusals};
 use crate::call::{CallLayer, Methods};
-use crate::tls;
+use crate::events::Events;
+use crate::guard::Guard;
+use crate::{retention, tls};
 
 /// The service that servers ask, with the token of whoever called them.
 const DECISIONS: &str = "iam.v1.IamAuthzService";
@@ -36,6 +40,8 @@ pub struct Services {
     verifier: Arc<dyn TokenVerifier>,
     routes: Routes,
     names: Vec<&'static str>,
+    /// Of whose old events there is an end.
+    ledger: Option<Ledger>,
 }
 
 impl Services {
@@ -45,7 +51,16 @@ impl Services {
             verifier,
             routes: Routes::default(),
             names: Vec::new(),
+            ledger: None,
         }
+    }
+
+    /// Adds the event log of the server's store, for whom `guard` lets through. Its old events are cut off while the server
+    /// runs, as [`ServerSettings::events`] says.
+    #[must_use]
+    pub fn events(mut self, guard: Guard, ledger: Ledger) -> Self {
+        self.ledger = Some(ledger.clone());
+        self.add(EventServiceServer::new(Events::new(guard, ledger)))
     }
 
     /// Adds one. It reads messages of up to 4 MiB, tonic's default, unless `max_decoding_message_size` of the
@@ -167,6 +182,11 @@ pub async fn serve(
         shutdown.clone().cancelled_owned(),
     );
     let told = refusals.tell(shutdown.clone());
+    let cut = async {
+        if let Some(ledger) = services.ledger {
+            retention::run(ledger, settings.events, component.name, shutdown.clone()).await;
+        }
+    };
     let stopped = async {
         shutdown.cancelled().await;
         systemd::stopping();
@@ -189,7 +209,7 @@ pub async fn serve(
             served = serving => served.context("the gRPC listener ended"),
         }
     };
-    let (served, ()) = tokio::join!(served, told);
+    let (served, (), ()) = tokio::join!(served, told, cut);
     served?;
     tracing::info!(component = component.name, "stopped");
     Ok(())

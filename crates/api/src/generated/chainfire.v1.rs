@@ -2,7 +2,8 @@
 /// One event of the log.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Event {
-    /// 1 for the chain's first event, then without gaps.
+    /// 1 for the chain's first event, then without gaps. Old ones are cut off as the server's settings say
+    /// (`events`): then the first that is listed has a greater number.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
     /// When the server appended it.
@@ -105,7 +106,8 @@ pub struct VerifyChainRequest {
     #[prost(string, tag = "1")]
     pub org_id: ::prost::alloc::string::String,
     /// A head (sequence and hash) that the caller kept from an earlier verification: the chain must
-    /// still contain it, which shows a log that was cut off and grown anew.
+    /// still contain it, which shows a log that was cut off and grown anew. One that is older than what the server
+    /// keeps proves nothing any more, and is refused as not intact.
     #[prost(uint64, tag = "2")]
     pub known_sequence: u64,
     /// The hash that goes with `known_sequence`.
@@ -133,6 +135,10 @@ pub struct VerifyChainResponse {
     /// What is wrong with it.
     #[prost(string, tag = "6")]
     pub problem: ::prost::alloc::string::String,
+    /// Number of the first event that the server keeps: 1 if none was cut off for its age. The event
+    /// `audit:events:cut` tells of each cut.
+    #[prost(uint64, tag = "7")]
+    pub first_sequence: u64,
 }
 /// How the call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -283,7 +289,7 @@ pub mod event_service_client {
                 .insert(GrpcMethod::new("chainfire.v1.EventService", "ListEvents"));
             self.inner.unary(req, path, codec).await
         }
-        /// Recomputes the whole chain of one organization. Needs `audit:events:verify`.
+        /// Recomputes the whole chain of one organization, from the first event that the server keeps. Needs `audit:events:verify`.
         pub async fn verify_chain(
             &mut self,
             request: impl tonic::IntoRequest<super::VerifyChainRequest>,
@@ -331,7 +337,7 @@ pub mod event_service_server {
             tonic::Response<super::ListEventsResponse>,
             tonic::Status,
         >;
-        /// Recomputes the whole chain of one organization. Needs `audit:events:verify`.
+        /// Recomputes the whole chain of one organization, from the first event that the server keeps. Needs `audit:events:verify`.
         async fn verify_chain(
             &self,
             request: tonic::Request<super::VerifyChainRequest>,

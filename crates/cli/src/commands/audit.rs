@@ -32,8 +32,8 @@ pub enum AuditCommand {
     /// List events of the organization (--org), oldest first.
     #[command(visible_alias = "ls")]
     List(Listed<Filter>),
-    /// Recompute the hashes of the organization's chains and name the first event that was altered, removed
-    /// or reordered. Fails (exit code 1) if there is one.
+    /// Recompute the hashes of the organization's chains, from the first event that is kept (FROM) on, and name the first
+    /// one that was altered, removed or reordered. Fails (exit code 1) if there is one.
     Verify {
         /// Only of this service.
         #[arg(long, value_parser = Services)]
@@ -206,6 +206,7 @@ async fn verify(
         &[
             ("SERVICE", "service"),
             ("INTACT", "intact"),
+            ("FROM", "first_sequence"),
             ("EVENTS", "events"),
             ("FIRST BAD", "first_bad_sequence"),
             ("PROBLEM", "problem"),

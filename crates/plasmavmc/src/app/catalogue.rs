@@ -2,20 +2,20 @@
 //! `catalogue` with its name.
 //!
 //! An image of the catalogue is imported under a name with the beginning of its SHA-256, and gets the catalogue's when
-//! it is there; another that had it goes back to its long name first, is public no more, and is deleted when no VM uses
-//! it. Each of these is a change of its own, and the next pass goes on wherever a crash has left off.
+//! it is there. Another that had it until then goes back to its long name in the same change, is public no more, and is
+//! deleted when no VM uses it. Each of these is a change of its own, and the next pass goes on wherever a crash has left off.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chainfire::Ledger;
-use photon_catalog::{Actor, Query, Stored, commit_own, list};
+use photon_catalog::{Actor, Change, Query, Stored, commit_own, list};
 use photon_reconcile::{Driver, Plan, Reconciler, Signal, Timing};
 use photon_resource::{Changes, Error, PageRequest, PrincipalId, Scope};
 use tokio_util::sync::CancellationToken;
 
-use super::image::{Delete, Update};
+use super::image::{Delete, Switch, Update};
 use super::{Fetched, Images};
 use crate::model::{ExpectedFile, Image, ImageChanges, ImageFormat, ImagePart, NewImage};
 use crate::settings::Offer;
@@ -51,10 +51,12 @@ struct Kept {
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
-    /// Take the name of the catalogue from an image that has another content.
+    /// Take the name of the catalogue from an image that is no more of it.
     Retire(Image),
     /// Give an image what the settings say of it.
     Offer(Image, String),
+    /// The same, and take the name from the one that has it, which has another content.
+    Switch { from: Image, to: Box<Image> },
     /// Fetch this one.
     Import(String),
     /// Nobody uses it, and nobody can.
@@ -72,6 +74,7 @@ impl Plan for Steps {
         let steps = self.0.iter().map(|step| match step {
             Step::Retire(image) => format!("retire {}", image.name),
             Step::Offer(_, name) => format!("offer {name}"),
+            Step::Switch { from, to } => format!("offer {} in the place of {}", to.name, from.name),
             Step::Import(name) => format!("import {name}"),
             Step::Remove(image) => format!("remove {}", image.name),
         });
@@ -79,30 +82,48 @@ impl Plan for Steps {
     }
 }
 
-/// What has to be done so that `kept` is what `offers` says. Removals and what costs no download come first.
+/// The name by which the settings have an image.
+fn entry(image: &Image) -> &str {
+    image.labels.get(LABEL).map_or("", String::as_str)
+}
+
+/// What has to be done so that `kept` is what `offers` says. Removals and what costs no download come first. As long as the
+/// new content of a name is not there, the old one keeps it.
 fn plan(offers: &BTreeMap<String, Offer>, kept: &[Kept]) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut imports = Vec::new();
-    let entry = |image: &Image| image.labels.get(LABEL).cloned().unwrap_or_default();
+    let current = |name: &str, offer: &Offer| {
+        let mut images = kept.iter().map(|kept| &kept.image);
+        images.find(|image| entry(image) == name && sum(image) == offer.sum())
+    };
+    let mut switched = Vec::new();
     for Kept { image, used } in kept {
-        let offer = offers.get(&entry(image));
+        let offer = offers.get(entry(image));
         if offer.is_some_and(|offer| offer.sum() == sum(image)) {
             continue;
         }
-        if image.public || image.name == entry(image) {
-            steps.push(Step::Retire(image.clone()));
-        } else if !used {
-            steps.push(Step::Remove(image.clone()));
+        let named = image.name == entry(image);
+        if !image.public && !named {
+            if !used {
+                steps.push(Step::Remove(image.clone()));
+            }
+            continue;
+        }
+        match offer.map(|offer| current(entry(image), offer)) {
+            Some(None) => {}
+            Some(Some(to)) if named => {
+                let (from, to) = (image.clone(), Box::new(to.clone()));
+                switched.push(entry(image));
+                steps.push(Step::Switch { from, to });
+            }
+            _ => steps.push(Step::Retire(image.clone())),
         }
     }
     for (name, offer) in offers {
-        let current = kept
-            .iter()
-            .map(|kept| &kept.image)
-            .find(|image| entry(image) == *name && sum(image) == offer.sum());
-        match current {
+        match current(name, offer) {
             None => imports.push(Step::Import(name.clone())),
             Some(image) if as_offered(image, name, offer) == *image => {}
+            Some(_) if switched.contains(&name.as_str()) => {}
             Some(image) => steps.push(Step::Offer(image.clone(), name.clone())),
         }
     }
@@ -165,15 +186,18 @@ impl Catalogue {
             .await;
     }
 
-    async fn update(&self, image: &Image, changes: ImageChanges) -> Result<(), Error> {
+    async fn update(&self, mut change: impl Change<Value = Image>) -> Result<(), Error> {
         let action = Image::KIND.action("update");
-        let mut change = Update {
-            id: image.id,
-            changes,
-        };
         let db = &self.images.db;
         commit_own(db, &self.ledger, &self.actor, &action, &mut change).await?;
         Ok(())
+    }
+
+    fn offered(&self, image: &Image, name: &str) -> Update {
+        Update {
+            id: image.id,
+            changes: changes(name, true, self.offers.get(name)),
+        }
     }
 
     async fn import(&self, name: &str, offer: &Offer) -> Result<(), Error> {
@@ -210,14 +234,12 @@ impl Catalogue {
 
     async fn carry_out(&self, step: &Step) -> Result<(), Error> {
         match step {
-            Step::Retire(image) => {
-                let name = image.labels.get(LABEL).map_or("", String::as_str);
-                let name = long_name(name, &sum(image));
-                self.update(image, changes(&name, false, None)).await
-            }
-            Step::Offer(image, name) => {
-                let offer = &self.offers[name];
-                self.update(image, changes(name, true, Some(offer))).await
+            Step::Retire(image) => self.update(retired(image)).await,
+            Step::Offer(image, name) => self.update(self.offered(image, name)).await,
+            Step::Switch { from, to } => {
+                let to = self.offered(to, entry(from));
+                let from = retired(from);
+                self.update(Switch { from, to }).await
             }
             Step::Import(name) => self.import(name, &self.offers[name]).await,
             Step::Remove(image) => {
@@ -229,6 +251,14 @@ impl Catalogue {
                 Ok(())
             }
         }
+    }
+}
+
+fn retired(image: &Image) -> Update {
+    let name = long_name(entry(image), &sum(image));
+    Update {
+        id: image.id,
+        changes: changes(&name, false, None),
     }
 }
 

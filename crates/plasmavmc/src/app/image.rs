@@ -124,18 +124,48 @@ pub(super) struct Update {
     pub changes: ImageChanges,
 }
 
+impl Update {
+    /// The image as it is then, and whether that is something new.
+    async fn write(&self, tx: &mut Transaction) -> Result<(Image, bool), Error> {
+        let before: Image = get(tx, &self.id).await?;
+        let after = before.with(self.changes.clone())?;
+        let changed = after != before;
+        if changed {
+            store::image::image_update(tx, &before, &after).await?;
+        }
+        Ok((after, changed))
+    }
+}
+
 #[async_trait]
 impl Change for Update {
     type Value = Image;
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Image>, Error> {
-        let before: Image = get(tx, &self.id).await?;
-        let after = before.with(self.changes.clone())?;
-        if after == before {
-            return Ok(Effect::nothing(after));
-        }
-        store::image::image_update(tx, &before, &after).await?;
-        Ok(Effect::on(after))
+        Ok(match self.write(tx).await? {
+            (after, true) => Effect::on(after),
+            (after, false) => Effect::nothing(after),
+        })
+    }
+}
+
+/// Gives one image the name that another has, without a moment in which neither has it.
+pub(super) struct Switch {
+    /// What the one that has it is from then on.
+    pub from: Update,
+    /// What the one that gets it is.
+    pub to: Update,
+}
+
+#[async_trait]
+impl Change for Switch {
+    type Value = Image;
+
+    async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<Image>, Error> {
+        let (before, _) = self.from.write(tx).await?;
+        let (after, _) = self.to.write(tx).await?;
+        let why = format!("in the place of {}, now {}", before.resource(), before.name);
+        Ok(Effect::on(after).because(why))
     }
 }
 

@@ -224,15 +224,21 @@ async fn offered(client: &mut Client) -> Vec<(String, String)> {
 }
 
 async fn until(client: &mut Client, wanted: &[(&str, &[u8])]) {
+    offered_until(client, wanted).await;
+}
+
+/// The names that were offered, each time that it was looked.
+async fn offered_until(client: &mut Client, wanted: &[(&str, &[u8])]) -> Vec<Vec<String>> {
     let wanted: Vec<_> = wanted
         .iter()
         .map(|(name, content)| ((*name).to_owned(), sum(content)))
         .collect();
-    let mut is = Vec::new();
+    let (mut is, mut names) = (Vec::new(), Vec::new());
     for _ in 0..200 {
         is = offered(client).await;
+        names.push(is.iter().map(|(name, _)| name.clone()).collect());
         if is == wanted {
-            return;
+            return names;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -279,13 +285,27 @@ async fn the_catalogue_is_what_the_settings_say() {
 
     drop(host);
 
-    // Another version takes the name; what a VM was made of stays, hidden.
+    // Another version that does not come leaves the name as it is. That it was tried shows in what was tried after it.
+    let (lost, third) = (
+        ("debian", web.url("/none"), second.as_slice()),
+        vec![3; 512],
+    );
+    let after = ("fedora", web.put("/3", &third), third.as_slice());
+    cloud.restart_with(catalogue(&[lost, after])).await;
+    let mut tenant = cloud.client(&cloud.sign_in("acme", "admin").await);
+    until(&mut tenant, &[("debian", &first), ("fedora", &third)]).await;
+
+    // One that comes takes the name, which is never nobody's; what a VM was made of stays, hidden.
     cloud
         .restart_with(catalogue(&[("debian", new, &second)]))
         .await;
     let host = Host::first(&cloud).await.run();
     let mut tenant = cloud.client(&cloud.sign_in("acme", "admin").await);
-    until(&mut tenant, &[("debian", &second)]).await;
+    let had = offered_until(&mut tenant, &[("debian", &second)]).await;
+    assert!(
+        had.iter().all(|names| names.contains(&"debian".to_owned())),
+        "{had:?}"
+    );
     let mut operator = cloud.operator().await;
     let names = |offered: Vec<(String, String)>| -> Vec<String> {
         offered.into_iter().map(|(name, _)| name).collect()

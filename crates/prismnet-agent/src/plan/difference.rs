@@ -210,7 +210,7 @@ impl Target {
         let mut endpoints = BTreeSet::new();
         for vpc in &desired.vpcs {
             let vrf = vpc.vrf();
-            interfaces.insert(vrf.clone(), interface::vrf(vpc));
+            interfaces.insert(vrf.clone(), interface::vrf(vpc, limits));
             for subnet in &vpc.subnets {
                 let bridge = subnet.bridge();
                 if subnet.v6.is_some() {
@@ -253,7 +253,7 @@ impl Target {
             settings.extend(resolver_filter::DEAF.map(|key| (key.to_owned(), "0")));
         }
         Self {
-            files: networkd::render(desired, mtu, limits.resolver, egress),
+            files: networkd::render(desired, mtu, limits, egress),
             tables: [
                 guest_filter::render(desired, limits, egress),
                 firewall::render(desired, limits),

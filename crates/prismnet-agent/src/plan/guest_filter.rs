@@ -39,7 +39,10 @@ use super::filter::{Statements, Table, target};
 use super::gateway::Egress;
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
-use super::{gateway_filter, resolver_filter, route_filter, tunnel_filter};
+use super::{
+    dhcp_filter, dial_filter, gateway_filter, metadata_filter, resolver_filter, route_filter,
+    tunnel_filter,
+};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -67,6 +70,7 @@ pub fn render(desired: &Desired, limits: Limits, egress: &Egress) -> Table {
     let mut table = Table::new(NfFamily::Bridge);
     sets(&mut table, desired, limits);
     resolver_filter::bridge(&mut table, desired, limits);
+    metadata_filter::bridge(&mut table, limits);
     source_chains(&mut table, limits);
     from_guest(&mut table, limits);
     to_guest(&mut table, limits);
@@ -74,35 +78,32 @@ pub fn render(desired: &Desired, limits: Limits, egress: &Egress) -> Table {
     tunnel_filter::bridge(&mut table, desired);
     gateway_filter::bridge(&mut table, desired);
     route_filter::bridge(&mut table, desired, egress);
-    table.base_chain(
-        "host",
-        NfHook::Input,
-        RAW,
+    let mut host = vec![
+        stray(ibridge, iif, PORTS[0]),
+        stray(ibridge, iif, PORTS[1]),
+        stray(ibridge, iif, PORTS[2]),
+        gateway_filter::not_for_the_host(),
+        vec![not_within(ibridge(), "bridges"), accept()],
+        // What another host sends is for guests alone.
+        vec![within(iif(), "tunnels"), drop()],
+        // Frames to the group 01:80:c2:00:00:0x come here without passing prerouting, and the bridge
+        // learns from them.
         vec![
-            stray(ibridge, iif, PORTS[0]),
-            stray(ibridge, iif, PORTS[1]),
-            stray(ibridge, iif, PORTS[2]),
-            gateway_filter::not_for_the_host(),
-            vec![not_within(ibridge(), "bridges"), accept()],
-            // What another host sends is for guests alone.
-            vec![within(iif(), "tunnels"), drop()],
-            // Frames to the group 01:80:c2:00:00:0x come here without passing prerouting, and the bridge
-            // learns from them.
-            vec![
-                is(
-                    masked(payload("ether", "daddr"), "ff:ff:ff:ff:ff:f0"),
-                    text("01:80:c2:00:00:00"),
-                ),
-                drop(),
-            ],
-            // The host would answer for any of its addresses.
-            vec![
-                ether_type("arp"),
-                not_within(concat([ibridge(), payload("arp", "daddr ip")]), "gateways4"),
-                drop(),
-            ],
+            is(
+                masked(payload("ether", "daddr"), "ff:ff:ff:ff:ff:f0"),
+                text("01:80:c2:00:00:00"),
+            ),
+            drop(),
         ],
-    );
+    ];
+    host.extend(metadata_filter::neighbour(limits));
+    // The host would answer for any of its addresses.
+    host.push(vec![
+        ether_type("arp"),
+        not_within(concat([ibridge(), payload("arp", "daddr ip")]), "gateways4"),
+        drop(),
+    ]);
+    table.base_chain("host", NfHook::Input, RAW, host);
     for vpc in &desired.vpcs {
         groups(&mut table, vpc);
     }
@@ -248,8 +249,8 @@ pub(super) fn gateways(vpc: &Vpc) -> (String, String) {
     (format!("{vrf}-router4"), format!("{vrf}-router6"))
 }
 
-/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, but no redirects, and what it
-/// was asked for as a resolver.
+/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, but no redirects, what it was
+/// asked for as a resolver, and connections of the host's.
 fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
     let own = vpc
         .subnets
@@ -287,6 +288,7 @@ fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
         ],
     ];
     rules.extend(resolver_filter::answers(limits, &set4, &set6));
+    rules.push(dial_filter::dials(&set4));
     table.chain(&chain, rules);
     chain
 }
@@ -320,6 +322,8 @@ fn source_chains(table: &mut Table, limits: Limits) {
     // Before anything that costs more.
     source.extend(limits::sending(table, limits));
     source.extend(resolver_filter::asks(limits));
+    source.push(dial_filter::answers());
+    source.extend(metadata_filter::asks(limits));
     source.extend([
         vec![lookup(ibridge(), "zones")],
         vec![ether_type("ip"), goto("source-ip")],
@@ -412,6 +416,8 @@ fn from_guest(table: &mut Table, limits: Limits) {
         vec![ether_type("arp"), accept()],
     ];
     rules.extend(resolver_filter::asked(limits));
+    rules.push(dial_filter::answered());
+    rules.extend(metadata_filter::asked(limits));
     rules.extend(vec![
         gateway_filter::comes_in(),
         // Only the host is router and DHCP server. A client takes an answer from whatever port.
@@ -433,6 +439,7 @@ fn from_guest(table: &mut Table, limits: Limits) {
             drop(),
         ],
         vec![is(payload("icmpv6", "type"), any_of(NEIGHBOUR)), accept()],
+        dhcp_filter::nameless_client(),
         dhcp_to(is(payload("ip", "daddr"), text("255.255.255.255"))),
         dhcp_to(within(
             concat([ibridge(), payload("ip", "daddr")]),
@@ -466,6 +473,7 @@ fn to_guest(table: &mut Table, limits: Limits) {
         gateway_filter::leaves(),
     ]);
     rules.extend(limits::receiving(table, limits));
+    rules.extend(metadata_filter::answers(limits));
     rules.extend([
         vec![ether_type("arp"), accept()],
         // Those of guests were looked at where they came in.

@@ -7,8 +7,9 @@ use photon_host::links::{BridgePort, Kind, Link};
 use photon_resource::Mac;
 
 use super::desired::{Port, Subnet, Tunnel, Vpc};
+use super::limits::Limits;
 use super::peering::End;
-use super::{networkd, tunnel};
+use super::{metadata_filter, networkd, tunnel};
 
 /// An interface as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +36,12 @@ impl Interface {
 }
 
 /// A VPC's routing domain.
-pub(super) fn vrf(vpc: &Vpc) -> Interface {
+pub(super) fn vrf(vpc: &Vpc, limits: Limits) -> Interface {
     Interface {
         kind: Kind::Vrf { table: vpc.table },
         master: None,
         mac: None,
-        addresses: BTreeSet::new(),
+        addresses: metadata_filter::addresses(limits),
         bridge_port: None,
         mtu: None,
     }

@@ -10,8 +10,9 @@ use photon_resource::bridge_name;
 use super::FILE_PREFIX;
 use super::desired::{Desired, Gateway, Port, Subnet, Tunnel, Vpc};
 use super::gateway::Egress;
+use super::limits::Limits;
 use super::peering::{self, End};
-use super::{route, tunnel};
+use super::{metadata_filter, route, tunnel};
 
 /// File names without directory, and contents.
 pub type Files = BTreeMap<String, String>;
@@ -22,10 +23,10 @@ const CATCH_ALL_METRIC: u32 = 4_278_198_272;
 
 /// Lease time in seconds. A guest asks again after half of it.
 ///
-/// It bounds how long a guest waits for its address that calls itself otherwise than before: networkd (257 at least)
-/// knows a lease by the client identifier alone and offers a leased address to nobody else, though the MAC is the
-/// same. So it is with an initial file system before its system, with a system installed anew, and with firmware before
-/// either. Shorter, and guests would lose their addresses while networkd is being restarted.
+/// It bounds how long a guest waits for its address that calls itself otherwise than before, where the filter can't keep
+/// that from networkd ([`super::guest_filter`]): networkd (257 at least) knows a lease by the client identifier alone and
+/// offers a leased address to nobody else, though the MAC is the same. Shorter, and guests would lose their addresses while
+/// networkd is being restarted.
 const LEASE_SECONDS: u32 = 120;
 
 /// DHCP's option with the MTU of the interface (RFC 2132 section 5.1).
@@ -34,9 +35,10 @@ const DHCP_MTU: u8 = 26;
 /// Of an interface that nothing else is said of, in bytes.
 const USUAL_MTU: u32 = 1500;
 
-/// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes. Where there is a `resolver`, the guests of a
+/// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes. Where there is a resolver, the guests of a
 /// subnet without name servers are told of it.
-pub fn render(desired: &Desired, tunnel_mtu: u32, resolver: bool, egress: &Egress) -> Files {
+pub fn render(desired: &Desired, tunnel_mtu: u32, limits: Limits, egress: &Egress) -> Files {
+    let resolver = limits.resolver;
     let mut files = Files::new();
     for gateway in &desired.gateways {
         let (inside, outside) = (gateway.inside_leg(), gateway.outside_leg());
@@ -76,7 +78,7 @@ pub fn render(desired: &Desired, tunnel_mtu: u32, resolver: bool, egress: &Egres
     for vpc in &desired.vpcs {
         let vrf = vpc.vrf();
         put(&mut files, &vrf, "netdev", vrf_device(vpc));
-        put(&mut files, &vrf, "network", vrf_network(vpc));
+        put(&mut files, &vrf, "network", vrf_network(vpc, limits));
         for subnet in &vpc.subnets {
             let bridge = subnet.bridge();
             put(&mut files, &bridge, "netdev", bridge_device(subnet));
@@ -129,13 +131,18 @@ fn vrf_device(vpc: &Vpc) -> String {
 const QUIET: &str =
     "IPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\nConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n";
 
-fn vrf_network(vpc: &Vpc) -> String {
+fn vrf_network(vpc: &Vpc, limits: Limits) -> String {
     let mut text = format!(
         "# VPC {}\n[Match]\nName={}\nKind=vrf\n\n[Link]\nRequiredForOnline=no\n\n[Network]\n\
          LinkLocalAddressing=no\n{QUIET}IPv4Forwarding=yes\n",
         vpc.id,
         vpc.vrf()
     );
+    if limits.metadata {
+        // Of the host alone: never a packet's sender by itself.
+        let address = metadata_filter::ADDRESS;
+        let _ = write!(text, "\n[Address]\nAddress={address}/32\nScope=host\n");
+    }
     // Without these, what the VPC does not know would be looked up in the host's own routing table.
     for destination in ["0.0.0.0/0", "::/0"] {
         let _ = write!(

@@ -1,5 +1,7 @@
 //! Golden files, and what must hold of every plan.
 
+mod many_rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -173,12 +175,15 @@ fn golden(name: &str, text: &str) {
 #[test]
 fn rendered_files_are_those_reviewed() {
     let mut text = String::new();
-    for (name, contents) in networkd::render(&small(), 1450, true, &Egress::default()) {
+    for (name, contents) in networkd::render(&small(), 1450, Limits::default(), &Egress::default())
+    {
         text.push_str(&format!("==> {name}\n{contents}\n"));
     }
     golden("networkd.golden", &text);
     let mut text = String::new();
-    for (name, contents) in networkd::render(&spanning(), 1450, true, &Egress::default()) {
+    for (name, contents) in
+        networkd::render(&spanning(), 1450, Limits::default(), &Egress::default())
+    {
         text.push_str(&format!("==> {name}\n{contents}\n"));
     }
     golden("networkd-tunnels.golden", &text);
@@ -206,7 +211,7 @@ fn routes_are_those_reviewed() {
         ..Egress::default()
     };
     let mut text = String::new();
-    for (name, contents) in networkd::render(&desired, 1450, true, &egress) {
+    for (name, contents) in networkd::render(&desired, 1450, Limits::default(), &egress) {
         if name.contains("-pv") || name.contains("-pb") {
             text.push_str(&format!("==> {name}\n{contents}\n"));
         }
@@ -235,7 +240,8 @@ fn routes_are_those_reviewed() {
 fn peerings_are_those_reviewed() {
     let desired = peered();
     let mut text = String::new();
-    for (name, contents) in networkd::render(&desired, 1450, true, &Egress::default()) {
+    for (name, contents) in networkd::render(&desired, 1450, Limits::default(), &Egress::default())
+    {
         if name.contains("-pr") {
             text.push_str(&format!("==> {name}\n{contents}\n"));
         }
@@ -307,7 +313,11 @@ fn elements_that_packets_make_are_not_looked_at() {
 
 /// The lines that tell guests of name servers, of the bridges.
 fn name_servers(desired: &Desired, resolver: bool) -> Vec<String> {
-    let files = networkd::render(desired, 1450, resolver, &Egress::default());
+    let limits = Limits {
+        resolver,
+        ..Limits::default()
+    };
+    let files = networkd::render(desired, 1450, limits, &Egress::default());
     let lines = files.values().flat_map(|text| text.lines());
     let told = lines.filter(|line| line.starts_with("DNS=") || line.starts_with("EmitDNS="));
     told.map(str::to_owned).collect()
@@ -355,10 +365,32 @@ fn without_a_resolver_no_question_is_let_through() {
     assert!(text.contains(":53") && !text.contains("asked-"), "{text}");
 }
 
+/// As with the resolver: nobody would answer. That nothing of it passes a tunnel holds all the same.
+#[test]
+fn where_guests_are_not_told_what_they_are_nothing_is_let_through() {
+    let none = Limits {
+        metadata: false,
+        ..Limits::default()
+    };
+    let told = |desired: &Desired, limits| {
+        let files = networkd::render(desired, 1450, limits, &Egress::default());
+        let files: String = files.into_values().collect();
+        let host = lines(&firewall::render(desired, limits).replace());
+        let guests = lines(&guest_filter::render(desired, limits, &Egress::default()).replace());
+        let texts = [files, host, guests].concat();
+        texts.matches("169.254.169.254").count()
+    };
+    // From it and to it, in what comes and what leaves.
+    let in_tunnels = 4;
+    assert_eq!(told(&small(), none), in_tunnels);
+    assert_eq!(told(&spanning(), none), in_tunnels);
+    assert!(told(&small(), Limits::default()) > in_tunnels);
+}
+
 #[test]
 fn what_a_guest_may_send_its_interfaces_carry() {
     let lines = |desired: &Desired| -> Vec<String> {
-        let files = networkd::render(desired, 1450, true, &Egress::default());
+        let files = networkd::render(desired, 1450, Limits::default(), &Egress::default());
         let networks = files.iter().filter(|(name, _)| name.ends_with(".network"));
         let all = networks.flat_map(|(_, text)| text.lines());
         all.filter(|line| line.starts_with("MTUBytes="))
@@ -635,7 +667,7 @@ fn a_gateways_namespace() {
         text += &format!("{leg:?}\n");
     }
     text += &format!("{:?}\n{:?}\n", state.routes, state.floating);
-    for (name, contents) in networkd::render(&desired, 1450, true, &egress) {
+    for (name, contents) in networkd::render(&desired, 1450, Limits::default(), &egress) {
         if ["pe", "pi", "po", "enp"]
             .iter()
             .any(|it| name.contains(&format!("photon-{it}")))
@@ -704,7 +736,7 @@ fn names_meters(command: &str) -> bool {
     command.contains(r#"{"set":{"op":"#)
         || (is_set && (command.contains(r#""dynamic""#) || command.contains("-connections-")))
         || (is_set
-            && ["sent-", "received-", "asked-"]
+            && ["sent-", "received-", "asked-", "askers-"]
                 .iter()
                 .any(|name| command.contains(name)))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use async_trait::async_trait;
-use flaredb::{Db, Transaction};
+use flaredb::{Db, LeaseId, Transaction};
 use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get, load};
 use photon_resource::{
     Error, Mac, NewMeta, PortId, PrincipalKind, Scope, SecurityGroupId, SubnetId, Time, VpcId,
@@ -105,7 +105,12 @@ impl Ports {
         id: PortId,
     ) -> Result<A, Error> {
         let goes_along = mutation.caller().claims.kind == PrincipalKind::Service;
-        let mut change = Delete { id, goes_along };
+        let lease = self.addresses.lease().await?;
+        let mut change = Delete {
+            id,
+            goes_along,
+            lease,
+        };
         let (answer, deleted) = commit(&self.db, mutation, &mut change, |_| A::default()).await?;
         if let Some(port) = deleted {
             self.addresses.freed(port.subnet_id, port.address);
@@ -254,6 +259,8 @@ struct Delete {
     id: PortId,
     /// Whether a floating IP and routes let it go.
     goes_along: bool,
+    /// For as long as its address is remembered.
+    lease: LeaseId,
 }
 
 #[async_trait]
@@ -287,7 +294,7 @@ impl Change for Delete {
         if !self.goes_along {
             expect_no_route(tx, port.vpc_id, RouteTarget::Port(port.id), &port).await?;
         }
-        store::port_delete(tx, &port);
+        store::port_delete(tx, &port, self.lease)?;
         Ok(Effect::on(port).because(reason))
     }
 }

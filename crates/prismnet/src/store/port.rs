@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use flaredb::{Db, Record, Transaction};
+use flaredb::{Db, LeaseId, Record, Transaction};
 use photon_catalog::list::{list, list_of_index};
 use photon_catalog::quota::Uses;
 use photon_catalog::{
     Common, Listing, MetaRecord, Query, Reference, Stored, insert, remove, replace,
 };
-use photon_resource::{Error, Kind, Mac, PortId, Scope, SecurityGroupId, SubnetId, VpcId};
+use photon_resource::{Error, Kind, Mac, PortId, Scope, SecurityGroupId, SubnetId, Time, VpcId};
 use serde::{Deserialize, Serialize};
 
 use super::users;
@@ -191,6 +191,25 @@ impl Record for Cursor {
     const VERSION: u32 = 1;
 }
 
+/// When a port let go of an address. It stands on a lease, so that nobody need clear up.
+#[derive(Serialize, Deserialize)]
+struct Released {
+    at_ms: u64,
+}
+
+impl Record for Released {
+    const KIND: &'static str = "released address";
+    const VERSION: u32 = 1;
+}
+
+fn released_prefix(subnet: SubnetId) -> String {
+    format!("address-released/{subnet}/")
+}
+
+fn released_key(subnet: SubnetId, address: Ipv4Addr) -> String {
+    format!("address-released/{subnet}/{address}")
+}
+
 fn address_prefix(subnet: SubnetId) -> String {
     format!("address/{subnet}/")
 }
@@ -240,6 +259,19 @@ pub async fn addresses(db: &Db, subnet: SubnetId) -> Result<Vec<IpAddr>, Error> 
         .collect()
 }
 
+/// IPv4 addresses that ports of a subnet had not long ago, and when they let go of them.
+pub async fn released(db: &Db, subnet: SubnetId) -> Result<Vec<(Ipv4Addr, Time)>, Error> {
+    let prefix = released_prefix(subnet);
+    let found = db.scan::<Released>(&prefix).await?;
+    found
+        .into_iter()
+        .map(|(key, Released { at_ms })| {
+            let address = key[prefix.len()..].parse().map_err(Error::internal)?;
+            Ok((address, Time::from_millis(at_ms)))
+        })
+        .collect()
+}
+
 /// The address that was given last in a subnet.
 pub async fn last_given(db: &Db, subnet: SubnetId) -> Result<Option<Ipv4Addr>, Error> {
     let cursor: Option<Cursor> = db.get(&cursor_key(subnet)).await?;
@@ -262,6 +294,8 @@ pub async fn port_create(tx: &mut Transaction, port: &Port, chosen: bool) -> Res
     if chosen {
         let cursor = Cursor { last: port.address };
         tx.put(&cursor_key(port.subnet_id), &cursor)?;
+    } else {
+        tx.delete(&released_key(port.subnet_id, port.address));
     }
     users::ports_of_subnet(port.subnet_id).add(tx, port.id)?;
     for group in &port.security_groups {
@@ -281,8 +315,11 @@ pub async fn port_update(tx: &mut Transaction, before: &Port, after: &Port) -> R
     replace(tx, before, after).await
 }
 
-/// Deletes a port and frees its addresses.
-pub fn port_delete(tx: &mut Transaction, port: &Port) {
+/// Deletes a port and frees its addresses. That it had its IPv4 address is [`released`] until `lease` ends.
+pub fn port_delete(tx: &mut Transaction, port: &Port, lease: LeaseId) -> Result<(), Error> {
+    let at_ms = Time::now().millis();
+    let key = released_key(port.subnet_id, port.address);
+    tx.put_with_lease(&key, &Released { at_ms }, lease)?;
     for address in port_addresses(port) {
         tx.delete(&address_key(port.subnet_id, address));
     }
@@ -292,6 +329,7 @@ pub fn port_delete(tx: &mut Transaction, port: &Port) {
         users::ports_of_group(*group).remove(tx, port.id);
     }
     remove(tx, port);
+    Ok(())
 }
 
 fn port_addresses(port: &Port) -> impl Iterator<Item = IpAddr> {

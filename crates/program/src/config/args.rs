@@ -174,6 +174,7 @@ impl ServerArgs {
             ));
         }
         super::limits::apply(&mut server.limits, &file.limits)?;
+        super::events::apply(&mut server.events, &file.events)?;
 
         server.metrics_listen = self.common.metrics_listen(&file, server.port)?;
         server.state_dir = self.common.state_dir(&file, component, env)?;

@@ -21,6 +21,14 @@ pub(super) struct File {
     pub tls: TlsSection,
     pub endpoints: endpoints::Section,
     pub limits: LimitsSection,
+    pub events: EventsSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct EventsSection {
+    pub days: Option<u64>,
+    pub most: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,6 +3,7 @@
 
 mod args;
 mod endpoints;
+mod events;
 mod file;
 mod limits;
 #[cfg(test)]
@@ -171,6 +172,8 @@ pub struct ServerSettings {
     pub credential_file: Option<PathBuf>,
     /// Bounds on what callers can ask for at once.
     pub limits: Limits,
+    /// Which events are kept.
+    pub events: KeptEvents,
 }
 
 /// An agent's settings.
@@ -307,6 +310,32 @@ impl Default for Limits {
     }
 }
 
+/// Which events a server keeps in its store. Those that are younger than [`KeptEvents::LEAST_DAYS`] it keeps in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptEvents {
+    /// Those of so many days; `None`: of all.
+    pub days: Option<u32>,
+    /// So many of each organization, and of the cloud's own; `None`: any number.
+    pub most: Option<u64>,
+}
+
+impl KeptEvents {
+    /// The fewest days that events are kept.
+    pub const LEAST_DAYS: u32 = 30;
+    /// The smallest number that may be kept.
+    pub const LEAST: u64 = 10_000;
+}
+
+impl Default for KeptEvents {
+    /// A year and a month, so that a yearly audit finds all of its year; and some 3 GB of each organization.
+    fn default() -> Self {
+        Self {
+            days: Some(400),
+            most: Some(2_000_000),
+        }
+    }
+}
+
 impl<S: ComponentSettings> Settings<S> {
     /// The defaults.
     pub fn new(component: Component) -> Self {
@@ -320,6 +349,7 @@ impl<S: ComponentSettings> Settings<S> {
                 endpoints: Endpoints::default(),
                 credential_file: None,
                 limits: Limits::default(),
+                events: KeptEvents::default(),
             },
             component: S::default(),
         }

@@ -90,6 +90,7 @@ fn without_anything_a_server_is_on_loopback_only() {
     assert_eq!(server.state_dir, Path::new("/var/lib/photoncloud/iam"));
     assert_eq!(server.endpoints, Endpoints::default());
     assert_eq!(server.limits, Limits::default());
+    assert_eq!(server.events, KeptEvents::default());
 }
 
 #[test]
@@ -101,6 +102,9 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         [endpoints]
         prismnet = "http://127.0.0.1:7001"
         plasmavmc = "https://vm.example:7002"
+        [events]
+        days = 0
+        most = 50000
         [limits]
         calls = 7
         call_timeout_seconds = 9
@@ -125,6 +129,8 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         settings.server.endpoints.url(&components::PLASMAVMC),
         "https://vm.example:7002"
     );
+    let (days, most) = (None, Some(50_000));
+    assert_eq!(settings.server.events, KeptEvents { days, most });
     assert_eq!(settings.server.limits.calls, 7);
     assert_eq!(settings.server.limits.call_timeout, Duration::from_secs(9));
     assert_eq!(settings.server.limits.principal.burst, 11);
@@ -228,6 +234,14 @@ fn what_is_not_understood_is_refused_with_file_key_and_value() {
         ),
         ("state_dir = \"iam\"", "an absolute path"),
         ("metrics_listen = \"0.0.0.0:9\"", "loopback"),
+        (
+            "[events]\ndays = 29",
+            "events.days = \"29\" can't be used: expected 0 for all, or 30 to 36500: younger events are never cut off",
+        ),
+        (
+            "[events]\nmost = 9999",
+            "events.most = \"9999\" can't be used: expected 0 for any number, or at least 10000",
+        ),
         (
             "[limits]\ncalls = 0",
             "limits.calls = \"0\" can't be used: expected 1 to 1048576",

@@ -8,13 +8,12 @@ use std::time::{Duration, SystemTime};
 use chainfire::{Event, Filter, Ledger};
 use flaredb::Db;
 use photon_api::chainfire::v1::event_service_client::EventServiceClient;
-use photon_api::chainfire::v1::event_service_server::EventServiceServer;
 use photon_program::{Component, ServerSettings, Settings};
 use photon_resource::{
     Action, Authorizer, Caller, Claims, Decision, Error, Extent, OrgId, PageRequest, PrincipalId,
     PrincipalKind, ResourceName, TokenVerifier,
 };
-use photon_service::{Events, Guard, Services, serve};
+use photon_service::{Guard, Services, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -160,8 +159,7 @@ impl Desk {
     }
 
     pub fn services(&self) -> Services {
-        let events = Events::new(self.guard.clone(), self.ledger.clone());
-        Services::new(self.guard.verifier()).add(EventServiceServer::new(events))
+        Services::new(self.guard.verifier()).events(self.guard.clone(), self.ledger.clone())
     }
 
     pub async fn run(&self) -> Running {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use chainfire::Outcome;
 use photon_api::chainfire::v1::{ListEventsRequest, VerifyChainRequest};
 use photon_resource::{Caller, ResourceName};
@@ -227,4 +229,75 @@ fn empty_ids_of_a_request_are_the_tokens() {
     );
     assert!(scope(&acme, "ACME", "web").is_err());
     assert!(scope(&acme, "", "../x").is_err());
+}
+
+/// An auditor is told from which event on the log is there, and that it is whole from there on; kept heads still count.
+#[tokio::test]
+async fn a_log_that_was_cut_off_is_told_as_such() {
+    let desk = Desk::new();
+    desk.policy(Policy::Deny("no"));
+    let caller = caller(Some("acme"));
+    for _ in 0..3 {
+        let thing: ResourceName = "org/acme/things/1".parse().unwrap();
+        let refused = desk
+            .guard
+            .authorize(&caller, "test:things:get", &thing, &[]);
+        refused.await.unwrap_err();
+    }
+    desk.policy(Policy::Allow);
+    let running = desk.run().await;
+    let mut client = events_client(&running).await;
+    let request = |known_sequence, known_hash: &str| {
+        let known_hash = known_hash.to_owned();
+        bearing(
+            "acme",
+            VerifyChainRequest {
+                known_sequence,
+                known_hash,
+                ..Default::default()
+            },
+        )
+    };
+    let before = client
+        .verify_chain(request(0, ""))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((before.first_sequence, before.events), (1, 3));
+    let keep = chainfire::Keep {
+        age: Some(Duration::from_secs(400 * 24 * 3600)),
+        most: None,
+    };
+    let later = photon_resource::Time::now().micros() + 500 * 24 * 3600 * 1_000_000;
+    desk.ledger.cut("acme", &keep, later, "test").await.unwrap();
+
+    let head = (before.head_sequence, before.head_hash.as_str());
+    let after = client
+        .verify_chain(request(head.0, head.1))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(after.intact, "{after:?}");
+    assert_eq!(
+        (after.first_sequence, after.events, after.head_sequence),
+        (3, 2, 4)
+    );
+    let listed = client
+        .list_events(bearing("acme", list("")))
+        .await
+        .unwrap()
+        .into_inner();
+    let numbers: Vec<_> = listed.events.iter().map(|event| event.sequence).collect();
+    assert_eq!(numbers, [3, 4]);
+    assert_eq!(listed.events[1].action, chainfire::CUT);
+    // One of before is not mistaken for a proof.
+    let old = client
+        .verify_chain(request(1, &"0".repeat(64)))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(
+        !old.intact && old.problem.contains("younger head"),
+        "{old:?}"
+    );
 }

@@ -63,12 +63,17 @@ fn what_is_missing_is_imported_and_then_offered() {
 fn another_content_takes_the_name_when_it_is_there() {
     let name = "debian-13".to_owned();
     let (old, new) = (offered(OLD), imported(NEW));
-    // The old one is offered no more: what is asked for by this name should be what the settings say.
+    // Until then the old one keeps it.
     let there = [kept(&old, true)];
-    let steps = [Step::Retire(old.clone()), Step::Import(name.clone())];
-    assert_eq!(plan(&offers(NEW), &there), steps);
+    assert_eq!(plan(&offers(NEW), &there), [Step::Import(name.clone())]);
     let there = [kept(&old, true), kept(&new, false)];
-    let steps = [Step::Retire(old), Step::Offer(new, name)];
+    let (from, to) = (old.clone(), Box::new(new.clone()));
+    assert_eq!(plan(&offers(NEW), &there), [Step::Switch { from, to }]);
+    // One that somebody renamed has no name to give.
+    let mut renamed = old;
+    renamed.name = "debian-old".into();
+    let there = [kept(&renamed, true), kept(&new, false)];
+    let steps = [Step::Retire(renamed), Step::Offer(new, name)];
     assert_eq!(plan(&offers(NEW), &there), steps);
 }
 

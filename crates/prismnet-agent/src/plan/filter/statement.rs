@@ -176,11 +176,13 @@ fn ct(key: &'static str) -> Expr {
 
 /// Tracks the packet's connection in a zone of its own.
 pub fn set_zone(zone: u16) -> Statement {
-    let mangle = Mangle {
-        key: ct("zone"),
-        value: Expression::Number(zone.into()),
-    };
-    stmt::Statement::Mangle(mangle).into()
+    set(ct("zone"), zone.into())
+}
+
+/// Writes a value there.
+pub fn set(key: Expr, value: u32) -> Statement {
+    let value = Expression::Number(value);
+    stmt::Statement::Mangle(Mangle { key, value }).into()
 }
 
 /// Goes where the named map says for `key`; if it says nothing, the next rule is next.

@@ -113,31 +113,71 @@ async fn before_a_subnet_is_called_full_the_store_is_read_again() {
 
     // Freed by somebody who could not tell.
     let mut tx = db.begin();
-    store::port_delete(&mut tx, &ports[3]);
+    let lease = db.lease_grant(REST).await.unwrap();
+    store::port_delete(&mut tx, &ports[3], lease).unwrap();
     assert!(matches!(
         tx.commit().await.unwrap(),
         flaredb::Committed::Done(_)
     ));
     let again = async {
         loop {
-            match addresses.reserve(&subnet).await {
-                Ok(reservation) => return reservation,
-                Err(_) => tokio::task::yield_now().await,
+            let refused = addresses.reserve(&subnet).await.err().unwrap();
+            if refused.to_string().contains("of 5, 1 were let go") {
+                return;
             }
+            tokio::task::yield_now().await;
         }
     };
-    let got = timeout(SOON, again).await.unwrap();
+    timeout(SOON, again).await.unwrap();
+    time::pause();
+    time::advance(REST).await;
+    let got = addresses.reserve(&subnet).await.unwrap();
     assert_eq!(got.address(), ports[3].address);
 }
 
 #[tokio::test]
-async fn a_freed_address_and_a_forgotten_subnet_are_free() {
+async fn what_the_store_says_was_let_go_rests_for_the_rest_of_its_minute() {
+    let db = Db::memory();
+    let subnet = subnet();
+    for last in 2..6 {
+        let port = store_port(&db, &subnet, last, true).await;
+        if last == 4 {
+            let mut tx = db.begin();
+            let lease = db.lease_grant(REST).await.unwrap();
+            store::port_delete(&mut tx, &port, lease).unwrap();
+            assert!(matches!(
+                tx.commit().await.unwrap(),
+                flaredb::Committed::Done(_)
+            ));
+        }
+    }
+    // As after the server's start.
+    let addresses = Addresses::new(db.clone());
+    let last = addresses.reserve(&subnet).await.unwrap();
+    assert_eq!(last_octet(&last), 6);
+    last.keep();
+    assert!(addresses.reserve(&subnet).await.is_err());
+    // Who asks for it has it, and it rests no more.
+    store_port(&db, &subnet, 4, false).await;
+    assert_eq!(store::released(&db, subnet.id).await.unwrap(), []);
+    addresses.taken(subnet.id, Ipv4Addr::new(10, 0, 1, 4));
+    time::pause();
+    time::advance(REST).await;
+    let refused = addresses.reserve(&subnet).await.err().unwrap();
+    assert!(refused.to_string().contains("all 5 are taken"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freed_address_is_free_after_a_minute_and_a_forgotten_subnet_at_once() {
     let addresses = Addresses::new(Db::memory());
     let subnet = subnet();
     for _ in 0..5 {
         addresses.reserve(&subnet).await.unwrap().keep();
     }
     addresses.freed(subnet.id, Ipv4Addr::new(10, 0, 1, 4));
+    time::advance(REST - Duration::from_millis(1)).await;
+    assert!(addresses.reserve(&subnet).await.is_err());
+    time::advance(Duration::from_millis(1)).await;
     let got = addresses.reserve(&subnet).await.unwrap();
     assert_eq!(last_octet(&got), 4);
     got.keep();

@@ -102,6 +102,8 @@ in
         iifname "pv*" udp dport 67 accept comment "tenants' DHCP"
         iifname "pb*" meta l4proto { tcp, udp } th dport 53 accept comment "tenants' resolver"
         iifname "pv*" meta l4proto { tcp, udp } th dport 53 accept comment "tenants' resolver"
+        iifname "pb*" ip daddr 169.254.169.254 tcp dport 80 accept comment "tenants' metadata"
+        iifname "pv*" ip daddr 169.254.169.254 tcp dport 80 accept comment "tenants' metadata"
       ''
       + lib.optionalString (addresses != [ ]) ''
         ip saddr { ${lib.concatStringsSep ", " addresses} } udp dport 4789 accept comment "tenants' networks between hosts"

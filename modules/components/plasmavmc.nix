@@ -1,5 +1,8 @@
 # Images and virtual machines: plasmavmc-server, and the agent that every host with virtual machines runs.
-{ lib, ... }:
+{ config, lib, ... }:
+let
+  cfg = config.photoncloud.plasmavmc;
+in
 {
   imports = [
     (import ./module.nix {
@@ -61,6 +64,27 @@
         example.plasmavmc-agent.reserved_memory_mib = 4096;
         path = pkgs: [ pkgs.qemu_kvm ];
       };
+    })
+  ];
+
+  options.photoncloud.plasmavmc.metadata.enable = lib.mkOption {
+    type = lib.types.bool;
+    default = true;
+    example = false;
+    description = "Whether guests of this host are told what they are, at 169.254.169.254, by plasmavmc-metadata; a virtual machine's owner may still have it told nothing.";
+  };
+
+  config = lib.mkMerge [
+    (lib.mkIf (cfg.agent.enable && cfg.metadata.enable) {
+      # Who reads what plasmavmc-agent writes for it.
+      users.groups.photoncloud-metadata = { };
+      systemd.services.plasmavmc-metadata.wantedBy = [ "photon.target" ];
+      # Of its /metrics.
+      photoncloud.reservedPorts = [ 51184 ];
+    })
+    # Else guests would be let through to nobody.
+    (lib.mkIf (!cfg.metadata.enable) {
+      photoncloud.prismnet.agent.settings.prismnet-agent.metadata = lib.mkDefault false;
     })
   ];
 }

@@ -20,6 +20,9 @@
           resolver =
             optional lib.types.bool false
               "Whether guests have a resolver at their gateways, as where `photoncloud.flashdns.agent` runs; subnets without name servers tell guests of it. Null: true.";
+          metadata =
+            optional lib.types.bool false
+              "Whether guests are let through to plasmavmc-metadata, at 169.254.169.254; `photoncloud.plasmavmc.metadata.enable` sets it. Null: true.";
           port_queries_per_second =
             optional (lib.types.ints.between 0 100000000) 5000
               "Of `photoncloud.fairUse.port.queriesPerSecond`.";

@@ -10,7 +10,7 @@ pub struct Flags {
 }
 
 /// Fields that are called quite otherwise on the command line; a flag that the command lacks does not count.
-const OTHERWISE: [(&str, &str); 12] = [
+const OTHERWISE: [(&str, &str); 14] = [
     ("node", "host"),
     ("spec.disks[0].size_bytes", "disk-size"),
     ("size_bytes", "disk"),
@@ -23,6 +23,8 @@ const OTHERWISE: [(&str, &str); 12] = [
     ("ttl_seconds", "ttl"),
     ("interface.port_id", "name"),
     ("interface.id", "as"),
+    ("http_tokens", "metadata-tokens"),
+    ("hop_limit", "metadata-hops"),
 ];
 
 /// What a field's name says beyond its flag's: that it is an id, its unit.

@@ -19,8 +19,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     external_network::ExternalNetworks, floating_ip::FloatingIps, host::HostCommand,
-    nat_gateway::NatGateways, org::Orgs, port::Ports, principal::ServiceAccounts, principal::Users,
-    project::Projects, role::Roles, security_group::SecurityGroups, subnet::Subnets, vpc::Vpcs,
+    nat_gateway::NatGateways, org::Orgs, peering::Peerings, port::Ports,
+    principal::ServiceAccounts, principal::Users, project::Projects, role::Roles, route::Routes,
+    security_group::SecurityGroups, subnet::Subnets, vpc::Vpcs,
 };
 use crate::error::Failure;
 use crate::flags::Flags;
@@ -126,6 +127,15 @@ enum Command {
     /// NAT gateways: the way out of a VPC.
     #[command(subcommand)]
     NatGateway(Verbs<NatGateways>),
+    /// Routes of a VPC: where it sends what is for addresses that are not in its subnets.
+    #[command(subcommand)]
+    Route(Verbs<Routes>),
+    /// Peerings: two VPCs whose guests reach each other.
+    #[command(subcommand)]
+    Peering(Verbs<Peerings>),
+    /// Questions about networks: why something is reached, or not.
+    #[command(subcommand)]
+    Network(commands::network::NetworkCommand),
     /// Floating IPs: addresses of external networks for ports.
     #[command(subcommand, visible_alias = "fip")]
     FloatingIp(Verbs<FloatingIps>),
@@ -294,6 +304,9 @@ async fn carry_out(command: Command, desk: &Desk<'_>) -> Result<(), Failure> {
         Command::Dns(command) => commands::dns::run(command, desk).await,
         Command::ExternalNetwork(verb) => desk.run(verb).await,
         Command::NatGateway(verb) => desk.run(verb).await,
+        Command::Route(verb) => desk.run(verb).await,
+        Command::Peering(verb) => desk.run(verb).await,
+        Command::Network(command) => commands::network::run(command, desk).await,
         Command::FloatingIp(verb) => desk.run(verb).await,
         Command::Image(command) => commands::image::run(command, desk).await,
         Command::SshKey(command) => commands::ssh_key::run(command, desk).await,
@@ -324,7 +337,7 @@ mod tests {
     use clap::CommandFactory;
 
     /// Verbs that change nothing at a server, or what a server has no `request_id` for, with the reason.
-    const WITHOUT: [(&str, &str); 19] = [
+    const WITHOUT: [(&str, &str); 20] = [
         ("login", "a token is new each time"),
         ("logout", "a token that is gone stays gone"),
         ("whoami", "looks"),
@@ -344,6 +357,7 @@ mod tests {
         ("role compare", "looks"),
         ("host status", "over SSH"),
         ("host upgrade", "over SSH"),
+        ("network trace", "looks"),
         ("host rollback", "over SSH"),
         ("completion", "local"),
         ("man", "local"),

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 
 use clap::Args;
+use photon_api::components::component;
 use photon_client::{Channels, EndpointArgs, parse_url};
 use tonic::codegen::http::Uri;
 
@@ -90,8 +91,33 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// The variables that make another `photon` of what was said here by flags; `--insecure` has none.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let path = self.ca_file.as_ref();
+        let own = [
+            ("PHOTON_CONTEXT", self.context.clone()),
+            ("PHOTON_ENDPOINT", self.endpoint.clone()),
+            ("PHOTON_CA_FILE", path.map(|it| it.display().to_string())),
+            ("PHOTON_ORG", self.org.clone()),
+            ("PHOTON_PROJECT", self.project.clone()),
+        ];
+        let own = own
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let urls = self.endpoints.0.urls.iter();
+        let urls =
+            urls.filter_map(|(name, url)| Some((component(name)?.endpoint_variable, url.clone())));
+        own.chain(urls)
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+}
+
 /// The connections of one command, and who makes it.
 pub struct Session {
+    /// What was said of them.
+    pub connection: Connection,
     /// Name of the context in use.
     pub context_name: String,
     /// The context, with flags and environment laid over it.
@@ -130,6 +156,7 @@ impl Session {
         let scope = |name: &Option<String>| name.clone().unwrap_or_default();
         Ok(Self {
             client: client.within(&scope(&context.org), &scope(&context.project)),
+            connection: connection.clone(),
             context_name,
             context,
         })

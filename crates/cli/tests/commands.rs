@@ -793,7 +793,21 @@ async fn a_vm_gets_an_address_outside_and_ssh_gets_into_it() {
         1
     );
 
+    // Without one, and where it is asked for, through the VM's host.
     run("vm create inside --image debian").await;
-    let nowhere = run("ssh inside").await;
-    assert!(nowhere.stderr.contains("has no floating IP"), "{nowhere:?}");
+    for (line, name) in [("ssh inside", "inside"), ("ssh web --tunnel", "web")] {
+        let through = run(line).await;
+        let words = ["-o ProxyCommand='", " vm tunnel "];
+        assert!(
+            words.iter().all(|it| through.stdout.contains(it)),
+            "{through:?}"
+        );
+        assert!(
+            through
+                .stdout
+                .trim()
+                .ends_with(&format!("-l debian -- {name}")),
+            "{through:?}"
+        );
+    }
 }

@@ -14,11 +14,11 @@ use photon_api::plasmavmc::v1::{
     ListSshKeysRequest, ListVmsRequest, Vm,
 };
 use photon_api::prismnet::v1::{
-    DeleteFloatingIpRequest, DeleteNatGatewayRequest, DeletePortRequest,
-    DeleteSecurityGroupRequest, DeleteSubnetRequest, DeleteVpcRequest,
+    DeleteFloatingIpRequest, DeleteNatGatewayRequest, DeletePeeringRequest, DeletePortRequest,
+    DeleteRouteRequest, DeleteSecurityGroupRequest, DeleteSubnetRequest, DeleteVpcRequest,
     DisassociateFloatingIpRequest, FloatingIp, ListFloatingIpsRequest, ListNatGatewaysRequest,
-    ListPortsRequest, ListSecurityGroupsRequest, ListSubnetsRequest, ListVpcsRequest,
-    RemoveRuleRequest, SecurityGroup,
+    ListPeeringsRequest, ListPortsRequest, ListRoutesRequest, ListSecurityGroupsRequest,
+    ListSubnetsRequest, ListVpcsRequest, RemoveRuleRequest, SecurityGroup,
 };
 use tokio::time::{Instant, sleep};
 use tonic::Code;
@@ -121,6 +121,15 @@ impl Session {
         self.remove::<DeleteFloatingIpRequest>("floating IP", doomed!(floating), told)
             .await?;
 
+        // They hold the ports and gateways that they lead to.
+        let routes = self.newer::<ListRoutesRequest>().await?;
+        self.remove::<DeleteRouteRequest>("route", doomed!(routes), told)
+            .await?;
+
+        let peerings = self.newer::<ListPeeringsRequest>().await?;
+        self.remove::<DeletePeeringRequest>("peering", doomed!(peerings), told)
+            .await?;
+
         let vms = self.there::<ListVmsRequest>().await?;
         self.remove::<DeleteVmRequest>("VM", doomed!(vms), told)
             .await?;
@@ -189,6 +198,8 @@ impl Session {
                 "security group",
                 groups.iter().filter(|group| !group.is_default).count(),
             ),
+            ("peering", self.newer::<ListPeeringsRequest>().await?.len()),
+            ("route", self.newer::<ListRoutesRequest>().await?.len()),
             (
                 "NAT gateway",
                 self.newer::<ListNatGatewaysRequest>().await?.len(),

@@ -16,9 +16,13 @@ use crate::{Error, Result};
 /// How long a program that was interrupted has to end before it is killed.
 const AFTER_INTERRUPT: Duration = Duration::from_secs(30);
 
-/// Becomes `program`, which has the terminal, the signals and the exit status from then on. Returns only what came in the way.
-pub fn exec(program: &str, arguments: &[String]) -> Error {
-    let source = std::process::Command::new(program).args(arguments).exec();
+/// Becomes `program`, which has the terminal, the signals and the exit status from then on, and `more` in its environment.
+/// Returns only what came in the way.
+pub fn exec(program: &str, arguments: &[String], more: Vec<(String, String)>) -> Error {
+    let source = std::process::Command::new(program)
+        .args(arguments)
+        .envs(more)
+        .exec();
     Error::Start {
         program: program.to_owned(),
         source,

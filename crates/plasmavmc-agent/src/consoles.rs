@@ -7,16 +7,19 @@ use std::time::Duration;
 use photon_agent::Session;
 use photon_api::plasmavmc::v1 as wire;
 use photon_api::plasmavmc::v1::node_service_client::NodeServiceClient;
+use photon_host::links::Links;
 use photon_reconcile::Backoff;
 use photon_resource::VmId;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
 use crate::guests::Guests;
 use crate::hypervisor::console::Console;
+use crate::tunnels;
 
 /// Delays before consoles are offered again.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -34,11 +37,11 @@ struct Open {
     _forward: DropGuard,
 }
 
-/// Offers the consoles of this host's guests, for as long as it is polled.
-pub async fn serve_consoles(session: Session, guests: Guests) {
+/// Offers the consoles of this host's guests, and tunnels to them, for as long as it is polled.
+pub async fn serve_consoles(session: Session, guests: Guests, links: Arc<dyn Links>) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MOST);
     loop {
-        match serve_once(&session, &guests, &mut backoff).await {
+        match serve_once(&session, &guests, &links, &mut backoff).await {
             Ok(()) => tracing::debug!("the server ended the stream of consoles"),
             Err(status) => session.failed("consoles", &status).await,
         }
@@ -49,6 +52,7 @@ pub async fn serve_consoles(session: Session, guests: Guests) {
 async fn serve_once(
     server: &Session,
     guests: &Guests,
+    links: &Arc<dyn Links>,
     backoff: &mut Backoff,
 ) -> Result<(), Status> {
     let (outgoing, queued) = mpsc::channel(OUTGOING_QUEUED);
@@ -62,9 +66,21 @@ async fn serve_once(
     let mut client = NodeServiceClient::new(server.channel());
     let mut incoming = client.serve_consoles(request).await?.into_inner();
     let mut sessions: BTreeMap<u64, Open> = BTreeMap::new();
+    let mut carried = JoinSet::new();
     while let Some(message) = incoming.message().await? {
         backoff.succeeded();
         let session = message.session;
+        if let Some(order) = message.tunnel {
+            // They end with this stream, as the server that knows them has gone.
+            while carried.try_join_next().is_some() {}
+            carried.spawn(tunnels::serve(
+                server.clone(),
+                links.clone(),
+                session,
+                order,
+            ));
+            continue;
+        }
         if !message.open_vm_id.is_empty() {
             match open(guests, &message.open_vm_id) {
                 Ok(console) => {

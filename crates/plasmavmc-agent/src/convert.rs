@@ -10,7 +10,7 @@ use photon_resource::{ImageId, PortId, VmId, tap_name};
 
 use crate::plan::desired::{
     Addressing, BaseImage, Desired, DesiredDisk, DesiredInterface, DesiredKernel, DesiredVm,
-    DiskFormat, ImageFile, ImageSource, NotOne, Part,
+    DiskFormat, ImageFile, ImageSource, MetadataOptions, NotOne, Part,
 };
 use crate::plan::desired::{PowerState, RestartPolicy};
 
@@ -158,7 +158,24 @@ fn desired_vm(id: VmId, vm: &wire::DesiredVm) -> Result<DesiredVm, Refused> {
             seconds => seconds.min(600),
         },
         deleting: vm.deleting,
+        metadata: metadata(spec.metadata_options.unwrap_or_default()),
     })
+}
+
+/// What is not understood is taken for the stricter.
+fn metadata(given: wire::MetadataOptions) -> MetadataOptions {
+    let usual = MetadataOptions::default();
+    MetadataOptions {
+        enabled: match wire::MetadataEndpoint::try_from(given.endpoint) {
+            Ok(wire::MetadataEndpoint::Unspecified) => usual.enabled,
+            endpoint => endpoint == Ok(wire::MetadataEndpoint::Enabled),
+        },
+        tokens_required: given.http_tokens() != wire::HttpTokens::Optional,
+        hop_limit: match u8::try_from(given.hop_limit) {
+            Ok(hops @ 1..=64) => hops,
+            _ => usual.hop_limit,
+        },
+    }
 }
 
 /// The TAP's name must be the one that follows from the port: the server can't make a VM use another.

@@ -11,6 +11,7 @@
 //! RUN/vm/<id>/                      the unit's RuntimeDirectory: QEMU's sockets, the VM's user's
 //! RUN/vm-notes/<id>/                root's, readable by the unit: how long its guest may take to power down, which run
 //!                                   of it panicked
+//! RUN/metadata/<id>.json            what its guest is told of itself: for plasmavmc-metadata's group
 //! RUN/accelerator                   what was found out by trying, since boot
 //! USERDB/pvm-….{user,group}         the VM's user
 //! ```
@@ -110,6 +111,14 @@ impl Layout {
 
     pub fn console(&self, id: VmId) -> PathBuf {
         self.notes(id).join("console")
+    }
+
+    pub fn metadata(&self) -> PathBuf {
+        self.run.join("metadata")
+    }
+
+    pub fn metadata_of(&self, id: VmId) -> PathBuf {
+        self.metadata().join(format!("{id}.json"))
     }
 
     pub fn accelerator(&self) -> PathBuf {

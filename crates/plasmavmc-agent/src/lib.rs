@@ -19,11 +19,13 @@ pub mod hypervisor;
 mod images;
 mod layout;
 mod link;
+mod metadata;
 pub mod plan;
 mod prepare;
 mod program;
 mod reconciler;
 mod signals;
+mod tunnels;
 mod unit;
 mod user;
 

@@ -22,6 +22,7 @@ use desired::{Desired, DesiredVm, PowerState, RestartPolicy, Sha256Hex};
 
 pub mod desired;
 mod interfaces;
+pub mod metadata;
 pub mod seed;
 
 pub use interfaces::{Attempt, Held, Interfaces};

@@ -26,6 +26,7 @@ use crate::hypervisor::{Accelerator, Hypervisor, Qemu, accelerator};
 use crate::images::{Images, Registry};
 use crate::layout::Layout;
 use crate::link::{self, NoRegistry, ServerImages};
+use crate::metadata;
 use crate::plan::desired::Desired;
 use crate::plan::{Observed, Phase, Plan};
 use crate::reconciler::{Host, Reports, VmReconciler};
@@ -134,7 +135,9 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<()> 
     agent.spawn(signals::units(Arc::clone(&host.systemd), signal.clone()));
     let node = node(&settings, &host)?;
     agent.spawn(link::heartbeat(session.clone(), node));
-    agent.spawn(serve_consoles(session, host.guests.clone()));
+    let links = Arc::clone(&host.links);
+    agent.spawn(serve_consoles(session, host.guests.clone(), links));
+    agent.spawn(metadata::keep(layout, wanted.clone()));
     let reconciler = VmReconciler::new(host, wanted, reports, signal);
     agent
         .drive(RECONCILER, reconciler, Ready::AtOnce, shutdown)

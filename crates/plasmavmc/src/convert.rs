@@ -5,6 +5,7 @@ use photon_resource::Error;
 
 mod console;
 mod image;
+mod metadata;
 mod node;
 mod ssh_key;
 #[cfg(test)]

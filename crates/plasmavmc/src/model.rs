@@ -1,6 +1,7 @@
 //! The domain: images, VMs and hosts as the rules see them, free of wire and storage forms.
 
 pub mod image;
+mod metadata;
 pub mod node;
 pub mod phase;
 mod ssh_key;
@@ -11,6 +12,7 @@ pub use image::{
     ExpectedFile, Image, ImageChanges, ImageFile, ImageFormat, ImagePart, NewImage,
     check_default_user,
 };
+pub use metadata::{MetadataChanges, MetadataOptions};
 pub use node::{Hypervisor, Load, Node, Overhead};
 pub use ssh_key::{NewSshKey, PublicKey, SshKey, SshKeyChanges};
 pub use user_data::UserData;

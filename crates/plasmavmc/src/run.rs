@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Watches};
+use crate::app::{ConsoleHub, Consoles, Desired, Files, Reports, Saga, Tunnels, Watches};
 use crate::model::{Image, SshKey, Vm, kind};
 use crate::prismnet::Ports;
 use crate::store::blob::Blobs;
@@ -79,6 +79,7 @@ pub async fn run(
     let watches = Watches::new(db.clone());
     let hub = ConsoleHub::default();
     let consoles = Consoles::new(hub.clone());
+    let tunnels = Tunnels::new(hub.clone());
     let files = Files::new(blobs.clone(), desired.clone());
     let reports = Reports::new(db.clone(), ledger.clone(), saga.clone(), &store_epoch);
     let offers = component.images.clone();
@@ -114,6 +115,7 @@ pub async fn run(
             vms,
             watches,
             consoles,
+            tunnels.clone(),
         )))
         .add(SshKeyServiceServer::new(server::SshKeys::new(
             access.clone(),
@@ -127,6 +129,7 @@ pub async fn run(
             reports,
             files,
             hub,
+            tunnels,
         )))
         .add(QuotaServiceServer::new(Quotas::new(
             access,

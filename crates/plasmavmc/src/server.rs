@@ -4,6 +4,7 @@ mod image;
 mod node;
 mod ssh_key;
 mod telling;
+mod tunnel;
 mod vm;
 
 pub use image::Images;

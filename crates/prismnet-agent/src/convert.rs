@@ -1,6 +1,8 @@
 //! The API's desired state to ours. What is not understood is left out and named: a port that can't be made
 //! is reported, a rule that can't be read allows nothing.
 
+mod routing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -49,6 +51,8 @@ pub enum Refused {
     Address { address: Ipv4Addr, net: Ipv4Net },
     #[error("IPv6 port address {address} is not inside {net}")]
     Address6 { address: Ipv6Addr, net: Ipv6Net },
+    #[error("the VPCs of a peering have addresses in common: {one} and {other}")]
+    Overlap { one: Ipv4Net, other: Ipv4Net },
     #[error("MTU {0} is not 1280 to {LARGEST_MTU}")]
     Mtu(u32),
     #[error("the control plane sent MAC '{0}', which is not a unicast MAC")]
@@ -88,11 +92,22 @@ pub fn parse(message: &api::DesiredNetwork) -> Parsed {
             .ok()
         })
         .collect();
+    let peerings = message.peerings.iter();
+    let peerings = peerings
+        .filter_map(|peering| {
+            let read = routing::peering(&mut reader, peering);
+            read.inspect_err(|reason| {
+                tracing::warn!(peering = peering.id, "no such peering: {reason}");
+            })
+            .ok()
+        })
+        .collect();
     Parsed {
         desired: Desired {
             revision: message.revision,
             vpcs,
             gateways,
+            peerings,
         },
         store_epoch: message.store_epoch.clone(),
         refused: reader.refused,
@@ -169,6 +184,7 @@ impl Reader {
             zone: 0,
             subnets: Vec::new(),
             groups: vpc.groups.iter().filter_map(group).collect(),
+            routes: BTreeMap::new(),
         };
         if !self.tables.insert(table) {
             return Err(Refused::TableTaken(table));
@@ -181,6 +197,10 @@ impl Reader {
                 let read = self.subnet(subnet);
                 self.refuse(read, subnet.ports.iter())
             })
+            .collect();
+        let routes = vpc.routes.iter();
+        result.routes = routes
+            .filter_map(|it| routing::route(&result.subnets, it))
             .collect();
         Ok(result)
     }
@@ -319,6 +339,7 @@ impl Reader {
                 .iter()
                 .filter_map(|id| id.parse().ok())
                 .collect(),
+            source_check: !port.no_source_check,
             owner: device.unix_uid(),
             mtu: match port.mtu {
                 mtu @ (0 | 1280..=LARGEST_MTU) => mtu,

@@ -14,6 +14,7 @@
 mod connections;
 mod desired;
 mod dhcp_filter;
+mod dial_filter;
 mod difference;
 mod filter;
 mod firewall;
@@ -21,20 +22,27 @@ mod gateway;
 mod gateway_filter;
 mod group_filter;
 mod guest_filter;
+mod interface;
 mod limits;
+mod metadata_filter;
 mod networkd;
+mod peering;
+mod peering_filter;
 mod precedence;
 mod resolver_filter;
+mod route;
+mod route_filter;
 mod rules;
 mod step;
 mod tunnel;
 mod tunnel_filter;
 
-pub use connections::forbidden;
+pub use connections::{forbidden, parted};
 pub use desired::{
-    Desired, Gateway, Group, Port, Protocol, Remote, RemotePort, Rule, Subnet, Tunnel, Vpc, zones,
+    Desired, Gateway, Group, Peering, PeeringSide, Port, Protocol, Remote, RemotePort, Rule,
+    Subnet, Tunnel, Vpc, Way, zones,
 };
-pub use difference::{Endpoint, FilterMemory, Observed, Plan, Target, port_problem};
+pub use difference::{Endpoint, FilterMemory, Observed, PeerRange, Plan, Target, port_problem};
 pub use filter::{Digests, FilterChange, Table, observed_digests};
 pub use gateway::{Egress, MOST_NAT_CONNECTIONS};
 pub use limits::{FASTEST, Limits, MOST_CONNECTIONS, MOST_PACKETS};

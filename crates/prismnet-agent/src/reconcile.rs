@@ -24,7 +24,7 @@ use super::convert::Parsed;
 use super::report::Report;
 use crate::plan::{
     Egress, FILE_PREFIX, FilterChange, FilterMemory, Limits, Observed, Plan, Step, Target,
-    forbidden, observed_digests, port_problem,
+    forbidden, observed_digests, parted, port_problem,
 };
 
 /// The host, as far as networks go.
@@ -239,10 +239,13 @@ impl Networks {
         };
         for _ in 0..PATIENCE {
             let connections = self.host.connections.list().await?;
-            let forbidden = forbidden(&known.desired, &connections);
+            let mut forbidden = forbidden(&known.desired, &connections);
+            let mut memory = self.memory();
+            let gone = memory.peers.difference(target.peers()).copied();
+            forbidden.extend(parted(&gone.collect::<Vec<_>>(), &connections));
             if forbidden.is_empty() {
-                let mut memory = self.memory();
                 memory.judged = target.rules().to_owned();
+                memory.peers.clone_from(target.peers());
                 return self.store(&memory);
             }
             tracing::info!(
@@ -433,10 +436,11 @@ impl Reconciler for Networks {
         for (family, preference) in &plan.precedence.remove {
             rules.remove_local(*family, *preference).await?;
         }
-        if !plan.remember.is_empty() {
+        if !plan.remember.is_empty() || !plan.meet.is_empty() {
             // Before they can have a connection.
             let mut memory = self.memory();
             memory.endpoints.extend(plan.remember.iter().cloned());
+            memory.peers.extend(plan.meet.iter().copied());
             self.store(&memory)?;
         }
         for change in &plan.filter {

@@ -30,6 +30,8 @@ pub struct Section {
     resolver: bool,
     /// What a port may ask it, in packets per second.
     port_queries_per_second: u64,
+    /// Whether guests are told what they are, at 169.254.169.254: `plasmavmc-metadata` runs on this host.
+    metadata: bool,
     /// About how many connections of a VPC this host tracks.
     vpc_connections: u32,
     /// The largest packet that the network between hosts carries, in bytes. Guests' are by 50 smaller. Of all hosts the same.
@@ -54,6 +56,7 @@ impl Default for Section {
             port_packets_per_second: limits.port_packets_per_second,
             resolver: limits.resolver,
             port_queries_per_second: limits.port_queries_per_second,
+            metadata: limits.metadata,
             vpc_connections: limits.vpc_connections,
             underlay_mtu: 1500,
             external_interfaces: BTreeMap::new(),
@@ -85,6 +88,7 @@ impl Section {
             port_packets_per_second: self.port_packets_per_second,
             resolver: self.resolver,
             port_queries_per_second: self.port_queries_per_second,
+            metadata: self.metadata,
             vpc_connections: self.vpc_connections,
             ..Limits::NONE
         }

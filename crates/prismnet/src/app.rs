@@ -8,7 +8,9 @@ mod floating_ip;
 mod nat_gateway;
 mod node;
 mod number;
+mod peering;
 mod port;
+mod route;
 mod security_group;
 mod subnet;
 mod vpc;
@@ -19,10 +21,12 @@ pub use external_network::{ExternalNetworks, external_network_to_use};
 pub use floating_ip::{AssociateFloatingIp, FloatingIps};
 pub use nat_gateway::NatGateways;
 pub use node::{
-    Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Interest, Inventory, Nodes,
-    Reported, Transit,
+    Asked, Desired, DesiredGateway, DesiredGroup, DesiredPeering, DesiredRoute, DesiredSubnet,
+    DesiredVpc, Interest, Inventory, Nodes, Question, Reported, Step, Trace, Transit, Verdict, Way,
 };
+pub use peering::Peerings;
 pub use port::{PortFilter, Ports};
+pub use route::Routes;
 pub use security_group::SecurityGroups;
 pub use subnet::Subnets;
 pub use vpc::Vpcs;

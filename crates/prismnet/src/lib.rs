@@ -22,9 +22,12 @@ use photon_api::prismnet::v1::floating_ip_service_server::FloatingIpServiceServe
 use photon_api::prismnet::v1::nat_gateway_service_server::NatGatewayServiceServer;
 use photon_api::prismnet::v1::network_settings_service_server::NetworkSettingsServiceServer;
 use photon_api::prismnet::v1::node_service_server::NodeServiceServer;
+use photon_api::prismnet::v1::peering_service_server::PeeringServiceServer;
 use photon_api::prismnet::v1::port_service_server::PortServiceServer;
+use photon_api::prismnet::v1::route_service_server::RouteServiceServer;
 use photon_api::prismnet::v1::security_group_service_server::SecurityGroupServiceServer;
 use photon_api::prismnet::v1::subnet_service_server::SubnetServiceServer;
+use photon_api::prismnet::v1::trace_service_server::TraceServiceServer;
 use photon_api::prismnet::v1::vpc_service_server::VpcServiceServer;
 use photon_api::quota::v1::quota_service_server::QuotaServiceServer;
 use photon_api::tenancy::v1::tenant_service_server::TenantServiceServer;
@@ -36,7 +39,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::model::{FloatingIp, NatGateway, Port, SecurityGroup, Subnet, Vpc};
+use crate::model::{FloatingIp, NatGateway, Peering, Port, Route, SecurityGroup, Subnet, Vpc};
 
 pub use settings::Settings;
 
@@ -81,6 +84,8 @@ pub async fn run(
         .await?;
     let counted = counted.of::<NatGateway>(&db).await?;
     let counted = counted.of::<FloatingIp>(&db).await?;
+    let counted = counted.of::<Route>(&db).await?;
+    let counted = counted.of::<Peering>(&db).await?;
     counted.store(&db, &quantities).await?;
     let mutations = Mutations::new(db.clone(), ledger.clone(), &settings.server.limits);
     let services = services(
@@ -126,6 +131,8 @@ fn services(
     .with::<model::Port>()
     .with::<NatGateway>()
     .with::<FloatingIp>()
+    .with::<Route>()
+    .with::<Peering>()
     .with_automatic::<SecurityGroup>(
         |group| group.is_default,
         |group, tx| Box::pin(store::security_group_delete(tx, group)),
@@ -137,7 +144,9 @@ fn services(
     let groups = app::SecurityGroups::new(db.clone());
     let external = app::ExternalNetworks::new(db.clone());
     let gateways = app::NatGateways::new(db.clone());
-    let floating = app::FloatingIps::new(db);
+    let floating = app::FloatingIps::new(db.clone());
+    let routes = app::Routes::new(db.clone());
+    let peerings = app::Peerings::new(db);
     Services::new(guard.verifier())
         .add(VpcServiceServer::new(server::Vpcs::new(
             access.clone(),
@@ -170,6 +179,18 @@ fn services(
         .add(FloatingIpServiceServer::new(server::FloatingIps::new(
             access.clone(),
             floating,
+        )))
+        .add(RouteServiceServer::new(server::Routes::new(
+            access.clone(),
+            routes,
+        )))
+        .add(PeeringServiceServer::new(server::Peerings::new(
+            access.clone(),
+            peerings,
+        )))
+        .add(TraceServiceServer::new(server::Traces::new(
+            access.clone(),
+            nodes.clone(),
         )))
         .add(NodeServiceServer::new(server::Nodes::new(
             access.clone(),

@@ -8,7 +8,7 @@ use photon_resource::Error;
 use crate::model::{DEFAULT_CIDR, parse_vpc_cidr};
 
 /// What is counted, and what a project and an organization may have of it.
-pub const QUANTITIES: [Quantity; 8] = [
+pub const QUANTITIES: [Quantity; 10] = [
     quantity("vpcs", 20),
     quantity("subnets", 200),
     quantity("ports", 1000),
@@ -18,6 +18,8 @@ pub const QUANTITIES: [Quantity; 8] = [
     quantity("security_group_cells", 20_000),
     quantity("nat_gateways", 5),
     quantity("floating_ips", 20),
+    quantity("routes", 500),
+    quantity("peerings", 50),
 ];
 
 const fn quantity(name: &'static str, per_project: u64) -> Quantity {

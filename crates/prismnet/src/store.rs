@@ -3,10 +3,11 @@
 //!
 //! | key | holds |
 //! | --- | --- |
-//! | `{table}/{id}`, `{table}-name/…`, `{table}-in/…` | resources, as `photon_catalog::stored` says: tables are `vpc`, `subnet`, `port`, `security-group`, `external-network` (of the scope `-/-`), `nat-gateway`, `floating-ip` |
+//! | `{table}/{id}`, `{table}-name/…`, `{table}-in/…` | resources, as `photon_catalog::stored` says: tables are `vpc`, `subnet`, `port`, `security-group`, `external-network` (of the scope `-/-`), `nat-gateway`, `floating-ip`, `route`, `peering` |
 //! | `vpc-subnet/{vpc}/{subnet}`, `subnet-port/{subnet}/{port}`, `group-port/{group}/{port}`, `group-rule/{group}/{group}` | who uses whom |
 //! | `vpc-users/{vpc}`, `subnet-users/{subnet}`, `group-users/{group}` | written by whoever adds a user, compared by whoever must know that there is none |
 //! | `table/{number}`, `vni/{number}`, `mac/{vpc}/{mac}`, `address/{subnet}/{ip}` | the id that has the number or address: created only if absent, so nothing is given twice |
+//! | `vpc-routes/{vpc}`, `vpc-peerings/{vpc}` | all routes of a VPC, and all peerings, as one record each |
 //! | `nat/{vpc}`, `floating-port/{port}` | the gateway of a VPC, the floating IP of a port |
 //! | `external-address/{network}/{ip}` | the gateway or floating IP that has the address |
 //! | `external-gateway/{network}/{gateway}`, `external-floating/{network}/{floating}`, `vpc-floating/{vpc}/{floating}` | who uses whom |
@@ -24,7 +25,9 @@ mod floating_ip;
 mod nat_gateway;
 mod network_settings;
 mod node;
+mod peering;
 mod port;
+mod route;
 mod security_group;
 mod subnet;
 mod users;
@@ -46,10 +49,12 @@ pub use node::{
     gateway_host_key, gateway_host_put, gateway_host_read, node_delete, node_key, node_put,
     node_read,
 };
+pub use peering::{VpcPeering, peering_create, peering_delete, peering_update, peerings_of};
 pub use port::{
     address_holder, addresses, last_given, mac_holder, port_create, port_delete, port_list,
     port_update, released,
 };
+pub use route::{VpcRoute, route_create, route_delete, route_to, route_update, routes_of};
 pub use security_group::{
     default_group, security_group_create, security_group_delete, security_group_update,
 };

@@ -127,6 +127,16 @@ uuid_id!(
     "floating IP"
 );
 uuid_id!(
+    /// One side of a peering of two VPCs.
+    PeeringId,
+    "peering"
+);
+uuid_id!(
+    /// A route of a VPC.
+    RouteId,
+    "route"
+);
+uuid_id!(
     /// A rule of a security group.
     RuleId,
     "security group rule"

@@ -4,7 +4,7 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{ExternalNetworkId, NatGatewayId, PortId, SubnetId, VpcId};
+use crate::{ExternalNetworkId, NatGatewayId, PeeringId, PortId, SubnetId, VpcId};
 
 fn name(prefix: &str, id: Uuid) -> String {
     let digest = Sha256::digest(id.as_bytes());
@@ -53,6 +53,11 @@ pub fn external_bridge_name(network: ExternalNetworkId) -> String {
     name("pe", network.uuid())
 }
 
+/// The end of a peering in the VPC of one of its sides.
+pub fn peering_name(side: PeeringId) -> String {
+    name("pr", side.uuid())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +74,7 @@ mod tests {
             inside_name(uuid.into()),
             outside_name(uuid.into()),
             external_bridge_name(uuid.into()),
+            peering_name(uuid.into()),
         ];
         for name in &names {
             assert_eq!(name.len(), 13, "{name}");

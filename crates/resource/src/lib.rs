@@ -21,13 +21,13 @@ pub use access::{
 };
 pub use error::{Error, Result};
 pub use id::{
-    ApiKeyId, BindingId, ExternalNetworkId, FloatingIpId, ImageId, NatGatewayId, OrgId, PortId,
-    PrincipalId, ProjectId, RecordSetId, RoleId, RuleId, SecurityGroupId, SessionId, SshKeyId,
-    SubnetId, VmId, VpcId, ZoneId,
+    ApiKeyId, BindingId, ExternalNetworkId, FloatingIpId, ImageId, NatGatewayId, OrgId, PeeringId,
+    PortId, PrincipalId, ProjectId, RecordSetId, RoleId, RouteId, RuleId, SecurityGroupId,
+    SessionId, SshKeyId, SubnetId, VmId, VpcId, ZoneId,
 };
 pub use interface_name::{
-    bridge_name, external_bridge_name, gateway_namespace, inside_name, outside_name, tap_name,
-    vrf_name, vxlan_name,
+    bridge_name, external_bridge_name, gateway_namespace, inside_name, outside_name, peering_name,
+    tap_name, vrf_name, vxlan_name,
 };
 pub use kind::Kind;
 pub use mac::Mac;

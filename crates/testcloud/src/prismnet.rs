@@ -9,7 +9,9 @@ use photon_api::prismnet::v1::floating_ip_service_client::FloatingIpServiceClien
 use photon_api::prismnet::v1::nat_gateway_service_client::NatGatewayServiceClient;
 use photon_api::prismnet::v1::network_settings_service_client::NetworkSettingsServiceClient;
 use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
+use photon_api::prismnet::v1::peering_service_client::PeeringServiceClient;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
+use photon_api::prismnet::v1::route_service_client::RouteServiceClient;
 use photon_api::prismnet::v1::security_group_service_client::SecurityGroupServiceClient;
 use photon_api::prismnet::v1::subnet_service_client::SubnetServiceClient;
 use photon_api::prismnet::v1::vpc_service_client::VpcServiceClient;
@@ -135,6 +137,8 @@ pub struct Client {
     pub external: ExternalNetworkServiceClient<Bearing>,
     pub gateways: NatGatewayServiceClient<Bearing>,
     pub floating: FloatingIpServiceClient<Bearing>,
+    pub routes: RouteServiceClient<Bearing>,
+    pub peerings: PeeringServiceClient<Bearing>,
     pub nodes: NodeServiceClient<Bearing>,
     pub events: EventServiceClient<Bearing>,
     /// Who it is.
@@ -155,6 +159,8 @@ impl Client {
             external: ExternalNetworkServiceClient::new(on()),
             gateways: NatGatewayServiceClient::new(on()),
             floating: FloatingIpServiceClient::new(on()),
+            routes: RouteServiceClient::new(on()),
+            peerings: PeeringServiceClient::new(on()),
             nodes: NodeServiceClient::new(on()),
             events: EventServiceClient::new(on()),
             session: session.clone(),
@@ -251,6 +257,26 @@ impl Client {
         };
         let response = self.floating.associate_floating_ip(request).await?;
         Ok(response.into_inner().floating_ip.unwrap())
+    }
+
+    /// A route to a port, or to what has no id.
+    pub async fn route(
+        &mut self,
+        vpc: &pb::Vpc,
+        name: &str,
+        destination: &str,
+        (target, id): (pb::RouteTarget, &str),
+    ) -> Result<pb::Route, Status> {
+        let request = pb::CreateRouteRequest {
+            vpc_id: vpc.id.clone(),
+            name: name.into(),
+            destination: destination.into(),
+            target: target.into(),
+            target_id: id.into(),
+            ..Default::default()
+        };
+        let response = self.routes.create_route(request).await?;
+        Ok(response.into_inner().route.unwrap())
     }
 
     /// Attaches a port to a VM on a host.

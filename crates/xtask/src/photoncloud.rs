@@ -70,9 +70,9 @@ pub fn kernel_settings() -> String {
     format!("{} = {}\n", components::RESERVED_PORTS, ports.join(","))
 }
 
-/// Makes the groups that units name, as `modules/disks.nix` and `modules/images.nix` do. Their numbers are of no matter
+/// Makes the groups that units name, as `modules/disks.nix`, `modules/images.nix` and `modules/components/plasmavmc.nix` do. Their numbers are of no matter
 /// here, where no file system is laid out by them.
-const GROUPS: &str = "for group in photoncloud-stores photoncloud-fetch; do \
+const GROUPS: &str = "for group in photoncloud-stores photoncloud-fetch photoncloud-metadata; do \
      getent group $group >/dev/null || groupadd --system $group; done";
 
 /// Where they are on a host, by NixOS's name.

@@ -21,6 +21,8 @@ impl DesiredMessage for pb::DesiredNetwork {
         let mut changed = amend_list(&mut self.vpcs, &message.removed_vpc_ids, message.vpcs);
         let gone = &message.removed_gateway_ids;
         changed |= amend_list(&mut self.gateways, gone, message.gateways);
+        let gone = &message.removed_peering_ids;
+        changed |= amend_list(&mut self.peerings, gone, message.peerings);
         if let Some(given) = message.tunnel_address {
             let given = Some(given).filter(|address| !address.is_empty());
             changed |= self.tunnel_address != given;
@@ -34,12 +36,15 @@ impl DesiredMessage for pb::DesiredNetwork {
         let tunnel_address = (before.tunnel_address != after.tunnel_address)
             .then(|| after.tunnel_address.clone().unwrap_or_default());
         let (gateways, removed_gateway_ids) = difference_lists(&before.gateways, &after.gateways);
+        let (peerings, removed_peering_ids) = difference_lists(&before.peerings, &after.peerings);
         Self {
             vpcs,
             removed_vpc_ids,
             tunnel_address,
             gateways,
             removed_gateway_ids,
+            peerings,
+            removed_peering_ids,
             ..Self::default()
         }
     }
@@ -47,6 +52,7 @@ impl DesiredMessage for pb::DesiredNetwork {
     fn pieces(mut self, limit: usize) -> Vec<Self> {
         let vpcs = std::mem::take(&mut self.vpcs);
         let gateways = std::mem::take(&mut self.gateways);
+        let peerings = std::mem::take(&mut self.peerings);
         let mut pieces = Pieces {
             limit,
             done: Vec::new(),
@@ -56,12 +62,19 @@ impl DesiredMessage for pb::DesiredNetwork {
         pieces.add(Self {
             removed_vpc_ids: std::mem::take(&mut self.removed_vpc_ids),
             removed_gateway_ids: std::mem::take(&mut self.removed_gateway_ids),
+            removed_peering_ids: std::mem::take(&mut self.removed_peering_ids),
             tunnel_address: self.tunnel_address.clone(),
             ..Self::default()
         });
         for gateway in gateways {
             pieces.add(Self {
                 gateways: vec![gateway],
+                ..Self::default()
+            });
+        }
+        for peering in peerings {
+            pieces.add(Self {
+                peerings: vec![peering],
                 ..Self::default()
             });
         }
@@ -78,6 +91,8 @@ impl DesiredMessage for pb::DesiredNetwork {
             && self.tunnel_address.is_none()
             && self.gateways.is_empty()
             && self.removed_gateway_ids.is_empty()
+            && self.peerings.is_empty()
+            && self.removed_peering_ids.is_empty()
     }
 }
 
@@ -112,7 +127,8 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Adds the VPC, then each thing of it with as much around it as says where it belongs.
+    /// Adds the VPC with its routes, of which there are few, then each thing of it with as much around it as says where it
+    /// belongs.
     fn add_vpc(&mut self, mut vpc: pb::DesiredVpc) {
         let subnets = std::mem::take(&mut vpc.subnets);
         let groups = std::mem::take(&mut vpc.groups);
@@ -190,6 +206,8 @@ fn append(into: &mut pb::DesiredNetwork, atom: pb::DesiredNetwork) {
     into.removed_vpc_ids.extend(atom.removed_vpc_ids);
     into.removed_gateway_ids.extend(atom.removed_gateway_ids);
     into.gateways.extend(atom.gateways);
+    into.removed_peering_ids.extend(atom.removed_peering_ids);
+    into.peerings.extend(atom.peerings);
     into.tunnel_address = into.tunnel_address.take().or(atom.tunnel_address);
     for vpc in atom.vpcs {
         let Some(last) = into.vpcs.last_mut().filter(|last| last.id == vpc.id) else {
@@ -232,6 +250,7 @@ impl Keyed for pb::DesiredVpc {
         let mut changed = std::mem::replace(&mut self.table, given.table) != given.table;
         changed |= amend_list(&mut self.subnets, &given.removed_subnet_ids, given.subnets);
         changed |= amend_list(&mut self.groups, &given.removed_group_ids, given.groups);
+        changed |= amend_list(&mut self.routes, &given.removed_route_ids, given.routes);
         changed
     }
 
@@ -241,6 +260,7 @@ impl Keyed for pb::DesiredVpc {
         }
         let (subnets, removed_subnet_ids) = difference_lists(&before.subnets, &after.subnets);
         let (groups, removed_group_ids) = difference_lists(&before.groups, &after.groups);
+        let (routes, removed_route_ids) = difference_lists(&before.routes, &after.routes);
         Some(Self {
             id: after.id.clone(),
             table: after.table,
@@ -248,6 +268,8 @@ impl Keyed for pb::DesiredVpc {
             groups,
             removed_subnet_ids,
             removed_group_ids,
+            routes,
+            removed_route_ids,
         })
     }
 }
@@ -315,6 +337,8 @@ fn without_ports(subnet: &pb::DesiredSubnet) -> pb::DesiredSubnet {
 told_whole!(pb::DesiredPort);
 told_whole!(pb::RemotePort);
 told_whole!(pb::DesiredGateway);
+told_whole!(pb::DesiredRoute);
+told_whole!(pb::DesiredPeering);
 
 impl Keyed for pb::DesiredGroup {
     fn id(&self) -> &str {

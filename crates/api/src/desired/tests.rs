@@ -71,28 +71,44 @@ fn group() -> impl Strategy<Value = net::DesiredGroup> {
 }
 
 fn network() -> impl Strategy<Value = net::DesiredNetwork> {
+    let route = prop::option::of(0..3_u8).prop_map(|port| net::DesiredRoute {
+        destination: "192.168.0.0/16".into(),
+        way: port.map(|it| net::desired_route::Way::PortAddress(format!("10.0.0.{it}"))),
+        ..Default::default()
+    });
     let vpc = (
         1000..1002_u32,
         keyed(subnet(), 3, |it| &mut it.id),
         keyed(group(), 3, |it| &mut it.id),
+        keyed(route, 3, |it| &mut it.id),
     );
-    let vpc = vpc.prop_map(|(table, subnets, groups)| net::DesiredVpc {
+    let vpc = vpc.prop_map(|(table, subnets, groups, routes)| net::DesiredVpc {
         table,
         subnets,
         groups,
+        routes,
         ..Default::default()
     });
+    let peering = (0..3_u8).prop_map(|number| net::DesiredPeering {
+        sides: vec![net::DesiredPeeringSide {
+            cidr: format!("10.{number}.0.0/16"),
+            ..Default::default()
+        }],
+        ..Default::default()
+    });
+    let peerings = keyed(peering, 3, |it| &mut it.id);
     let tunnel = prop::option::of(prop::sample::select(vec!["192.0.2.1", "192.0.2.2"]));
     let gateway = (0..3_u8).prop_map(|address| net::DesiredGateway {
         addresses: vec![format!("203.0.113.{address}")],
         ..Default::default()
     });
     let gateways = keyed(gateway, 3, |it| &mut it.id);
-    let parts = (keyed(vpc, 3, |it| &mut it.id), tunnel, gateways);
-    parts.prop_map(|(vpcs, tunnel, gateways)| net::DesiredNetwork {
+    let parts = (keyed(vpc, 3, |it| &mut it.id), tunnel, gateways, peerings);
+    parts.prop_map(|(vpcs, tunnel, gateways, peerings)| net::DesiredNetwork {
         vpcs,
         tunnel_address: tunnel.map(str::to_owned),
         gateways,
+        peerings,
         ..Default::default()
     })
 }

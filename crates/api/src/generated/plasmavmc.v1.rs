@@ -542,6 +542,19 @@ pub struct DeleteSshKeyRequest {
 /// What DeleteSshKey answers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteSshKeyResponse {}
+/// How the guest of a VM is told what it is. Changes take effect at once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetadataOptions {
+    /// Whether it is.
+    #[prost(enumeration = "MetadataEndpoint", tag = "1")]
+    pub endpoint: i32,
+    /// Whether it must show a token.
+    #[prost(enumeration = "HttpTokens", tag = "2")]
+    pub http_tokens: i32,
+    /// How many hops a token goes at most: 1 to 64. With 1, the default, it does not get to containers in the guest.
+    #[prost(uint32, tag = "3")]
+    pub hop_limit: u32,
+}
 /// A network interface of a VM.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkInterface {
@@ -623,6 +636,9 @@ pub struct VmSpec {
     /// beside `user_data`. For reading they count as that does.
     #[prost(bytes = "vec", tag = "12")]
     pub user_data_binary: ::prost::alloc::vec::Vec<u8>,
+    /// How its guest is told what it is. Absent: as by default.
+    #[prost(message, optional, tag = "13")]
+    pub metadata_options: ::core::option::Option<MetadataOptions>,
 }
 /// A virtual machine.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -851,6 +867,9 @@ pub struct UpdateVmRequest {
     /// User data that are no text, in the place of `user_data`.
     #[prost(bytes = "vec", optional, tag = "9")]
     pub user_data_binary: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// How its guest is told what it is; what is not said in it is unchanged, as is all of it when it is absent.
+    #[prost(message, optional, tag = "10")]
+    pub metadata_options: ::core::option::Option<MetadataOptions>,
     /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
     #[prost(uint64, tag = "14")]
     pub expected_revision: u64,
@@ -1017,6 +1036,34 @@ pub struct ConsoleResponse {
     /// What the guest printed.
     #[prost(bytes = "vec", tag = "1")]
     pub output: ::prost::alloc::vec::Vec<u8>,
+}
+/// What Tunnel is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TunnelRequest {
+    /// First message: the guest's TCP port. 0: 22.
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+    #[prost(oneof = "tunnel_request::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<tunnel_request::Message>,
+}
+/// Nested message and enum types in `TunnelRequest`.
+pub mod tunnel_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// First message: which VM (id or name).
+        #[prost(string, tag = "1")]
+        VmId(::prost::alloc::string::String),
+        /// Then what is for the guest: at most 64 KiB in each message.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::alloc::vec::Vec<u8>),
+    }
+}
+/// What Tunnel answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TunnelResponse {
+    /// What the guest sends; empty in the first message.
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
 }
 /// What WatchVm is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1352,6 +1399,48 @@ pub struct ServeConsolesResponse {
     /// The client has gone.
     #[prost(bool, tag = "4")]
     pub close: bool,
+    /// The session is no console's: connect to this, and serve it by ServeTunnel. A host of before tunnels ignores it.
+    #[prost(message, optional, tag = "5")]
+    pub tunnel: ::core::option::Option<TunnelOrder>,
+}
+/// What a host is to connect to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TunnelOrder {
+    /// The VM's port (id) by which its guest is reached.
+    #[prost(string, tag = "1")]
+    pub port_id: ::prost::alloc::string::String,
+    /// The guest's IPv4 address there.
+    #[prost(string, tag = "2")]
+    pub ip_address: ::prost::alloc::string::String,
+    /// Its TCP port.
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+}
+/// What ServeTunnel is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServeTunnelRequest {
+    /// First message: the host's name.
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// First message: the session by which the tunnel was asked for.
+    #[prost(uint64, tag = "2")]
+    pub session: u64,
+    /// First message, when there is no connection: why not, for people. Then the stream ends.
+    #[prost(string, tag = "3")]
+    pub refusal: ::prost::alloc::string::String,
+    /// What the guest sends: at most 64 KiB in each message.
+    #[prost(bytes = "vec", tag = "4")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+/// What ServeTunnel answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServeTunnelResponse {
+    /// For the guest.
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+    /// Nothing more comes for the guest; what it sends is still taken.
+    #[prost(bool, tag = "2")]
+    pub ended: bool,
 }
 /// What ListNodes is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1593,6 +1682,70 @@ impl HypervisorKind {
             "HYPERVISOR_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "HYPERVISOR_KIND_QEMU" => Some(Self::Qemu),
             "HYPERVISOR_KIND_FIRECRACKER" => Some(Self::Firecracker),
+            _ => None,
+        }
+    }
+}
+/// Whether a guest is told what it is, at <http://169.254.169.254.>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MetadataEndpoint {
+    Unspecified = 0,
+    /// It is. The default.
+    Enabled = 1,
+    /// It is not.
+    Disabled = 2,
+}
+impl MetadataEndpoint {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "METADATA_ENDPOINT_UNSPECIFIED",
+            Self::Enabled => "METADATA_ENDPOINT_ENABLED",
+            Self::Disabled => "METADATA_ENDPOINT_DISABLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "METADATA_ENDPOINT_UNSPECIFIED" => Some(Self::Unspecified),
+            "METADATA_ENDPOINT_ENABLED" => Some(Self::Enabled),
+            "METADATA_ENDPOINT_DISABLED" => Some(Self::Disabled),
+            _ => None,
+        }
+    }
+}
+/// Whether a guest must show a token for what it asks there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HttpTokens {
+    Unspecified = 0,
+    /// It must, as with IMDSv2: whoever can only have a program in the guest ask for a URL gets none. The default.
+    Required = 1,
+    /// It need not. Only then there are the paths of OpenStack and of NoCloud, whose clients know no tokens.
+    Optional = 2,
+}
+impl HttpTokens {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HTTP_TOKENS_UNSPECIFIED",
+            Self::Required => "HTTP_TOKENS_REQUIRED",
+            Self::Optional => "HTTP_TOKENS_OPTIONAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HTTP_TOKENS_UNSPECIFIED" => Some(Self::Unspecified),
+            "HTTP_TOKENS_REQUIRED" => Some(Self::Required),
+            "HTTP_TOKENS_OPTIONAL" => Some(Self::Optional),
             _ => None,
         }
     }
@@ -2801,6 +2954,33 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.VmService", "Console"));
             self.inner.streaming(req, path, codec).await
         }
+        /// A TCP connection from the VM's host to a port of its guest, both ways, with the right to the VM's console: security groups
+        /// are not asked. First message: `vm_id`; then bytes. The first answer, which is empty, comes once the guest has accepted.
+        /// UNAVAILABLE while the guest does not accept, RESOURCE_EXHAUSTED beyond 16 of a VM or 256 of its host.
+        pub async fn tunnel(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::TunnelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TunnelResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.VmService/Tunnel",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.VmService", "Tunnel"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// The VM now and after every change, until it is deleted. Without an id: all VMs of the project.
         pub async fn watch_vm(
             &mut self,
@@ -2925,6 +3105,19 @@ pub mod vm_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::ConsoleRequest>>,
         ) -> std::result::Result<tonic::Response<Self::ConsoleStream>, tonic::Status>;
+        /// Server streaming response type for the Tunnel method.
+        type TunnelStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TunnelResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A TCP connection from the VM's host to a port of its guest, both ways, with the right to the VM's console: security groups
+        /// are not asked. First message: `vm_id`; then bytes. The first answer, which is empty, comes once the guest has accepted.
+        /// UNAVAILABLE while the guest does not accept, RESOURCE_EXHAUSTED beyond 16 of a VM or 256 of its host.
+        async fn tunnel(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::TunnelRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::TunnelStream>, tonic::Status>;
         /// Server streaming response type for the WatchVm method.
         type WatchVmStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchVmResponse, tonic::Status>,
@@ -3489,6 +3682,54 @@ pub mod vm_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConsoleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.VmService/Tunnel" => {
+                    #[allow(non_camel_case_types)]
+                    struct TunnelSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::StreamingService<super::TunnelRequest>
+                    for TunnelSvc<T> {
+                        type Response = super::TunnelResponse;
+                        type ResponseStream = T::TunnelStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::TunnelRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::tunnel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TunnelSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -4512,6 +4753,34 @@ pub mod node_service_client {
                 .insert(GrpcMethod::new("plasmavmc.v1.NodeService", "ServeConsoles"));
             self.inner.streaming(req, path, codec).await
         }
+        /// A tunnel that the server has asked for in ServeConsoles: from the host what the guest sends, from the server what is for the
+        /// guest.
+        pub async fn serve_tunnel(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::ServeTunnelRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ServeTunnelResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/plasmavmc.v1.NodeService/ServeTunnel",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("plasmavmc.v1.NodeService", "ServeTunnel"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// Hosts, for operators.
         pub async fn list_nodes(
             &mut self,
@@ -4606,6 +4875,21 @@ pub mod node_service_server {
             request: tonic::Request<tonic::Streaming<super::ServeConsolesRequest>>,
         ) -> std::result::Result<
             tonic::Response<Self::ServeConsolesStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ServeTunnel method.
+        type ServeTunnelStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ServeTunnelResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A tunnel that the server has asked for in ServeConsoles: from the host what the guest sends, from the server what is for the
+        /// guest.
+        async fn serve_tunnel(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ServeTunnelRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ServeTunnelStream>,
             tonic::Status,
         >;
         /// Hosts, for operators.
@@ -4909,6 +5193,54 @@ pub mod node_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ServeConsolesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/plasmavmc.v1.NodeService/ServeTunnel" => {
+                    #[allow(non_camel_case_types)]
+                    struct ServeTunnelSvc<T: NodeService>(pub Arc<T>);
+                    impl<
+                        T: NodeService,
+                    > tonic::server::StreamingService<super::ServeTunnelRequest>
+                    for ServeTunnelSvc<T> {
+                        type Response = super::ServeTunnelResponse;
+                        type ResponseStream = T::ServeTunnelStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ServeTunnelRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NodeService>::serve_tunnel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ServeTunnelSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -168,6 +168,10 @@ pub struct Port {
     /// Grows with every change; give it back as `expected_revision` to change only what you have seen.
     #[prost(uint64, tag = "21")]
     pub revision: u64,
+    /// Whether its device may send only from the port's own addresses. Where it is off, also from IPv4 addresses that are not
+    /// in a subnet of the VPC, as a device does that routes for others.
+    #[prost(bool, tag = "22")]
+    pub source_check: bool,
 }
 /// One thing that a security group permits.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -705,6 +709,10 @@ pub struct CreatePortRequest {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Whether its device may send only from the port's own addresses. Absent: yes. To set it to false needs
+    /// `network:ports:disableSourceCheck` too.
+    #[prost(bool, optional, tag = "10")]
+    pub source_check: ::core::option::Option<bool>,
     /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
     #[prost(string, tag = "15")]
     pub request_id: ::prost::alloc::string::String,
@@ -834,6 +842,11 @@ pub struct UpdatePortRequest {
     /// New labels, all of them. Absent: unchanged.
     #[prost(message, optional, tag = "5")]
     pub labels: ::core::option::Option<Labels>,
+    /// Whether its device may send only from the port's own addresses. Absent: unchanged. To set it to false needs
+    /// `network:ports:disableSourceCheck` too; to set it to true is refused with FAILED_PRECONDITION while a route leads to the
+    /// port.
+    #[prost(bool, optional, tag = "6")]
+    pub source_check: ::core::option::Option<bool>,
     /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
     #[prost(uint64, tag = "14")]
     pub expected_revision: u64,
@@ -1175,7 +1188,7 @@ pub struct DesiredNetwork {
     /// Store revision that this was read at.
     #[prost(uint64, tag = "1")]
     pub revision: u64,
-    /// VPCs with a port on this host.
+    /// VPCs with a port or their NAT gateway on this host, and those that have a peering with one that has a port here.
     #[prost(message, repeated, tag = "2")]
     pub vpcs: ::prost::alloc::vec::Vec<DesiredVpc>,
     /// What this message holds.
@@ -1201,6 +1214,35 @@ pub struct DesiredNetwork {
     /// In a change: NAT gateways that are not on this host any more.
     #[prost(string, repeated, tag = "9")]
     pub removed_gateway_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Peerings of VPCs with a port on this host. Both VPCs are told, also the one without a port here.
+    #[prost(message, repeated, tag = "10")]
+    pub peerings: ::prost::alloc::vec::Vec<DesiredPeering>,
+    /// In a change: peerings that are not on this host any more.
+    #[prost(string, repeated, tag = "11")]
+    pub removed_peering_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A peering as a host needs it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DesiredPeering {
+    /// Id of the side that asked.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Both sides.
+    #[prost(message, repeated, tag = "2")]
+    pub sides: ::prost::alloc::vec::Vec<DesiredPeeringSide>,
+}
+/// One side of a peering as a host needs it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DesiredPeeringSide {
+    /// Id of the side: a UUID, given by the server.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Its VPC (id).
+    #[prost(string, tag = "2")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// IPv4 range of that VPC.
+    #[prost(string, tag = "3")]
+    pub cidr: ::prost::alloc::string::String,
 }
 /// A NAT gateway as its host needs it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1270,6 +1312,38 @@ pub struct DesiredVpc {
     /// In a change: security groups that no port on this host uses any more.
     #[prost(string, repeated, tag = "6")]
     pub removed_group_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Routes of the VPC, beside those to its subnets and to its NAT gateway.
+    #[prost(message, repeated, tag = "7")]
+    pub routes: ::prost::alloc::vec::Vec<DesiredRoute>,
+    /// In a change: routes that are not there any more.
+    #[prost(string, repeated, tag = "8")]
+    pub removed_route_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// A route of a VPC.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DesiredRoute {
+    /// Id of the route: a UUID, given by the server.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// IPv4 network in CIDR form.
+    #[prost(string, tag = "2")]
+    pub destination: ::prost::alloc::string::String,
+    /// Where it leads. A host drops what is for a destination whose way it does not understand, or does not reach.
+    #[prost(oneof = "desired_route::Way", tags = "3, 4")]
+    pub way: ::core::option::Option<desired_route::Way>,
+}
+/// Nested message and enum types in `DesiredRoute`.
+pub mod desired_route {
+    /// Where it leads. A host drops what is for a destination whose way it does not understand, or does not reach.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Way {
+        /// The address, in a subnet of the VPC, of the port that it leads to.
+        #[prost(string, tag = "3")]
+        PortAddress(::prost::alloc::string::String),
+        /// To the NAT gateway of the VPC.
+        #[prost(bool, tag = "4")]
+        NatGateway(bool),
+    }
 }
 /// A subnet as a host needs it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1366,6 +1440,9 @@ pub struct DesiredPort {
     /// The largest packet of the device, in bytes. 0: at most 1500.
     #[prost(uint32, tag = "9")]
     pub mtu: u32,
+    /// Whether its device may send from other IPv4 addresses than its own.
+    #[prost(bool, tag = "10")]
+    pub no_source_check: bool,
 }
 /// A security group as a host needs it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1814,7 +1891,7 @@ pub mod vpc_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.VpcService", "UpdateVpc"));
             self.inner.unary(req, path, codec).await
         }
-        /// Refused with FAILED_PRECONDITION while it has subnets or a NAT gateway.
+        /// Refused with FAILED_PRECONDITION while it has subnets, a NAT gateway, routes or peerings.
         pub async fn delete_vpc(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteVpcRequest>,
@@ -1895,7 +1972,7 @@ pub mod vpc_service_server {
             tonic::Response<super::UpdateVpcResponse>,
             tonic::Status,
         >;
-        /// Refused with FAILED_PRECONDITION while it has subnets or a NAT gateway.
+        /// Refused with FAILED_PRECONDITION while it has subnets, a NAT gateway, routes or peerings.
         async fn delete_vpc(
             &self,
             request: tonic::Request<super::DeleteVpcRequest>,
@@ -2382,7 +2459,7 @@ pub mod subnet_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Makes a subnet.
+        /// Makes a subnet. FAILED_PRECONDITION when a route of the VPC leads addresses of it elsewhere.
         pub async fn create_subnet(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateSubnetRequest>,
@@ -2578,7 +2655,7 @@ pub mod subnet_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with SubnetServiceServer.
     #[async_trait]
     pub trait SubnetService: std::marker::Send + std::marker::Sync + 'static {
-        /// Makes a subnet.
+        /// Makes a subnet. FAILED_PRECONDITION when a route of the VPC leads addresses of it elsewhere.
         async fn create_subnet(
             &self,
             request: tonic::Request<super::CreateSubnetRequest>,
@@ -3701,7 +3778,7 @@ pub mod port_service_client {
                 .insert(GrpcMethod::new("prismnet.v1.PortService", "UpdatePort"));
             self.inner.unary(req, path, codec).await
         }
-        /// Refused with FAILED_PRECONDITION while a device is attached, or while it has a floating IP.
+        /// Refused with FAILED_PRECONDITION while a device is attached, while it has a floating IP, or while a route leads to it.
         pub async fn delete_port(
             &mut self,
             request: impl tonic::IntoRequest<super::DeletePortRequest>,
@@ -3836,7 +3913,7 @@ pub mod port_service_server {
             tonic::Response<super::UpdatePortResponse>,
             tonic::Status,
         >;
-        /// Refused with FAILED_PRECONDITION while a device is attached, or while it has a floating IP.
+        /// Refused with FAILED_PRECONDITION while a device is attached, while it has a floating IP, or while a route leads to it.
         async fn delete_port(
             &self,
             request: tonic::Request<super::DeletePortRequest>,
@@ -7145,7 +7222,7 @@ pub mod nat_gateway_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Ends all connections through it. Refused with FAILED_PRECONDITION while a floating IP is associated with a port of the
-        /// VPC.
+        /// VPC, or while a route leads to it.
         pub async fn delete_nat_gateway(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteNatGatewayRequest>,
@@ -7221,7 +7298,7 @@ pub mod nat_gateway_service_server {
             tonic::Status,
         >;
         /// Ends all connections through it. Refused with FAILED_PRECONDITION while a floating IP is associated with a port of the
-        /// VPC.
+        /// VPC, or while a route leads to it.
         async fn delete_nat_gateway(
             &self,
             request: tonic::Request<super::DeleteNatGatewayRequest>,
@@ -8402,6 +8479,2294 @@ pub mod floating_ip_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "prismnet.v1.FloatingIpService";
     impl<T> tonic::server::NamedService for FloatingIpServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A route of a VPC.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Route {
+    /// Id of the route: a UUID, given by the server.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization that it belongs to.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project that it belongs to.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+    /// VPC (id).
+    #[prost(string, tag = "4")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "6")]
+    pub description: ::prost::alloc::string::String,
+    /// IPv4 network in CIDR form, for example 192.168.0.0/16; 0.0.0.0/0 is all that nothing else is said of.
+    #[prost(string, tag = "7")]
+    pub destination: ::prost::alloc::string::String,
+    /// Where it leads.
+    #[prost(enumeration = "RouteTarget", tag = "8")]
+    pub target: i32,
+    /// Id of the port or NAT gateway that it leads to. Empty for a black hole.
+    #[prost(string, tag = "9")]
+    pub target_id: ::prost::alloc::string::String,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// When it was made.
+    #[prost(message, optional, tag = "11")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was last changed.
+    #[prost(message, optional, tag = "12")]
+    pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Grows with every change; give it back as `expected_revision` to change only what you have seen.
+    #[prost(uint64, tag = "13")]
+    pub revision: u64,
+}
+/// What CreateRoute is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateRouteRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "4")]
+    pub description: ::prost::alloc::string::String,
+    /// VPC (id or name).
+    #[prost(string, tag = "5")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// IPv4 network in CIDR form, /0 to /32. Inside the VPC's own range it may only lead to a port, and not be of a subnet.
+    #[prost(string, tag = "6")]
+    pub destination: ::prost::alloc::string::String,
+    /// Where it leads.
+    #[prost(enumeration = "RouteTarget", tag = "7")]
+    pub target: i32,
+    /// Port (id or name) for ROUTE_TARGET_PORT, a port of the VPC without source check. Else empty.
+    #[prost(string, tag = "8")]
+    pub target_id: ::prost::alloc::string::String,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What CreateRoute answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateRouteResponse {
+    /// The route, as it was made.
+    #[prost(message, optional, tag = "1")]
+    pub route: ::core::option::Option<Route>,
+}
+/// What GetRoute is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRouteRequest {
+    /// Id, or name (then `org_id` and `project_id` say whose; empty: the token's).
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+}
+/// What GetRoute answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetRouteResponse {
+    /// The route.
+    #[prost(message, optional, tag = "1")]
+    pub route: ::core::option::Option<Route>,
+}
+/// What ListRoutes is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRoutesRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Only with this name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// VPC (id).
+    #[prost(string, tag = "4")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// Only with all of these labels.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How many at most. 0: 100; at most 1000.
+    #[prost(uint32, tag = "6")]
+    pub page_size: u32,
+    /// The `next_page_token` of the previous page. Empty: the first page.
+    #[prost(string, tag = "7")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What ListRoutes answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRoutesResponse {
+    /// What is on this page.
+    #[prost(message, repeated, tag = "1")]
+    pub routes: ::prost::alloc::vec::Vec<Route>,
+    /// Gives the next page. Empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// What UpdateRoute is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateRouteRequest {
+    /// Id or name of the route.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// New name. Absent: unchanged.
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// New description. Absent: unchanged.
+    #[prost(string, optional, tag = "3")]
+    pub description: ::core::option::Option<::prost::alloc::string::String>,
+    /// New labels, all of them. Absent: unchanged.
+    #[prost(message, optional, tag = "4")]
+    pub labels: ::core::option::Option<Labels>,
+    /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
+    #[prost(uint64, tag = "14")]
+    pub expected_revision: u64,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What UpdateRoute answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateRouteResponse {
+    /// The route, as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub route: ::core::option::Option<Route>,
+}
+/// What DeleteRoute is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteRouteRequest {
+    /// Id or name of the route.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What DeleteRoute answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteRouteResponse {}
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RouteTarget {
+    /// Not set.
+    Unspecified = 0,
+    /// To a port of the VPC, whose device sends it on: an appliance. While no device has the port, what is sent there is
+    /// dropped.
+    Port = 1,
+    /// To the NAT gateway of the VPC.
+    NatGateway = 2,
+    /// Nowhere: it is dropped.
+    Blackhole = 3,
+}
+impl RouteTarget {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ROUTE_TARGET_UNSPECIFIED",
+            Self::Port => "ROUTE_TARGET_PORT",
+            Self::NatGateway => "ROUTE_TARGET_NAT_GATEWAY",
+            Self::Blackhole => "ROUTE_TARGET_BLACKHOLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROUTE_TARGET_UNSPECIFIED" => Some(Self::Unspecified),
+            "ROUTE_TARGET_PORT" => Some(Self::Port),
+            "ROUTE_TARGET_NAT_GATEWAY" => Some(Self::NatGateway),
+            "ROUTE_TARGET_BLACKHOLE" => Some(Self::Blackhole),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod route_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Routes of a VPC: at most 100.
+    #[derive(Debug, Clone)]
+    pub struct RouteServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl RouteServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> RouteServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> RouteServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            RouteServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes a route. ALREADY_EXISTS when the VPC has one with the same destination. FAILED_PRECONDITION when the destination
+        /// is addresses of a subnet of the VPC, which are reached directly; when the port that it is to lead to has its source
+        /// check on; when the VPC has no NAT gateway and the route is to lead there.
+        pub async fn create_route(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateRouteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateRouteResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.RouteService/CreateRoute",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.RouteService", "CreateRoute"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One route.
+        pub async fn get_route(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRouteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRouteResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.RouteService/GetRoute",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.RouteService", "GetRoute"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Those that the caller may see, by page.
+        pub async fn list_routes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRoutesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRoutesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.RouteService/ListRoutes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.RouteService", "ListRoutes"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes a route: only the fields that are given. Where it leads stays: make another, with another destination, or
+        /// delete it first.
+        pub async fn update_route(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateRouteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateRouteResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.RouteService/UpdateRoute",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.RouteService", "UpdateRoute"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What it led elsewhere goes as the VPC's other routes say from then on.
+        pub async fn delete_route(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteRouteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteRouteResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.RouteService/DeleteRoute",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.RouteService", "DeleteRoute"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod route_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with RouteServiceServer.
+    #[async_trait]
+    pub trait RouteService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes a route. ALREADY_EXISTS when the VPC has one with the same destination. FAILED_PRECONDITION when the destination
+        /// is addresses of a subnet of the VPC, which are reached directly; when the port that it is to lead to has its source
+        /// check on; when the VPC has no NAT gateway and the route is to lead there.
+        async fn create_route(
+            &self,
+            request: tonic::Request<super::CreateRouteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateRouteResponse>,
+            tonic::Status,
+        >;
+        /// One route.
+        async fn get_route(
+            &self,
+            request: tonic::Request<super::GetRouteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetRouteResponse>,
+            tonic::Status,
+        >;
+        /// Those that the caller may see, by page.
+        async fn list_routes(
+            &self,
+            request: tonic::Request<super::ListRoutesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRoutesResponse>,
+            tonic::Status,
+        >;
+        /// Changes a route: only the fields that are given. Where it leads stays: make another, with another destination, or
+        /// delete it first.
+        async fn update_route(
+            &self,
+            request: tonic::Request<super::UpdateRouteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateRouteResponse>,
+            tonic::Status,
+        >;
+        /// What it led elsewhere goes as the VPC's other routes say from then on.
+        async fn delete_route(
+            &self,
+            request: tonic::Request<super::DeleteRouteRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteRouteResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Routes of a VPC: at most 100.
+    #[derive(Debug)]
+    pub struct RouteServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> RouteServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for RouteServiceServer<T>
+    where
+        T: RouteService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/prismnet.v1.RouteService/CreateRoute" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateRouteSvc<T: RouteService>(pub Arc<T>);
+                    impl<
+                        T: RouteService,
+                    > tonic::server::UnaryService<super::CreateRouteRequest>
+                    for CreateRouteSvc<T> {
+                        type Response = super::CreateRouteResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateRouteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouteService>::create_route(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateRouteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.RouteService/GetRoute" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetRouteSvc<T: RouteService>(pub Arc<T>);
+                    impl<
+                        T: RouteService,
+                    > tonic::server::UnaryService<super::GetRouteRequest>
+                    for GetRouteSvc<T> {
+                        type Response = super::GetRouteResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRouteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouteService>::get_route(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetRouteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.RouteService/ListRoutes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRoutesSvc<T: RouteService>(pub Arc<T>);
+                    impl<
+                        T: RouteService,
+                    > tonic::server::UnaryService<super::ListRoutesRequest>
+                    for ListRoutesSvc<T> {
+                        type Response = super::ListRoutesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRoutesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouteService>::list_routes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRoutesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.RouteService/UpdateRoute" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateRouteSvc<T: RouteService>(pub Arc<T>);
+                    impl<
+                        T: RouteService,
+                    > tonic::server::UnaryService<super::UpdateRouteRequest>
+                    for UpdateRouteSvc<T> {
+                        type Response = super::UpdateRouteResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateRouteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouteService>::update_route(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateRouteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.RouteService/DeleteRoute" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteRouteSvc<T: RouteService>(pub Arc<T>);
+                    impl<
+                        T: RouteService,
+                    > tonic::server::UnaryService<super::DeleteRouteRequest>
+                    for DeleteRouteSvc<T> {
+                        type Response = super::DeleteRouteResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteRouteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RouteService>::delete_route(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteRouteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for RouteServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "prismnet.v1.RouteService";
+    impl<T> tonic::server::NamedService for RouteServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A peering, as one side has it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Peering {
+    /// Id of the peering on this side: a UUID, given by the server.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization that it belongs to.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project that it belongs to.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+    /// VPC (id) of this side.
+    #[prost(string, tag = "4")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "6")]
+    pub description: ::prost::alloc::string::String,
+    /// Organization of the other side.
+    #[prost(string, tag = "7")]
+    pub peer_org_id: ::prost::alloc::string::String,
+    /// Project of the other side.
+    #[prost(string, tag = "8")]
+    pub peer_project_id: ::prost::alloc::string::String,
+    /// VPC (id) of the other side.
+    #[prost(string, tag = "9")]
+    pub peer_vpc_id: ::prost::alloc::string::String,
+    /// Range of the other side's VPC. For the side that asked: empty until it is accepted.
+    #[prost(string, tag = "10")]
+    pub peer_cidr: ::prost::alloc::string::String,
+    /// Whether the other side asked: then this side accepts or rejects.
+    #[prost(bool, tag = "11")]
+    pub asked_by_peer: bool,
+    /// How it is.
+    #[prost(enumeration = "PeeringState", tag = "12")]
+    pub state: i32,
+    /// Until when it can be accepted. Absent when it is not pending.
+    #[prost(message, optional, tag = "13")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "14")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// When it was made.
+    #[prost(message, optional, tag = "15")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was last changed.
+    #[prost(message, optional, tag = "16")]
+    pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Grows with every change; give it back as `expected_revision` to change only what you have seen.
+    #[prost(uint64, tag = "17")]
+    pub revision: u64,
+}
+/// What CreatePeering is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreatePeeringRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Name, unique in its project.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// For people: at most 1024 characters.
+    #[prost(string, tag = "4")]
+    pub description: ::prost::alloc::string::String,
+    /// VPC (id or name).
+    #[prost(string, tag = "5")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// Organization of the other VPC. Empty: that of this one.
+    #[prost(string, tag = "6")]
+    pub peer_org_id: ::prost::alloc::string::String,
+    /// Project of the other VPC. Empty: that of this one.
+    #[prost(string, tag = "7")]
+    pub peer_project_id: ::prost::alloc::string::String,
+    /// The other VPC (id).
+    #[prost(string, tag = "8")]
+    pub peer_vpc_id: ::prost::alloc::string::String,
+    /// Free keys and values, at most 64.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What CreatePeering answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreatePeeringResponse {
+    /// The peering, as it was made.
+    #[prost(message, optional, tag = "1")]
+    pub peering: ::core::option::Option<Peering>,
+}
+/// What AcceptPeering is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptPeeringRequest {
+    /// Id or name of the peering.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What AcceptPeering answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AcceptPeeringResponse {
+    /// The peering, as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub peering: ::core::option::Option<Peering>,
+}
+/// What RejectPeering is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectPeeringRequest {
+    /// Id or name of the peering.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What RejectPeering answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectPeeringResponse {}
+/// What GetPeering is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPeeringRequest {
+    /// Id, or name (then `org_id` and `project_id` say whose; empty: the token's).
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+}
+/// What GetPeering answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetPeeringResponse {
+    /// The peering.
+    #[prost(message, optional, tag = "1")]
+    pub peering: ::core::option::Option<Peering>,
+}
+/// What ListPeerings is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPeeringsRequest {
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "1")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub project_id: ::prost::alloc::string::String,
+    /// Only with this name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// VPC (id) of this side.
+    #[prost(string, tag = "4")]
+    pub vpc_id: ::prost::alloc::string::String,
+    /// Only with all of these labels.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// How many at most. 0: 100; at most 1000.
+    #[prost(uint32, tag = "6")]
+    pub page_size: u32,
+    /// The `next_page_token` of the previous page. Empty: the first page.
+    #[prost(string, tag = "7")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// What ListPeerings answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPeeringsResponse {
+    /// What is on this page.
+    #[prost(message, repeated, tag = "1")]
+    pub peerings: ::prost::alloc::vec::Vec<Peering>,
+    /// Gives the next page. Empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// No item is older than this.
+    #[prost(uint64, tag = "15")]
+    pub revision: u64,
+}
+/// What UpdatePeering is given.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdatePeeringRequest {
+    /// Id or name of the peering.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// New name. Absent: unchanged.
+    #[prost(string, optional, tag = "2")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// New description. Absent: unchanged.
+    #[prost(string, optional, tag = "3")]
+    pub description: ::core::option::Option<::prost::alloc::string::String>,
+    /// New labels, all of them. Absent: unchanged.
+    #[prost(message, optional, tag = "4")]
+    pub labels: ::core::option::Option<Labels>,
+    /// Change it only if it is at this revision, else ABORTED. 0: whatever it is.
+    #[prost(uint64, tag = "14")]
+    pub expected_revision: u64,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What UpdatePeering answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdatePeeringResponse {
+    /// The peering, as it is now.
+    #[prost(message, optional, tag = "1")]
+    pub peering: ::core::option::Option<Peering>,
+}
+/// What DeletePeering is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletePeeringRequest {
+    /// Id or name of the peering.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Makes the call idempotent: a second one with the same id by the same caller answers as the first did (kept for a day).
+    #[prost(string, tag = "15")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// What DeletePeering answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletePeeringResponse {}
+/// How a peering is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PeeringState {
+    /// Not set.
+    Unspecified = 0,
+    /// Asked for, and not answered.
+    Pending = 1,
+    /// Guests of the two VPCs reach each other, as security groups permit.
+    Active = 2,
+    /// Refused, or ended by the other side.
+    Rejected = 3,
+    /// Asked for, and not answered in time.
+    Expired = 4,
+}
+impl PeeringState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PEERING_STATE_UNSPECIFIED",
+            Self::Pending => "PEERING_STATE_PENDING",
+            Self::Active => "PEERING_STATE_ACTIVE",
+            Self::Rejected => "PEERING_STATE_REJECTED",
+            Self::Expired => "PEERING_STATE_EXPIRED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PEERING_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PEERING_STATE_PENDING" => Some(Self::Pending),
+            "PEERING_STATE_ACTIVE" => Some(Self::Active),
+            "PEERING_STATE_REJECTED" => Some(Self::Rejected),
+            "PEERING_STATE_EXPIRED" => Some(Self::Expired),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod peering_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Peerings of VPCs: at most 20 of one VPC.
+    #[derive(Debug, Clone)]
+    pub struct PeeringServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl PeeringServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> PeeringServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> PeeringServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            PeeringServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Asks for a peering of a VPC of the project with another. It is pending until the other side accepts it, for 7 days; so it
+        /// is too when there is no such VPC, or when it has no room for one more that asks. ALREADY_EXISTS when the VPC has one with
+        /// that VPC, or is asked for one by it.
+        pub async fn create_peering(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreatePeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreatePeeringResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.PeeringService/CreatePeering",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.PeeringService", "CreatePeering"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Accepts what another VPC asks for. FAILED_PRECONDITION when nobody asks (any more), and when the ranges of the two VPCs have
+        /// addresses in common, or one of them has some in common with a route or another peering. Idempotent: one that is active
+        /// stays so.
+        pub async fn accept_peering(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcceptPeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptPeeringResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.PeeringService/AcceptPeering",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.PeeringService", "AcceptPeering"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Refuses what another VPC asks for, and removes it here. FAILED_PRECONDITION for one that is active: delete that.
+        pub async fn reject_peering(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RejectPeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RejectPeeringResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.PeeringService/RejectPeering",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.PeeringService", "RejectPeering"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One peering.
+        pub async fn get_peering(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetPeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPeeringResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.PeeringService/GetPeering",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.PeeringService", "GetPeering"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Those that the caller may see, by page: also what others ask for.
+        pub async fn list_peerings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPeeringsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPeeringsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.PeeringService/ListPeerings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.PeeringService", "ListPeerings"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes a peering: only the fields that are given.
+        pub async fn update_peering(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdatePeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdatePeeringResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.PeeringService/UpdatePeering",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.PeeringService", "UpdatePeering"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a peering, and the connections through it. The side that asked has it as rejected then; the other not at all.
+        pub async fn delete_peering(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeletePeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeletePeeringResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.PeeringService/DeletePeering",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.PeeringService", "DeletePeering"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod peering_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PeeringServiceServer.
+    #[async_trait]
+    pub trait PeeringService: std::marker::Send + std::marker::Sync + 'static {
+        /// Asks for a peering of a VPC of the project with another. It is pending until the other side accepts it, for 7 days; so it
+        /// is too when there is no such VPC, or when it has no room for one more that asks. ALREADY_EXISTS when the VPC has one with
+        /// that VPC, or is asked for one by it.
+        async fn create_peering(
+            &self,
+            request: tonic::Request<super::CreatePeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreatePeeringResponse>,
+            tonic::Status,
+        >;
+        /// Accepts what another VPC asks for. FAILED_PRECONDITION when nobody asks (any more), and when the ranges of the two VPCs have
+        /// addresses in common, or one of them has some in common with a route or another peering. Idempotent: one that is active
+        /// stays so.
+        async fn accept_peering(
+            &self,
+            request: tonic::Request<super::AcceptPeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceptPeeringResponse>,
+            tonic::Status,
+        >;
+        /// Refuses what another VPC asks for, and removes it here. FAILED_PRECONDITION for one that is active: delete that.
+        async fn reject_peering(
+            &self,
+            request: tonic::Request<super::RejectPeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RejectPeeringResponse>,
+            tonic::Status,
+        >;
+        /// One peering.
+        async fn get_peering(
+            &self,
+            request: tonic::Request<super::GetPeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPeeringResponse>,
+            tonic::Status,
+        >;
+        /// Those that the caller may see, by page: also what others ask for.
+        async fn list_peerings(
+            &self,
+            request: tonic::Request<super::ListPeeringsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPeeringsResponse>,
+            tonic::Status,
+        >;
+        /// Changes a peering: only the fields that are given.
+        async fn update_peering(
+            &self,
+            request: tonic::Request<super::UpdatePeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdatePeeringResponse>,
+            tonic::Status,
+        >;
+        /// Ends a peering, and the connections through it. The side that asked has it as rejected then; the other not at all.
+        async fn delete_peering(
+            &self,
+            request: tonic::Request<super::DeletePeeringRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeletePeeringResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Peerings of VPCs: at most 20 of one VPC.
+    #[derive(Debug)]
+    pub struct PeeringServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PeeringServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PeeringServiceServer<T>
+    where
+        T: PeeringService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/prismnet.v1.PeeringService/CreatePeering" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreatePeeringSvc<T: PeeringService>(pub Arc<T>);
+                    impl<
+                        T: PeeringService,
+                    > tonic::server::UnaryService<super::CreatePeeringRequest>
+                    for CreatePeeringSvc<T> {
+                        type Response = super::CreatePeeringResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreatePeeringRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeeringService>::create_peering(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreatePeeringSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.PeeringService/AcceptPeering" => {
+                    #[allow(non_camel_case_types)]
+                    struct AcceptPeeringSvc<T: PeeringService>(pub Arc<T>);
+                    impl<
+                        T: PeeringService,
+                    > tonic::server::UnaryService<super::AcceptPeeringRequest>
+                    for AcceptPeeringSvc<T> {
+                        type Response = super::AcceptPeeringResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcceptPeeringRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeeringService>::accept_peering(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AcceptPeeringSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.PeeringService/RejectPeering" => {
+                    #[allow(non_camel_case_types)]
+                    struct RejectPeeringSvc<T: PeeringService>(pub Arc<T>);
+                    impl<
+                        T: PeeringService,
+                    > tonic::server::UnaryService<super::RejectPeeringRequest>
+                    for RejectPeeringSvc<T> {
+                        type Response = super::RejectPeeringResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RejectPeeringRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeeringService>::reject_peering(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RejectPeeringSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.PeeringService/GetPeering" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetPeeringSvc<T: PeeringService>(pub Arc<T>);
+                    impl<
+                        T: PeeringService,
+                    > tonic::server::UnaryService<super::GetPeeringRequest>
+                    for GetPeeringSvc<T> {
+                        type Response = super::GetPeeringResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetPeeringRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeeringService>::get_peering(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetPeeringSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.PeeringService/ListPeerings" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPeeringsSvc<T: PeeringService>(pub Arc<T>);
+                    impl<
+                        T: PeeringService,
+                    > tonic::server::UnaryService<super::ListPeeringsRequest>
+                    for ListPeeringsSvc<T> {
+                        type Response = super::ListPeeringsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPeeringsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeeringService>::list_peerings(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPeeringsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.PeeringService/UpdatePeering" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdatePeeringSvc<T: PeeringService>(pub Arc<T>);
+                    impl<
+                        T: PeeringService,
+                    > tonic::server::UnaryService<super::UpdatePeeringRequest>
+                    for UpdatePeeringSvc<T> {
+                        type Response = super::UpdatePeeringResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdatePeeringRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeeringService>::update_peering(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdatePeeringSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/prismnet.v1.PeeringService/DeletePeering" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeletePeeringSvc<T: PeeringService>(pub Arc<T>);
+                    impl<
+                        T: PeeringService,
+                    > tonic::server::UnaryService<super::DeletePeeringRequest>
+                    for DeletePeeringSvc<T> {
+                        type Response = super::DeletePeeringResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeletePeeringRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeeringService>::delete_peering(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeletePeeringSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PeeringServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "prismnet.v1.PeeringService";
+    impl<T> tonic::server::NamedService for PeeringServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// What Trace is given.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceRequest {
+    /// Port that sends: id, or name (then `org_id` and `project_id` say whose; empty: the token's).
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Organization. Empty: the token's.
+    #[prost(string, tag = "2")]
+    pub org_id: ::prost::alloc::string::String,
+    /// Project. Empty: the token's.
+    #[prost(string, tag = "3")]
+    pub project_id: ::prost::alloc::string::String,
+    /// To which address: IPv4 or IPv6.
+    #[prost(string, tag = "4")]
+    pub address: ::prost::alloc::string::String,
+    /// PROTOCOL_TCP, PROTOCOL_UDP or PROTOCOL_ICMP. Not set: TCP if a port is given, else ICMP.
+    #[prost(enumeration = "Protocol", tag = "5")]
+    pub protocol: i32,
+    /// To which port, 1 to 65535. 0 for ICMP.
+    #[prost(uint32, tag = "6")]
+    pub port: u32,
+}
+/// What Trace answers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TraceResponse {
+    /// The way, in order. The last step is what decides.
+    #[prost(message, repeated, tag = "1")]
+    pub steps: ::prost::alloc::vec::Vec<TraceStep>,
+    /// What becomes of it.
+    #[prost(enumeration = "TraceVerdict", tag = "2")]
+    pub verdict: i32,
+}
+/// One thing on the way of a packet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceStep {
+    /// What it is, such as `port`, `security group rule`, `route`, `NAT gateway`.
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// Its id. Empty: there is none.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// What it is called. Empty: it has no name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// What it does, for people.
+    #[prost(string, tag = "4")]
+    pub text: ::prost::alloc::string::String,
+}
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TraceVerdict {
+    /// Not set.
+    Unspecified = 0,
+    /// It arrives at a port, or leaves the cloud.
+    Allowed = 1,
+    /// It is dropped, by what the last step names.
+    Dropped = 2,
+    /// It goes to a VPC of another project, which decides.
+    Beyond = 3,
+}
+impl TraceVerdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TRACE_VERDICT_UNSPECIFIED",
+            Self::Allowed => "TRACE_VERDICT_ALLOWED",
+            Self::Dropped => "TRACE_VERDICT_DROPPED",
+            Self::Beyond => "TRACE_VERDICT_BEYOND",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TRACE_VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "TRACE_VERDICT_ALLOWED" => Some(Self::Allowed),
+            "TRACE_VERDICT_DROPPED" => Some(Self::Dropped),
+            "TRACE_VERDICT_BEYOND" => Some(Self::Beyond),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod trace_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Says which port, rule, route, gateway or missing thing decides what becomes of a packet.
+    #[derive(Debug, Clone)]
+    pub struct TraceServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl TraceServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> TraceServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> TraceServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            TraceServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Follows a packet from a port. Nothing is sent. Needs the right to get the port and its VPC.
+        pub async fn trace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TraceRequest>,
+        ) -> std::result::Result<tonic::Response<super::TraceResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/prismnet.v1.TraceService/Trace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("prismnet.v1.TraceService", "Trace"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod trace_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with TraceServiceServer.
+    #[async_trait]
+    pub trait TraceService: std::marker::Send + std::marker::Sync + 'static {
+        /// Follows a packet from a port. Nothing is sent. Needs the right to get the port and its VPC.
+        async fn trace(
+            &self,
+            request: tonic::Request<super::TraceRequest>,
+        ) -> std::result::Result<tonic::Response<super::TraceResponse>, tonic::Status>;
+    }
+    /// Says which port, rule, route, gateway or missing thing decides what becomes of a packet.
+    #[derive(Debug)]
+    pub struct TraceServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> TraceServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for TraceServiceServer<T>
+    where
+        T: TraceService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/prismnet.v1.TraceService/Trace" => {
+                    #[allow(non_camel_case_types)]
+                    struct TraceSvc<T: TraceService>(pub Arc<T>);
+                    impl<
+                        T: TraceService,
+                    > tonic::server::UnaryService<super::TraceRequest> for TraceSvc<T> {
+                        type Response = super::TraceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TraceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TraceService>::trace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TraceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for TraceServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "prismnet.v1.TraceService";
+    impl<T> tonic::server::NamedService for TraceServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

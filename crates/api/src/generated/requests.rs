@@ -918,6 +918,195 @@ impl Repeatable for crate::prismnet::v1::DeleteFloatingIpRequest {
         &self.request_id
     }
 }
+impl InTenant for crate::prismnet::v1::CreateRouteRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::prismnet::v1::CreateRouteRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::prismnet::v1::CreateRouteRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::GetRouteRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl InTenant for crate::prismnet::v1::GetRouteRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::prismnet::v1::ListRoutesRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Paged for crate::prismnet::v1::ListRoutesRequest {
+    fn page_size(&self) -> u32 {
+        self.page_size
+    }
+    fn page_token(&self) -> &str {
+        &self.page_token
+    }
+}
+impl Labelled for crate::prismnet::v1::ListRoutesRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::UpdateRouteRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::UpdateRouteRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::DeleteRouteRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::DeleteRouteRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl InTenant for crate::prismnet::v1::CreatePeeringRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Repeatable for crate::prismnet::v1::CreatePeeringRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Labelled for crate::prismnet::v1::CreatePeeringRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::AcceptPeeringRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::AcceptPeeringRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::RejectPeeringRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::RejectPeeringRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::GetPeeringRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl InTenant for crate::prismnet::v1::GetPeeringRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl InTenant for crate::prismnet::v1::ListPeeringsRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
+impl Paged for crate::prismnet::v1::ListPeeringsRequest {
+    fn page_size(&self) -> u32 {
+        self.page_size
+    }
+    fn page_token(&self) -> &str {
+        &self.page_token
+    }
+}
+impl Labelled for crate::prismnet::v1::ListPeeringsRequest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+}
+impl Named for crate::prismnet::v1::UpdatePeeringRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::UpdatePeeringRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::DeletePeeringRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl Repeatable for crate::prismnet::v1::DeletePeeringRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+}
+impl Named for crate::prismnet::v1::TraceRequest {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+impl InTenant for crate::prismnet::v1::TraceRequest {
+    fn org_id(&self) -> &str {
+        &self.org_id
+    }
+    fn project_id(&self) -> &str {
+        &self.project_id
+    }
+}
 impl InTenant for crate::plasmavmc::v1::ImportImageFromUrlRequest {
     fn org_id(&self) -> &str {
         &self.org_id

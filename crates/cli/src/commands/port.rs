@@ -37,7 +37,7 @@ impl Noun for Ports {
     const WORDS: Words = Words {
         noun: "port",
         create: "Make a port",
-        update: "Change name, description, security groups or labels",
+        update: "Change name, description, security groups, source check or labels",
         delete: "Remove one that is attached to nothing",
         ..USUAL
     };
@@ -214,6 +214,10 @@ pub struct New {
     /// Security group (name or id); can be repeated. Default: the project's `default`.
     #[arg(long = "security-group", add = names::<SecurityGroups>())]
     security_groups: Vec<String>,
+    /// Let its VM send from addresses that are not the port's, as one that routes for others. Needs the right
+    /// network:ports:disableSourceCheck.
+    #[arg(long)]
+    no_source_check: bool,
     /// What it is for.
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
@@ -234,6 +238,7 @@ impl Flags for New {
             description: self.description,
             security_group_ids: group_ids(desk, &self.security_groups).await?,
             labels: self.labels.map(),
+            source_check: self.no_source_check.then_some(false),
             ..Default::default()
         })
     }
@@ -270,6 +275,13 @@ pub struct Update {
     /// Take it out of all security groups: then nothing reaches it and it reaches nothing.
     #[arg(long, conflicts_with = "security_groups")]
     no_security_groups: bool,
+    /// Let its VM send from its own addresses alone.
+    #[arg(long, conflicts_with = "no_source_check")]
+    source_check: bool,
+    /// Let its VM send from other addresses too, as one that routes for others. Needs the right
+    /// network:ports:disableSourceCheck.
+    #[arg(long)]
+    no_source_check: bool,
     #[command(flatten)]
     labels: OtherLabels,
 }
@@ -279,12 +291,14 @@ impl Flags for Update {
 
     async fn request(self, desk: &Desk<'_>) -> Result<UpdatePortRequest, Failure> {
         let ids = group_ids(desk, &self.security_groups).await?;
+        let said = self.source_check || self.no_source_check;
         Ok(UpdatePortRequest {
             name: self.meta.rename,
             description: self.meta.description,
             security_group_ids: replaced(ids, self.no_security_groups)
                 .map(|ids| SecurityGroupIds { ids }),
             labels: self.labels.map().map(|labels| Labels { labels }),
+            source_check: said.then_some(self.source_check),
             ..Default::default()
         })
     }

@@ -1,4 +1,6 @@
-//! `photon ssh`: ssh to a VM by its floating IP, as the user that its image has for people.
+//! `photon ssh`: ssh to a VM by its floating IP, or else through its host, as the user that its image has for people.
+
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use photon_api::plasmavmc::v1::{GetImageRequest, GetVmRequest, Vm};
@@ -8,6 +10,10 @@ use photon_host::process;
 use super::vm::Vms;
 use crate::error::Failure;
 use crate::noun::{Desk, One};
+use crate::output::tell;
+
+/// A guest that has been started since may be booting: it is not asked once only.
+const BOOTS: Duration = Duration::from_secs(300);
 
 /// Whom to be there, and what for.
 #[derive(Args)]
@@ -17,6 +23,10 @@ pub struct Ssh {
     /// The user to be. Default: that of the VM's image.
     #[arg(long, short = 'l', value_name = "USER")]
     user: Option<String>,
+    /// Through the VM's host, also where there is a floating IP: no security group is asked, and who may open the VM's console
+    /// may do it.
+    #[arg(long)]
+    tunnel: bool,
     /// Options of ssh, then a command to run there; for example `-- -L 8080:localhost:80` or `-- uptime`.
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<String>,
@@ -25,18 +35,68 @@ pub struct Ssh {
 /// Becomes ssh.
 pub async fn run(ssh: Ssh, desk: &Desk<'_>) -> Result<(), Failure> {
     let vm = desk.find::<GetVmRequest>("VM", &ssh.vm.name).await?;
-    let address = floating_ip(&vm, desk).await?;
+    let address = match ssh.tunnel {
+        true => None,
+        false => floating_ip(&vm, desk).await?,
+    };
     let user = match ssh.user {
         Some(user) => user,
         None => default_user(&vm, desk).await?,
     };
-    let command = command_line(&vm.id, &user, &address, ssh.arguments);
+    let boots = started(&vm).is_some_and(|ago| ago < BOOTS);
+    if boots {
+        tell!(
+            "VM {} has been started just now: ssh tries until it answers, or Ctrl-C.",
+            vm.name
+        );
+    }
+    let way = match address {
+        Some(address) => Way::Direct(address),
+        None => Way::Tunnel {
+            name: vm.name.clone(),
+            command: through_host(&vm.id, boots, desk)?,
+        },
+    };
+    let command = command_line(&vm.id, &user, &way, boots, ssh.arguments);
     desk.session.settled().await;
-    Err(Failure::Local(process::exec("ssh", &command).to_string()))
+    let environment = desk.session.connection.environment();
+    Err(Failure::Local(
+        process::exec("ssh", &command, environment).to_string(),
+    ))
 }
 
-/// The first of its ports' floating IPs.
-async fn floating_ip(vm: &Vm, desk: &Desk<'_>) -> Result<String, Failure> {
+/// How ssh gets there.
+enum Way {
+    /// To an address.
+    Direct(String),
+    /// By a command, to what has no address here.
+    Tunnel { name: String, command: String },
+}
+
+/// ssh's ProxyCommand: this program.
+fn through_host(id: &str, boots: bool, desk: &Desk<'_>) -> Result<String, Failure> {
+    let own = std::env::current_exe()
+        .map_err(|error| Failure::Local(format!("cannot tell where photon itself is: {error}")))?;
+    // ssh hands it to a shell, and takes `%` for its own.
+    let own = own.display().to_string().replace('\'', r"'\''");
+    let mut command = format!("'{}' vm tunnel {id}", own.replace('%', "%%"));
+    if boots {
+        command += &format!(" --retry {}", BOOTS.as_secs());
+    }
+    if desk.session.connection.insecure {
+        command += " --insecure";
+    }
+    Ok(command)
+}
+
+/// How long ago its guest was started.
+fn started(vm: &Vm) -> Option<Duration> {
+    let started = SystemTime::try_from(vm.started_at?).ok()?;
+    SystemTime::now().duration_since(started).ok()
+}
+
+/// The first of its ports' floating IPs, if any has one.
+async fn floating_ip(vm: &Vm, desk: &Desk<'_>) -> Result<Option<String>, Failure> {
     let spec = vm.spec.as_ref();
     let ports = spec.into_iter().flat_map(|spec| &spec.network);
     for port in ports.clone() {
@@ -45,18 +105,16 @@ async fn floating_ip(vm: &Vm, desk: &Desk<'_>) -> Result<String, Failure> {
             ..Default::default()
         };
         if let Some(found) = desk.first(request, 1).await?.into_iter().next() {
-            return Ok(found.ip_address);
+            return Ok(Some(found.ip_address));
         }
     }
-    let name = &vm.name;
-    Err(Failure::Local(match ports.clone().next() {
-        Some(port) => format!(
-            "VM {name} has no floating IP, and ssh gets to it by nothing else. Give it one: photon floating-ip create \
-             {name} --external-network NETWORK --port {}",
-            port.port_id
-        ),
-        None => format!("VM {name} has no network: reach it by photon vm console {name}"),
-    }))
+    if ports.clone().next().is_none() {
+        return Err(Failure::Local(format!(
+            "VM {0} has no network: reach it by photon vm console {0}",
+            vm.name
+        )));
+    }
+    Ok(None)
 }
 
 async fn default_user(vm: &Vm, desk: &Desk<'_>) -> Result<String, Failure> {
@@ -81,18 +139,37 @@ async fn default_user(vm: &Vm, desk: &Desk<'_>) -> Result<String, Failure> {
 }
 
 /// What ssh is given. The host key is known by the VM, not by an address that another VM may have tomorrow.
-fn command_line(id: &str, user: &str, address: &str, arguments: Vec<String>) -> Vec<String> {
+fn command_line(
+    id: &str,
+    user: &str,
+    way: &Way,
+    boots: bool,
+    arguments: Vec<String>,
+) -> Vec<String> {
     let (options, command): (Vec<_>, Vec<_>) = split(arguments);
-    let own = [
-        "-o".to_owned(),
+    let mut settings = vec![
         format!("HostKeyAlias=photon-{id}"),
-        "-o".to_owned(),
         "StrictHostKeyChecking=accept-new".to_owned(),
-        "-l".to_owned(),
-        user.to_owned(),
     ];
+    let host = match way {
+        Way::Direct(address) => {
+            if boots {
+                // First nobody has the address, then nobody listens.
+                settings.extend(["ConnectTimeout=5", "ConnectionAttempts=60"].map(str::to_owned));
+            }
+            address
+        }
+        Way::Tunnel { name, command } => {
+            settings.push(format!("ProxyCommand={command}"));
+            name
+        }
+    };
+    let own = settings
+        .into_iter()
+        .flat_map(|setting| ["-o".to_owned(), setting])
+        .chain(["-l".to_owned(), user.to_owned()]);
     // The user's own come first: of two ssh takes the first.
-    let host = ["--".to_owned(), address.to_owned()];
+    let host = ["--".to_owned(), host.to_owned()];
     options
         .into_iter()
         .chain(own)
@@ -130,6 +207,7 @@ mod tests {
 
     #[test]
     fn options_come_first_and_the_command_last() {
+        let direct = Way::Direct("203.0.113.7".into());
         let own =
             "-o HostKeyAlias=photon-7 -o StrictHostKeyChecking=accept-new -l debian -- 203.0.113.7";
         for (given, before, after) in [
@@ -140,9 +218,19 @@ mod tests {
             ("-vi key -oUser=me ls -l", "-vi key -oUser=me", "ls -l"),
             ("-i", "-i", ""),
         ] {
-            let made = command_line("7", "debian", "203.0.113.7", words(given));
+            let made = command_line("7", "debian", &direct, false, words(given));
             let wanted = words(&format!("{before} {own} {after}"));
             assert_eq!(made, wanted, "{given}");
         }
+        let made = command_line("7", "debian", &direct, true, words("-oConnectTimeout=1"));
+        let wanted = own.replace(" -l", " -o ConnectTimeout=5 -o ConnectionAttempts=60 -l");
+        assert_eq!(made, words(&format!("-oConnectTimeout=1 {wanted}")));
+        let tunnel = Way::Tunnel {
+            name: "web".into(),
+            command: "photon vm tunnel 7".into(),
+        };
+        let made = command_line("7", "debian", &tunnel, true, Vec::new());
+        assert!(made.contains(&"ProxyCommand=photon vm tunnel 7".to_owned()));
+        assert_eq!(made[made.len() - 2..], ["--", "web"]);
     }
 }

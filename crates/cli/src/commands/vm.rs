@@ -2,7 +2,9 @@
 
 mod console;
 mod create;
+mod metadata;
 mod outside;
+mod tunnel;
 mod wait;
 
 use std::collections::HashMap;
@@ -10,13 +12,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use photon_api::plasmavmc::v1::{
-    DeleteVmRequest, GetVmRequest, Labels, ListVmsRequest, RebootVmRequest, StartVmRequest,
-    StopVmRequest, UpdateVmRequest, Vm, VmPhase, WatchVmRequest, WatchVmResponse,
+    DeleteVmRequest, GetVmRequest, Labels, ListVmsRequest, MetadataEndpoint, RebootVmRequest,
+    StartVmRequest, StopVmRequest, UpdateVmRequest, Vm, VmPhase, WatchVmRequest, WatchVmResponse,
 };
 use photon_api::prismnet::v1::{GetPortRequest, GetSubnetRequest, ListPortsRequest};
 use photon_client::call::{Call, Resource};
 use serde_json::{Value, json};
 
+use self::metadata::Metadata;
 use self::wait::{Until, Wait, finish, phase_name, wait_for};
 use super::size::{parse_mib, parse_seconds};
 use super::{ChosenLabels, OtherLabels, Renaming, confirm, read_user_data};
@@ -148,6 +151,8 @@ pub enum VmCommand {
     Delete(Changing<Delete>),
     /// The serial console. Ctrl-] leaves it.
     Console(One<Vms>),
+    /// Carry standard input to a TCP port of the guest, and what it sends to standard output: for ssh's ProxyCommand.
+    Tunnel(tunnel::Tunnel),
     /// Print a line for every change. Without a name: of all VMs of the project.
     Watch {
         /// Name or id.
@@ -220,8 +225,22 @@ pub struct Update {
     /// File with cloud-init user data, plain or compressed with gzip; `-` is standard input.
     #[arg(long)]
     user_data: Option<PathBuf>,
+    /// Whether the guest is told what it is, at 169.254.169.254. This and the next two count at once.
+    #[arg(long, value_enum, value_name = "WHETHER")]
+    metadata: Option<Told>,
+    #[command(flatten)]
+    options: Metadata,
     #[command(flatten)]
     labels: OtherLabels,
+}
+
+/// Whether a guest is told what it is.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Told {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 impl Flags for Update {
@@ -229,6 +248,11 @@ impl Flags for Update {
 
     async fn request(self, _: &Desk<'_>) -> Result<UpdateVmRequest, Failure> {
         let user_data = read_user_data(self.user_data.as_deref())?;
+        let endpoint = match self.metadata {
+            None => MetadataEndpoint::Unspecified,
+            Some(Told::On) => MetadataEndpoint::Enabled,
+            Some(Told::Off) => MetadataEndpoint::Disabled,
+        };
         Ok(UpdateVmRequest {
             name: self.meta.rename,
             description: self.meta.description,
@@ -237,6 +261,7 @@ impl Flags for Update {
             memory_mib: self.memory,
             user_data: user_data.text,
             user_data_binary: user_data.binary,
+            metadata_options: self.options.options(endpoint),
             ..Default::default()
         })
     }
@@ -333,6 +358,7 @@ pub async fn run(command: VmCommand, desk: &Desk<'_>) -> Result<(), Failure> {
             let vm = desk.find::<GetVmRequest>("VM", &vm.name).await?;
             console::run(desk, &vm).await
         }
+        VmCommand::Tunnel(tunnel) => tunnel::run(tunnel, desk).await,
         VmCommand::Watch { name } => watch(desk, name).await,
     }
 }

@@ -122,3 +122,32 @@ fn refuses_what_it_does_not_understand() {
         assert!(reason.contains(expected), "{expected}: {reason}");
     }
 }
+
+#[test]
+fn how_a_guest_is_told_what_it_is_is_as_strict_as_can_be_understood() {
+    let told = |options: Option<wire::MetadataOptions>| {
+        let mut vm = vm();
+        vm.spec.as_mut().unwrap().metadata_options = options;
+        desired_vm(VmId::generate(), &vm).unwrap().metadata
+    };
+    assert_eq!(told(None), MetadataOptions::default());
+    let options = |endpoint, http_tokens, hop_limit| {
+        Some(wire::MetadataOptions {
+            endpoint,
+            http_tokens,
+            hop_limit,
+        })
+    };
+    assert_eq!(told(options(0, 0, 0)), MetadataOptions::default());
+    let open = MetadataOptions {
+        enabled: true,
+        tokens_required: false,
+        hop_limit: 64,
+    };
+    assert_eq!(told(options(1, 2, 64)), open);
+    let of_the_future = MetadataOptions {
+        enabled: false,
+        ..MetadataOptions::default()
+    };
+    assert_eq!(told(options(9, 9, 65)), of_the_future);
+}

@@ -75,6 +75,30 @@ pub struct DesiredVm {
     /// The VM and its disks must go.
     #[serde(default)]
     pub deleting: bool,
+    /// How its guest is told what it is. Not written either.
+    #[serde(default, skip_serializing)]
+    pub metadata: MetadataOptions,
+}
+
+/// How a guest is told what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetadataOptions {
+    pub enabled: bool,
+    /// Whether it must show a token.
+    pub tokens_required: bool,
+    /// How many hops a token goes: 1 to 64.
+    pub hop_limit: u8,
+}
+
+/// As a server of before them would have it.
+impl Default for MetadataOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            tokens_required: true,
+            hop_limit: 1,
+        }
+    }
 }
 
 /// What the owner wants.

@@ -48,12 +48,6 @@ pub fn instance_id(id: VmId, vm: &DesiredVm) -> String {
 /// The files by name. They are YAML whose values are JSON, which is YAML that needs no care for quoting; one
 /// key a line, so that a guest without a YAML parser finds its name too.
 fn files(id: VmId, vm: &DesiredVm) -> std::io::Result<[(&'static str, Vec<u8>); 3]> {
-    let meta = format!(
-        "instance-id: {}\nlocal-hostname: {}\npublic-keys: {}\n",
-        json!(instance_id(id, vm)),
-        json!(vm.hostname),
-        json!(vm.ssh_authorized_keys),
-    );
     let user_data = match (vm.user_data.as_str(), vm.user_data_binary.as_str()) {
         ("", "") => b"#cloud-config\n{}\n".to_vec(),
         ("", encoded) => STANDARD
@@ -62,13 +56,23 @@ fn files(id: VmId, vm: &DesiredVm) -> std::io::Result<[(&'static str, Vec<u8>); 
         (data, _) => data.as_bytes().to_vec(),
     };
     Ok([
-        ("meta-data", meta.into_bytes()),
+        ("meta-data", meta_data(id, vm).into_bytes()),
         ("user-data", user_data),
         (
             "network-config",
             network_config(vm).to_string().into_bytes(),
         ),
     ])
+}
+
+/// Who the guest is.
+pub fn meta_data(id: VmId, vm: &DesiredVm) -> String {
+    format!(
+        "instance-id: {}\nlocal-hostname: {}\npublic-keys: {}\n",
+        json!(instance_id(id, vm)),
+        json!(vm.hostname),
+        json!(vm.ssh_authorized_keys),
+    )
 }
 
 /// How the guest sets up its interfaces.

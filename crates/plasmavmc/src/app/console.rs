@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use photon_resource::{Error, VmId};
 use tokio::sync::mpsc;
 
+use super::tunnels::Target;
+
 /// Messages that wait for a reader. A host sends at most 64 KiB in each.
 const OUTPUT_WAITING: usize = 256;
 /// Messages that wait for a host, of at most 64 KiB each.
@@ -37,6 +39,8 @@ pub enum Asked {
     Input(Vec<u8>),
     /// Close it.
     Close,
+    /// It is a tunnel: connect, and serve it by a stream of its own.
+    Tunnel(Target),
 }
 
 /// What a host sends of one session.
@@ -116,12 +120,29 @@ impl ConsoleHub {
         (offer, from_hub)
     }
 
+    /// A number that no session has. From 1: 0 is what a message without a session has.
+    pub fn next_session(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Tells a host something of a session that is none of a console.
+    ///
+    /// Errors: `Unavailable` if the host offers no consoles now.
+    pub async fn ask(&self, node: &str, session: u64, what: Asked) -> Result<(), Error> {
+        let to_host = {
+            let hosts = self.hosts();
+            let host = hosts.get(node).ok_or_else(not_connected)?;
+            host.to_host.clone()
+        };
+        let message = ToHost { session, what };
+        to_host.send(message).await.map_err(|_| not_connected())
+    }
+
     /// Opens a session on a VM of a host.
     ///
     /// Errors: `Unavailable` if the host offers no consoles now.
     pub async fn open(&self, node: &str, vm: VmId) -> Result<Opened, Error> {
-        // From 1: 0 is what a message without a session has.
-        let session = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = self.next_session();
         let (to_reader, output) = mpsc::channel(OUTPUT_WAITING);
         let (to_host, stream) = {
             let mut hosts = self.hosts();

@@ -14,6 +14,13 @@ pub fn to_host(message: ToHost) -> pb::ServeConsolesResponse {
         Asked::Open(vm) => told.open_vm_id = vm.to_string(),
         Asked::Input(input) => told.input = input,
         Asked::Close => told.close = true,
+        Asked::Tunnel(target) => {
+            told.tunnel = Some(pb::TunnelOrder {
+                port_id: target.port_id.to_string(),
+                ip_address: target.address.to_string(),
+                port: target.port.into(),
+            });
+        }
     }
     told
 }

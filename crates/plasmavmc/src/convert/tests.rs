@@ -13,6 +13,9 @@ fn an_empty_spec_gets_the_documented_defaults() {
     assert_eq!(spec.hostname, "web-1");
     assert_eq!(spec.restart_policy, RestartPolicy::OnFailure);
     assert_eq!(spec.hypervisor, Hypervisor::Qemu);
+    let metadata = spec.metadata;
+    assert!(metadata.enabled && metadata.tokens_required);
+    assert_eq!(metadata.hop_limit, 1);
     spec.validate().unwrap();
 }
 
@@ -116,6 +119,7 @@ proptest! {
             hostname: text.clone(),
             restart_policy: policy,
             hypervisor: kind,
+            metadata_options: Some(pb::MetadataOptions { endpoint: kind, http_tokens: policy, hop_limit: vcpus }),
         };
         if let Ok(spec) = spec_from_wire(spec, &text) {
             let _ = spec.validate();

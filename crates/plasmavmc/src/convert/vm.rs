@@ -7,13 +7,14 @@ use photon_catalog::Tenant;
 use photon_catalog::wire::{changes, timestamp};
 use photon_resource::{Error, PortId, Time, VmId};
 
+use super::metadata::{metadata, metadata_to_wire};
 use super::node::{hypervisor, hypervisor_to_wire};
 use super::{image_to_wire, unknown};
 use crate::model::phase::{Command, Phase, Report, Stage};
 use crate::model::vm::STOP_TIMEOUT;
 use crate::model::{
-    Disk, Hypervisor, Image, Interface, NewInterface, NewSpec, NewVm, Plug, Port, PowerState,
-    RestartPolicy, Size, Spec, UserData, Vm, VmChanges, VmFilter,
+    Disk, Hypervisor, Image, Interface, MetadataOptions, NewInterface, NewSpec, NewVm, Plug, Port,
+    PowerState, RestartPolicy, Size, Spec, UserData, Vm, VmChanges, VmFilter,
 };
 use crate::store::vm::Left;
 
@@ -54,6 +55,7 @@ pub fn vm_changes(request: pb::UpdateVmRequest) -> Result<VmChanges, Error> {
         vcpus: request.vcpus,
         memory_mib: request.memory_mib,
         user_data: given_user_data(request.user_data, request.user_data_binary, "")?,
+        metadata: metadata("metadata_options", request.metadata_options)?,
     })
 }
 
@@ -287,6 +289,8 @@ pub fn spec_from_wire(spec: pb::VmSpec, vm_name: &str) -> Result<NewSpec, Error>
         restart_policy: restart_policy("spec.restart_policy", spec.restart_policy)?
             .unwrap_or(RestartPolicy::OnFailure),
         hypervisor: hypervisor("spec.hypervisor", spec.hypervisor)?.unwrap_or(Hypervisor::Qemu),
+        metadata: MetadataOptions::default()
+            .with(metadata("spec.metadata_options", spec.metadata_options)?),
     })
 }
 
@@ -324,6 +328,7 @@ fn spec_to_wire(spec: &Spec) -> pb::VmSpec {
         hostname: spec.hostname.clone(),
         restart_policy: restart_policy.into(),
         hypervisor: hypervisor_to_wire(spec.hypervisor),
+        metadata_options: Some(metadata_to_wire(spec.metadata)),
     }
 }
 

@@ -3,7 +3,7 @@
 use photon_resource::{Changes, Error, ImageId, Meta, NewMeta, PortId, Time, VmId};
 
 use super::phase::{Phase, Stage, Status};
-use super::{Hypervisor, Load, UserData, kind};
+use super::{Hypervisor, Load, MetadataChanges, MetadataOptions, UserData, kind};
 
 mod interfaces;
 mod spec;
@@ -100,6 +100,7 @@ pub struct Spec<I = ImageId, N = Interface> {
     pub hostname: String,
     pub restart_policy: RestartPolicy,
     pub hypervisor: Hypervisor,
+    pub metadata: MetadataOptions,
 }
 
 /// What a new VM is to be made of, its images as the request calls them.
@@ -196,6 +197,7 @@ pub struct VmChanges {
     pub memory_mib: Option<u64>,
     pub user_data: Option<UserData>,
     pub restart_policy: Option<RestartPolicy>,
+    pub metadata: MetadataChanges,
 }
 
 impl VmChanges {
@@ -211,7 +213,7 @@ impl VmChanges {
         if let Some(user_data) = &self.user_data {
             user_data.check("user_data")?;
         }
-        Ok(())
+        self.metadata.check("metadata_options")
     }
 }
 
@@ -288,6 +290,8 @@ impl Vm {
         if self.spec != before {
             self.spec_revision += 1;
         }
+        // No matter of the next start.
+        self.spec.metadata = self.spec.metadata.with(changes.metadata);
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use photon_api::plasmavmc::v1::node_service_server::NodeService;
 use photon_api::plasmavmc::v1::{
     DesiredVms, FetchImageRequest, FetchImageResponse, ListNodesRequest, ListNodesResponse,
     RegisterNodeRequest, RegisterNodeResponse, ReportStatusRequest, ReportStatusResponse,
-    ServeConsolesRequest, ServeConsolesResponse, WatchDesiredRequest,
+    ServeConsolesRequest, ServeConsolesResponse, ServeTunnelRequest, ServeTunnelResponse,
+    WatchDesiredRequest,
 };
 use photon_catalog::Access;
 use photon_catalog::desk::WatchStream;
@@ -16,7 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::telling::{Form, Telling};
-use crate::app::{self, ConsoleHub, Desired, Files, Reporter, Reports};
+use super::tunnel;
+use crate::app::{self, ConsoleHub, Desired, Files, Reporter, Reports, Tunnels};
 use crate::convert;
 use crate::model::kind;
 
@@ -28,6 +30,7 @@ pub struct Nodes {
     reports: Reports,
     files: Files,
     hub: ConsoleHub,
+    tunnels: Tunnels,
 }
 
 impl Nodes {
@@ -40,6 +43,7 @@ impl Nodes {
         reports: Reports,
         files: Files,
         hub: ConsoleHub,
+        tunnels: Tunnels,
     ) -> Self {
         Self {
             access,
@@ -49,6 +53,7 @@ impl Nodes {
             reports,
             files,
             hub,
+            tunnels,
         }
     }
 }
@@ -192,6 +197,30 @@ impl NodeService for Nodes {
         .await
     }
 
+    type ServeTunnelStream = WatchStream<ServeTunnelResponse>;
+
+    async fn serve_tunnel(
+        &self,
+        request: Request<Streaming<ServeTunnelRequest>>,
+    ) -> Result<Response<Self::ServeTunnelStream>, Status> {
+        answer(async {
+            const VERB: &str = "watch";
+            let caller = self.access.caller(&request).await?;
+            let mut from_host = request.into_inner();
+            let Some(first) = from_host.message().await.map_err(broken)? else {
+                let expected = "the host's name in the first message";
+                return Err(Error::invalid("node", "", expected));
+            };
+            self.nodes.own(&caller, VERB, &first.node).await?;
+            let supervision = self.nodes.supervision(caller, VERB, &first.node);
+            let end = self
+                .tunnels
+                .serve(&first.node, first.session, first.refusal);
+            Ok(tunnel::hosts(end, from_host, supervision))
+        })
+        .await
+    }
+
     async fn list_nodes(
         &self,
         request: Request<ListNodesRequest>,
@@ -218,7 +247,7 @@ impl NodeService for Nodes {
 /// The host has gone, or sends what is no message.
 fn broken(status: Status) -> Error {
     Error::Unavailable(format!(
-        "the host's side of the consoles has ended before it began: {}",
+        "the host's side of the stream has ended before it began: {}",
         status.message()
     ))
 }

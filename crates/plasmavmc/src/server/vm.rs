@@ -12,7 +12,8 @@ use photon_resource::{Caller, Error, ResourceName};
 use photon_service::{Supervision, answer, status};
 use tonic::{Request, Streaming};
 
-use crate::app::{Consoles, Readers, Told, Typed, Watches};
+use super::tunnel;
+use crate::app::{Consoles, Readers, Told, Tunnels, Typed, Watches};
 use crate::model::phase::Command;
 use crate::model::{Node, Vm};
 use crate::{app, convert};
@@ -23,17 +24,25 @@ pub struct Vms {
     app: app::Vms,
     watches: Watches,
     consoles: Consoles,
+    tunnels: Tunnels,
     readers: Readers,
 }
 
 impl Vms {
     /// Calls go through `access` to `app`.
-    pub fn new(access: Access, app: app::Vms, watches: Watches, consoles: Consoles) -> Self {
+    pub fn new(
+        access: Access,
+        app: app::Vms,
+        watches: Watches,
+        consoles: Consoles,
+        tunnels: Tunnels,
+    ) -> Self {
         Self {
             desk: Desk::new(access),
             app,
             watches,
             consoles,
+            tunnels,
             readers: Readers::default(),
         }
     }
@@ -328,6 +337,32 @@ impl VmService for Vms {
         .await
     }
 
+    type TunnelStream = WatchStream<pb::TunnelResponse>;
+
+    async fn tunnel(
+        &self,
+        request: Request<Streaming<pb::TunnelRequest>>,
+    ) -> Answer<Self::TunnelStream> {
+        let caller = self.access().caller(&request).await.map_err(status)?;
+        let (input, id, port) = tunnel::first(request.into_inner()).await?;
+        answer(async {
+            let vm: Vm = self
+                .access()
+                .reach(&caller, "console", Named::own(&id))
+                .await?;
+            let action = Vm::KIND.action("console");
+            let reason = format!("a tunnel to port {port} was opened");
+            let guard = self.access().guard();
+            guard
+                .record_access(&caller, &action, &vm.resource(), &reason)
+                .await?;
+            let end = self.tunnels.open(&vm, port).await?;
+            let supervision = self.supervision(caller, "console", vm.resource(), Some(&vm));
+            Ok(tunnel::owners(end, input, supervision))
+        })
+        .await
+    }
+
     type WatchVmStream = WatchStream<pb::WatchVmResponse>;
 
     async fn watch_vm(&self, request: Request<pb::WatchVmRequest>) -> Answer<Self::WatchVmStream> {
@@ -393,7 +428,7 @@ fn told_to_wire(told: Told) -> pb::WatchVmResponse {
 }
 
 /// The most that is typed in one message, in bytes: so many messages wait for a host that their size counts.
-const MAX_INPUT: usize = 64 * 1024;
+pub const MAX_INPUT: usize = 64 * 1024;
 
 /// What an owner types after the first message.
 fn typed(input: Streaming<pb::ConsoleRequest>) -> Typed {

@@ -133,6 +133,31 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Serves a tunnel by its number, or refuses it: what is for the guest, and a way to answer.
+    pub async fn tunnel(
+        &self,
+        session: u64,
+        refusal: &str,
+    ) -> (
+        Streaming<pb::ServeTunnelResponse>,
+        mpsc::Sender<pb::ServeTunnelRequest>,
+    ) {
+        let (answer, answers) = mpsc::channel(4);
+        let first = pb::ServeTunnelRequest {
+            node: self.node.clone(),
+            session,
+            refusal: refusal.into(),
+            ..Default::default()
+        };
+        answer.send(first).await.unwrap();
+        let mut nodes = self.client.nodes.clone();
+        let response = nodes.serve_tunnel(ReceiverStream::new(answers));
+        let response = tokio::time::timeout(DEADLINE, response).await;
+        (response.unwrap().unwrap().into_inner(), answer)
+    }
+}
+
 /// A host that does what it is told.
 pub struct Running {
     task: JoinHandle<()>,

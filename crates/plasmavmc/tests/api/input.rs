@@ -9,6 +9,13 @@ use photon_testkit::{Session, expect_error};
 
 const NO_VM: &str = "6f1e6b0a-5a0e-4c0f-9d0b-3f6a2f0c1d2e";
 
+fn hops(hop_limit: u32) -> pb::MetadataOptions {
+    pb::MetadataOptions {
+        hop_limit,
+        ..Default::default()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_creation_is_refused_with_field_value_and_what_is_accepted() {
     let cloud = Cloud::start().await;
@@ -17,7 +24,7 @@ async fn a_bad_creation_is_refused_with_field_value_and_what_is_accepted() {
     tenant.create(new_vm("taken", &[])).await.unwrap();
     type Change = fn(&mut pb::CreateVmRequest, &mut pb::VmSpec);
     let invalid = Code::InvalidArgument;
-    let cases: [(Change, Code, &str); 30] = [
+    let cases: [(Change, Code, &str); 32] = [
         (
             |r, _| r.name = String::new(),
             invalid,
@@ -88,6 +95,21 @@ async fn a_bad_creation_is_refused_with_field_value_and_what_is_accepted() {
             |_, s| s.hypervisor = 9,
             invalid,
             "spec.hypervisor '9' is not valid",
+        ),
+        (
+            |_, s| s.metadata_options = Some(hops(65)),
+            invalid,
+            "spec.metadata_options.hop_limit '65' is not valid: expected 1 to 64",
+        ),
+        (
+            |_, s| {
+                s.metadata_options = Some(pb::MetadataOptions {
+                    http_tokens: 3,
+                    ..Default::default()
+                })
+            },
+            invalid,
+            "spec.metadata_options.http_tokens '3' is not valid: expected one of HTTP_TOKENS_REQUIRED",
         ),
         (
             |_, s| s.hostname = "a_b".into(),
@@ -284,7 +306,7 @@ async fn bad_arguments_of_the_other_calls_are_refused() {
     );
 
     type Change = fn(&mut pb::UpdateVmRequest);
-    let updates: [(Change, &str); 7] = [
+    let updates: [(Change, &str); 8] = [
         (|r| r.name = Some("-".into()), "name '-' is not valid"),
         (
             |r| r.vcpus = Some(0),
@@ -297,6 +319,10 @@ async fn bad_arguments_of_the_other_calls_are_refused() {
         (
             |r| r.user_data = Some("x".repeat(65_537)),
             "user_data '(65537 bytes)' is not valid",
+        ),
+        (
+            |r| r.metadata_options = Some(hops(65)),
+            "metadata_options.hop_limit '65' is not valid: expected 1 to 64",
         ),
         (
             |r| r.restart_policy = Some(0),

@@ -6,11 +6,14 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use photon_host::conntrack::Connection;
 use photon_resource::SecurityGroupId;
 use sha2::{Digest, Sha256};
 
 use super::desired::{Desired, Group, Port, Protocol, Remote, Rule, Subnet, Vpc};
+use super::difference::PeerRange;
+use super::route;
 
 /// Protocol numbers (IANA).
 const ICMP: u8 = 1;
@@ -33,6 +36,20 @@ pub fn forbidden(desired: &Desired, connections: &[Connection]) -> Vec<Connectio
         .collect()
 }
 
+/// Those of `connections` that went by a peering that is no more: to or from what was reached by it.
+pub fn parted(gone: &[PeerRange], connections: &[Connection]) -> Vec<Connection> {
+    let by = |range: &PeerRange, connection: &Connection| {
+        let ends = [connection.source, connection.destination];
+        let net = IpNet::from(range.net);
+        range.zone == connection.zone && ends.iter().any(|end| net.contains(end))
+    };
+    let connections = connections.iter();
+    connections
+        .filter(|connection| gone.iter().any(|range| by(range, connection)))
+        .cloned()
+        .collect()
+}
+
 /// Changes when other connections may be allowed.
 pub fn digest(desired: &Desired) -> String {
     let mut digest = Sha256::new();
@@ -45,7 +62,7 @@ pub fn digest(desired: &Desired) -> String {
         ));
     }
     for vpc in &desired.vpcs {
-        digest.update(format!("{} {:?}\n", vpc.zone, vpc.groups));
+        digest.update(format!("{} {:?} {:?}\n", vpc.zone, vpc.groups, vpc.routes));
     }
     digest
         .finalize()
@@ -58,7 +75,8 @@ pub fn digest(desired: &Desired) -> String {
 fn allows(vpc: &Vpc, connection: &Connection) -> bool {
     let port_of = |address: IpAddr| {
         let ports = vpc.subnets.iter().flat_map(|subnet| &subnet.ports);
-        ports.into_iter().find(|port| has(port, address))
+        let own = ports.into_iter().find(|port| has(port, address));
+        own.or_else(|| route::in_front_of(vpc, address))
     };
     if is_hosts_own(vpc, connection) {
         return true;
@@ -150,6 +168,7 @@ fn reaches(vpc: &Vpc, remote: &Remote, address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::desired::Way;
     use crate::plan::tests::{id, small};
 
     const ZONE: u16 = 77;
@@ -265,6 +284,43 @@ mod tests {
         assert!(!cut(&nothing, dhcp));
         // The gateway's address excuses no other protocol.
         assert!(cut(&nothing, connection(TCP, "10.0.1.1", "10.0.1.12", 22)));
+    }
+
+    #[test]
+    fn who_is_behind_a_port_is_judged_by_it() {
+        let mut desired = small();
+        let vpc = &mut desired.vpcs[0];
+        let way = Way::Port("10.0.1.12".parse().unwrap());
+        vpc.routes.insert("192.168.0.0/16".parse().unwrap(), way);
+        let before = digest(&desired);
+        // In by TCP 22 from 10/8, whoever of those behind it is meant.
+        let ssh = |port| connection(TCP, "10.9.9.9", "192.168.7.7", port);
+        assert!(!cut(&desired, ssh(22)));
+        assert!(cut(&desired, ssh(23)));
+        let group = desired.vpcs[0].groups.values_mut().next().unwrap();
+        group.egress.clear();
+        assert!(cut(
+            &desired,
+            connection(TCP, "192.168.7.7", "10.9.9.9", 80)
+        ));
+        assert!(!cut(&desired, connection(TCP, "192.0.2.7", "10.9.9.9", 80)));
+        assert_ne!(before, digest(&desired));
+    }
+
+    #[test]
+    fn what_went_by_a_peering_that_is_no_more_is_cut() {
+        let gone = [PeerRange {
+            zone: ZONE,
+            net: "10.9.0.0/16".parse().unwrap(),
+        }];
+        let mut other = connection(TCP, "10.9.9.9", "10.0.1.12", 22);
+        let cut =
+            |connection: &Connection| !parted(&gone, std::slice::from_ref(connection)).is_empty();
+        assert!(cut(&other));
+        assert!(cut(&connection(UDP, "10.0.1.12", "10.9.0.1", 53)));
+        assert!(!cut(&connection(TCP, "10.8.9.9", "10.0.1.12", 22)));
+        other.zone = ZONE + 1;
+        assert!(!cut(&other));
     }
 
     #[test]

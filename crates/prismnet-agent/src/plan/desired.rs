@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use photon_resource::{
-    ExternalNetworkId, Mac, NatGatewayId, PortId, SecurityGroupId, SubnetId, VpcId,
+    ExternalNetworkId, Mac, NatGatewayId, PeeringId, PortId, SecurityGroupId, SubnetId, VpcId,
 };
 use photon_resource::{
-    bridge_name, external_bridge_name, gateway_namespace, inside_name, outside_name, tap_name,
-    vrf_name, vxlan_name,
+    bridge_name, external_bridge_name, gateway_namespace, inside_name, outside_name, peering_name,
+    tap_name, vrf_name, vxlan_name,
 };
 use sha2::{Digest, Sha256};
 
@@ -18,10 +18,12 @@ use sha2::{Digest, Sha256};
 pub struct Desired {
     /// The control plane's revision that this is as of.
     pub revision: u64,
-    /// VPCs with a port or their gateway on this host.
+    /// VPCs with a port or their gateway on this host, and those that have a peering with one that has a port here.
     pub vpcs: Vec<Vpc>,
     /// NAT gateways that are on this host.
     pub gateways: Vec<Gateway>,
+    /// Peerings of VPCs with a port on this host.
+    pub peerings: Vec<Peering>,
 }
 
 impl Desired {
@@ -48,6 +50,51 @@ pub struct Vpc {
     pub subnets: Vec<Subnet>,
     /// The security groups that its ports here are in, and those that their rules name.
     pub groups: BTreeMap<SecurityGroupId, Group>,
+    /// Where it sends what is for addresses that are not in its subnets. None is within a subnet.
+    pub routes: BTreeMap<Ipv4Net, Way>,
+}
+
+/// Two VPCs whose guests reach each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peering {
+    /// The side that asked, and the other.
+    pub sides: [PeeringSide; 2],
+}
+
+/// One side of a peering.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeeringSide {
+    /// Its id.
+    pub id: PeeringId,
+    /// Its VPC.
+    pub vpc: VpcId,
+    /// That VPC's range: it has no address in common with the other side's.
+    pub net: Ipv4Net,
+}
+
+impl Peering {
+    /// The id by which hosts know it.
+    pub fn id(&self) -> PeeringId {
+        self.sides[0].id
+    }
+}
+
+impl PeeringSide {
+    /// Name of the interface in its VPC.
+    pub fn interface(&self) -> String {
+        peering_name(self.id)
+    }
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the port of this address, on whatever host.
+    Port(Ipv4Addr),
+    /// To the VPC's NAT gateway.
+    NatGateway,
+    /// Nowhere.
+    Nowhere,
 }
 
 impl Vpc {
@@ -216,6 +263,8 @@ pub struct Port {
     pub address6: Option<Ipv6Addr>,
     /// The security groups that filter it.
     pub groups: BTreeSet<SecurityGroupId>,
+    /// Whether it may send from its own addresses alone.
+    pub source_check: bool,
     /// The unix uid and gid that may open its TAP.
     pub owner: u32,
     /// The largest packet of the device, in bytes. 0: not more than Ethernet's usual 1500.

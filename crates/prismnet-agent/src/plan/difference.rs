@@ -4,22 +4,25 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::Ipv4Net;
 use photon_host::forwarding::{Entry, Place};
 use photon_host::gateways::{Namespace, State};
-use photon_host::links::{BridgePort, Kind, Link};
+use photon_host::links::{Kind, Link};
 use photon_host::rules::LocalRules;
-use photon_resource::Mac;
 use serde::{Deserialize, Serialize};
 
-use super::desired::{Desired, Port, Subnet, Tunnel};
+use super::desired::{Desired, Port, Subnet};
 use super::filter::{Digests, FilterChange, Name, Table};
 use super::gateway::{self, Egress};
+use super::interface::{self, Interface, is_ours, segment, tap, vxlan};
 use super::limits::Limits;
 use super::networkd::{self, Files};
+use super::peering::{self, End};
 use super::precedence::Precedence;
 use super::step::{self, Step};
 use super::{connections, firewall, guest_filter, resolver_filter, tunnel};
+
+mod gateways;
 
 /// What this host's networks should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub struct Target {
     interfaces: BTreeMap<String, Interface>,
     settings: BTreeMap<String, &'static str>,
     endpoints: BTreeSet<Endpoint>,
+    peers: BTreeSet<PeerRange>,
     rules: String,
     told: BTreeSet<Entry>,
     /// The legs of gateways, and the bridge of each: their namespaces make them.
@@ -47,35 +51,20 @@ pub struct Endpoint {
     pub tap: String,
 }
 
-/// An interface as it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Interface {
-    kind: Kind,
-    master: Option<String>,
-    mac: Option<Mac>,
-    addresses: BTreeSet<IpNet>,
-    /// `None`: whatever it is.
-    bridge_port: Option<BridgePort>,
-    mtu: Option<u32>,
-}
-
-impl Interface {
-    fn is(&self, link: &Link) -> bool {
-        link.kind == self.kind
-            && link.up
-            && link.master == self.master
-            && self.addresses.is_subset(&link.addresses)
-            && self.mac.is_none_or(|mac| link.mac == Some(mac.octets()))
-            && (self.bridge_port.is_none() || link.bridge_port == self.bridge_port)
-            && self.mtu.is_none_or(|mtu| link.mtu == mtu)
-    }
-}
-
 fn by_name(links: &[Link]) -> BTreeMap<&str, &Link> {
     links
         .iter()
         .map(|link| (link.name.as_str(), link))
         .collect()
+}
+
+/// Addresses of other VPCs that guests of one reach by a peering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PeerRange {
+    /// The zone of the VPC from which they are reached.
+    pub zone: u16,
+    /// The other VPC's range.
+    pub net: Ipv4Net,
 }
 
 /// What the agent must remember: what can't be found out by looking.
@@ -87,6 +76,8 @@ pub struct FilterMemory {
     pub tables: BTreeMap<String, BTreeMap<Name, (String, String)>>,
     /// Endpoints that may have connections.
     pub endpoints: BTreeSet<Endpoint>,
+    /// Ranges of other VPCs with which there may be connections.
+    pub peers: BTreeSet<PeerRange>,
     /// The rules ([`connections::digest`]) by which all connections have been judged last.
     pub judged: String,
 }
@@ -141,7 +132,10 @@ pub struct Plan {
     pub forget: BTreeSet<Endpoint>,
     /// Ports that are new.
     pub remember: BTreeSet<Endpoint>,
-    /// Whether connections must be looked through for those that the rules allow no longer.
+    /// Ranges of other VPCs that are reached from now on.
+    pub meet: BTreeSet<PeerRange>,
+    /// Whether connections must be looked through for those that the rules allow no longer, or that went by a peering that is
+    /// no more.
     pub judge: bool,
     /// Gateways that are to be set up, when all else is there.
     pub gateways: BTreeMap<String, State>,
@@ -171,7 +165,7 @@ impl photon_reconcile::Plan for Plan {
             .collect();
         format!(
             "settings {}; filter [{}]; files {} written in {} steps, {} removed; reload {}; reconfigure {:?}; \
-             delete {:?}; ports elsewhere {} told, {} no more; local behind VRFs {}; endpoints {} new, {} gone; judge connections {}; \
+             delete {:?}; ports elsewhere {} told, {} no more; local behind VRFs {}; endpoints {} new, {} gone; peers {} new; judge connections {}; \
              gateways {} set up, {} of them anew, {} ended",
             self.set.len(),
             filter.join(", "),
@@ -189,6 +183,7 @@ impl photon_reconcile::Plan for Plan {
             !self.precedence.is_empty(),
             self.remember.len(),
             self.forget.len(),
+            self.meet.len(),
             self.judge,
             self.gateways.len(),
             self.renew.len(),
@@ -215,17 +210,7 @@ impl Target {
         let mut endpoints = BTreeSet::new();
         for vpc in &desired.vpcs {
             let vrf = vpc.vrf();
-            interfaces.insert(
-                vrf.clone(),
-                Interface {
-                    kind: Kind::Vrf { table: vpc.table },
-                    master: None,
-                    mac: None,
-                    addresses: BTreeSet::new(),
-                    bridge_port: None,
-                    mtu: None,
-                },
-            );
+            interfaces.insert(vrf.clone(), interface::vrf(vpc, limits));
             for subnet in &vpc.subnets {
                 let bridge = subnet.bridge();
                 if subnet.v6.is_some() {
@@ -249,29 +234,37 @@ impl Target {
                 interfaces.insert(bridge, segment(&vrf, subnet, mtu));
             }
         }
-        let mut legs = BTreeMap::new();
-        for gateway in &desired.gateways {
-            let segment = photon_resource::bridge_name(gateway.transit());
-            legs.insert(gateway.inside_leg(), segment);
-            legs.insert(gateway.outside_leg(), gateway.external_bridge());
-            interfaces.insert(gateway.external_bridge(), external());
-        }
+        let gateways = &desired.gateways;
+        interfaces.extend(
+            gateways
+                .iter()
+                .map(|it| (it.external_bridge(), interface::external())),
+        );
+        let ends = peering::ends(desired);
+        let of_end = |end: &End<'_>| (end.name.clone(), interface::peering_end(end, mtu));
+        interfaces.extend(ends.iter().map(of_end));
+        let peers = ends.iter().map(|end| PeerRange {
+            zone: end.vpc.zone,
+            net: end.other,
+        });
+        let peers = peers.collect();
         if !desired.vpcs.is_empty() {
             settings.extend(BRIDGE_HOOKS.map(|key| (key.to_owned(), "0")));
             settings.extend(resolver_filter::DEAF.map(|key| (key.to_owned(), "0")));
         }
         Self {
-            files: networkd::render(desired, mtu, limits.resolver, egress),
+            files: networkd::render(desired, mtu, limits, egress),
             tables: [
-                guest_filter::render(desired, limits),
+                guest_filter::render(desired, limits, egress),
                 firewall::render(desired, limits),
             ],
             interfaces,
             settings,
             endpoints,
+            peers,
             rules: connections::digest(desired),
             told: tunnel::entries(desired),
-            legs,
+            legs: gateways::legs(gateways),
             gateways: gateway::states(desired, mtu, egress),
         }
     }
@@ -279,6 +272,11 @@ impl Target {
     /// What [`FilterMemory::judged`] is when all connections have been judged by these rules.
     pub fn rules(&self) -> &str {
         &self.rules
+    }
+
+    /// Ranges of other VPCs that are reached by peerings.
+    pub fn peers(&self) -> &BTreeSet<PeerRange> {
+        &self.peers
     }
 
     /// Our tables.
@@ -361,7 +359,9 @@ impl Target {
             !write.contains_key(&file)
         });
         plan.steps = step::steps(write);
-        plan.judge = observed.memory.judged != self.rules;
+        let met = &observed.memory.peers;
+        plan.meet = self.peers.difference(met).copied().collect();
+        plan.judge = observed.memory.judged != self.rules || !met.is_subset(&self.peers);
         plan
     }
 
@@ -396,26 +396,6 @@ impl Target {
             plan.delete.push(bridge);
             plan.reload = true;
         }
-    }
-
-    /// A gateway whose namespace has done what it was told, and whose legs are there, is as it should be.
-    fn compare_gateways(&self, observed: &Observed, plan: &mut Plan) {
-        let links = by_name(&observed.links);
-        for (name, wanted) in &self.gateways {
-            let found = observed.gateways.get(name);
-            let legs = [&wanted.inside, &wanted.outside];
-            let complete = legs.iter().all(|leg| links.contains_key(leg.host.as_str()));
-            if complete && found.is_some_and(|found| found.applied.as_ref() == Some(wanted)) {
-                continue;
-            }
-            if found.is_some_and(|found| !found.exists) {
-                plan.renew.insert(name.clone());
-            }
-            plan.gateways.insert(name.clone(), wanted.clone());
-        }
-        let here = observed.gateways.keys();
-        let gone = here.filter(|name| !self.gateways.contains_key(*name));
-        plan.end = gone.cloned().collect();
     }
 
     /// What has a place that something else is to have is not removed before: it is replaced.
@@ -465,69 +445,6 @@ impl Target {
         plan.delete
             .sort_by_key(|name| (Reverse(step::rank(name)), name.clone()));
     }
-}
-
-fn external() -> Interface {
-    Interface {
-        kind: Kind::Bridge,
-        master: None,
-        mac: None,
-        addresses: BTreeSet::new(),
-        bridge_port: None,
-        mtu: None,
-    }
-}
-
-fn tap(subnet: &Subnet, port: &Port, mtu: u32) -> Interface {
-    Interface {
-        kind: Kind::Tun,
-        master: Some(subnet.bridge()),
-        mac: None,
-        addresses: BTreeSet::new(),
-        bridge_port: None,
-        mtu: networkd::tap_mtu(subnet, port, mtu),
-    }
-}
-
-fn vxlan(bridge: &str, end: &Tunnel, mtu: u32) -> Interface {
-    Interface {
-        kind: Kind::Vxlan(tunnel::device(end)),
-        master: Some(bridge.to_owned()),
-        mac: None,
-        addresses: BTreeSet::new(),
-        bridge_port: Some(tunnel::BRIDGE_PORT),
-        mtu: Some(mtu),
-    }
-}
-
-fn segment(vrf: &str, subnet: &Subnet, mtu: u32) -> Interface {
-    let mut addresses = BTreeSet::new();
-    // Prefix lengths are those of the subnet's own networks.
-    addresses.extend(IpNet::new(subnet.gateway.into(), subnet.net.prefix_len()));
-    if let Some((net, gateway)) = subnet.v6 {
-        addresses.extend(IpNet::new(gateway.into(), net.prefix_len()));
-    }
-    Interface {
-        kind: Kind::Bridge,
-        master: Some(vrf.to_owned()),
-        mac: Some(subnet.gateway_mac()),
-        addresses,
-        bridge_port: None,
-        mtu: networkd::bridge_mtu(subnet, mtu),
-    }
-}
-
-/// Whether an interface's name is one that only we give: `photon_resource`'s prefixes and 11 hex digits.
-fn is_ours(name: &str) -> bool {
-    ["pv", "pb", "px", "pt", "pe", "pi", "po"]
-        .iter()
-        .filter_map(|prefix| name.strip_prefix(prefix))
-        .any(|rest| {
-            rest.len() == 11
-                && rest
-                    .bytes()
-                    .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-        })
 }
 
 /// Why a port can't be used yet; `None` when its TAP is up in its bridge.

@@ -1,8 +1,8 @@
 //! `table inet photon`: what guests may ask of the host, and what the host may route.
 //!
-//! A guest may ask the host for an address and for names, and ping its gateway; everything else of the host (its services,
-//! its own addresses) is not there. Packets are routed from a VPC's VRF to its own bridges only, and there to addresses of
-//! ports, or to its gateway: the host looks for no others, so that a guest's search through a network takes no place in the host's table of
+//! A guest may ask the host for an address, for names and what it is, and ping its gateway; everything else of the host (its services,
+//! its own addresses) is not there. Packets are routed from a VPC's VRF to its own bridges and peerings only, and there to addresses of
+//! ports, to its gateway, or where a route of it leads: the host looks for no others, so that a guest's search through a network takes no place in the host's table of
 //! neighbours, which is everybody's.
 
 use photon_host::nft::expr::Expression;
@@ -15,14 +15,18 @@ use super::filter::statement::{
     accept, any_of, begins, concat, drop, iif, is, not_within, oif, payload, text, within,
 };
 use super::limits::Limits;
-use super::{resolver_filter, tunnel_filter};
+use super::{
+    dial_filter, metadata_filter, peering_filter, resolver_filter, route_filter, tunnel_filter,
+};
 
-/// What the names of TAPs, bridges, VRFs, tunnels and of gateways' interfaces begin with (`photon_resource`): none of them is the host's, also when its VPC
+/// What the names of TAPs, bridges, VRFs, tunnels, and of gateways' and peerings' interfaces begin with (`photon_resource`): none of them is the host's, also when its VPC
 /// is not on this host any more, and it is not gone yet.
-const OURS: [&str; 7] = ["pt", "pb", "pv", "px", "pe", "pi", "po"];
+const OURS: [&str; 8] = ["pt", "pb", "pv", "px", "pe", "pi", "po", "pr"];
 
 /// Before a host's own firewall (0), which may drop more but not allow what is dropped here.
 const PRIORITY: i32 = -10;
+/// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
+const RAW: i32 = -300;
 
 /// Renders the table.
 pub fn render(desired: &Desired, limits: Limits) -> Table {
@@ -99,6 +103,8 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
         ],
     ]);
     input.extend(resolver_filter::input(limits));
+    input.push(dial_filter::input());
+    input.extend(metadata_filter::input(limits));
     input.extend([
         vec![
             within(concat([iif(), payload("ip", "daddr")]), "gateways4"),
@@ -124,7 +130,12 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
         vec![drop()],
     ]);
     table.base_chain("input", NfHook::Input, PRIORITY, input);
-    resolver_filter::untracked(&mut table, limits);
+    let mut untracked = resolver_filter::untracked(limits);
+    untracked.extend(metadata_filter::untracked(limits));
+    untracked.extend(dial_filter::untracked());
+    table.base_chain("untracked-answers", NfHook::Output, RAW, untracked);
+    route_filter::host(&mut table, desired);
+    peering_filter::host(&mut table, desired);
     let lane = || within(concat([iif(), oif()]), "lanes");
     let mut forward: Vec<_> = [("ip", "residents4"), ("ip6", "residents6")]
         .into_iter()
@@ -133,6 +144,8 @@ pub fn render(desired: &Desired, limits: Limits) -> Table {
             vec![lane(), within(to, residents), accept()]
         })
         .collect();
+    forward.push(route_filter::forward(lane()));
+    forward.push(peering_filter::forward());
     forward.push(vec![within(concat([iif(), oif()]), "exits"), accept()]);
     for prefix in OURS {
         forward.push(vec![begins(iif(), prefix), drop()]);

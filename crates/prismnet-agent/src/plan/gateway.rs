@@ -150,12 +150,15 @@ fn filter(gateway: &Gateway, segment: Ipv4Net, egress: &Egress) -> String {
             "  iifname \"in\" ct state new add @guests {{ ip saddr ct count over {most} }} counter drop\n"
         ),
     };
+    // What is link-local is nothing to a router (RFC 3927 section 7): outside it may be what tells the operator's own machines who
+    // they are.
     let _ = write!(
         text,
         " chain forward {{\n  type filter hook forward priority filter; policy drop;\n  \
            ct state established,related accept\n  \
            ct state invalid drop\n  \
-           ip daddr @protected counter drop\n\
+           ip daddr @protected counter drop\n  \
+           ip daddr 169.254.0.0/16 counter drop\n\
          {limit}  \
            iifname \"in\" oifname \"in\" ct status dnat accept\n  \
            iifname \"in\" oifname \"out\" accept\n  \

@@ -15,7 +15,8 @@
 //! a group's rules are a few lookups. Only the number of groups of the port, of groups named in their rules, and of
 //! lengths of their rules' prefixes counts.
 //!
-//! Tunnels have chains of their own ([`super::tunnel_filter`]), as have gateways ([`super::gateway_filter`]). What comes from or goes to a TAP or a tunnel is dropped also where its bridge is not one of ours: a port that is taken away leaves
+//! Tunnels have chains of their own ([`super::tunnel_filter`]), as have gateways ([`super::gateway_filter`]) and ports that send on for
+//! others ([`super::route_filter`]). What comes from or goes to a TAP or a tunnel is dropped also where its bridge is not one of ours: a port that is taken away leaves
 //! the sets before its TAP is gone, and a guest may run on without it.
 //!
 //! The conntrack zone is the VPC's and not the bridge's: a connection between two subnets crosses two
@@ -35,9 +36,13 @@ use super::filter::statement::{
     within,
 };
 use super::filter::{Statements, Table, target};
+use super::gateway::Egress;
 use super::group_filter::{Direction, groups, profile};
 use super::limits::{self, Limits};
-use super::{dhcp_filter, gateway_filter, resolver_filter, tunnel_filter};
+use super::{
+    dhcp_filter, dial_filter, gateway_filter, metadata_filter, resolver_filter, route_filter,
+    tunnel_filter,
+};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -61,45 +66,44 @@ pub(super) const ICMP: u32 = 1;
 pub(super) const ICMPV6: u32 = 58;
 
 /// Renders the table.
-pub fn render(desired: &Desired, limits: Limits) -> Table {
+pub fn render(desired: &Desired, limits: Limits, egress: &Egress) -> Table {
     let mut table = Table::new(NfFamily::Bridge);
     sets(&mut table, desired, limits);
     resolver_filter::bridge(&mut table, desired, limits);
+    metadata_filter::bridge(&mut table, limits);
     source_chains(&mut table, limits);
     from_guest(&mut table, limits);
     to_guest(&mut table, limits);
     limits::connections(&mut table, desired, limits);
     tunnel_filter::bridge(&mut table, desired);
     gateway_filter::bridge(&mut table, desired);
-    table.base_chain(
-        "host",
-        NfHook::Input,
-        RAW,
+    route_filter::bridge(&mut table, desired, egress);
+    let mut host = vec![
+        stray(ibridge, iif, PORTS[0]),
+        stray(ibridge, iif, PORTS[1]),
+        stray(ibridge, iif, PORTS[2]),
+        gateway_filter::not_for_the_host(),
+        vec![not_within(ibridge(), "bridges"), accept()],
+        // What another host sends is for guests alone.
+        vec![within(iif(), "tunnels"), drop()],
+        // Frames to the group 01:80:c2:00:00:0x come here without passing prerouting, and the bridge
+        // learns from them.
         vec![
-            stray(ibridge, iif, PORTS[0]),
-            stray(ibridge, iif, PORTS[1]),
-            stray(ibridge, iif, PORTS[2]),
-            gateway_filter::not_for_the_host(),
-            vec![not_within(ibridge(), "bridges"), accept()],
-            // What another host sends is for guests alone.
-            vec![within(iif(), "tunnels"), drop()],
-            // Frames to the group 01:80:c2:00:00:0x come here without passing prerouting, and the bridge
-            // learns from them.
-            vec![
-                is(
-                    masked(payload("ether", "daddr"), "ff:ff:ff:ff:ff:f0"),
-                    text("01:80:c2:00:00:00"),
-                ),
-                drop(),
-            ],
-            // The host would answer for any of its addresses.
-            vec![
-                ether_type("arp"),
-                not_within(concat([ibridge(), payload("arp", "daddr ip")]), "gateways4"),
-                drop(),
-            ],
+            is(
+                masked(payload("ether", "daddr"), "ff:ff:ff:ff:ff:f0"),
+                text("01:80:c2:00:00:00"),
+            ),
+            drop(),
         ],
-    );
+    ];
+    host.extend(metadata_filter::neighbour(limits));
+    // The host would answer for any of its addresses.
+    host.push(vec![
+        ether_type("arp"),
+        not_within(concat([ibridge(), payload("arp", "daddr ip")]), "gateways4"),
+        drop(),
+    ]);
+    table.base_chain("host", NfHook::Input, RAW, host);
     for vpc in &desired.vpcs {
         groups(&mut table, vpc);
     }
@@ -245,8 +249,8 @@ pub(super) fn gateways(vpc: &Vpc) -> (String, String) {
     (format!("{vrf}-router4"), format!("{vrf}-router6"))
 }
 
-/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, and what it was asked for
-/// as a resolver.
+/// What the VPC's router itself says, from any of its addresses: echo replies and errors by ICMP, but no redirects, what it was
+/// asked for as a resolver, and connections of the host's.
 fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
     let own = vpc
         .subnets
@@ -261,6 +265,17 @@ fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
     table.set(&set6, &[V6], false, own6.flatten().collect());
     let chain = format!("{}-router", vpc.vrf());
     let mut rules = vec![
+        // A guest that was told of a way past the router would keep to it when its routes are changed.
+        vec![
+            within(payload("ip", "saddr"), &set4),
+            is(payload("icmp", "type"), text("redirect")),
+            drop(),
+        ],
+        vec![
+            within(payload("ip6", "saddr"), &set6),
+            is(payload("icmpv6", "type"), text("nd-redirect")),
+            drop(),
+        ],
         vec![
             within(payload("ip", "saddr"), &set4),
             is(l4proto(), Expression::Number(ICMP)),
@@ -273,6 +288,7 @@ fn router_chain(table: &mut Table, vpc: &Vpc, limits: Limits) -> String {
         ],
     ];
     rules.extend(resolver_filter::answers(limits, &set4, &set6));
+    rules.push(dial_filter::dials(&set4));
     table.chain(&chain, rules);
     chain
 }
@@ -306,6 +322,8 @@ fn source_chains(table: &mut Table, limits: Limits) {
     // Before anything that costs more.
     source.extend(limits::sending(table, limits));
     source.extend(resolver_filter::asks(limits));
+    source.push(dial_filter::answers());
+    source.extend(metadata_filter::asks(limits));
     source.extend([
         vec![lookup(ibridge(), "zones")],
         vec![ether_type("ip"), goto("source-ip")],
@@ -328,6 +346,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
                 is(payload("udp", "dport"), Expression::Number(67)),
                 accept(),
             ],
+            route_filter::others(),
             vec![drop()],
         ],
     );
@@ -376,6 +395,7 @@ fn source_chains(table: &mut Table, limits: Limits) {
                 is(payload("arp", "saddr ip"), text("0.0.0.0")),
                 accept(),
             ],
+            route_filter::others_ask(),
             vec![drop()],
         ],
     );
@@ -383,19 +403,13 @@ fn source_chains(table: &mut Table, limits: Limits) {
 
 fn from_guest(table: &mut Table, limits: Limits) {
     let to = |port: u32| is(payload("udp", "dport"), Expression::Number(port));
-    let dhcp_to = |destination| {
-        vec![
-            destination,
-            is(payload("udp", "sport"), Expression::Number(68)),
-            to(67),
-            accept(),
-        ]
-    };
     let mut rules = vec![
         vec![not_within(ibridge(), "bridges"), accept()],
         vec![ether_type("arp"), accept()],
     ];
     rules.extend(resolver_filter::asked(limits));
+    rules.push(dial_filter::answered());
+    rules.extend(metadata_filter::asked(limits));
     rules.extend(vec![
         gateway_filter::comes_in(),
         // Only the host is router and DHCP server. A client takes an answer from whatever port.
@@ -418,8 +432,8 @@ fn from_guest(table: &mut Table, limits: Limits) {
         ],
         vec![is(payload("icmpv6", "type"), any_of(NEIGHBOUR)), accept()],
         dhcp_filter::nameless_client(),
-        dhcp_to(is(payload("ip", "daddr"), text("255.255.255.255"))),
-        dhcp_to(within(
+        dhcp_filter::asks(is(payload("ip", "daddr"), text("255.255.255.255"))),
+        dhcp_filter::asks(within(
             concat([ibridge(), payload("ip", "daddr")]),
             "gateways4",
         )),
@@ -451,6 +465,7 @@ fn to_guest(table: &mut Table, limits: Limits) {
         gateway_filter::leaves(),
     ]);
     rules.extend(limits::receiving(table, limits));
+    rules.extend(metadata_filter::answers(limits));
     rules.extend([
         vec![ether_type("arp"), accept()],
         // Those of guests were looked at where they came in.

@@ -24,6 +24,8 @@ pub struct Limits {
     pub resolver: bool,
     /// What a port may ask it, in packets per second. At most [`MOST_PACKETS`].
     pub port_queries_per_second: u64,
+    /// Whether guests are told what they are: plasmavmc-metadata runs on this host.
+    pub metadata: bool,
     /// About how many connections of a VPC the host tracks. At most [`MOST_CONNECTIONS`].
     pub vpc_connections: u32,
     /// How many the host tracks in all (`nf_conntrack_max`); 0: it is not known. VPCs together have three quarters of it: what
@@ -52,6 +54,7 @@ impl Limits {
         port_packets_per_second: 0,
         resolver: false,
         port_queries_per_second: 0,
+        metadata: false,
         vpc_connections: 0,
         host_connections: 0,
     };
@@ -77,6 +80,7 @@ impl Default for Limits {
             resolver: true,
             // About what Amazon's resolver takes of an interface.
             port_queries_per_second: 1000,
+            metadata: true,
             vpc_connections: 65_536,
             host_connections: 0,
         }

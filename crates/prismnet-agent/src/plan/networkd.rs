@@ -10,7 +10,9 @@ use photon_resource::bridge_name;
 use super::FILE_PREFIX;
 use super::desired::{Desired, Gateway, Port, Subnet, Tunnel, Vpc};
 use super::gateway::Egress;
-use super::tunnel;
+use super::limits::Limits;
+use super::peering::{self, End};
+use super::{metadata_filter, route, tunnel};
 
 /// File names without directory, and contents.
 pub type Files = BTreeMap<String, String>;
@@ -33,9 +35,10 @@ const DHCP_MTU: u8 = 26;
 /// Of an interface that nothing else is said of, in bytes.
 const USUAL_MTU: u32 = 1500;
 
-/// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes. Where there is a `resolver`, the guests of a
+/// Renders all files of `desired`. Tunnels carry packets of `tunnel_mtu` bytes. Where there is a resolver, the guests of a
 /// subnet without name servers are told of it.
-pub fn render(desired: &Desired, tunnel_mtu: u32, resolver: bool, egress: &Egress) -> Files {
+pub fn render(desired: &Desired, tunnel_mtu: u32, limits: Limits, egress: &Egress) -> Files {
+    let resolver = limits.resolver;
     let mut files = Files::new();
     for gateway in &desired.gateways {
         let (inside, outside) = (gateway.inside_leg(), gateway.outside_leg());
@@ -60,10 +63,22 @@ pub fn render(desired: &Desired, tunnel_mtu: u32, resolver: bool, egress: &Egres
             put(&mut files, interface, "network", network);
         }
     }
+    for (place, end) in peering::ends(desired).iter().enumerate() {
+        // Both are made by the file of the first.
+        if place % 2 == 0 {
+            put(&mut files, &end.name, "netdev", pair_device(end));
+        }
+        put(
+            &mut files,
+            &end.name,
+            "network",
+            end_network(end, tunnel_mtu),
+        );
+    }
     for vpc in &desired.vpcs {
         let vrf = vpc.vrf();
         put(&mut files, &vrf, "netdev", vrf_device(vpc));
-        put(&mut files, &vrf, "network", vrf_network(vpc));
+        put(&mut files, &vrf, "network", vrf_network(vpc, limits));
         for subnet in &vpc.subnets {
             let bridge = subnet.bridge();
             put(&mut files, &bridge, "netdev", bridge_device(subnet));
@@ -116,18 +131,30 @@ fn vrf_device(vpc: &Vpc) -> String {
 const QUIET: &str =
     "IPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\nConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n";
 
-fn vrf_network(vpc: &Vpc) -> String {
+fn vrf_network(vpc: &Vpc, limits: Limits) -> String {
     let mut text = format!(
         "# VPC {}\n[Match]\nName={}\nKind=vrf\n\n[Link]\nRequiredForOnline=no\n\n[Network]\n\
          LinkLocalAddressing=no\n{QUIET}IPv4Forwarding=yes\n",
         vpc.id,
         vpc.vrf()
     );
+    if limits.metadata {
+        // Of the host alone: never a packet's sender by itself.
+        let address = metadata_filter::ADDRESS;
+        let _ = write!(text, "\n[Address]\nAddress={address}/32\nScope=host\n");
+    }
     // Without these, what the VPC does not know would be looked up in the host's own routing table.
     for destination in ["0.0.0.0/0", "::/0"] {
         let _ = write!(
             text,
             "\n[Route]\nDestination={destination}\nType=unreachable\nTable={}\nMetric={CATCH_ALL_METRIC}\n",
+            vpc.table
+        );
+    }
+    for net in route::nowhere(vpc) {
+        let _ = write!(
+            text,
+            "\n[Route]\nDestination={net}\nType=blackhole\nTable={}\n",
             vpc.table
         );
     }
@@ -174,9 +201,13 @@ fn bridge_network(vpc: &Vpc, subnet: &Subnet, tunnel_mtu: u32, resolver: bool) -
         subnet.gateway,
         subnet.net.prefix_len()
     );
-    if let Some(via) = subnet.default_via {
-        // In the VRF's table, where the bridge belongs.
-        let _ = write!(text, "\n[Route]\nGateway={via}\n");
+    // In the VRF's table, where the bridge belongs.
+    for (net, via) in route::by(vpc, subnet) {
+        text.push_str("\n[Route]\n");
+        if net != route::DEFAULT {
+            let _ = writeln!(text, "Destination={net}");
+        }
+        let _ = writeln!(text, "Gateway={via}");
     }
     if let Some((net, gateway)) = subnet.v6 {
         let _ = write!(
@@ -284,6 +315,35 @@ fn uplink_network(gateway: &Gateway, interface: &str) -> String {
         gateway.external,
         gateway.external_bridge()
     )
+}
+
+fn pair_device(end: &End<'_>) -> String {
+    format!(
+        "# peering of VPC {}\n[NetDev]\nName={}\nKind=veth\n\n[Peer]\nName={}\n",
+        end.vpc.id, end.name, end.peer
+    )
+}
+
+fn end_network(end: &End<'_>, tunnel_mtu: u32) -> String {
+    format!(
+        "# peering of VPC {}\n[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n{}\n[Network]\nVRF={}\n\
+         LinkLocalAddressing=no\n{QUIET}IPv4Forwarding=yes\n\n[Address]\nAddress={}/31\n\n[Route]\nDestination={}\nGateway={}\n",
+        end.vpc.id,
+        end.name,
+        mtu_line(Some(end_mtu(end, tunnel_mtu))),
+        end.vpc.vrf(),
+        end.address,
+        end.other,
+        end.gateway
+    )
+}
+
+/// What every guest of the VPC can receive: so who sends too much to it learns that from its own router. The other end's may be
+/// another, of which that one's router tells.
+pub fn end_mtu(end: &End<'_>, tunnel_mtu: u32) -> u32 {
+    let subnets = end.vpc.subnets.iter();
+    let carried = subnets.map(|subnet| bridge_mtu(subnet, tunnel_mtu).unwrap_or(USUAL_MTU));
+    carried.min().unwrap_or(USUAL_MTU)
 }
 
 fn tap_device(port: &Port) -> String {

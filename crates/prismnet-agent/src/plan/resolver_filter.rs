@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use photon_host::nft::expr::{Expression, Verdict};
 use photon_host::nft::schema::SetType::Ifname;
-use photon_host::nft::types::NfHook;
 
 use super::desired::Desired;
 use super::filter::statement::{
@@ -22,9 +21,6 @@ use super::limits::{Limits, TAPS};
 
 /// Where resolvers are asked (RFC 1035 section 4.2).
 const PORT: u32 = 53;
-
-/// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
-const RAW: i32 = -300;
 
 /// What is nobody's but the resolver's: asked at this port, by UDP or TCP.
 fn to_resolver() -> Statements {
@@ -145,15 +141,15 @@ pub(super) fn input(limits: Limits) -> Vec<Statements> {
 
 /// Of `table inet photon`: what the host itself says as a resolver, by the VRF and then by the bridge below it, is not
 /// tracked: it would be in the host's own zone, and take room there.
-pub(super) fn untracked(table: &mut Table, limits: Limits) {
+pub(super) fn untracked(limits: Limits) -> Vec<Statements> {
     if !limits.resolver {
-        return;
+        return Vec::new();
     }
     let out = ["pv", "pb"].map(|prefix| {
         let by_ours = vec![begins(oif(), prefix)];
         then(by_ours, [from_resolver(), vec![notrack()]])
     });
-    table.base_chain("untracked-answers", NfHook::Output, RAW, out.into());
+    out.into()
 }
 
 /// Kernel settings by which a socket without a device would hear every VPC: off, always.

@@ -31,6 +31,7 @@ pub fn small() -> Desired {
         address: Ipv4Addr::new(10, 0, 1, number),
         address6: Some(format!("fd00::f816:3eff:fe00:{number:x}").parse().unwrap()),
         groups: BTreeSet::from([group]),
+        source_check: true,
         owner: 0x6000_0000 + u32::from(number),
         mtu: 0,
     };
@@ -75,9 +76,54 @@ pub fn small() -> Desired {
                     ]),
                 },
             )]),
+            routes: BTreeMap::new(),
         }],
         gateways: Vec::new(),
+        peerings: Vec::new(),
     }
+}
+
+/// [`spanning`] with a peering: the other VPC has no port on this host, and one elsewhere.
+pub fn peered() -> Desired {
+    let mut desired = spanning();
+    let mut other = desired.vpcs[0].clone();
+    other.id = id(0x11);
+    other.table = 1001;
+    other.zone = 78;
+    other.groups = BTreeMap::new();
+    other.subnets.truncate(1);
+    let subnet = &mut other.subnets[0];
+    *subnet = Subnet {
+        id: id(0x28),
+        net: "10.8.1.0/24".parse().unwrap(),
+        gateway: Ipv4Addr::new(10, 8, 1, 1),
+        v6: None,
+        ports: Vec::new(),
+        tunnel: Some(Tunnel {
+            vni: 9,
+            local: Ipv4Addr::new(192, 0, 2, 1),
+        }),
+        remote_ports: vec![RemotePort {
+            mac: Mac::from([0xfa, 0x16, 0x3e, 0, 8, 31]),
+            address: Ipv4Addr::new(10, 8, 1, 31),
+            address6: None,
+            host: Ipv4Addr::new(192, 0, 2, 3),
+        }],
+        ..subnet.clone()
+    };
+    desired.vpcs.push(other);
+    let side = |side, vpc, net: &str| PeeringSide {
+        id: id(side),
+        vpc: id(vpc),
+        net: net.parse().unwrap(),
+    };
+    desired.peerings.push(Peering {
+        sides: [
+            side(0xb0, 0x10, "10.0.0.0/16"),
+            side(0xb1, 0x11, "10.8.0.0/16"),
+        ],
+    });
+    desired
 }
 
 /// The same on a host with tunnels, with one port elsewhere, and a second subnet that has ports elsewhere alone.
@@ -129,15 +175,89 @@ fn golden(name: &str, text: &str) {
 #[test]
 fn rendered_files_are_those_reviewed() {
     let mut text = String::new();
-    for (name, contents) in networkd::render(&small(), 1450, true, &Egress::default()) {
+    for (name, contents) in networkd::render(&small(), 1450, Limits::default(), &Egress::default())
+    {
         text.push_str(&format!("==> {name}\n{contents}\n"));
     }
     golden("networkd.golden", &text);
     let mut text = String::new();
-    for (name, contents) in networkd::render(&spanning(), 1450, true, &Egress::default()) {
+    for (name, contents) in
+        networkd::render(&spanning(), 1450, Limits::default(), &Egress::default())
+    {
         text.push_str(&format!("==> {name}\n{contents}\n"));
     }
     golden("networkd-tunnels.golden", &text);
+}
+
+/// A port that sends on for others, a route to it, one to the gateway and one nowhere.
+#[test]
+fn routes_are_those_reviewed() {
+    let mut desired = small();
+    with_gateway(&mut desired);
+    let vpc = &mut desired.vpcs[0];
+    vpc.subnets[0].ports[1].source_check = false;
+    let way = |text: &str, way| (text.parse().unwrap(), way);
+    vpc.routes = BTreeMap::from([
+        way("0.0.0.0/0", Way::Port(Ipv4Addr::new(10, 0, 1, 12))),
+        way("192.168.0.0/16", Way::Port(Ipv4Addr::new(10, 0, 1, 12))),
+        way("198.51.100.0/24", Way::NatGateway),
+        way("192.0.2.0/24", Way::Nowhere),
+    ]);
+    let egress = Egress {
+        protected: BTreeSet::from([
+            "192.168.1.0/24".parse().unwrap(),
+            "169.254.1.0/24".parse().unwrap(),
+        ]),
+        ..Egress::default()
+    };
+    let mut text = String::new();
+    for (name, contents) in networkd::render(&desired, 1450, Limits::default(), &egress) {
+        if name.contains("-pv") || name.contains("-pb") {
+            text.push_str(&format!("==> {name}\n{contents}\n"));
+        }
+    }
+    let usual = Limits::default();
+    let without = {
+        let mut desired = desired.clone();
+        desired.vpcs[0].routes.clear();
+        desired.vpcs[0].subnets[0].ports[1].source_check = true;
+        lines(&guest_filter::render(&desired, usual, &Egress::default()).replace())
+            + &lines(&firewall::render(&desired, usual).replace())
+    };
+    let with = lines(&guest_filter::render(&desired, usual, &egress).replace())
+        + &lines(&firewall::render(&desired, usual).replace());
+    // What there is for them beside what is always there.
+    let usual: BTreeSet<&str> = without.lines().collect();
+    for line in with.lines().filter(|line| !usual.contains(line)) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    golden("routes.golden", &text);
+}
+
+/// Two VPCs, of which one has no port here.
+#[test]
+fn peerings_are_those_reviewed() {
+    let desired = peered();
+    let mut text = String::new();
+    for (name, contents) in networkd::render(&desired, 1450, Limits::default(), &Egress::default())
+    {
+        if name.contains("-pr") {
+            text.push_str(&format!("==> {name}\n{contents}\n"));
+        }
+    }
+    let without = Desired {
+        peerings: Vec::new(),
+        ..desired.clone()
+    };
+    let usual = lines(&firewall::render(&without, Limits::default()).replace());
+    let usual: BTreeSet<&str> = usual.lines().collect();
+    let with = lines(&firewall::render(&desired, Limits::default()).replace());
+    for line in with.lines().filter(|line| !usual.contains(line)) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    golden("peering.golden", &text);
 }
 
 /// Rules as JSON, a line each: what the kernel is told.
@@ -150,17 +270,19 @@ fn lines(commands: &Commands) -> String {
 
 #[test]
 fn rendered_filters_are_those_reviewed() {
-    let text = lines(&guest_filter::render(&small(), Limits::default()).replace())
-        + &lines(&firewall::render(&small(), Limits::default()).replace());
+    let text =
+        lines(&guest_filter::render(&small(), Limits::default(), &Egress::default()).replace())
+            + &lines(&firewall::render(&small(), Limits::default()).replace());
     golden("filter.golden", &text);
-    let text = lines(&guest_filter::render(&spanning(), Limits::default()).replace())
-        + &lines(&firewall::render(&spanning(), Limits::default()).replace());
+    let text =
+        lines(&guest_filter::render(&spanning(), Limits::default(), &Egress::default()).replace())
+            + &lines(&firewall::render(&spanning(), Limits::default()).replace());
     golden("filter-tunnels.golden", &text);
 }
 
 #[test]
 fn without_limits_nothing_is_counted() {
-    let text = lines(&guest_filter::render(&small(), Limits::NONE).replace());
+    let text = lines(&guest_filter::render(&small(), Limits::NONE, &Egress::default()).replace());
     for counted in ["dynamic", "limit", "ct count", "connections"] {
         assert!(!text.contains(counted), "{counted}: {text}");
     }
@@ -168,7 +290,7 @@ fn without_limits_nothing_is_counted() {
         port_packets_per_second: 1000,
         ..Limits::NONE
     };
-    let text = lines(&guest_filter::render(&small(), one).replace());
+    let text = lines(&guest_filter::render(&small(), one, &Egress::default()).replace());
     assert!(text.contains(r#""rate":1000,"rate_unit":"packets""#));
     assert!(!text.contains(r#""rate_unit":"bytes""#));
 }
@@ -191,7 +313,11 @@ fn elements_that_packets_make_are_not_looked_at() {
 
 /// The lines that tell guests of name servers, of the bridges.
 fn name_servers(desired: &Desired, resolver: bool) -> Vec<String> {
-    let files = networkd::render(desired, 1450, resolver, &Egress::default());
+    let limits = Limits {
+        resolver,
+        ..Limits::default()
+    };
+    let files = networkd::render(desired, 1450, limits, &Egress::default());
     let lines = files.values().flat_map(|text| text.lines());
     let told = lines.filter(|line| line.starts_with("DNS=") || line.starts_with("EmitDNS="));
     told.map(str::to_owned).collect()
@@ -225,23 +351,46 @@ fn without_a_resolver_no_question_is_let_through() {
     };
     for desired in [small(), spanning()] {
         let host = lines(&firewall::render(&desired, none).replace());
-        let guests = lines(&guest_filter::render(&desired, none).replace());
+        let guests = lines(&guest_filter::render(&desired, none, &Egress::default()).replace());
         assert!(!(host + &guests).contains(":53"));
     }
-    let text = lines(&guest_filter::render(&small(), Limits::default()).replace());
+    let text =
+        lines(&guest_filter::render(&small(), Limits::default(), &Egress::default()).replace());
     assert!(text.contains(r#""burst":2000"#), "{text}");
     let unlimited = Limits {
         port_queries_per_second: 0,
         ..Limits::default()
     };
-    let text = lines(&guest_filter::render(&small(), unlimited).replace());
+    let text = lines(&guest_filter::render(&small(), unlimited, &Egress::default()).replace());
     assert!(text.contains(":53") && !text.contains("asked-"), "{text}");
+}
+
+/// As with the resolver: nobody would answer. That nothing of it passes a tunnel holds all the same.
+#[test]
+fn where_guests_are_not_told_what_they_are_nothing_is_let_through() {
+    let none = Limits {
+        metadata: false,
+        ..Limits::default()
+    };
+    let told = |desired: &Desired, limits| {
+        let files = networkd::render(desired, 1450, limits, &Egress::default());
+        let files: String = files.into_values().collect();
+        let host = lines(&firewall::render(desired, limits).replace());
+        let guests = lines(&guest_filter::render(desired, limits, &Egress::default()).replace());
+        let texts = [files, host, guests].concat();
+        texts.matches("169.254.169.254").count()
+    };
+    // From it and to it, in what comes and what leaves.
+    let in_tunnels = 4;
+    assert_eq!(told(&small(), none), in_tunnels);
+    assert_eq!(told(&spanning(), none), in_tunnels);
+    assert!(told(&small(), Limits::default()) > in_tunnels);
 }
 
 #[test]
 fn what_a_guest_may_send_its_interfaces_carry() {
     let lines = |desired: &Desired| -> Vec<String> {
-        let files = networkd::render(desired, 1450, true, &Egress::default());
+        let files = networkd::render(desired, 1450, Limits::default(), &Egress::default());
         let networks = files.iter().filter(|(name, _)| name.ends_with(".network"));
         let all = networks.flat_map(|(_, text)| text.lines());
         all.filter(|line| line.starts_with("MTUBytes="))
@@ -379,6 +528,14 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
             id: id(0x10 + number),
             table: 1000 + number as u32,
             zone: 1 + number as u16,
+            routes: subnets
+                .keys()
+                .map(|subnet| {
+                    let net = format!("192.168.{subnet}.0/24").parse().unwrap();
+                    (net, Way::Port(Ipv4Addr::new(10, 0, *subnet, 1)))
+                })
+                .chain([("192.0.2.0/24".parse().unwrap(), Way::Nowhere)])
+                .collect(),
             subnets: subnets
                 .into_iter()
                 .map(|(subnet, (ports, dhcp, has_v6, remote))| {
@@ -433,6 +590,7 @@ fn vpc(number: u128) -> impl Strategy<Value = Vpc> {
                             address6: has_v6
                                 .then(|| format!("fd00:0:0:{subnet}::{port:x}").parse().unwrap()),
                             groups: groups.into_iter().map(|group| id(0x900 + group)).collect(),
+                            source_check: port % 2 == 0,
                             owner: 0x6000_0000,
                             mtu: 1450,
                         })
@@ -454,6 +612,7 @@ pub fn desired() -> impl Strategy<Value = Desired> {
             revision,
             vpcs: first.into_iter().chain(second).collect(),
             gateways: Vec::new(),
+            peerings: Vec::new(),
         };
         if has_gateway && !desired.vpcs.is_empty() {
             with_gateway(&mut desired);
@@ -508,7 +667,7 @@ fn a_gateways_namespace() {
         text += &format!("{leg:?}\n");
     }
     text += &format!("{:?}\n{:?}\n", state.routes, state.floating);
-    for (name, contents) in networkd::render(&desired, 1450, true, &egress) {
+    for (name, contents) in networkd::render(&desired, 1450, Limits::default(), &egress) {
         if ["pe", "pi", "po", "enp"]
             .iter()
             .any(|it| name.contains(&format!("photon-{it}")))
@@ -517,8 +676,9 @@ fn a_gateways_namespace() {
         }
     }
     golden("gateway.golden", &text);
-    let text = lines(&guest_filter::render(&desired, Limits::default()).replace())
-        + &lines(&firewall::render(&desired, Limits::default()).replace());
+    let text =
+        lines(&guest_filter::render(&desired, Limits::default(), &Egress::default()).replace())
+            + &lines(&firewall::render(&desired, Limits::default()).replace());
     golden("filter-gateway.golden", &text);
 }
 
@@ -576,7 +736,7 @@ fn names_meters(command: &str) -> bool {
     command.contains(r#"{"set":{"op":"#)
         || (is_set && (command.contains(r#""dynamic""#) || command.contains("-connections-")))
         || (is_set
-            && ["sent-", "received-", "asked-"]
+            && ["sent-", "received-", "asked-", "askers-"]
                 .iter()
                 .any(|name| command.contains(name)))
 }
@@ -638,7 +798,7 @@ proptest! {
     #[test]
     fn the_kernel_takes_what_is_rendered(before in desired(), after in desired()) {
         let kernel = *KERNEL;
-        let with_limits = |desired: &Desired| guest_filter::render(desired, Limits::default());
+        let with_limits = |desired: &Desired| guest_filter::render(desired, Limits::default(), &Egress::default());
         let host = |desired: &Desired| firewall::render(desired, Limits::default());
         for render in [&with_limits as &dyn Fn(&Desired) -> Table, &host] {
             let (before, after) = (render(&before), render(&after));

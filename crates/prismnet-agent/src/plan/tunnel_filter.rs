@@ -18,8 +18,8 @@ use super::filter::statement::{
     masked, not_within, notrack, oif, payload, text, within,
 };
 use super::filter::{Statements, Table};
-use super::resolver_filter;
 use super::tunnel::PORT;
+use super::{metadata_filter, resolver_filter};
 
 /// Before conntrack (-200, `NF_IP_PRI_CONNTRACK`).
 const RAW: i32 = -300;
@@ -69,6 +69,7 @@ pub(super) fn bridge(table: &mut Table, desired: &Desired) {
 
     let sender = || concat([iif(), payload("ether", "saddr")]);
     let mut source = not_for_tunnels();
+    source.extend(metadata_filter::not_elsewhere());
     source.push(resolver_filter::not_elsewhere(false));
     source.extend([
         vec![within(sender(), "remote-macs"), goto("source-remote")],
@@ -85,6 +86,7 @@ pub(super) fn bridge(table: &mut Table, desired: &Desired) {
     table.chain("source-tunnel", source);
     let receiver = concat([oif(), payload("ether", "daddr")]);
     let mut to = not_for_tunnels();
+    to.extend(metadata_filter::not_elsewhere());
     to.push(resolver_filter::not_elsewhere(true));
     to.extend([
         vec![not_within(receiver, "remote-macs"), drop()],

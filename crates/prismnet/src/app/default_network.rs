@@ -8,7 +8,7 @@ use photon_resource::{Error, Labels, NewMeta, OrgId, ResourceName, Scope, Subnet
 use photon_service::Mutation;
 
 use super::number::{free_table, free_vni};
-use super::subnet::expect_room;
+use super::subnet::{expect_no_detour, expect_room};
 use crate::model::{DEFAULT_NETWORK, NetworkSettings, NewSubnet, Subnet, Vpc, free_range};
 use crate::store;
 
@@ -138,6 +138,7 @@ impl Change for Ensure {
                 vpc.cidr
             )));
         };
+        expect_no_detour(tx, vpc.id, cidr).await?;
         let subnet = Subnet {
             id: self.subnet,
             vpc_id: vpc.id,

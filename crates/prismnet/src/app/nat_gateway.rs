@@ -9,7 +9,8 @@ use photon_service::Mutation;
 use super::external_addresses::free_addresses;
 use super::external_network::offered_or_only;
 use super::number::free_vni;
-use crate::model::{ExternalNetwork, NatGateway, NewNatGateway, Vpc};
+use super::route::expect_no_route;
+use crate::model::{ExternalNetwork, NatGateway, NewNatGateway, RouteTarget, Vpc};
 use crate::store;
 
 /// The NAT gateways of all tenants.
@@ -61,7 +62,7 @@ impl NatGateways {
         Ok(commit(&self.db, mutation, &mut change, answer).await?.0)
     }
 
-    /// Errors: `NotFound`, `FailedPrecondition` while a port of its VPC has a floating IP.
+    /// Errors: `NotFound`, `FailedPrecondition` while a port of its VPC has a floating IP, or a route leads to it.
     pub async fn delete<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
@@ -164,6 +165,8 @@ impl Change for Delete {
 
     async fn apply(&mut self, tx: &mut Transaction) -> Result<Effect<NatGateway>, Error> {
         let gateway: NatGateway = get(tx, &self.id).await?;
+        let target = RouteTarget::NatGateway(gateway.id);
+        expect_no_route(tx, gateway.vpc_id, target, &gateway).await?;
         store::nat_gateway_delete(tx, &gateway).await?;
         Ok(Effect::on(gateway))
     }

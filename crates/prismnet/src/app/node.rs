@@ -5,9 +5,12 @@
 //!                     └──────► a signal to every Interest, which asks whether it is concerned
 //! ```
 
+mod desired;
 mod egress;
 mod inventory;
+mod peerings;
 mod registration;
+mod routes;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -22,9 +25,10 @@ use tokio::sync::watch;
 use crate::model::{Port, PortStatus};
 use crate::store;
 
-pub use inventory::{
-    Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Inventory, Transit,
-};
+pub use desired::{Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Transit};
+pub use inventory::{Asked, Inventory, Question, Step, Trace, Verdict};
+pub use peerings::DesiredPeering;
+pub use routes::{DesiredRoute, Way};
 
 /// How long to wait before the store is read anew after it could not be followed.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -114,6 +118,12 @@ impl Nodes {
     /// What should exist on `node` now, as `view` sees it.
     pub fn desired<T>(&self, node: &str, view: impl FnOnce(&Desired<'_>) -> T) -> T {
         view(&self.read().desired(node))
+    }
+
+    /// What becomes of a packet from a port, as of what was committed before this call. Errors: `Unavailable`.
+    pub async fn trace(&self, port: &Port, question: Question) -> Result<Trace, Error> {
+        self.followed.settled(&self.db).await?;
+        Ok(self.read().trace(port, question))
     }
 
     /// An interest in what should exist on `node`.

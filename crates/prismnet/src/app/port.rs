@@ -13,9 +13,11 @@ use photon_service::Mutation;
 
 use super::addresses::{Addresses, Reservation};
 use super::number::draw_mac;
+use super::route::expect_no_route;
 use super::security_group::default_group;
 use crate::model::{
-    NewAttachment, NewPort, Port, PortChanges, SecurityGroup, Subnet, validate_device_id,
+    NewAttachment, NewPort, Port, PortChanges, RouteTarget, SecurityGroup, Subnet,
+    validate_device_id,
 };
 use crate::store;
 
@@ -93,10 +95,10 @@ impl Ports {
         Ok(commit(&self.db, mutation, &mut change, answer).await?.0)
     }
 
-    /// A floating IP that it has keeps it, but for a server of the cloud's own: a port that was made with a VM goes with it, and
-    /// leaves its floating IP to the project.
+    /// A floating IP that it has keeps it, and a route that leads to it, but for a server of the cloud's own: a port that was
+    /// made with a VM goes with it, leaves its floating IP to the project, and its routes lead nowhere.
     ///
-    /// Errors: `NotFound`, `FailedPrecondition` while a device has it, or while it has a floating IP.
+    /// Errors: `NotFound`, `FailedPrecondition` while a device has it, while it has a floating IP or a route leads to it.
     pub async fn delete<A: prost::Message + Default>(
         &self,
         mutation: Mutation,
@@ -211,6 +213,7 @@ impl Change for Create<'_> {
             ipv6_address,
             mac,
             security_groups,
+            source_check: self.new.source_check,
             attachment: None,
         };
         store::port_create(tx, &port, self.new.address.is_empty()).await?;
@@ -237,8 +240,14 @@ impl Change for Update {
             let default = default_group(tx, org, project, meta.owner).await?;
             after.security_groups = groups_or(default, tx, &meta.scope(), groups).await?;
         }
+        if let Some(check) = self.changes.source_check {
+            after.source_check = check;
+        }
         if after == before {
             return Ok(Effect::nothing(after));
+        }
+        if after.source_check && !before.source_check {
+            expect_no_route(tx, before.vpc_id, RouteTarget::Port(before.id), &before).await?;
         }
         after.meta.touch(Time::now());
         store::port_update(tx, &before, &after).await?;
@@ -248,7 +257,7 @@ impl Change for Update {
 
 struct Delete {
     id: PortId,
-    /// Whether a floating IP lets it go.
+    /// Whether a floating IP and routes let it go.
     goes_along: bool,
     /// For as long as its address is remembered.
     lease: LeaseId,
@@ -281,6 +290,9 @@ impl Change for Delete {
             free.association = None;
             free.meta.touch(Time::now());
             store::floating_ip_update(tx, &floating, &free).await?;
+        }
+        if !self.goes_along {
+            expect_no_route(tx, port.vpc_id, RouteTarget::Port(port.id), &port).await?;
         }
         store::port_delete(tx, &port, self.lease)?;
         Ok(Effect::on(port).because(reason))

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use flaredb::{Db, Transaction};
+use ipnet::Ipv4Net;
 use photon_catalog::{Change, Effect, Listing, Query, Stored, commit, find, get, list};
 use photon_resource::{Error, SubnetId, Time, VpcId};
 use photon_service::Mutation;
 
 use super::addresses::Addresses;
 use super::number::free_vni;
-use crate::model::{NewSubnet, Subnet, SubnetChanges, Vpc, validate_dns_servers};
+use crate::model::{NewSubnet, Route, Subnet, SubnetChanges, Vpc, validate_dns_servers};
 use crate::store;
 
 /// As many subnets as a VPC has: a new one is compared with each.
@@ -97,6 +98,7 @@ impl Change for Create {
                 return Err(overlap(&self.new, &vpc, &other));
             }
         }
+        expect_no_detour(tx, vpc.id, self.new.cidr).await?;
         let subnet = Subnet {
             id: self.id,
             vpc_id: vpc.id,
@@ -156,6 +158,23 @@ impl Change for Delete {
         store::subnet_delete(tx, &subnet).await?;
         Ok(Effect::on(subnet))
     }
+}
+
+/// Whether no route of a VPC leads addresses of a new subnet elsewhere. Errors: `FailedPrecondition` naming the route.
+pub(super) async fn expect_no_detour(
+    tx: &mut Transaction,
+    vpc: VpcId,
+    cidr: Ipv4Net,
+) -> Result<(), Error> {
+    let routes = store::routes_of(tx, vpc).await?;
+    let Some(route) = routes.iter().find(|it| cidr.contains(&it.destination)) else {
+        return Ok(());
+    };
+    let route: Route = get(tx, &route.id).await?;
+    Err(Error::FailedPrecondition(format!(
+        "route '{}' leads {} elsewhere, which the subnet {cidr} would have: delete the route first, or use another network",
+        route.meta.name, route.destination
+    )))
 }
 
 /// Whether a VPC with so many subnets may have one more. Errors: `QuotaExceeded`.

@@ -53,7 +53,7 @@ impl Vpcs {
         Ok(commit(&self.db, mutation, &mut change, answer).await?.0)
     }
 
-    /// Errors: `NotFound`, `FailedPrecondition` while it has subnets or a NAT gateway.
+    /// Errors: `NotFound`, `FailedPrecondition` while it has subnets, a NAT gateway, routes or peerings.
     pub async fn delete<A: prost::Message + Default>(
         &self,
         mutation: Mutation,

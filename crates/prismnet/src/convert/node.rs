@@ -4,8 +4,11 @@ use photon_api::prismnet::v1 as pb;
 
 use super::port::device_type;
 use super::security_group_rule;
-use crate::app::{Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Transit};
-use crate::model::{GatewayHost, Port, TRANSIT, TRANSIT_GATEWAY, TRANSIT_ROUTER};
+use crate::app::{
+    Desired, DesiredGateway, DesiredGroup, DesiredPeering, DesiredRoute, DesiredSubnet, DesiredVpc,
+    Transit, Way,
+};
+use crate::model::{GatewayHost, Peering, Port, TRANSIT, TRANSIT_GATEWAY, TRANSIT_ROUTER};
 
 /// What should exist on a host, as it is told.
 pub fn desired(desired: &Desired<'_>) -> pb::DesiredNetwork {
@@ -14,6 +17,7 @@ pub fn desired(desired: &Desired<'_>) -> pb::DesiredNetwork {
         tunnel_address: desired.tunnel_address.map(|address| address.to_string()),
         vpcs: desired.vpcs.iter().map(desired_vpc).collect(),
         gateways: desired.gateways.iter().map(desired_gateway).collect(),
+        peerings: desired.peerings.iter().map(desired_peering).collect(),
         ..pb::DesiredNetwork::default()
     }
 }
@@ -85,7 +89,33 @@ fn desired_vpc(desired: &DesiredVpc<'_>) -> pb::DesiredVpc {
         table: desired.vpc.table,
         subnets,
         groups: desired.groups.iter().map(desired_group).collect(),
+        routes: desired.routes.iter().map(desired_route).collect(),
         ..pb::DesiredVpc::default()
+    }
+}
+
+fn desired_peering(desired: &DesiredPeering<'_>) -> pb::DesiredPeering {
+    let side = |side: &Peering| pb::DesiredPeeringSide {
+        id: side.id.to_string(),
+        vpc_id: side.vpc_id.to_string(),
+        cidr: side.cidr.to_string(),
+    };
+    pb::DesiredPeering {
+        id: desired.asker.id.to_string(),
+        sides: vec![side(desired.asker), side(desired.asked)],
+    }
+}
+
+fn desired_route(desired: &DesiredRoute<'_>) -> pb::DesiredRoute {
+    use pb::desired_route::Way as Wire;
+    pb::DesiredRoute {
+        id: desired.route.id.to_string(),
+        destination: desired.route.destination.to_string(),
+        way: match desired.way {
+            Way::Port(address) => Some(Wire::PortAddress(address.to_string())),
+            Way::NatGateway => Some(Wire::NatGateway(true)),
+            Way::Nowhere => None,
+        },
     }
 }
 
@@ -145,6 +175,7 @@ fn desired_port(port: &Port) -> pb::DesiredPort {
             .map(ToString::to_string)
             .collect(),
         hostname: port.meta.name.clone(),
+        no_source_check: !port.source_check,
         ..pb::DesiredPort::default()
     };
     if let Some(attachment) = &port.attachment {

@@ -21,6 +21,7 @@ pub fn new_port(tenant: Tenant, request: pb::CreatePortRequest) -> Result<NewPor
         address: request.ip_address,
         ipv6_address: request.ipv6_address,
         security_groups: request.security_group_ids,
+        source_check: request.source_check.unwrap_or(true),
         meta: tenant.meta(request.name, request.description, request.labels),
     })
 }
@@ -29,6 +30,7 @@ pub fn new_port(tenant: Tenant, request: pb::CreatePortRequest) -> Result<NewPor
 pub fn port_changes(request: pb::UpdatePortRequest) -> PortChanges {
     PortChanges {
         security_groups: request.security_group_ids.map(|groups| groups.ids),
+        source_check: request.source_check,
         common: changes(
             request.name,
             request.description,
@@ -148,6 +150,7 @@ pub fn port(port: &Port) -> pb::Port {
             .iter()
             .map(ToString::to_string)
             .collect(),
+        source_check: port.source_check,
         interface_name: port.interface_name().unwrap_or_default(),
         labels: meta.labels,
         created_at: Some(timestamp(meta.created_at)),

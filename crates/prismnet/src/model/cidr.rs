@@ -41,6 +41,29 @@ pub fn parse_external_cidr(text: &str) -> Result<Ipv4Net, Error> {
     parse_ipv4("cidr", text, 8..=30, "203.0.113.0/24")
 }
 
+/// What a route is for: an IPv4 network, /0 to /32.
+pub fn parse_destination(text: &str) -> Result<Ipv4Net, Error> {
+    let net: Ipv4Net = text.parse().map_err(|_| {
+        let expected = "an IPv4 network in CIDR form, /0 to /32, such as 192.168.0.0/16 (IPv6 has no routes yet)";
+        Error::invalid("destination", text, expected)
+    })?;
+    if net.trunc() != net {
+        let expected = format!("the network's own address: {}", net.trunc());
+        return Err(Error::invalid("destination", text, expected));
+    }
+    // What is wider may be: the kernel sends nothing to these ranges by it.
+    match IPV4_REFUSED
+        .iter()
+        .find(|(refused, _)| refused.contains(&net))
+    {
+        Some((_, why)) => {
+            let expected = format!("a unicast network such as 192.168.0.0/16; {why}");
+            Err(Error::invalid("destination", text, expected))
+        }
+        None => Ok(net),
+    }
+}
+
 /// The IPv6 range of a VPC, /32 to /64; `None` if `text` is empty.
 pub fn parse_vpc_ipv6_cidr(text: &str) -> Result<Option<Ipv6Net>, Error> {
     parse_ipv6("ipv6_cidr", text, 32..=64, "fd00:1::/48")

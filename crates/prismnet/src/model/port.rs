@@ -29,6 +29,8 @@ pub struct Port {
     pub mac: Mac,
     /// Never empty.
     pub security_groups: BTreeSet<SecurityGroupId>,
+    /// Whether its device may send from its own addresses alone.
+    pub source_check: bool,
     pub attachment: Option<Attachment>,
 }
 
@@ -77,6 +79,8 @@ pub struct NewPort {
     pub ipv6_address: String,
     /// Ids or names of groups; empty: the project's default group.
     pub security_groups: Vec<String>,
+    /// As [`Port::source_check`].
+    pub source_check: bool,
 }
 
 /// What an update changes.
@@ -85,6 +89,7 @@ pub struct PortChanges {
     pub common: Changes,
     /// Ids or names; empty: back to the default group.
     pub security_groups: Option<Vec<String>>,
+    pub source_check: Option<bool>,
 }
 
 /// A device's claim on a port.
@@ -279,6 +284,7 @@ mod tests {
             ipv6_address: None,
             mac: Mac::generated(1),
             security_groups: BTreeSet::from([SecurityGroupId::generate()]),
+            source_check: true,
             attachment: None,
         }
     }

@@ -179,6 +179,7 @@ impl Watch {
 fn same(told: &pb::DesiredNetwork, desired: &pb::DesiredNetwork) -> bool {
     told.vpcs == desired.vpcs
         && told.gateways == desired.gateways
+        && told.peerings == desired.peerings
         && told.tunnel_address == desired.tunnel_address
 }
 

@@ -2,13 +2,15 @@
 
 use photon_api::prismnet::v1 as pb;
 use photon_api::prismnet::v1::port_service_server::PortService;
+use photon_catalog::access::borrowed;
 use photon_catalog::desk::WatchStream;
+use photon_catalog::stored::{attributes, attributes_of};
 use photon_catalog::{Access, Answer, Desk, News, Stored};
-use photon_resource::Scope;
+use photon_resource::{Caller, Error, ResourceName, Scope};
 use photon_service::status;
 use tonic::{Request, Status};
 
-use crate::model::{Port, Subnet};
+use crate::model::{DISABLE_SOURCE_CHECK, Port, Subnet};
 use crate::{app, convert};
 
 /// The service over `app`.
@@ -26,6 +28,21 @@ impl Ports {
             app,
             resolver,
         }
+    }
+
+    /// Whether the caller may let a port's device send from addresses that are not the port's: beside the right to make or
+    /// change the port.
+    async fn may_disable_check(
+        &self,
+        caller: &Caller,
+        port: &ResourceName,
+        attributes: &[(String, String)],
+    ) -> Result<(), Error> {
+        let action = Port::KIND.action(DISABLE_SOURCE_CHECK);
+        let guard = self.desk.access().guard();
+        guard
+            .authorize(caller, &action, port, &borrowed(attributes))
+            .await
     }
 
     /// Whether the caller may do `verb` with ports of the whole cloud, as those do who run what ports are attached to. A
@@ -47,11 +64,19 @@ impl PortService for Ports {
         request: Request<pb::CreatePortRequest>,
     ) -> Answer<pb::CreatePortResponse> {
         self.desk
-            .create(request, convert::new_port, |mutation, new| {
+            .create(request, convert::new_port, |mutation, new| async move {
+                if !new.source_check {
+                    let caller = mutation.caller().clone();
+                    let all = Port::KIND.any(new.meta.scope());
+                    let owner = Some(caller.claims.principal_id);
+                    let (name, labels) = (&new.meta.name, &new.meta.labels);
+                    let attributes = attributes(owner, Some(name), Some(labels));
+                    self.may_disable_check(&caller, &all, &attributes).await?;
+                }
                 let answer = |port: &Port| pb::CreatePortResponse {
                     port: Some(convert::port(port)),
                 };
-                self.app.create(mutation, new, answer)
+                self.app.create(mutation, new, answer).await
             })
             .await
     }
@@ -111,13 +136,23 @@ impl PortService for Ports {
         request: Request<pb::UpdatePortRequest>,
     ) -> Answer<pb::UpdatePortResponse> {
         self.desk
-            .change(request, "update", |mutation, port: Port, request| {
-                let answer = |port: &Port| pb::UpdatePortResponse {
-                    port: Some(convert::port(port)),
-                };
-                self.app
-                    .update(mutation, port.id, convert::port_changes(request), answer)
-            })
+            .change(
+                request,
+                "update",
+                |mutation, port: Port, request| async move {
+                    let changes = convert::port_changes(request);
+                    if changes.source_check == Some(false) {
+                        let caller = mutation.caller().clone();
+                        let attributes = attributes_of(&port);
+                        self.may_disable_check(&caller, &port.resource(), &attributes)
+                            .await?;
+                    }
+                    let answer = |port: &Port| pb::UpdatePortResponse {
+                        port: Some(convert::port(port)),
+                    };
+                    self.app.update(mutation, port.id, changes, answer).await
+                },
+            )
             .await
     }
 

@@ -3,12 +3,14 @@
 use flaredb::{Change, Db, Revision};
 use photon_catalog::Stored;
 use photon_resource::{
-    Error, ExternalNetworkId, FloatingIpId, NatGatewayId, PortId, SecurityGroupId, SubnetId, VpcId,
+    Error, ExternalNetworkId, FloatingIpId, NatGatewayId, PeeringId, PortId, RouteId,
+    SecurityGroupId, SubnetId, VpcId,
 };
 
 use super::node::{self, gateway_host_changed, node_changed};
 use crate::model::{
-    ExternalNetwork, FloatingIp, GatewayHost, NatGateway, Node, Port, SecurityGroup, Subnet, Vpc,
+    ExternalNetwork, FloatingIp, GatewayHost, NatGateway, Node, Peering, Port, Route,
+    SecurityGroup, Subnet, Vpc,
 };
 
 /// A resource as it is now; `None`: it was deleted.
@@ -23,6 +25,8 @@ pub enum Changed {
     ExternalNetwork(ExternalNetworkId, Option<ExternalNetwork>),
     NatGateway(NatGatewayId, Option<NatGateway>),
     FloatingIp(FloatingIpId, Option<FloatingIp>),
+    Route(RouteId, Option<Route>),
+    Peering(PeeringId, Option<Peering>),
     /// A host with interfaces in external networks, by its name.
     GatewayHost(String, Option<GatewayHost>),
 }
@@ -49,6 +53,8 @@ pub fn changed(change: &Change) -> Result<Option<Changed>, Error> {
         }
         NatGateway::TABLE => Some(Changed::NatGateway(id.parse()?, now(id.parse()?, change)?)),
         FloatingIp::TABLE => Some(Changed::FloatingIp(id.parse()?, now(id.parse()?, change)?)),
+        Route::TABLE => Some(Changed::Route(id.parse()?, now(id.parse()?, change)?)),
+        Peering::TABLE => Some(Changed::Peering(id.parse()?, now(id.parse()?, change)?)),
         node::GATEWAY_TABLE => {
             let host = gateway_host_changed(id, change)?;
             Some(Changed::GatewayHost(id.to_owned(), host))
@@ -90,6 +96,12 @@ pub async fn everything(db: &Db) -> Result<(Vec<Changed>, Revision), Error> {
     }
     for floating in table::<FloatingIp>(db).await? {
         all.push(Changed::FloatingIp(floating.id, Some(floating)));
+    }
+    for route in table::<Route>(db).await? {
+        all.push(Changed::Route(route.id, Some(route)));
+    }
+    for peering in table::<Peering>(db).await? {
+        all.push(Changed::Peering(peering.id, Some(peering)));
     }
     for host in node::gateway_hosts(db).await? {
         all.push(Changed::GatewayHost(host.name.clone(), Some(host)));

@@ -27,6 +27,9 @@ pub struct PortRecord {
     /// The last 24 bits of the generated address.
     mac_tail: u32,
     security_groups: BTreeSet<SecurityGroupId>,
+    /// Absent: its sources are checked.
+    #[serde(default, skip_serializing_if = "is_false")]
+    no_source_check: bool,
     attachment: Option<AttachmentRecord>,
 }
 
@@ -63,6 +66,10 @@ enum StatusRecord {
     Error(String),
 }
 
+fn is_false(set: &bool) -> bool {
+    !set
+}
+
 fn is_zero(mtu: &u32) -> bool {
     *mtu == 0
 }
@@ -88,6 +95,7 @@ impl From<&Port> for PortRecord {
             ipv6_address: port.ipv6_address,
             mac_tail: u32::from_be_bytes([0, a, b, c]),
             security_groups: port.security_groups.clone(),
+            no_source_check: !port.source_check,
             attachment: port.attachment.as_ref().map(Into::into),
         }
     }
@@ -166,6 +174,7 @@ impl Stored for Port {
             ipv6_address: record.ipv6_address,
             mac: Mac::generated(record.mac_tail),
             security_groups: record.security_groups,
+            source_check: !record.no_source_check,
             attachment: record.attachment.map(Into::into),
         })
     }

@@ -93,6 +93,7 @@ fn ports() {
         ipv6_address: Some("fd00::2".parse().unwrap()),
         mac: Mac::generated(0x00ab_cdef),
         security_groups: BTreeSet::from([ID.parse().unwrap()]),
+        source_check: true,
         attachment: Some(attachment(PortStatus::Error("no TAP".into()))),
     };
     stored_as(

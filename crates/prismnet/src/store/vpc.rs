@@ -3,12 +3,12 @@
 use flaredb::{Record, Transaction};
 use ipnet::{Ipv4Net, Ipv6Net};
 use photon_catalog::quota::Uses;
-use photon_catalog::{Common, MetaRecord, Reference, Stored, insert, remove, replace};
+use photon_catalog::{Common, MetaRecord, Reference, Stored, get, insert, remove, replace};
 use photon_resource::{Error, Kind, Scope, VpcId};
 use serde::{Deserialize, Serialize};
 
-use super::{nat_gateway_of, users};
-use crate::model::{Subnet, Vpc, kind};
+use super::{nat_gateway_of, peerings_of, routes_of, users};
+use crate::model::{Peering, Route, Subnet, Vpc, kind};
 
 /// The stored form of a VPC.
 #[derive(Serialize, Deserialize)]
@@ -93,7 +93,7 @@ pub async fn vpc_update(tx: &mut Transaction, before: &Vpc, after: &Vpc) -> Resu
     replace(tx, before, after).await
 }
 
-/// Errors: `FailedPrecondition` while it has subnets or a NAT gateway.
+/// Errors: `FailedPrecondition` while it has subnets, a NAT gateway, routes or peerings.
 pub async fn vpc_delete(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
     let subnets = users::subnets_of_vpc(vpc.id);
     subnets
@@ -102,6 +102,18 @@ pub async fn vpc_delete(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
     if let Some(gateway) = nat_gateway_of(tx, vpc.id).await? {
         let (noun, name, gateway) = (Vpc::KIND.noun, &vpc.meta.name, gateway.meta.name);
         let text = format!("{noun} '{name}' has NAT gateway '{gateway}': delete it first");
+        return Err(Error::in_use(noun, vpc.id, text));
+    }
+    if let Some(route) = routes_of(tx, vpc.id).await?.first() {
+        let route: Route = get(tx, &route.id).await?;
+        let (noun, name, route) = (Vpc::KIND.noun, &vpc.meta.name, route.meta.name);
+        let text = format!("{noun} '{name}' has route '{route}': delete its routes first");
+        return Err(Error::in_use(noun, vpc.id, text));
+    }
+    if let Some(peering) = peerings_of(tx, vpc.id).await?.first() {
+        let peering: Peering = get(tx, &peering.id).await?;
+        let (noun, name, peering) = (Vpc::KIND.noun, &vpc.meta.name, peering.meta.name);
+        let text = format!("{noun} '{name}' has peering '{peering}': delete its peerings first");
         return Err(Error::in_use(noun, vpc.id, text));
     }
     subnets.forget(tx);

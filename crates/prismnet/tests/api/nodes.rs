@@ -163,6 +163,7 @@ async fn a_host_hears_of_every_change_that_concerns_it() {
     assert_eq!(
         seen.subnets[0].ports,
         [pb::DesiredPort {
+            no_source_check: false,
             id: port.id.clone(),
             mac_address: port.mac_address.clone(),
             ip_address: port.ip_address.clone(),

@@ -450,6 +450,14 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
                 message: Some(console_request::Message::VmId(kept.clone())),
             },
         ),
+        scene.changes(
+            "plasmavmc.v1.VmService/Tunnel",
+            HIDDEN,
+            TunnelRequest {
+                message: Some(tunnel_request::Message::VmId(kept.clone())),
+                ..Default::default()
+            },
+        ),
         scene.reads(
             "plasmavmc.v1.VmService/WatchVm",
             HIDDEN,
@@ -493,6 +501,14 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
             "plasmavmc.v1.NodeService/ServeConsoles",
             &agent,
             ServeConsolesRequest {
+                node: NODE.into(),
+                ..Default::default()
+            },
+        ),
+        scene.system(
+            "plasmavmc.v1.NodeService/ServeTunnel",
+            &agent,
+            ServeTunnelRequest {
                 node: NODE.into(),
                 ..Default::default()
             },
@@ -550,6 +566,13 @@ async fn an_agent_speaks_for_its_own_host_only() {
             .unwrap_err(),
         client
             .serve_consoles(agent.request(tokio_stream::once(ServeConsolesRequest {
+                node: node(),
+                ..Default::default()
+            })))
+            .await
+            .unwrap_err(),
+        client
+            .serve_tunnel(agent.request(tokio_stream::once(ServeTunnelRequest {
                 node: node(),
                 ..Default::default()
             })))

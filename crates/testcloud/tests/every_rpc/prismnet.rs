@@ -1,4 +1,5 @@
 mod egress;
+mod routing;
 
 use photon_api::prismnet::v1::node_service_client::NodeServiceClient;
 use photon_api::prismnet::v1::port_service_client::PortServiceClient;
@@ -175,6 +176,8 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
     let mut cases: Vec<Case> = scene.events().into();
     cases.extend(scene.tenancy());
     cases.extend(egress::cases(scene, &net, &front).await);
+    cases.extend(routing::cases(scene, &net).await);
+    cases.extend(routing::peerings(scene).await);
     cases.extend(scene.quotas("vpcs"));
     cases.extend([
         scene.changes("prismnet.v1.VpcService/CreateVpc", NAMED, scene.vpc("new")),
@@ -320,6 +323,15 @@ pub async fn cases(scene: &Scene<'_>) -> Vec<Case> {
             WatchPortsRequest {
                 org_id: org_id(),
                 project_id: project_id(),
+                ..Default::default()
+            },
+        ),
+        scene.reads(
+            "prismnet.v1.TraceService/Trace",
+            HIDDEN,
+            TraceRequest {
+                id: eth.clone(),
+                address: "10.0.1.1".into(),
                 ..Default::default()
             },
         ),

@@ -48,7 +48,9 @@ for phase in ${phases//,/ }; do
       done
       # A copy, not a move: what was there keeps its modes.
       tar -c --owner=0 --group=0 -C "$extra" . | on_target 'tar -x -C /mnt'
+      # The group is NixOS's to make (modules/components/plasmavmc.nix).
       on_target "set -e
+        echo photoncloud-metadata:x:901: >> /mnt/etc/group
         extlinux --install /mnt/boot/extlinux
         dd if=/usr/lib/EXTLINUX/gptmbr.bin of=/dev/vda bs=440 count=1 conv=notrunc
         umount /mnt

@@ -19,6 +19,7 @@ const COMPUTE: &[&str] = &[
     "prismnet-agent",
     "plasmavmc-agent",
     "flashdns-agent",
+    "plasmavmc-metadata",
 ];
 
 /// Lays the host's files out below `root`: its settings and units, and which of these run.

@@ -14,12 +14,13 @@ use super::tree;
 use crate::cache::{Cache, Recipe};
 use crate::progress::{Step, bound};
 
-/// Packages with a program that is nobody's daemon, and that program.
-const TOOLS: [(&str, &str); 4] = [
+/// Packages with a program that is none of the components' table, and that program.
+const TOOLS: [(&str, &str); 5] = [
     ("photon-enrol", "photon-enrol"),
     ("photon-cli", "photon"),
     ("photon-e2e", "photon-e2e"),
     ("photon-fetch", "photon-fetch"),
+    ("plasmavmc-metadata", "plasmavmc-metadata"),
 ];
 
 /// The packages that they are of: each component's, its agents', and the tools'.

@@ -19,14 +19,14 @@ use crate::cloud::{Cloud, Machine, Tenant};
 use crate::pings::{RATE, longest_silence, start_pinging};
 
 /// Who is called, and has the router's address of the external network.
-const NEIGHBOUR: &str = "203.0.113.1";
+pub const NEIGHBOUR: &str = "203.0.113.1";
 /// Beyond the router: the one is anybody's, the other the rack's own.
-const BEYOND: &str = "198.18.0.1";
+pub const BEYOND: &str = "198.18.0.1";
 const PROTECTED: &str = "198.18.1.1";
 
 /// A neighbour of the cloud's, by a wire that ends on the host: it tells on port 7000 who has called, and on 7001 it keeps
 /// what it hears.
-const OUTSIDE: &str = r#"
+pub const OUTSIDE: &str = r#"
 set -e
 ip netns add outside
 ip link add ext0 type veth peer name wire netns outside
@@ -51,7 +51,7 @@ systemctl restart prismnet-agent
 "#;
 
 /// All that is known of a gateway that does not do what it should.
-const EXPLAIN: &str = r#"
+pub const EXPLAIN: &str = r#"
 systemctl --no-pager -l status 'photon-netns@*' 'photon-gateway@*' | head -60
 ls -l /run/netns /run/photoncloud/gateways
 for name in $(ls /run/netns | grep ^pn); do
@@ -61,7 +61,7 @@ ip -br link; bridge link; ip route show table all | grep -v local; ip neigh
 journalctl --no-pager -o cat -n 60 -u prismnet-agent
 "#;
 
-async fn offer(operator: &Session) {
+pub async fn offer(operator: &Session) {
     let request = CreateExternalNetworkRequest {
         name: "uplink".into(),
         cidr: "203.0.113.0/24".into(),

@@ -14,14 +14,14 @@ use xtask::rack::Host;
 use crate::cloud::Cloud;
 
 /// The rack's own address on the management network.
-const WEB: &str = "198.51.100.254";
+pub const WEB: &str = "198.51.100.254";
 
 fn content() -> Vec<u8> {
     (0..(6_u32 << 20)).map(|at| (at % 251) as u8).collect()
 }
 
 /// Settings of PlasmaVMC, and what the unit of downloads may reach by its own.
-async fn set(host: &Host, settings: &str, unit: &str) {
+pub async fn set(host: &Host, settings: &str, unit: &str) {
     host.check(&format!(
         "set -e; file=/etc/photoncloud/plasmavmc-server; mkdir -p /etc/photoncloud; \
          printf '{settings}' > $file.toml; echo PHOTON_CONFIG=$file.toml > $file.env; \
@@ -35,7 +35,8 @@ async fn set(host: &Host, settings: &str, unit: &str) {
 
 /// Answers each connection with the file from where it is asked for, and cuts the first one of all in the middle, if it is
 /// told to.
-async fn serve(cloud: &Cloud, cuts: usize) -> (u16, Arc<AtomicUsize>) {
+pub async fn serve(cloud: &Cloud, content: Vec<u8>, cuts: usize) -> (u16, Arc<AtomicUsize>) {
+    let content: Arc<[u8]> = content.into();
     let socket = cloud.rack.namespace().socket().await.unwrap();
     socket.bind(format!("{WEB}:0").parse().unwrap()).unwrap();
     let listener = socket.listen(16).unwrap();
@@ -45,13 +46,13 @@ async fn serve(cloud: &Cloud, cuts: usize) -> (u16, Arc<AtomicUsize>) {
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
             let turn = count.fetch_add(1, Ordering::SeqCst);
-            tokio::spawn(answer(connection, turn < cuts));
+            tokio::spawn(answer(connection, content.clone(), turn < cuts));
         }
     });
     (port, asked)
 }
 
-async fn answer(mut connection: TcpStream, cut: bool) -> std::io::Result<()> {
+async fn answer(mut connection: TcpStream, content: Arc<[u8]>, cut: bool) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(connection.read_u8().await?);
@@ -59,7 +60,7 @@ async fn answer(mut connection: TcpStream, cut: bool) -> std::io::Result<()> {
     let head = String::from_utf8_lossy(&head).to_lowercase();
     let from = head.split_once("range: bytes=");
     let from = from.and_then(|(_, rest)| rest.split_once('-')?.0.parse().ok());
-    let (content, from) = (content(), from.unwrap_or(0_usize));
+    let from = from.unwrap_or(0_usize);
     let (all, rest) = (content.len(), &content[from..]);
     let status = match from {
         0 => "200 OK".to_owned(),
@@ -82,7 +83,7 @@ async fn answer(mut connection: TcpStream, cut: bool) -> std::io::Result<()> {
 async fn what_a_url_names_is_fetched_in_a_sandbox() {
     let cloud = Cloud::start().await;
     let host = cloud.host();
-    let (port, asked) = serve(&cloud, 1).await;
+    let (port, asked) = serve(&cloud, content(), 1).await;
     let account = Account::new("fetching").unwrap();
     onboard(&cloud.operator, &account).await.unwrap();
     let sum = hex::encode(Sha256::digest(content()));

@@ -8,12 +8,13 @@ use crate::cloud::Cloud;
 const DAEMON: f64 = 2.5;
 const VM: f64 = 2.0;
 
-const DAEMONS: [&str; 5] = [
+const DAEMONS: [&str; 6] = [
     "iam-server.service",
     "prismnet-server.service",
     "plasmavmc-server.service",
     "prismnet-agent.service",
     "plasmavmc-agent.service",
+    "plasmavmc-metadata.service",
 ];
 
 async fn exposure(host: &Host, unit: &str) -> f64 {

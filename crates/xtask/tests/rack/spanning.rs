@@ -1,6 +1,6 @@
 //! VPCs that span hosts: guests of one VPC reach each other wherever they are, and nobody else.
 
-mod stage;
+pub mod stage;
 
 use photon_api::prismnet::v1::{
     AddRuleRequest, CreateSecurityGroupRequest, CreateSubnetRequest, CreateVpcRequest, Direction,
@@ -14,10 +14,11 @@ use xtask::rack::Host;
 use crate::SECOND;
 use crate::cloud::{Cloud, Machine, Tenant};
 use crate::faults::nothing_to_do;
+use crate::metadata;
 use crate::names::{lookup, name, until_told};
 use crate::pings::{longest_silence, start_pinging};
 
-async fn reaches(guest: &mut Guest<Console>, address: &str) -> bool {
+pub async fn reaches(guest: &mut Guest<Console>, address: &str) -> bool {
     let ping = format!("ping -c 2 -W 2 {address} >/dev/null");
     guest.run(&ping, 30 * SECOND).await.unwrap().0 == 0
 }
@@ -31,7 +32,7 @@ async fn comes_to_reach(guest: &mut Guest<Console>, address: &str) {
 }
 
 /// Serves a word on a TCP port, until the guest ends.
-async fn serve(guest: &mut Guest<Console>, tcp: u32, word: &str) {
+pub async fn serve(guest: &mut Guest<Console>, tcp: u32, word: &str) {
     let serve = format!(
         "(while echo {word} | nc -l -p {tcp}; do :; done >/dev/null 2>&1 &); \
          until netstat -tln | grep -q ':{tcp} '; do sleep 0.1; done"
@@ -40,7 +41,7 @@ async fn serve(guest: &mut Guest<Console>, tcp: u32, word: &str) {
 }
 
 /// What is served there; empty if nobody answers.
-async fn ask(guest: &mut Guest<Console>, address: &str, tcp: u32) -> String {
+pub async fn ask(guest: &mut Guest<Console>, address: &str, tcp: u32) -> String {
     let ask = format!("sleep 1 | nc -w 3 {address} {tcp}");
     let (_, answer) = guest.run(&ask, 30 * SECOND).await.unwrap();
     answer.trim().to_owned()
@@ -140,6 +141,14 @@ async fn guests_of_a_vpc_reach_each_other_across_hosts_and_nobody_else() {
     let said = lookup(&mut g2_guest, "a", a1_name, "10.0.1.1").await;
     assert!(said.contains("NXDOMAIN"), "{said}");
 
+    // And is told what it is, by its own host too, also with a route of its own to the address.
+    let route = "ip route add 169.254.169.254/32 dev eth0";
+    a2_guest.check(route, 30 * SECOND).await.unwrap();
+    assert_eq!(metadata::who(&mut a1_guest).await, a1.vm.id);
+    assert_eq!(metadata::who(&mut a2_guest).await, a2.vm.id);
+    assert_eq!(metadata::who(&mut a3_guest).await, a3.vm.id);
+    assert_eq!(metadata::who(&mut g1_guest).await, g1.vm.id);
+
     serve(&mut a1_guest, 7000, "of-a1").await;
     serve(&mut g1_guest, 7000, "of-g1").await;
     assert_eq!(ask(&mut a2_guest, "10.0.1.10", 7000).await, "of-a1");
@@ -184,6 +193,7 @@ async fn guests_of_a_vpc_reach_each_other_across_hosts_and_nobody_else() {
         "[.]53: ",
         "neighbor (sol|adv)",
         "router (sol|adv)",
+        "169[.]254[.]169[.]254",
     ] {
         assert_eq!(sniffer.inner(never).await, 0, "{never} left its host");
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use photon_api::plasmavmc::v1::{
-    CreateVmRequest, Disk, GetImageRequest, ImageFormat, NetworkInterface, PowerState,
-    RestartPolicy, VmSpec,
+    CreateVmRequest, Disk, GetImageRequest, ImageFormat, MetadataEndpoint, NetworkInterface,
+    PowerState, RestartPolicy, VmSpec,
 };
 use photon_api::prismnet::v1::GetPortRequest;
 
@@ -17,6 +17,7 @@ use super::super::size::{parse_bytes, parse_mib};
 use super::super::ssh_key::{Given, SshKeys, read_keys};
 use super::super::subnet::Subnets;
 use super::super::{NewLabels, read_user_data};
+use super::metadata::Metadata;
 use super::outside;
 use super::wait::{Until, Wait, finish};
 use crate::completion::{hosts, names};
@@ -78,6 +79,11 @@ pub struct NewVm {
     /// The guest's host name. Default: the VM's name.
     #[arg(long, default_value = "", hide_default_value = true)]
     hostname: String,
+    #[command(flatten)]
+    metadata: Metadata,
+    /// Tell the guest nothing of itself at 169.254.169.254.
+    #[arg(long, conflicts_with_all = ["metadata_tokens", "metadata_hops"])]
+    no_metadata: bool,
     /// What happens when the guest ends by itself.
     #[arg(long, value_enum, default_value_t = Restart::OnFailure)]
     restart: Restart,
@@ -123,6 +129,10 @@ pub async fn run(new: NewVm, once: &Once, desk: &Desk<'_>) -> Result<(), Failure
         user_data: user_data.text.unwrap_or_default(),
         user_data_binary: user_data.binary.unwrap_or_default(),
         hostname: new.hostname,
+        metadata_options: new.metadata.options(match new.no_metadata {
+            true => MetadataEndpoint::Disabled,
+            false => MetadataEndpoint::Unspecified,
+        }),
         restart_policy: match new.restart {
             Restart::OnFailure => RestartPolicy::OnFailure,
             Restart::Always => RestartPolicy::Always,

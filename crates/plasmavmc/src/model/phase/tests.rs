@@ -32,6 +32,7 @@ fn vm(stage: Stage, phase: Phase, power_state: PowerState) -> Vm {
             hostname: "one".into(),
             restart_policy: RestartPolicy::OnFailure,
             hypervisor: Hypervisor::Qemu,
+            metadata: Default::default(),
         },
         spec_revision: 1,
         user_data_changes: 0,

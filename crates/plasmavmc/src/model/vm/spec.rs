@@ -54,6 +54,7 @@ impl NewSpec {
         self.validate_devices()?;
         self.user_data.check("spec.user_data")?;
         self.validate_ssh_keys()?;
+        self.metadata.check("spec.metadata_options")?;
         validate_hostname(&self.hostname)
     }
 
@@ -189,6 +190,7 @@ impl NewSpec {
             hostname: self.hostname,
             restart_policy: self.restart_policy,
             hypervisor: self.hypervisor,
+            metadata: self.metadata,
         };
         Ok((spec, self.network))
     }

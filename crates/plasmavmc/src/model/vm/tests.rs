@@ -22,6 +22,7 @@ fn spec() -> NewSpec {
         hostname: "web-1.example".into(),
         restart_policy: RestartPolicy::OnFailure,
         hypervisor: Hypervisor::Qemu,
+        metadata: MetadataOptions::default(),
     }
 }
 

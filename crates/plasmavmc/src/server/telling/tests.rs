@@ -42,6 +42,7 @@ fn vm(number: usize) -> Vm {
             hostname: format!("vm-{number}"),
             restart_policy: RestartPolicy::Always,
             hypervisor: Hypervisor::Qemu,
+            metadata: Default::default(),
         },
         spec_revision: 1,
         user_data_changes: 0,

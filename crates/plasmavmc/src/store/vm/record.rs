@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::phase::{Phase, Stage, Status};
 use crate::model::{
-    Addressing, Disk, Hypervisor, Interface, Leaving, Port, PowerState, RestartPolicy, Size, Spec,
-    UserData, Vm,
+    Addressing, Disk, Hypervisor, Interface, Leaving, MetadataOptions, Port, PowerState,
+    RestartPolicy, Size, Spec, UserData, Vm,
 };
 
 /// What is wanted of a VM.
@@ -64,6 +64,16 @@ struct SpecRecord {
     hostname: String,
     restart_policy: RestartPolicyRecord,
     hypervisor: HypervisorRecord,
+    /// Absent where it is as by default, as in records of a release without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<MetadataRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MetadataRecord {
+    enabled: bool,
+    tokens_required: bool,
+    hop_limit: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -273,6 +283,7 @@ impl SpecRecord {
                 RestartPolicy::Never => RestartPolicyRecord::Never,
             },
             hypervisor: HypervisorRecord::of(spec.hypervisor),
+            metadata: MetadataRecord::of(spec.metadata),
         }
     }
 
@@ -310,6 +321,33 @@ impl SpecRecord {
                 RestartPolicyRecord::Never => RestartPolicy::Never,
             },
             hypervisor: self.hypervisor.into_hypervisor(),
+            metadata: self
+                .metadata
+                .map(MetadataRecord::into_options)
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl MetadataRecord {
+    fn of(options: MetadataOptions) -> Option<Self> {
+        let MetadataOptions {
+            enabled,
+            tokens_required,
+            hop_limit,
+        } = options;
+        (options != MetadataOptions::default()).then_some(Self {
+            enabled,
+            tokens_required,
+            hop_limit,
+        })
+    }
+
+    fn into_options(self) -> MetadataOptions {
+        MetadataOptions {
+            enabled: self.enabled,
+            tokens_required: self.tokens_required,
+            hop_limit: self.hop_limit,
         }
     }
 }

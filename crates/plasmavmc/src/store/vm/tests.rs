@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::phase::{Phase, Stage, Status};
 use crate::model::{
-    Addressing, Disk, Hypervisor, Interface, Leaving, Port, PowerState, RestartPolicy, Size, Spec,
-    UserData,
+    Addressing, Disk, Hypervisor, Interface, Leaving, MetadataOptions, Port, PowerState,
+    RestartPolicy, Size, Spec, UserData,
 };
 use crate::store::node;
 
@@ -50,6 +50,11 @@ fn vm(name: &str) -> Vm {
             hostname: name.into(),
             restart_policy: RestartPolicy::Always,
             hypervisor: Hypervisor::Qemu,
+            metadata: MetadataOptions {
+                enabled: false,
+                tokens_required: false,
+                hop_limit: 2,
+            },
         },
         spec_revision: 3,
         user_data_changes: 0,

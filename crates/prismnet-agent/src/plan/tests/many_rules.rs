@@ -51,7 +51,8 @@ fn full(rules_with: u16) -> Desired {
 #[test]
 fn the_kernel_takes_as_many_cells_as_a_project_may_have() {
     let kernel = *KERNEL;
-    let render = |desired: &Desired| guest_filter::render(desired, Limits::default());
+    let render =
+        |desired: &Desired| guest_filter::render(desired, Limits::default(), &Egress::default());
     let (before, mut after) = (full(1), full(1));
     // One rule of one group is another one.
     let first = after.vpcs[0].groups.values_mut().next().unwrap();

@@ -46,6 +46,7 @@ async fn store_port(db: &Db, subnet: &Subnet, last: u8, chosen: bool) -> Port {
         ipv6_address: None,
         mac: Mac::generated(last.into()),
         security_groups: BTreeSet::new(),
+        source_check: true,
         attachment: None,
     };
     let mut tx = db.begin();

@@ -120,4 +120,4 @@ fn draw(gateway: NatGatewayId, host: &str) -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -6,11 +6,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use flaredb::Revision;
 use photon_resource::{PortId, SecurityGroupId, SubnetId, VpcId};
 
+use super::desired::{Desired, DesiredGateway, DesiredGroup, DesiredSubnet, DesiredVpc, Transit};
 use super::egress::Egress;
-use crate::model::{
-    ExternalNetwork, FloatingIp, NatGateway, Node, Port, Rule, SecurityGroup, Subnet, Vpc,
-};
+use super::peerings::Peerings;
+use super::routes::{DesiredRoute, Routes, Way};
+use crate::model::{NatGateway, Node, Port, RouteTarget, SecurityGroup, Subnet, Vpc};
 use crate::store::Changed;
+
+mod trace;
+
+pub use trace::{Asked, Question, Step, Trace, Verdict};
 
 /// Everything that the store holds of networks.
 #[derive(Debug, Default)]
@@ -29,75 +34,14 @@ pub struct Inventory {
     subnets_of_vpc: HashMap<VpcId, BTreeSet<SubnetId>>,
     nodes: HashMap<String, Node>,
     egress: Egress,
+    routes: Routes,
+    peerings: Peerings,
     /// The generation of the attachment of each that has one, and when it was first heard of.
     attached: HashMap<PortId, (u64, Revision)>,
     /// When something changed in a VPC that may concern the hosts with ports in it.
     vpc_changed: HashMap<VpcId, Revision>,
     /// When a port came to a host or left it, or the host's own address changed.
     node_changed: HashMap<String, Revision>,
-}
-
-/// What should exist on a host.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Desired<'a> {
-    pub revision: Revision,
-    /// The host's end of the tunnels; `None`: it has none.
-    pub tunnel_address: Option<Ipv4Addr>,
-    /// Only those with a port or their gateway on the host, in the order of their ids.
-    pub vpcs: Vec<DesiredVpc<'a>>,
-    /// Those that are on the host, in the order of their ids.
-    pub gateways: Vec<DesiredGateway<'a>>,
-}
-
-/// A NAT gateway on its host.
-#[derive(Debug, PartialEq, Eq)]
-pub struct DesiredGateway<'a> {
-    pub gateway: &'a NatGateway,
-    pub vpc: &'a Vpc,
-    pub network: &'a ExternalNetwork,
-    /// Of ports of the VPC, in the order of their addresses.
-    pub floating_ips: Vec<&'a FloatingIp>,
-}
-
-/// A VPC's segment to its gateway, on a host.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Transit<'a> {
-    pub gateway: &'a NatGateway,
-    /// The end of the tunnels of the gateway's host; `None`: it is this host.
-    pub elsewhere: Option<Ipv4Addr>,
-}
-
-/// A VPC on a host.
-#[derive(Debug, PartialEq, Eq)]
-pub struct DesiredVpc<'a> {
-    pub vpc: &'a Vpc,
-    /// All: the host routes between them itself.
-    pub subnets: Vec<DesiredSubnet<'a>>,
-    /// Those of the host's ports, and those that their rules name.
-    pub groups: Vec<DesiredGroup<'a>>,
-    /// The way to its gateway; `None`: it has none, or none that this host reaches.
-    pub transit: Option<Transit<'a>>,
-}
-
-/// A subnet on a host.
-#[derive(Debug, PartialEq, Eq)]
-pub struct DesiredSubnet<'a> {
-    pub subnet: &'a Subnet,
-    /// Those attached on the host.
-    pub ports: Vec<&'a Port>,
-    /// Those on other hosts, with these hosts' ends of the tunnels. None if this host has no end itself.
-    pub remote_ports: Vec<(&'a Port, Ipv4Addr)>,
-}
-
-/// A security group as a host needs it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct DesiredGroup<'a> {
-    pub id: SecurityGroupId,
-    /// Empty for a group that no port of the host has and only a rule names.
-    pub rules: &'a [Rule],
-    /// Addresses of all ports of the group in this VPC, on any host or none. A port of another VPC that has the
-    /// group is no member here: its address means something else in this routing domain.
-    pub members: BTreeSet<IpAddr>,
 }
 
 impl Inventory {
@@ -188,6 +132,16 @@ impl Inventory {
                     self.touch_vpc(vpc, revision);
                 }
             }
+            Changed::Route(id, route) => {
+                if let Some(vpc) = self.routes.set(id, route) {
+                    self.touch_vpc(vpc, revision);
+                }
+            }
+            Changed::Peering(id, peering) => {
+                for vpc in self.peerings.set(id, peering) {
+                    self.touch_vpc(vpc, revision);
+                }
+            }
             Changed::ExternalNetwork(id, network) => {
                 self.egress.set_network(id, network);
                 self.begun = self.begun.max(revision);
@@ -204,11 +158,22 @@ impl Inventory {
         self.egress.networks_of_host(node)
     }
 
-    /// The VPCs that a host needs to know.
+    /// The VPCs that have a port on a host.
+    fn inhabited(&self, node: &str) -> BTreeSet<VpcId> {
+        self.on_node(node).map(|port| port.vpc_id).collect()
+    }
+
+    /// The VPCs that a host needs to know. Whom a peer has peerings with is nothing to it.
     fn vpcs_of(&self, node: &str) -> BTreeSet<VpcId> {
-        let by_ports = self.on_node(node).map(|port| port.vpc_id);
+        let inhabited = self.inhabited(node);
+        let peers = inhabited.iter().flat_map(|vpc| self.peerings.of(*vpc));
+        let peers: Vec<VpcId> = peers.flat_map(|it| it.vpcs()).collect();
         let by_gateways = self.egress.gateways_on(node).map(|it| it.vpc_id);
-        by_ports.chain(by_gateways).collect()
+        inhabited
+            .into_iter()
+            .chain(peers)
+            .chain(by_gateways)
+            .collect()
     }
 
     fn apply_port(&mut self, id: PortId, port: Option<Port>, revision: Revision) {
@@ -301,6 +266,7 @@ impl Inventory {
     /// What should exist on a host: the same for the same state, in the same order.
     pub fn desired(&self, node: &str) -> Desired<'_> {
         let vpcs = self.vpcs_of(node);
+        let inhabited = self.inhabited(node);
         let gateways = self.egress.gateways_on(node);
         Desired {
             revision: self.revision,
@@ -319,6 +285,7 @@ impl Inventory {
                     })
                 })
                 .collect(),
+            peerings: self.peerings.of_any(inhabited.into_iter()),
         }
     }
 
@@ -328,6 +295,8 @@ impl Inventory {
         let elsewhere = if host == node {
             None
         } else {
+            // Here for a peering alone, it has nobody who would go out.
+            self.on_node(node).find(|port| port.vpc_id == vpc)?;
             // Without tunnels of its own, or of the gateway's host, it does not reach it.
             self.tunnel_address(node)?;
             Some(self.tunnel_address(host)?)
@@ -362,7 +331,24 @@ impl Inventory {
             groups: groups.collect(),
             subnets,
             transit: self.transit(id, node),
+            routes: self.desired_routes(id),
         })
+    }
+
+    fn desired_routes(&self, vpc: VpcId) -> Vec<DesiredRoute<'_>> {
+        let way = |target| match target {
+            RouteTarget::Port(id) => {
+                let port = self.ports.get(&id).filter(|port| node(port).is_some());
+                port.map_or(Way::Nowhere, |port| Way::Port(port.address))
+            }
+            RouteTarget::NatGateway(_) => Way::NatGateway,
+            RouteTarget::Blackhole => Way::Nowhere,
+        };
+        let routes = self.routes.of(vpc).map(|route| DesiredRoute {
+            route,
+            way: way(route.target),
+        });
+        routes.collect()
     }
 
     /// All subnets of a VPC, with the ports on this host and those on others.
@@ -422,7 +408,7 @@ fn concerns(port: &Port) -> impl PartialEq + '_ {
     (
         &port.meta.name,
         (port.address, port.ipv6_address, port.mac),
-        &port.security_groups,
+        (&port.security_groups, port.source_check),
         attachment.map(|it| (&it.device_id, it.device_type, &it.node)),
     )
 }
@@ -448,4 +434,4 @@ where
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -34,7 +34,7 @@ pub async fn start() -> Cloud {
     forward(&first).await;
     certify(&first, &second).await;
     first
-        .check(&format!("systemctl start {AGENTS}"))
+        .check(&format!("systemctl start {AGENTS} plasmavmc-metadata"))
         .await
         .unwrap();
     let cloud = Cloud::reached(rack, first).await;
@@ -42,7 +42,7 @@ pub async fn start() -> Cloud {
         make_agent(&cloud.operator, &format!("{agent}@node02"), "node02").await;
     }
     second
-        .check(&format!("systemctl start {AGENTS}"))
+        .check(&format!("systemctl start {AGENTS} plasmavmc-metadata"))
         .await
         .unwrap();
     wait_for_hosts(&cloud, 2).await;

@@ -5,7 +5,7 @@ use photon_resource::{Labels, NewMeta, PrincipalId, Time};
 use super::*;
 use crate::model::AddressRange;
 
-fn network(name: &str) -> ExternalNetwork {
+pub fn network(name: &str) -> ExternalNetwork {
     let address = Ipv4Addr::new(203, 0, 113, 10);
     ExternalNetwork {
         id: ExternalNetworkId::generate(),

@@ -7,7 +7,7 @@ use crate::model::{
     Attachment, DeviceType, Direction, NewRule, NewSubnet, Node, PortStatus, Remote, Traffic,
 };
 
-fn meta(name: &str) -> Meta {
+pub fn meta(name: &str) -> Meta {
     NewMeta {
         org_id: "acme".parse().unwrap(),
         project_id: "web".parse().unwrap(),
@@ -19,7 +19,7 @@ fn meta(name: &str) -> Meta {
     .into_meta(Time::EPOCH)
 }
 
-fn vpc() -> Vpc {
+pub fn vpc() -> Vpc {
     Vpc {
         id: VpcId::generate(),
         meta: meta("main"),
@@ -29,7 +29,7 @@ fn vpc() -> Vpc {
     }
 }
 
-fn subnet(vpc: &Vpc) -> Subnet {
+pub fn subnet(vpc: &Vpc) -> Subnet {
     let cidr = "10.0.0.0/16".parse().unwrap();
     Subnet {
         id: SubnetId::generate(),
@@ -44,7 +44,7 @@ fn subnet(vpc: &Vpc) -> Subnet {
     }
 }
 
-fn group(name: &str, remote: Option<SecurityGroupId>) -> SecurityGroup {
+pub fn group(name: &str, remote: Option<SecurityGroupId>) -> SecurityGroup {
     let rule = NewRule {
         direction: Direction::Ingress,
         traffic: Traffic::Any,
@@ -59,7 +59,7 @@ fn group(name: &str, remote: Option<SecurityGroupId>) -> SecurityGroup {
     }
 }
 
-fn port(subnet: &Subnet, group: &SecurityGroup, host: u16, node: Option<&str>) -> Port {
+pub fn port(subnet: &Subnet, group: &SecurityGroup, host: u16, node: Option<&str>) -> Port {
     let [high, low] = host.to_be_bytes();
     Port {
         id: PortId::generate(),
@@ -70,6 +70,7 @@ fn port(subnet: &Subnet, group: &SecurityGroup, host: u16, node: Option<&str>) -
         ipv6_address: None,
         mac: Mac::generated(host.into()),
         security_groups: BTreeSet::from([group.id]),
+        source_check: true,
         attachment: node.map(|node| Attachment {
             device_id: "vm".into(),
             device_type: DeviceType::Vm,
@@ -81,19 +82,19 @@ fn port(subnet: &Subnet, group: &SecurityGroup, host: u16, node: Option<&str>) -
     }
 }
 
-fn put_vpc(vpc: &Vpc) -> Changed {
+pub fn put_vpc(vpc: &Vpc) -> Changed {
     Changed::Vpc(vpc.id, Some(vpc.clone()))
 }
 
-fn put_subnet(subnet: &Subnet) -> Changed {
+pub fn put_subnet(subnet: &Subnet) -> Changed {
     Changed::Subnet(subnet.id, Some(subnet.clone()))
 }
 
-fn put_group(group: &SecurityGroup) -> Changed {
+pub fn put_group(group: &SecurityGroup) -> Changed {
     Changed::SecurityGroup(group.id, Some(group.clone()))
 }
 
-fn put_port(port: &Port) -> Changed {
+pub fn put_port(port: &Port) -> Changed {
     Changed::Port(port.id, Some(port.clone()))
 }
 

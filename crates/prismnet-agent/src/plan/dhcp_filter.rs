@@ -3,7 +3,19 @@
 use photon_host::nft::expr::Expression;
 
 use super::filter::Statements;
-use super::filter::statement::{is, payload, set, transport_bits};
+use super::filter::statement::{Statement, accept, is, payload, set, transport_bits};
+
+/// From a client to a server.
+fn ports() -> [Statement; 2] {
+    let port = |field, number| is(payload("udp", field), Expression::Number(number));
+    [port("sport", 68), port("dport", 67)]
+}
+
+/// A client may ask at this destination.
+pub(super) fn asks(destination: Statement) -> Statements {
+    let [from, to] = ports();
+    vec![destination, from, to, accept()]
+}
 
 /// A DHCP client is known by its MAC: the identifier that it says it has is made an option that nobody knows (224, for
 /// private use by RFC 3942), before networkd reads it. networkd (257) finds a lease by the identifier alone, and two guests of
@@ -14,9 +26,10 @@ use super::filter::statement::{is, payload, set, transport_bits};
 /// writes them, and whoever else makes identifiers of a machine's. One that comes later is left, and counts.
 pub(super) fn nameless_client() -> Statements {
     let code = || transport_bits(8 * 251, 8);
+    let [from, to] = ports();
     vec![
-        is(payload("udp", "sport"), Expression::Number(68)),
-        is(payload("udp", "dport"), Expression::Number(67)),
+        from,
+        to,
         // 53, of one byte.
         is(transport_bits(8 * 248, 16), Expression::Number(0x3501)),
         is(code(), Expression::Number(61)),

@@ -403,14 +403,6 @@ fn source_chains(table: &mut Table, limits: Limits) {
 
 fn from_guest(table: &mut Table, limits: Limits) {
     let to = |port: u32| is(payload("udp", "dport"), Expression::Number(port));
-    let dhcp_to = |destination| {
-        vec![
-            destination,
-            is(payload("udp", "sport"), Expression::Number(68)),
-            to(67),
-            accept(),
-        ]
-    };
     let mut rules = vec![
         vec![not_within(ibridge(), "bridges"), accept()],
         vec![ether_type("arp"), accept()],
@@ -440,8 +432,8 @@ fn from_guest(table: &mut Table, limits: Limits) {
         ],
         vec![is(payload("icmpv6", "type"), any_of(NEIGHBOUR)), accept()],
         dhcp_filter::nameless_client(),
-        dhcp_to(is(payload("ip", "daddr"), text("255.255.255.255"))),
-        dhcp_to(within(
+        dhcp_filter::asks(is(payload("ip", "daddr"), text("255.255.255.255"))),
+        dhcp_filter::asks(within(
             concat([ibridge(), payload("ip", "daddr")]),
             "gateways4",
         )),

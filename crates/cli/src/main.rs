@@ -352,6 +352,7 @@ mod tests {
         ("dns resolve", "looks"),
         ("ssh", "looks"),
         ("vm console", "a stream"),
+        ("vm tunnel", "a stream"),
         ("vm watch", "looks"),
         ("machine watch", "looks"),
         ("role compare", "looks"),

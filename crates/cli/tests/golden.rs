@@ -378,7 +378,7 @@ const TENANT: &[&str] = &[
     "port update p4 --no-source-check",
     "route create lab --vpc main --destination 192.168.0.0/16 --to-port p4",
     "route create hole --vpc main --destination 198.51.100.0/24 --blackhole",
-    "route list --vpc main",
+    "route list --vpc main --sort-by name",
     "network trace --from v1 --to 198.51.100.7:443",
     "network trace --from-port p4 --to 10.0.1.10 -o json",
     "peering create away --vpc main --peer-vpc 7d0c9a4e-1f2b-4c3d-8e4f-5a6b7c8d9e0f --peer-org globex --peer-project web",

@@ -161,10 +161,10 @@ pub async fn problems(
         .filter(|it| there.contains(it.method))
         .collect();
     // A token of an unknown key waits until keys may be fetched again, so that calls one by one would take a second
-    // each.
+    // each. A stranger has few streams at once, and keeps each for a moment after it was refused.
     let refusals: Vec<_> = futures::stream::iter(&cases)
         .map(|case| refusals(channel, case, bearers))
-        .buffered(8)
+        .buffered(4)
         .collect()
         .await;
     let mut calls = 0;

@@ -337,7 +337,7 @@ mod tests {
     use clap::CommandFactory;
 
     /// Verbs that change nothing at a server, or what a server has no `request_id` for, with the reason.
-    const WITHOUT: [(&str, &str); 20] = [
+    const WITHOUT: [(&str, &str); 21] = [
         ("login", "a token is new each time"),
         ("logout", "a token that is gone stays gone"),
         ("whoami", "looks"),

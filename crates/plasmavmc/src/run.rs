@@ -79,7 +79,7 @@ pub async fn run(
     let watches = Watches::new(db.clone());
     let hub = ConsoleHub::default();
     let consoles = Consoles::new(hub.clone());
-    let tunnels = Tunnels::new(hub.clone());
+    let tunnels = Tunnels::new(hub);
     let files = Files::new(blobs.clone(), desired.clone());
     let reports = Reports::new(db.clone(), ledger.clone(), saga.clone(), &store_epoch);
     let offers = component.images.clone();
@@ -128,7 +128,6 @@ pub async fn run(
             guest_mtu,
             reports,
             files,
-            hub,
             tunnels,
         )))
         .add(QuotaServiceServer::new(Quotas::new(

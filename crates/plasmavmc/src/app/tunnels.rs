@@ -88,6 +88,11 @@ impl Tunnels {
         }
     }
 
+    /// By which hosts are asked, for consoles too.
+    pub fn hub(&self) -> &ConsoleHub {
+        &self.hub
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

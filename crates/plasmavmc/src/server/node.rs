@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::telling::{Form, Telling};
 use super::tunnel;
-use crate::app::{self, ConsoleHub, Desired, Files, Reporter, Reports, Tunnels};
+use crate::app::{self, Desired, Files, Reporter, Reports, Tunnels};
 use crate::convert;
 use crate::model::kind;
 
@@ -29,7 +29,6 @@ pub struct Nodes {
     guest_mtu: u32,
     reports: Reports,
     files: Files,
-    hub: ConsoleHub,
     tunnels: Tunnels,
 }
 
@@ -42,7 +41,6 @@ impl Nodes {
         guest_mtu: u32,
         reports: Reports,
         files: Files,
-        hub: ConsoleHub,
         tunnels: Tunnels,
     ) -> Self {
         Self {
@@ -52,7 +50,6 @@ impl Nodes {
             guest_mtu,
             reports,
             files,
-            hub,
             tunnels,
         }
     }
@@ -172,7 +169,7 @@ impl NodeService for Nodes {
                 return Err(Error::invalid("node", "", expected));
             };
             self.nodes.own(&caller, VERB, &first.node).await?;
-            let (offer, to_host) = self.hub.offer(&first.node);
+            let (offer, to_host) = self.tunnels.hub().offer(&first.node);
             // The offer lasts as long as the host's side of the stream.
             let reading = AbortOnDropHandle::new(tokio::spawn(async move {
                 while let Ok(Some(message)) = from_host.message().await {

@@ -125,6 +125,8 @@ async fn a_rack_that_is_interrupted_while_it_boots_leaves_nothing() {
 #[tokio::test]
 async fn a_killed_rack_dies_at_once_and_the_next_run_removes_the_rest() {
     let here = Rack::start(1).await.unwrap();
+    // As somebody's `cargo xtask up` is: not this process's, and alive.
+    let (mut alive, another) = rack_elsewhere();
     let (mut child, id) = rack_elsewhere();
     let dir = dir_of(&here, &id);
     assert!(!processes_with(&id).is_empty());
@@ -144,4 +146,13 @@ async fn a_killed_rack_dies_at_once_and_the_next_run_removes_the_rest() {
     }
     assert_gone(&id, &dir);
     assert_eq!(here.host(1).check("hostname").await.unwrap(), "h1\n");
+    // What is alive is nobody's debris.
+    assert!(Namespace::of_run(&another).path().exists());
+    assert!(dir_of(&here, &another).exists() && !processes_with(&another).is_empty());
+    kill(Pid::from_raw(alive.id() as i32), Signal::SIGTERM).unwrap();
+    assert_eq!(
+        alive.wait().unwrap().code(),
+        Some(128 + Signal::SIGTERM as i32)
+    );
+    assert_gone(&another, &dir_of(&here, &another));
 }

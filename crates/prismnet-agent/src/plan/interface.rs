@@ -28,10 +28,16 @@ impl Interface {
         link.kind == self.kind
             && link.up
             && link.master == self.master
-            && self.addresses.is_subset(&link.addresses)
+            && (self.addresses.is_subset(&link.addresses) || self.is_alone(link))
             && self.mac.is_none_or(|mac| link.mac == Some(mac.octets()))
             && (self.bridge_port.is_none() || link.bridge_port == self.bridge_port)
             && self.mtu.is_none_or(|mtu| link.mtu == mtu)
+    }
+
+    /// Whether nothing is plugged in there: networkd gives a bridge its addresses when it has a carrier. A gateway's comes
+    /// when its segment is there, so who waited for the addresses first would wait for ever.
+    fn is_alone(&self, link: &Link) -> bool {
+        self.kind == Kind::Bridge && !link.carrier
     }
 }
 
@@ -124,4 +130,34 @@ pub(super) fn is_ours(name: &str) -> bool {
                     .bytes()
                     .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridge_that_nothing_is_plugged_into_is_not_waited_for() {
+        let wanted = Interface {
+            addresses: BTreeSet::from(["169.254.64.1/24".parse().unwrap()]),
+            ..external()
+        };
+        let mut link = Link {
+            index: 1,
+            name: "pb00000000001".into(),
+            kind: Kind::Bridge,
+            master: None,
+            bridge_port: None,
+            mtu: 1500,
+            mac: None,
+            up: true,
+            carrier: false,
+            addresses: BTreeSet::new(),
+        };
+        assert!(wanted.is(&link));
+        link.carrier = true;
+        assert!(!wanted.is(&link));
+        link.addresses.clone_from(&wanted.addresses);
+        assert!(wanted.is(&link));
+    }
 }
